@@ -1,0 +1,162 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs tasks while it holds a seat in a governor. Documented in ``plugins/modules/choria_governor_run.py``."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.choria.streams.plugins.module_utils._connection.client import preload
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
+from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._services.campaign import campaign
+from ansible_collections.choria.streams.plugins.module_utils._services.lease import TERMS, Terms, report, timed_out
+from ansible_collections.choria.streams.plugins.module_utils._services.signals import Signals
+from ansible_collections.choria.streams.plugins.plugin_utils._action import options_of, settings_of
+from ansible_collections.choria.streams.plugins.plugin_utils._inner import InnerTask, is_written_out, keep_facts
+from ansible_collections.choria.streams.plugins.plugin_utils._inner_list import run_list, run_one
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ansible_collections.choria.streams.plugins.module_utils._services.governor import Governor, Seat
+
+    Work = Callable[[], dict[str, Any]]
+
+SPEC = {
+    **TERMS.argument_spec(),
+    "task": {"type": "dict"},
+    "tasks": {"type": "list", "elements": "dict"},
+}
+RULES = {"mutually_exclusive": [("task", "tasks")], "required_one_of": [("task", "tasks")]}
+# How long to try to give a seat back when the server is away: normally, and when a signal wants the process to end.
+_PATIENCE, _PATIENCE_INTERRUPTED = 30.0, 3.0
+
+
+class ActionModule(ActionBase):
+    @classmethod
+    def finalize_task_arg(cls, name: str, value: Any, templar: Any, context: Any) -> Any:
+        """Leaves the inner tasks as they are written: each is templated when its turn comes.
+
+        An experimental interface of ansible-core, which its own action ``debug`` uses.
+        """
+        if name in ("task", "tasks") and is_written_out(value):
+            return value
+        return super().finalize_task_arg(name, value, templar, context)
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            if self._task.async_val:
+                raise OptionError("async", "is not possible: the seat would be given back before the work is done.")
+            super().run(tmp, task_vars)
+            return self._run(dict(task_vars or {}))
+        except StreamsError as error:
+            return {"changed": False, "failed": True, "msg": error.message, "failure": error.failure}
+
+    def _run(self, variables: dict[str, Any]) -> dict[str, Any]:
+        options = options_of(self, SPEC, RULES, variables)
+        terms, work = Terms.from_options(options), self._work(options, variables)
+        identity = options["identity"] or variables.get("inventory_hostname") or ""
+        with Signals() as signals, Session(settings_of(options), read_only=self._task.check_mode) as session:
+            if self._task.check_mode:
+                with signals.interruptible():
+                    return self._rehearse(session, terms, identity, work)
+            governor = governors.read(session, terms.name)
+            self._check_timeout(governor)
+            began = time.monotonic()
+            seat = campaign(session, governor, identity, terms.max_wait, lambda: signals.pending)
+            if seat is None and signals.pending:
+                return {}  # nobody will see it
+            if seat is None:
+                return timed_out(session, terms, governor, identity, time.monotonic() - began)
+            return self._hold(session, seat, terms, work, signals)
+
+    def _work(self, options: dict[str, Any], variables: dict[str, Any]) -> Work:
+        """The inner tasks, as far as they can be checked before there is a seat."""
+        if options["task"] is not None:
+            task = InnerTask(self, "task", options["task"], in_a_list=False)
+            return lambda: run_one(task, variables)
+        tasks = [
+            InnerTask(self, f"tasks[{index}]", data, in_a_list=True) for index, data in enumerate(options["tasks"])
+        ]
+        if not tasks:
+            raise OptionError("tasks", "is empty: give at least one task.")
+
+        def work() -> dict[str, Any]:
+            result = run_list(tasks, variables)
+            if result.get("ansible_facts"):
+                keep_facts(self, result["ansible_facts"])
+            return result
+
+        return work
+
+    def _hold(self, session: Session, seat: Seat, terms: Terms, work: Work, signals: Signals) -> dict[str, Any]:
+        """Works, and gives the seat back, whatever happens."""
+        told = report(seat.governor, seat.identity, seat)
+        since, entered = time.monotonic(), _now()
+        try:
+            with signals.interruptible():
+                result = work()
+        finally:
+            held = time.monotonic() - since
+            if not terms.keep:
+                told.update(self._leave(session, seat, _PATIENCE_INTERRUPTED if signals.pending else _PATIENCE))
+        told.update(held=round(held, 3), entered=entered, left=None if terms.keep else _now())
+        if terms.keep:
+            told["expires"] = seat.expires
+        return {**result, "governor": told}
+
+    def _leave(self, session: Session, seat: Seat, patience: float) -> dict[str, Any]:
+        """What the result says of a seat that was not ours any more, or could not be given back."""
+        try:
+            lost = governors.leave(session, seat, patience)
+        except StreamsError as error:
+            self._display.warning(governors.not_given_back(seat, error))
+            return {"given_back": False, "expires": seat.expires}
+        if not lost:
+            return {}
+        self._display.warning(
+            f"Seat {seat.sequence} of governor {seat.governor.name} was lost while the task ran: {lost}. "
+            "More may have run at once than the governor allows."
+        )
+        return {"lost": True, "reason": lost}
+
+    def _rehearse(self, session: Session, terms: Terms, identity: str, work: Work) -> dict[str, Any]:
+        """Check mode: no seat is taken, and the inner tasks run in check mode."""
+        governor = governors.read_if_there(session, terms.name)
+        if governor is None:
+            would = f"take a seat in governor {terms.name}, which does not exist yet"
+            told = {"name": terms.name, "identity": identity, "seat": None, "waited": 0.0, "held": 0.0}
+        else:
+            self._check_timeout(governor)
+            would, told = governor.prospect, report(governor, identity)
+        return {**work(), "governor": {**told, "would": would}}
+
+    def _check_timeout(self, governor: Governor) -> None:
+        timeout = self._task.timeout
+        if timeout and governor.expire and timeout > governor.expire:
+            raise Refused(
+                f"timeout: {timeout} seconds are longer than a seat in governor {governor.name} lasts "
+                f"(expire {governor.expire:g}s), so that the task could go on without its seat: give a shorter "
+                "timeout, or the governor a longer expire.",
+                code="option",
+                option="timeout",
+            )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# Ansible forks a process for each task on each host, after it has loaded this file: what is imported now, is not
+# imported by each of them. Whatever is missing is told when it is needed.
+with suppress(StreamsError):
+    preload(Settings())

@@ -1,0 +1,44 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each module says of check mode, diff mode and idempotence."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in check mode and return what it would change, without changing it.
+  diff_mode:
+    description: Shows what changed, or in check mode what would change, when the run asks for it with C(--diff).
+  idempotent:
+    description: Run again with the same options, it changes nothing and reports no change.
+"""
+
+    RESOURCE = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    details: The same plan is made, and nothing is sent but reads.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+"""
+
+    INFO = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    details: It never writes.
+  diff_mode:
+    support: N/A
+    details: It changes nothing.
+  idempotent:
+    support: full
+"""

@@ -1,0 +1,310 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection options. Their table is ``module_utils/_options/connection.py``; a test compares the two."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  servers:
+    description:
+      - The servers to connect to, as URLs such as V(nats://broker1.example.net:4222).
+      - The first that takes the connection is used, in the order given.
+      - V(tls://) asks for TLS, V(ws://) and V(wss://) for websockets (which need the Python library aiohttp).
+      - Credentials in the URL, V(nats://user:password@host) or V(nats://token@host), are used where no others are set.
+      - Where it is not set, and neither O(choria_config) nor O(context) is, the file that C(choria) itself would use
+        counts (V(~/.choriarc), V(/etc/choria/client.conf)), and without one V(nats://127.0.0.1:4222).
+      - Modules read the environment and the files of the managed host, plugins those of the controller.
+    type: list
+    elements: str
+  choria_config:
+    description:
+      - A configuration file of a Choria client, server or broker, such as V(/etc/choria/client.conf). The brokers,
+        the security provider (V(file), V(puppet) or V(choria)), the collective and the identity follow from it.
+      - What is set beside it wins over it.
+    type: path
+  context:
+    description:
+      - The name of a context of the C(nats) program. What is set beside it, or in O(choria_config), wins over it.
+    type: str
+  user:
+    description:
+      - The user's name.
+    type: str
+  password:
+    description:
+      - The user's password.
+    type: str
+  token:
+    description:
+      - An authentication token.
+    type: str
+  creds:
+    description:
+      - A NATS credentials file, which holds a user's JWT and seed. Needs the Python library nkeys.
+    type: path
+  nkey_seed:
+    description:
+      - The seed of a user's NKey, which begins with V(SU). Needs the Python library nkeys.
+    type: str
+  jwt:
+    description:
+      - A file with the token of a Choria user or server, for Choria Brokers that identify by tokens. Needs O(seed),
+        and the Python library cryptography.
+      - The subjects of replies and of the JetStream API follow from it.
+    type: path
+  seed:
+    description:
+      - The file with the seed that belongs to O(jwt), 64 hexadecimal digits as C(choria jwt keys) writes them.
+    type: path
+  ca_path:
+    description:
+      - A PEM file with the certificates of the CAs that the server's certificate is checked against.
+      - >-
+        Without it the system's are used. Asks for TLS: a server that offers none is refused before anything secret is
+        sent.
+    type: path
+  client_cert:
+    description:
+      - A PEM file with our certificate, for mutual TLS.
+    type: path
+  client_key:
+    description:
+      - A PEM file with the private key of O(client_cert), without a passphrase.
+    type: path
+  validate_certs:
+    description:
+      - Whether the server's certificate has to be valid, and for the host name that is connected to.
+    type: bool
+    default: true
+  tls_first:
+    description:
+      - Whether TLS begins before the server says anything, for servers with C(handshake_first).
+    type: bool
+  connect_timeout:
+    description:
+      - How long connecting to one server may take, as seconds or text such as V(5s).
+    type: str
+    default: 5s
+  timeout:
+    description:
+      - How long one request may take, as seconds or text such as V(10s).
+    type: str
+    default: 10s
+  domain:
+    description:
+      - The JetStream domain to talk to, where leaf nodes have domains of their own.
+    type: str
+  api_prefix:
+    description:
+      - The subject prefix of the JetStream API, where an account imports it under another name than V($JS.API).
+    type: str
+  inbox_prefix:
+    description:
+      - The subject prefix under which replies are awaited, where the credentials may not subscribe to V(_INBOX).
+      - With O(jwt) it is the one that the broker lets this caller use.
+    type: str
+  collective:
+    description:
+      - The Choria collective, which is the first word of a governor's subject.
+      - Where it is not set, the main collective of O(choria_config), and without one V(mcollective).
+    type: str
+  identity:
+    description:
+      - The name by which others know who holds a seat in a governor or wrote a message.
+      - Modules use the managed host's FQDN where it is not set, plugins the name of the host in the inventory.
+    type: str
+notes:
+  - Each connection option can be set for all modules at once with C(module_defaults) and the group
+    C(group/choria.streams.all), or by the environment variable C(CHORIA_STREAMS_<OPTION>) on the managed host;
+    for O(servers) also C(NATS_URL).
+requirements:
+  - nats-py >= 2.10
+  - cryptography, for O(jwt)
+  - nkeys, for O(creds) and O(nkey_seed)
+  - dnspython, for brokers that are found by SRV records
+"""
+
+    PLUGINS = r"""
+options:
+  servers:
+    env:
+      - name: CHORIA_STREAMS_SERVERS
+      - name: NATS_URL
+    ini:
+      - section: choria_streams
+        key: servers
+    vars:
+      - name: choria_streams_servers
+  choria_config:
+    env:
+      - name: CHORIA_STREAMS_CHORIA_CONFIG
+    ini:
+      - section: choria_streams
+        key: choria_config
+    vars:
+      - name: choria_streams_choria_config
+  context:
+    env:
+      - name: CHORIA_STREAMS_CONTEXT
+    ini:
+      - section: choria_streams
+        key: context
+    vars:
+      - name: choria_streams_context
+  user:
+    env:
+      - name: CHORIA_STREAMS_USER
+    ini:
+      - section: choria_streams
+        key: user
+    vars:
+      - name: choria_streams_user
+  password:
+    env:
+      - name: CHORIA_STREAMS_PASSWORD
+    ini:
+      - section: choria_streams
+        key: password
+    vars:
+      - name: choria_streams_password
+  token:
+    env:
+      - name: CHORIA_STREAMS_TOKEN
+    ini:
+      - section: choria_streams
+        key: token
+    vars:
+      - name: choria_streams_token
+  creds:
+    env:
+      - name: CHORIA_STREAMS_CREDS
+    ini:
+      - section: choria_streams
+        key: creds
+    vars:
+      - name: choria_streams_creds
+  nkey_seed:
+    env:
+      - name: CHORIA_STREAMS_NKEY_SEED
+    ini:
+      - section: choria_streams
+        key: nkey_seed
+    vars:
+      - name: choria_streams_nkey_seed
+  jwt:
+    env:
+      - name: CHORIA_STREAMS_JWT
+    ini:
+      - section: choria_streams
+        key: jwt
+    vars:
+      - name: choria_streams_jwt
+  seed:
+    env:
+      - name: CHORIA_STREAMS_SEED
+    ini:
+      - section: choria_streams
+        key: seed
+    vars:
+      - name: choria_streams_seed
+  ca_path:
+    env:
+      - name: CHORIA_STREAMS_CA_PATH
+    ini:
+      - section: choria_streams
+        key: ca_path
+    vars:
+      - name: choria_streams_ca_path
+  client_cert:
+    env:
+      - name: CHORIA_STREAMS_CLIENT_CERT
+    ini:
+      - section: choria_streams
+        key: client_cert
+    vars:
+      - name: choria_streams_client_cert
+  client_key:
+    env:
+      - name: CHORIA_STREAMS_CLIENT_KEY
+    ini:
+      - section: choria_streams
+        key: client_key
+    vars:
+      - name: choria_streams_client_key
+  validate_certs:
+    env:
+      - name: CHORIA_STREAMS_VALIDATE_CERTS
+    ini:
+      - section: choria_streams
+        key: validate_certs
+    vars:
+      - name: choria_streams_validate_certs
+  tls_first:
+    env:
+      - name: CHORIA_STREAMS_TLS_FIRST
+    ini:
+      - section: choria_streams
+        key: tls_first
+    vars:
+      - name: choria_streams_tls_first
+  connect_timeout:
+    env:
+      - name: CHORIA_STREAMS_CONNECT_TIMEOUT
+    ini:
+      - section: choria_streams
+        key: connect_timeout
+    vars:
+      - name: choria_streams_connect_timeout
+  timeout:
+    env:
+      - name: CHORIA_STREAMS_TIMEOUT
+    ini:
+      - section: choria_streams
+        key: timeout
+    vars:
+      - name: choria_streams_timeout
+  domain:
+    env:
+      - name: CHORIA_STREAMS_DOMAIN
+    ini:
+      - section: choria_streams
+        key: domain
+    vars:
+      - name: choria_streams_domain
+  api_prefix:
+    env:
+      - name: CHORIA_STREAMS_API_PREFIX
+    ini:
+      - section: choria_streams
+        key: api_prefix
+    vars:
+      - name: choria_streams_api_prefix
+  inbox_prefix:
+    env:
+      - name: CHORIA_STREAMS_INBOX_PREFIX
+    ini:
+      - section: choria_streams
+        key: inbox_prefix
+    vars:
+      - name: choria_streams_inbox_prefix
+  collective:
+    env:
+      - name: CHORIA_STREAMS_COLLECTIVE
+    ini:
+      - section: choria_streams
+        key: collective
+    vars:
+      - name: choria_streams_collective
+  identity:
+    env:
+      - name: CHORIA_STREAMS_IDENTITY
+    ini:
+      - section: choria_streams
+        key: identity
+    vars:
+      - name: choria_streams_identity
+"""

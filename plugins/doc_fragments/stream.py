@@ -1,0 +1,171 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that resources made of a stream share. Their rows are in ``module_utils/_resources/stream.py``."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # What each resource that is a stream has
+    DOCUMENTATION = r"""
+options:
+  state:
+    description: >-
+      Whether it is to exist, with the options given. Options that are left out are not managed, and stay as they are.
+    type: str
+    choices: [present, absent]
+    default: present
+  replicas:
+    description: How many servers of the cluster keep a copy, 1 to 5. Can be changed in place, and data is kept.
+    type: int
+"""
+
+    # What streams and buckets have in common
+    DATA = r"""
+options:
+  allow_data_loss:
+    description:
+      - Whether a change may delete messages, such as deleting what is not empty, or lowering a limit below what is
+        stored.
+      - Without it such a change is refused, in check mode too, and the number of messages that would be lost is told.
+    type: bool
+    default: false
+  description:
+    description: A text of up to 4 KiB for people.
+    type: str
+  storage:
+    description: Where messages are kept. Can't be changed later.
+    type: str
+    choices: [file, memory]
+  metadata:
+    description: Labels, text to text. Keys that begin with V(_nats.) are the server's own, and never a difference.
+    type: dict
+  placement:
+    description: >-
+      Which servers may hold it, V({}) for any. A change moves the data, and can't be made together with O(replicas).
+    type: dict
+    suboptions:
+      cluster:
+        description: The name of the cluster.
+        type: str
+      tags:
+        description: Tags that servers must have.
+        type: list
+        elements: str
+  mirror:
+    description: >-
+      Make it a copy of another one. Can't be added or changed later, but ended with V({}), which makes it one of its
+      own (nats-server 2.12).
+    type: dict
+    suboptions:
+      name:
+        description: The name of the origin. Needed for a mirror.
+        type: str
+      opt_start_seq:
+        description: The sequence number in the origin to begin with.
+        type: int
+      opt_start_time:
+        description: The time in the origin to begin with, as RFC 3339 text.
+        type: str
+      filter_subject:
+        description: Take only messages on this subject, which may hold wildcards.
+        type: str
+      external:
+        description: Where the origin lies in another account or JetStream domain.
+        type: dict
+        suboptions:
+          api:
+            description: The prefix of the JetStream API there, such as V($JS.hub.API).
+            type: str
+            required: true
+          deliver:
+            description: The prefix of the subjects on which its messages are delivered.
+            type: str
+      subject_transforms:
+        description: Rewrite subjects while taking messages.
+        type: list
+        elements: dict
+        suboptions:
+          src:
+            description: The subjects to rewrite.
+            type: str
+          dest:
+            description: What they become, such as V(copy.{{wildcard(1)}}).
+            type: str
+      consumer:
+        description: A durable consumer of the origin to read through (nats-server 2.14).
+        type: dict
+        suboptions:
+          name:
+            description: The consumer's name.
+            type: str
+            required: true
+          deliver_subject:
+            description: The subject on which it delivers.
+            type: str
+  sources:
+    description: Collect the messages of others.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The name of the origin.
+        type: str
+        required: true
+      opt_start_seq:
+        description: The sequence number in the origin to begin with.
+        type: int
+      opt_start_time:
+        description: The time in the origin to begin with, as RFC 3339 text.
+        type: str
+      filter_subject:
+        description: Take only messages on this subject, which may hold wildcards.
+        type: str
+      external:
+        description: Where the origin lies in another account or JetStream domain.
+        type: dict
+        suboptions:
+          api:
+            description: The prefix of the JetStream API there, such as V($JS.hub.API).
+            type: str
+            required: true
+          deliver:
+            description: The prefix of the subjects on which its messages are delivered.
+            type: str
+      subject_transforms:
+        description: Rewrite subjects while taking messages.
+        type: list
+        elements: dict
+        suboptions:
+          src:
+            description: The subjects to rewrite.
+            type: str
+          dest:
+            description: What they become, such as V(copy.{{wildcard(1)}}).
+            type: str
+      consumer:
+        description: A durable consumer of the origin to read through (nats-server 2.14).
+        type: dict
+        suboptions:
+          name:
+            description: The consumer's name.
+            type: str
+            required: true
+          deliver_subject:
+            description: The subject on which it delivers.
+            type: str
+  republish:
+    description: Publish each stored message again on another subject, for plain subscribers. V({}) ends it.
+    type: dict
+    suboptions:
+      src:
+        description: The subjects to publish again; all where it is left out.
+        type: str
+      dest:
+        description: The subject to publish on, which may not be one of the stream's own. Needed.
+        type: str
+      headers_only:
+        description: Send the headers without the payload.
+        type: bool
+"""

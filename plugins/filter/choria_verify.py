@@ -1,0 +1,157 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Verifies the signature of a submitted message."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: choria_verify
+version_added: 0.1.0
+short_description: Verify the signature of a message that Choria Server submitted
+description:
+  - Tells whether a message carries a signature of its content by the server that is expected.
+  - Messages are signed where O(choria.streams.choria_submit#module:sign) or C(choria tool submit --sign) asked for it.
+  - The signature covers the content alone, and neither the subject nor the other headers.
+author:
+  - The choria.streams developers (@choria-io)
+requirements:
+  - cryptography
+positional: public_key
+options:
+  _input:
+    description:
+      - A message as M(choria.streams.choria_stream_message_info) and P(choria.streams.choria_stream#lookup) return it,
+        which is a dict with C(headers), and with the content in C(data) or C(payload).
+      - >-
+        What was read as V(json) can't be verified, as the signature is one of the bytes that were sent: read it as
+        V(text) or V(base64).
+    type: dict
+    required: true
+  public_key:
+    description: The server's public key, 64 hexadecimal digits as C(choria jwt keys) shows them.
+    type: str
+  issuer:
+    description:
+      - The public key of the organisation's issuer, as C(plugin.security.issuer.<name>.public) has it.
+      - The server's key is then taken from the token in the message, which has to be signed by this issuer, to be
+        valid at the time when the message was stored, and, of a server's token, to be of the C(Choria-Identity) that
+        the message names.
+      - Exactly one of O(public_key) and O(issuer) has to be given, since a key that only the message itself names
+        proves nothing.
+    type: str
+  encoding:
+    description:
+      - How the content was read. Where the message has C(encoding), since it is not what was asked for, that counts.
+    type: str
+    choices: [text, base64]
+    default: text
+"""
+
+EXAMPLES = r"""
+---
+- name: Read what the nodes submitted
+  choria.streams.choria_stream_message_info:
+    stream: TASKS
+    encoding: base64
+  register: found
+
+- name: Use only what a node of this organisation signed
+  ansible.builtin.debug:
+    msg: "{{ item.headers['Choria-Identity'] }} says {{ item.data | b64decode }}"
+  loop: "{{ found.messages }}"
+  loop_control:
+    label: "{{ item.sequence }}"
+  when: item | choria.streams.choria_verify(issuer=issuer_public_key, encoding='base64')
+
+- name: Fail where node1 did not sign the last message
+  ansible.builtin.assert:
+    that: found.messages[-1] | choria.streams.choria_verify(node1_public_key, encoding='base64')
+"""
+
+RETURN = r"""
+---
+_value:
+  description: Whether the signature is right. It is V(false) where there is none.
+  type: bool
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.choria.streams.plugins.module_utils._connection.signing import claims_signed_by, is_key, verify
+from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
+from ansible_collections.choria.streams.plugins.module_utils._options.values import BASE64, JSON, TEXT, to_bytes
+
+_NAME = "choria_verify"
+_SERVER = "choria_server"
+
+
+def choria_verify(message: Any, public_key: str | None = None, issuer: str | None = None, encoding: str = TEXT) -> bool:
+    """Whether the message carries a signature by the key, or by the key of a token that the issuer signed."""
+    try:
+        return _verify(message, public_key, issuer, encoding)
+    except StreamsError as error:
+        raise AnsibleFilterError(f"{_NAME}: {error.message}") from error
+
+
+def _verify(message: Any, public_key: str | None, issuer: str | None, encoding: str) -> bool:
+    if not isinstance(message, Mapping) or not isinstance(message.get("headers"), Mapping):
+        raise OptionError("_input", "is no message: give a dict with headers and data.")
+    if encoding not in (TEXT, BASE64):
+        raise OptionError("encoding", f"'{encoding}' is not known: give {TEXT} or {BASE64}.")
+    if (public_key is None) == (issuer is None):
+        raise OptionError("public_key", "give either public_key or issuer.")
+    for option, key in (("public_key", public_key), ("issuer", issuer)):
+        if key is not None and not is_key(str(key).strip()):
+            raise OptionError(option, "is no public key, which has 64 hexadecimal digits ('choria jwt keys').")
+    data = _data(message, encoding)
+    headers = {str(name): str(value) for name, value in message["headers"].items()}
+    key = _key_of_token(message, headers, str(issuer).strip()) if issuer else str(public_key).strip()
+    return verify(key, data, headers.get("Choria-Signature", ""))
+
+
+def _data(message: Mapping[str, Any], encoding: str) -> bytes:
+    found = [name for name in ("data", "payload") if message.get(name) is not None]
+    if len(found) != 1:
+        raise OptionError("_input", "a message has either data or payload.")
+    data = message[found[0]]
+    if isinstance(data, bytes):
+        return data
+    encoding = str(message.get("encoding") or encoding)
+    if encoding == JSON or not isinstance(data, str):
+        raise OptionError(
+            "_input",
+            "was read as JSON, and the signature is one of the bytes that were sent: read it as text or base64.",
+        )
+    try:
+        return to_bytes(data, encoding)
+    except ValueError as error:
+        raise OptionError("_input", f"{found[0]} {error}.") from error
+
+
+def _key_of_token(message: Mapping[str, Any], headers: Mapping[str, str], issuer: str) -> str:
+    """The public key in the message's token; empty where the token does not vouch for the message."""
+    claims = claims_signed_by(issuer, headers.get("Choria-Token", ""))
+    if claims is None:
+        return ""
+    try:
+        stored = parse_timestamp(message["time"]).timestamp() if message.get("time") else time.time()
+    except ValueError as error:
+        raise OptionError("_input", f"its time {error}.") from error
+    expires = claims.get("exp")
+    if isinstance(expires, (int, float)) and expires < stored:
+        return ""
+    if claims.get("purpose") == _SERVER and claims.get("identity") != headers.get("Choria-Identity"):
+        return ""
+    return str(claims.get("public_key", ""))
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {_NAME: choria_verify}

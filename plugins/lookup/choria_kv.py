@@ -1,0 +1,343 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads keys of a bucket."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: choria_kv
+version_added: 0.1.0
+short_description: Read keys of a key-value bucket of Choria Streams
+description:
+  - Returns the values of keys, in the order of the terms. Several keys are read in one batch.
+  - It reads with the rights of the controller, and never writes.
+  - All lookups of a process with the same connection options share one connection.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  _terms:
+    description:
+      - The keys. Without O(bucket) each begins with its bucket, as V(CFG/auth.username).
+      - With O(prefix) each is a prefix of keys.
+    type: list
+    elements: str
+    required: true
+  bucket:
+    description: The bucket of all the keys.
+    type: str
+  default:
+    description:
+      - The value of a key that does not exist, or was deleted. It is returned as it is, without O(format) and O(query).
+      - It wins over O(missing).
+    type: raw
+  missing:
+    description: What becomes of a key that does not exist, or was deleted.
+    type: str
+    choices:
+      error: The lookup fails, and names the key.
+      skip: It is left out, so that fewer values are returned than there are terms.
+      empty: >-
+        An empty value stands in its place, which is an empty text, an empty list with O(history) and an empty dict
+        with O(prefix).
+    default: error
+  revision:
+    description: >-
+      Read the one key as it was written in this revision, a number that RV(choria.streams.choria_kv#module:entry) and
+      O(history) tell. How many old revisions are kept is the option O(choria.streams.choria_kv_bucket#module:history)
+      of the bucket.
+    type: int
+  history:
+    description: >-
+      Return for each key a list of all its revisions that are kept, the oldest first. Each is a dict with C(revision),
+      C(created) (RFC 3339 UTC), C(operation) (V(put), V(delete) or V(purge)), C(value) (null where it was deleted) and
+      C(ttl) (its lifetime in seconds, or null).
+    type: bool
+    default: false
+  prefix:
+    description:
+      - Return for each term a dict of all the keys below it, and their values. Its keys are what follows the prefix.
+      - >-
+        V(auth) and V(auth.) mean all keys that begin with V(auth.); a prefix that ends in V(/) is taken as it is; an
+        empty one means the whole bucket.
+      - >-
+        The values are of one moment, though others may write meanwhile. Where the server is older than nats-server
+        2.11, or the keys are more than 1,024, they are read again when somebody wrote; the lookup fails when that
+        happens five times in a row.
+    type: bool
+    default: false
+  format:
+    description: How values are to be understood.
+    type: str
+    choices:
+      text: UTF-8 text.
+      json: JSON, which becomes data.
+      yaml: YAML, which becomes data.
+      base64: Any bytes, returned as base64 text.
+    default: text
+  query:
+    description: >-
+      A JMESPath expression, applied to each value when O(format) is V(json) or V(yaml), to each list of O(history) and
+      to each dict of O(prefix). Needs the Python library jmespath on the controller.
+    type: str
+  cache_ttl:
+    description:
+      - How long what was read may be used again by lookups that ask the same, as seconds or text such as V(30s).
+      - >-
+        Each process has its own memory, and Ansible runs each task on each host in a new one, so this helps within a
+        template or a loop, not from task to task.
+    type: str
+    default: '0'
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.connection.plugins
+notes:
+  - The options of a connection are those of the controller, and may be templates when variables set them.
+  - Values are never part of an error. A task that shows them needs C(no_log), as with any other secret.
+  - >-
+    In a cluster any replica of the bucket may answer, so that a value written a moment ago by another client may not
+    be there yet.
+seealso:
+  - module: choria.streams.choria_kv
+  - module: choria.streams.choria_kv_bucket
+"""
+
+EXAMPLES = r"""
+---
+- name: A bucket for configuration, with five values of each key
+  choria.streams.choria_kv_bucket:
+    name: CFG
+    history: 5
+
+- name: Fill it
+  choria.streams.choria_kv:
+    bucket: CFG
+    key: "{{ item.key }}"
+    value: "{{ item.value }}"
+    encoding: "{{ item.encoding | default('text') }}"
+  loop:
+    - {key: auth.username, value: admin}
+    - {key: auth.realm, value: example.net}
+    - {key: web.server, encoding: json, value: {port: 8080, hosts: [web1, web2]}}
+
+- name: Read a key
+  ansible.builtin.debug:
+    msg: "The user is {{ lookup('choria.streams.choria_kv', 'auth.username', bucket='CFG') }}"
+
+- name: Name the bucket with the key
+  ansible.builtin.debug:
+    msg: "The user is {{ lookup('choria.streams.choria_kv', 'CFG/auth.username') }}"
+
+- name: Use another value where there is none
+  ansible.builtin.debug:
+    msg: "{{ lookup('choria.streams.choria_kv', 'web.port', bucket='CFG', default=80) }}"
+
+- name: Loop over several keys, and leave out what is not there
+  ansible.builtin.debug:
+    var: item
+  loop: "{{ query('choria.streams.choria_kv', 'auth.username', 'auth.password', bucket='CFG', missing='skip') }}"
+
+- name: Read all keys below a prefix as of one moment
+  ansible.builtin.debug:
+    msg: "{{ auth.username }} at {{ auth.realm }}"
+  vars:
+    auth: "{{ lookup('choria.streams.choria_kv', 'auth', bucket='CFG', prefix=true) }}"
+
+- name: Read JSON, and a part of it
+  ansible.builtin.debug:
+    msg: "{{ lookup('choria.streams.choria_kv', 'CFG/web.server', format='json', query='hosts[0]') }}"
+
+- name: Read the revisions that are kept
+  ansible.builtin.debug:
+    msg: "{{ item.revision }} of {{ item.created }}"
+  loop: "{{ lookup('choria.streams.choria_kv', 'auth.username', bucket='CFG', history=true) }}"
+  loop_control:
+    label: "{{ item.revision }}"
+
+- name: Read from other servers
+  ansible.builtin.debug:
+    msg: "{{ lookup('choria.streams.choria_kv', 'CFG/auth.username') }}"
+  vars:
+    choria_streams_servers: "{{ lookup('ansible.builtin.env', 'CHORIA_STREAMS_SERVERS') }}"
+    choria_streams_timeout: 2s
+"""
+
+RETURN = r"""
+---
+_raw:
+  description:
+    - A value for each term, of the type that O(format) and O(query) give it.
+    - With O(history) a list for each term, with O(prefix) a dict for each.
+  type: list
+  elements: raw
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import shared_session
+from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._options.codecs import Codec, parse_duration
+from ansible_collections.choria.streams.plugins.module_utils._options.kv import BUCKET_NAME, KEY
+from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
+from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix
+from ansible_collections.choria.streams.plugins.plugin_utils._formats import Query, decode
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ansible_collections.choria.streams.plugins.module_utils._api.kv import Entry
+
+# A bucket, and a key or prefix in it
+Target = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was asked for, in words, and its value; or the ``problem``, and what is ``empty`` of its kind."""
+
+    name: str
+    value: Any = None
+    problem: str = ""
+    empty: Any = ""
+
+
+class LookupModule(LookupBase):
+    def run(self, terms: Sequence[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
+        with translated("choria_kv: "):
+            default = [kwargs.pop("default")] if "default" in kwargs else []
+            options, settings = options_of(self, variables or {}, kwargs)
+            targets = [_target(term, options) for term in _flat(terms)]
+            _check(options, targets)
+            query = Query(options["query"]) if options["query"] else None
+            reader = KvReader(shared_session(settings, read_only=True), _max_age(options["cache_ttl"]))
+            found: list[Any] = []
+            for answer in _answers(reader, targets, options):
+                if answer.problem:
+                    found.extend(default or _instead(answer, options["missing"]))
+                else:
+                    found.append(query.search(answer.value, answer.name) if query else answer.value)
+            return found
+
+
+# The question
+
+
+def _flat(terms: Sequence[Any]) -> Iterator[Any]:
+    for term in terms:
+        yield from term if isinstance(term, list) else [term]
+
+
+def _target(term: Any, options: Mapping[str, Any]) -> Target:
+    if not isinstance(term, str):
+        raise OptionError("key", f"a key is text, and this one is a {type(term).__name__}.")
+    bucket, key = options["bucket"], term
+    if bucket is None:
+        bucket, slash, key = term.partition("/")
+        if not slash:
+            raise OptionError("bucket", f"is not given, and '{term}' names none: give bucket, or write BUCKET/{term}.")
+    _checked("bucket", BUCKET_NAME, bucket)
+    return bucket, normal_prefix(key) if options["prefix"] else _checked("key", KEY, key)
+
+
+def _checked(option: str, codec: Codec, text: str) -> str:
+    try:
+        return str(codec.to_wire(text))
+    except ValueError as error:
+        raise OptionError(option, f"{error}.") from error
+
+
+def _check(options: Mapping[str, Any], targets: Sequence[Target]) -> None:
+    asked = [name for name in ("revision", "history", "prefix") if options[name]]
+    if len(asked) > 1:
+        raise OptionError(asked[0], f"can't be given together with {asked[1]}: give one of them.")
+    if options["revision"] and len(targets) > 1:
+        raise OptionError("revision", f"belongs to one key, and {len(targets)} are given: look them up one by one.")
+    if options["query"] and options["format"] not in ("json", "yaml") and asked not in (["history"], ["prefix"]):
+        raise OptionError("query", "needs data to select from: set format to json or yaml.")
+
+
+def _max_age(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise OptionError("cache_ttl", f"{error}.") from error
+
+
+# The answer
+
+
+def _answers(reader: KvReader, targets: Sequence[Target], options: Mapping[str, Any]) -> Iterator[Answer]:
+    """An answer for each target, in their order."""
+    format = options["format"]
+    if options["prefix"]:
+        return (_below(reader, bucket, prefix, format) for bucket, prefix in targets)
+    if options["history"]:
+        return (_history(reader, bucket, key, format) for bucket, key in targets)
+    if options["revision"]:
+        return (_revision(reader, bucket, key, options["revision"], format) for bucket, key in targets)
+    found: dict[str, Mapping[str, Entry]] = {}
+    for wanted in {bucket for bucket, _key in targets}:
+        found[wanted] = reader.last(wanted, [key for bucket, key in targets if bucket == wanted])
+    return (_answer(found[bucket].get(key), _name(bucket, key), format) for bucket, key in targets)
+
+
+def _answer(entry: Entry | None, name: str, format: str) -> Answer:
+    if entry is None:
+        return Answer(name, problem=f"{name} does not exist")
+    if not entry.alive:
+        return Answer(name, problem=f"{name} was deleted at {entry.created} (revision {entry.revision})")
+    return Answer(name, _decoded(entry, name, format))
+
+
+def _revision(reader: KvReader, bucket: str, key: str, revision: int, format: str) -> Answer:
+    name = f"revision {revision} of {_name(bucket, key)}"
+    return _answer(reader.at_revision(bucket, key, revision), name, format)
+
+
+def _history(reader: KvReader, bucket: str, key: str, format: str) -> Answer:
+    name, entries = _name(bucket, key), reader.history(bucket, key)
+    told = [
+        {
+            "revision": entry.revision,
+            "created": entry.created,
+            "operation": entry.operation,
+            "value": _decoded(entry, name, format) if entry.alive else None,
+            "ttl": entry.ttl,
+        }
+        for entry in entries
+    ]
+    return Answer(name, told, "" if entries else f"{name} does not exist", [])
+
+
+def _below(reader: KvReader, bucket: str, prefix: str, format: str) -> Answer:
+    told = {
+        key[len(prefix) :]: _decoded(entry, _name(bucket, key), format)
+        for key, entry in reader.below(bucket, prefix).items()
+        if entry.alive
+    }
+    place = f"below '{prefix}' in bucket {bucket}" if prefix else f"in bucket {bucket}"
+    return Answer(f"the keys {place}", told, "" if told else f"there are no keys {place}", {})
+
+
+def _name(bucket: str, key: str) -> str:
+    return f"key {key} of bucket {bucket}"
+
+
+def _decoded(entry: Entry, name: str, format: str) -> Any:
+    try:
+        return decode(entry.value, format)
+    except ValueError as error:
+        # Without the cause, which may hold the value
+        raise OptionError("format", f"{name} {error}: correct the value, or set another format.") from None
+
+
+def _instead(answer: Answer, missing: str) -> list[Any]:
+    """What stands in the place of a missing answer."""
+    if missing == "error":
+        raise StreamsError(f"{answer.problem}: check the name, or give default or missing.", code="missing")
+    return [] if missing == "skip" else [answer.empty]

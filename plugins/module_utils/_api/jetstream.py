@@ -1,0 +1,98 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The envelope of the JetStream API: JSON in, JSON out, errors by their number."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from .._connection.session import Message, Request, Session
+from .._errors import ApiError, NoAnswer, StreamsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+# Numbers of nats-server's error catalogue (server/errors.json) that callers tell apart.
+STREAM_NOT_FOUND = 10059
+NO_MESSAGE_FOUND = 10037
+MESSAGE_NOT_DELETED = 10057
+SEQUENCE_NOT_FOUND = 10043
+MAXIMUM_MESSAGES = 10077
+WRONG_LAST_SEQUENCE = 10071
+WRONG_LAST_SEQUENCE_CONSTANT = 10164
+NOT_ENABLED_FOR_ACCOUNT = 10039
+
+_MOVING = "Wait until all replicas are current."
+# What a person can do about an error that the plan can't foresee.
+_HINTS = {
+    10005: "Give fewer replicas, or add servers to the cluster (options replicas and placement).",
+    10023: "Free storage, or lower max_bytes.",
+    10026: "The account's limit of consumers is reached.",
+    10027: "The account's limit of streams is reached.",
+    10028: "The account's storage limits do not allow it: check storage, max_bytes and replicas.",
+    10047: "The server's storage is full or its limit does not allow it: check storage and max_bytes.",
+    10065: "Choose subjects that no other stream has (option subjects).",
+    10074: "Give replicas: 1, or use a cluster.",
+    10124: _MOVING,
+    10226: _MOVING,
+    NOT_ENABLED_FOR_ACCOUNT: "Enable JetStream for this account on the server, or check user, domain and api_prefix.",
+}
+
+
+def call(session: Session, what: str, subject: str, body: Any = None) -> dict[str, Any]:
+    """One call of the API. ``what`` begins the sentence of an error, such as ``Creating stream ORDERS``."""
+    return decode(what, session.request(session.api(subject), encode(body)))
+
+
+def call_many(session: Session, calls: Iterable[tuple[str, str, Any]]) -> list[dict[str, Any] | StreamsError]:
+    """Pipelined calls, each ``(what, subject, body)``: an answer or an error for each, in their order."""
+    wanted = list(calls)
+    requests = [Request(session.api(subject), encode(body)) for _what, subject, body in wanted]
+    answers: list[dict[str, Any] | StreamsError] = []
+    for (what, _subject, _body), answer in zip(wanted, session.request_many(requests)):
+        if isinstance(answer, StreamsError):
+            answers.append(answer)
+            continue
+        try:
+            answers.append(decode(what, answer[0]))
+        except StreamsError as error:
+            answers.append(error)
+    return answers
+
+
+def pages(session: Session, what: str, subject: str, key: str, body: dict[str, Any] | None = None) -> Iterator[Any]:
+    """The items under ``key`` of a call that answers in pages."""
+    offset = 0
+    while True:
+        answer = call(session, what, subject, {**(body or {}), "offset": offset})
+        items = answer.get(key) or []
+        yield from items
+        offset += len(items)
+        if not items or offset >= int(answer.get("total", 0)):
+            return
+
+
+def encode(body: Any) -> bytes:
+    return b"" if body is None else json.dumps(body).encode()
+
+
+def decode(what: str, message: Message) -> dict[str, Any]:
+    """The JSON of an answer. Raises ApiError where it is an error, NoAnswer where it is not JSON."""
+    try:
+        answer = json.loads(message.data)
+    except ValueError as error:
+        raise NoAnswer(
+            f"{what}: the answer is not JetStream's: check api_prefix, or what else listens there."
+        ) from error
+    if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+        raise api_error(what, answer["error"])
+    return dict(answer)
+
+
+def api_error(what: str, error: dict[str, Any]) -> ApiError:
+    err_code = int(error.get("err_code", 0))
+    return ApiError(
+        what, int(error.get("code", 0)), err_code, str(error.get("description", "")), _HINTS.get(err_code, "")
+    )

@@ -1,0 +1,304 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keys and their values: messages on ``$KV.<bucket>.<key>`` in the stream ``KV_<bucket>``, as all NATS clients do it.
+
+The specification is ADR-8 of nats-architecture-and-design, lifetimes of keys are in its ADR-48.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .._errors import ApiError, NoAnswer, PermissionMissing, StreamsError
+from .._options.codecs import NANOSECOND, parse_duration
+from .._options.kv import STREAM_PREFIX
+from . import messages
+from .jetstream import MAXIMUM_MESSAGES, NO_MESSAGE_FOUND, STREAM_NOT_FOUND, call, call_many
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from .._connection.session import Session
+    from .messages import Stored
+
+PUT, DELETED, PURGED = "put", "delete", "purge"
+# nats-server's limit for one request with multi_last (server/stream.go)
+BATCH = 1024
+BATCHES_SINCE = LIFETIMES_SINCE = (2, 11, 0)
+
+_OPERATIONS = {"DEL": DELETED, "PURGE": PURGED}
+# Marks that the server leaves itself, where a limit or somebody else took the last value
+_MARKERS = {"MaxAge": PURGED, "Purge": PURGED, "Remove": DELETED}
+_HINTS = {
+    10054: "It is larger than the bucket allows: store less, or raise max_value_size of the bucket.",
+    MAXIMUM_MESSAGES: "The bucket is full: delete keys, or raise max_bucket_size of the bucket.",
+    10109: "The bucket is sealed, and never changes again.",
+    10111: "The bucket does not allow purging: repair it with choria_kv_bucket.",
+    10166: "The bucket does not let keys carry lifetimes: set limit_marker_ttl with choria_kv_bucket.",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One revision of a key. ``operation`` is PUT, DELETED or PURGED; ``created`` is RFC 3339 UTC.
+
+    ``ttl`` is the lifetime that was given to it, in seconds; None where it has none of its own.
+    """
+
+    key: str
+    revision: int
+    created: str
+    operation: str
+    value: bytes = field(repr=False)
+    ttl: float | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether this is a value, and no mark of a deleted key."""
+        return self.operation == PUT
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Where a bucket's keys are read and written. ``config`` is its stream's, empty where it could not be read."""
+
+    name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    last_sequence: int = 0
+
+    @property
+    def stream(self) -> str:
+        return f"{STREAM_PREFIX}{self.name}"
+
+    @property
+    def direct(self) -> bool:
+        """Whether any replica answers reads, so that they need not go to the leader."""
+        return bool(self.config.get("allow_direct", not self.config))
+
+    @property
+    def lifetimes(self) -> bool:
+        """Whether keys may carry a lifetime of their own."""
+        return bool(self.config.get("allow_msg_ttl"))
+
+    @property
+    def shortest_lifetime(self) -> int:
+        """In seconds. Where a key may have several revisions, servers lengthen what is shorter than marks live."""
+        several = int(self.config.get("max_msgs_per_subject") or 0) != 1
+        return int(self.config.get("subject_delete_marker_ttl") or 0) // NANOSECOND if several else 0
+
+    @property
+    def max_value_size(self) -> int:
+        """In bytes, 0 for no limit."""
+        return max(0, int(self.config.get("max_msg_size") or 0))
+
+    @property
+    def _origin(self) -> Mapping[str, Any]:
+        mirror = self.config.get("mirror") or {}
+        return {} if mirror.get("subject_transforms") else mirror
+
+    def subject(self, key: str) -> str:
+        """Where a key is read. A mirror keeps the subjects of its origin."""
+        return f"$KV.{self._origin.get('name', self.stream)[len(STREAM_PREFIX) :]}.{key}"
+
+    def write_subject(self, session: Session, key: str) -> str:
+        """Where a key is written. A mirror's are in its origin; another domain's under the prefix of its API."""
+        api = (self._origin.get("external") or {}).get("api") or session.settings.api
+        return self.subject(key) if api == "$JS.API" else f"{api}.{self.subject(key)}"
+
+    def key(self, subject: str) -> str:
+        return subject[len(self.subject("")) :]
+
+
+# Reading
+
+
+def open_bucket(session: Session, name: str, keys: str = "") -> tuple[Bucket, dict[str, int]]:
+    """The bucket, and how many values each key has of those that ``keys`` selects, which may hold wildcards.
+
+    Raises StreamsError where there is no such bucket.
+    """
+    bucket = Bucket(name)
+    answer = _info(session, bucket, keys)
+    bucket = Bucket(name, answer["config"], int(answer["state"]["last_seq"]))
+    if keys and bucket.subject(keys) != Bucket(name).subject(keys):
+        answer = _info(session, bucket, keys)
+    selected: dict[str, int] = {}
+    while page := answer["state"].get("subjects"):
+        selected.update({bucket.key(subject): int(count) for subject, count in page.items()})
+        if len(selected) >= int(answer.get("total", 0)):
+            break
+        answer = _info(session, bucket, keys, len(selected))
+    return bucket, selected
+
+
+def last(session: Session, bucket: Bucket, key: str) -> Entry | None:
+    """The newest revision, from the leader, so that it is what a write will meet. None where the key has none."""
+    return _entry_or_none(bucket, messages.get(session, bucket.stream, subject=bucket.subject(key)))
+
+
+def last_many(session: Session, bucket: Bucket, keys: Sequence[str], up_to: int = 0) -> dict[str, Entry]:
+    """The newest revision of each key that has one, in as few requests as the server allows.
+
+    With ``up_to`` the newest that is not after this revision, where a server without batches can't look back: there
+    the key is left out when it has changed since.
+    """
+    subjects = [bucket.subject(key) for key in keys]
+    if len(subjects) > 1 and bucket.direct and session.server.version >= BATCHES_SINCE:
+        try:
+            return _entries(bucket, _multi_last(session, bucket, subjects, up_to))
+        except PermissionMissing:
+            pass  # what is allowed may be the single reads, which name their keys
+    entries = _entries(bucket, _singly(session, bucket, subjects))
+    return {key: entry for key, entry in entries.items() if not up_to or entry.revision <= up_to}
+
+
+def last_below(session: Session, bucket: Bucket, keys: str) -> dict[str, Entry] | None:
+    """The newest revision of all keys that a wildcard selects, as of one moment.
+
+    None where one request is not enough for that: too many keys, too much data, or an old server.
+    """
+    if not bucket.direct or session.server.version < BATCHES_SINCE:
+        return None
+    try:
+        found, beyond = messages.direct_page(session, bucket.stream, {"multi_last": [bucket.subject(keys)]})
+    except NoAnswer as error:
+        if error.failure.get("status") == "413":
+            return None
+        raise
+    return None if beyond else _entries(bucket, found)
+
+
+def at_revision(session: Session, bucket: Bucket, key: str, revision: int) -> Entry | None:
+    """The key as it was written in a revision. None where that is gone, or another key's."""
+    found = messages.get(session, bucket.stream, sequence=revision)
+    return _entry_or_none(bucket, found if found and found.subject == bucket.subject(key) else None)
+
+
+def history(session: Session, bucket: Bucket, key: str) -> list[Entry]:
+    """All revisions that are kept of a key, the oldest first."""
+    from . import reading  # modules compile what they import, and the one for keys does not need this
+
+    return [_entry(bucket, message) for message in reading.onward(session, bucket.stream, bucket.subject(key))]
+
+
+# Writing
+
+
+def write(
+    session: Session, bucket: Bucket, key: str, operation: str, value: bytes = b"", *, ttl: int = 0, expected: int = -1
+) -> int:
+    """Puts, deletes or purges, and returns the new revision.
+
+    ``ttl`` is in seconds, 0 for none. With ``expected`` the server refuses (errors WRONG_LAST_SEQUENCE and its
+    _CONSTANT) unless this is the key's newest revision, 0 for a key that has none.
+    """
+    headers = {}
+    if operation == DELETED:
+        headers["KV-Operation"] = "DEL"
+    elif operation == PURGED:
+        headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
+    if ttl:
+        headers["Nats-TTL"] = f"{ttl}s"
+    if expected >= 0:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+    verb = {PUT: "Writing", DELETED: "Deleting", PURGED: "Purging"}[operation]
+    what = f"{verb} key {key} of bucket {bucket.name}"
+    try:
+        return int(messages.publish(session, what, bucket.write_subject(session, key), value, headers)["seq"])
+    except ApiError as error:
+        hint = _HINTS.get(error.err_code)
+        if hint is None or (error.err_code == MAXIMUM_MESSAGES and "maximum" not in error.description):
+            raise
+        raise ApiError(what, error.status, error.err_code, error.description, hint) from error
+
+
+# From the wire
+
+
+def no_bucket(name: str) -> StreamsError:
+    return StreamsError(
+        f"bucket: there is no bucket {name}: make it with choria_kv_bucket, or check the name, and where we are "
+        "connected to (servers, user, domain and api_prefix).",
+        code="no_bucket",
+        option="bucket",
+    )
+
+
+def _info(session: Session, bucket: Bucket, keys: str, offset: int = 0) -> dict[str, Any]:
+    body = {"subjects_filter": bucket.subject(keys), "offset": offset} if keys else None
+    try:
+        return call(session, f"Reading bucket {bucket.name}", f"STREAM.INFO.{bucket.stream}", body)
+    except ApiError as error:
+        if error.err_code == STREAM_NOT_FOUND:
+            raise no_bucket(bucket.name) from error
+        raise
+
+
+def _multi_last(session: Session, bucket: Bucket, subjects: Sequence[str], up_to: int) -> Iterator[Stored]:
+    for start in range(0, len(subjects), BATCH):
+        body: dict[str, Any] = {"multi_last": list(subjects[start : start + BATCH])}
+        if up_to:
+            body["up_to_seq"] = up_to
+        beyond = 1
+        while beyond:
+            # The server ends a page when it has sent 64 MiB
+            found, beyond = messages.direct_page(session, bucket.stream, body)
+            yield from found
+            if not found:
+                break
+            body["seq"] = found[-1].sequence + 1
+
+
+def _singly(session: Session, bucket: Bucket, subjects: Sequence[str]) -> Iterator[Stored]:
+    answers: Iterable[Stored | StreamsError | None]
+    answers = (
+        messages.direct_last(session, bucket.stream, subjects) if bucket.direct else _asked(session, bucket, subjects)
+    )
+    for answer in answers:
+        if isinstance(answer, StreamsError):
+            raise answer
+        if answer is not None:
+            yield answer
+
+
+def _asked(session: Session, bucket: Bucket, subjects: Sequence[str]) -> Iterator[Stored | StreamsError | None]:
+    """``messages.direct_last`` for a bucket that only its leader reads."""
+    what, subject = f"Reading bucket {bucket.name}", f"STREAM.MSG.GET.{bucket.stream}"
+    for answer in call_many(session, ((what, subject, {"last_by_subj": wanted}) for wanted in subjects)):
+        if isinstance(answer, ApiError) and answer.err_code == NO_MESSAGE_FOUND:
+            yield None
+        else:
+            yield answer if isinstance(answer, StreamsError) else messages.stored_of(answer["message"])
+
+
+def _entries(bucket: Bucket, found: Iterable[Stored]) -> dict[str, Entry]:
+    return {entry.key: entry for entry in (_entry(bucket, message) for message in found)}
+
+
+def _entry_or_none(bucket: Bucket, message: Stored | None) -> Entry | None:
+    return None if message is None else _entry(bucket, message)
+
+
+def _entry(bucket: Bucket, message: Stored) -> Entry:
+    operation = _OPERATIONS.get(message.headers.get("KV-Operation", ""), PUT)
+    operation = _MARKERS.get(message.headers.get("Nats-Marker-Reason", ""), operation)
+    return Entry(
+        key=bucket.key(message.subject),
+        revision=message.sequence,
+        created=message.time,
+        operation=operation,
+        value=message.data,
+        ttl=_lifetime(message.headers.get("Nats-TTL", "")),
+    )
+
+
+def _lifetime(header: str) -> float | None:
+    """Seconds in a Nats-TTL header: a number, or a duration as Go writes it. ``never`` is no lifetime."""
+    try:
+        length = parse_duration(header)
+    except ValueError:
+        return None
+    return length if length and math.isfinite(length) else None

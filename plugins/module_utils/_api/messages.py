@@ -1,0 +1,164 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Messages of a stream: publish with acknowledgement, read and delete."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .._connection.session import Message, Request, Session
+from .._errors import ApiError, NoAnswer, StreamsError
+from .jetstream import MESSAGE_NOT_DELETED, NO_MESSAGE_FOUND, SEQUENCE_NOT_FOUND, call, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A message in a stream. ``time`` is RFC 3339 UTC as the server gives it."""
+
+    subject: str
+    sequence: int
+    time: str
+    data: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def publish(
+    session: Session, what: str, subject: str, payload: bytes, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Publishes and waits for the stream's acknowledgement (``stream``, ``seq``, ``duplicate``)."""
+    return decode(what, session.request(subject, payload, headers))
+
+
+def publish_many(session: Session, what: str, messages: Iterable[Request]) -> list[dict[str, Any] | StreamsError]:
+    """Pipelined ``publish``: an acknowledgement or an error for each, in their order."""
+    answers: list[dict[str, Any] | StreamsError] = []
+    for answer in session.request_many(messages):
+        if isinstance(answer, StreamsError):
+            answers.append(answer)
+            continue
+        try:
+            answers.append(decode(what, answer[0]))
+        except StreamsError as error:
+            answers.append(error)
+    return answers
+
+
+def get(session: Session, stream: str, *, sequence: int = 0, subject: str = "") -> Stored | None:
+    """The message with a sequence, or the last one on a subject, from the stream's leader. None where there is none."""
+    return _message_or_none(session, stream, {"seq": sequence} if sequence else {"last_by_subj": subject})
+
+
+def direct_last(session: Session, stream: str, subjects: Iterable[str]) -> list[Stored | StreamsError | None]:
+    """The last message on each subject, pipelined, by the direct reads that any replica answers.
+
+    None where there is no message, NoAnswer where the stream does not allow direct reads or does not exist.
+    """
+    requests = [Request(session.api(f"DIRECT.GET.{stream}.{subject}")) for subject in subjects]
+    return [_direct(answer) for answer in session.request_many(requests)]
+
+
+def direct_batch(session: Session, stream: str, body: dict[str, Any]) -> list[Stored]:
+    """The messages that a batch request selects (``multi_last``, ``batch``, ``up_to_seq`` …; nats-server 2.11)."""
+    return direct_page(session, stream, body)[0]
+
+
+def direct_page(session: Session, stream: str, body: dict[str, Any]) -> tuple[list[Stored], int]:
+    """``direct_batch``, and how many messages the server has beyond these."""
+    messages = session.request_all(session.api(f"DIRECT.GET.{stream}"), encode(body))
+    last = messages[-1]
+    if last.status not in ("204", "404"):
+        reason = last.headers.get("Description", "") or f"status {last.status}"
+        raise NoAnswer(
+            f"Reading stream {stream}: the server refused the batch: {reason}.", code="batch", status=last.status
+        )
+    return [from_direct(message) for message in messages[:-1]], int(last.headers.get("Nats-Num-Pending") or 0)
+
+
+def delete(session: Session, stream: str, sequence: int, *, erase: bool = False) -> bool:
+    """Deletes one message. False where it is not there any more."""
+    try:
+        body = {"seq": sequence} if erase else {"seq": sequence, "no_erase": True}
+        call(session, f"Deleting message {sequence} of stream {stream}", f"STREAM.MSG.DELETE.{stream}", body)
+    except ApiError as error:
+        gone = error.err_code == MESSAGE_NOT_DELETED and error.description in _GONE
+        if gone or error.err_code in (NO_MESSAGE_FOUND, SEQUENCE_NOT_FOUND):
+            return False
+        raise
+    return True
+
+
+# What the stores of nats-server answer for a message that they don't have (server/store.go)
+_GONE = ("no message found", "stream store EOF", "deleted message")
+
+
+def from_direct(message: Message) -> Stored:
+    """The stored message in a direct reply, whose own place is told by headers."""
+    headers = dict(message.headers)
+    return Stored(
+        subject=headers.pop("Nats-Subject", ""),
+        sequence=int(headers.pop("Nats-Sequence", 0)),
+        time=headers.pop("Nats-Time-Stamp", ""),
+        data=message.data,
+        headers={name: value for name, value in headers.items() if name not in _DIRECT_ONLY},
+    )
+
+
+# What the server adds to a direct reply beside the message's own headers.
+_DIRECT_ONLY = ("Nats-Stream", "Nats-Last-Sequence", "Nats-Num-Pending", "Nats-UpTo-Sequence")
+
+
+def _direct(answer: list[Message] | StreamsError) -> Stored | StreamsError | None:
+    if isinstance(answer, StreamsError):
+        return answer
+    if answer[0].status == "404":
+        return None
+    return from_direct(answer[0])
+
+
+def parse_headers(raw: bytes) -> dict[str, str]:
+    """The headers of a stored message: ``NATS/1.0`` and lines of ``Name: value``."""
+    headers = {}
+    for line in raw.decode(errors="replace").split("\r\n")[1:]:
+        name, separator, value = line.partition(":")
+        if separator:
+            headers[name.strip()] = value.strip()
+    return headers
+
+
+def _message_or_none(session: Session, stream: str, body: dict[str, Any]) -> Stored | None:
+    try:
+        answer = call(session, f"Reading a message of stream {stream}", f"STREAM.MSG.GET.{stream}", body)
+    except ApiError as error:
+        if error.err_code in (NO_MESSAGE_FOUND, SEQUENCE_NOT_FOUND):
+            return None
+        raise
+    return stored_of(answer["message"])
+
+
+def stored_of(message: Mapping[str, Any]) -> Stored:
+    """The message in an answer of STREAM.MSG.GET."""
+    return Stored(
+        subject=message["subject"],
+        sequence=int(message["seq"]),
+        time=message["time"],
+        data=base64.b64decode(message.get("data") or b""),
+        headers=parse_headers(base64.b64decode(message.get("hdrs") or b"")),
+    )
+
+
+def on_subject(session: Session, stream: str, subject: str) -> list[Stored]:
+    """The messages on one subject, the oldest first, one request each: for streams that hold few, such as governors."""
+    found: list[Stored] = []
+    while True:
+        after = found[-1].sequence + 1 if found else 1
+        body = {"seq": after, "next_by_subj": subject}
+        message = _message_or_none(session, stream, body)
+        if message is None:
+            return found
+        found.append(message)

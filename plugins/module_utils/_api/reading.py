@@ -1,0 +1,142 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many messages of a stream, in their order, without a consumer.
+
+Where the server has batches (nats-server 2.11) and the stream allows direct reads, a page is one request. Everywhere
+else each message is one request to the stream's leader, and many of them are under way at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime, timezone
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, Any
+
+from .._errors import ApiError, NoAnswer, PermissionMissing, StreamsError
+from .._options.codecs import parse_timestamp
+from .jetstream import NO_MESSAGE_FOUND, call_many
+from .messages import Stored, direct_page, get, stored_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .._connection.session import Session
+
+ALL = ">"
+_BATCHES = (2, 11, 0)
+# A page stays far below what nats-py lets wait in a subscription, and below what a time-out allows for
+_PAGE_MESSAGES, _PAGE_BYTES = 512, 8 << 20
+_WIDEST = 128
+
+
+def onward(
+    session: Session, stream: str, subject: str = ALL, start: int | datetime = 1, limit: int | None = None
+) -> Iterator[Stored]:
+    """The messages on a subject from a sequence number or a moment on, the oldest first, at most ``limit`` of them."""
+    return islice(_in_order(session, stream, subject, start, limit or _PAGE_MESSAGES), limit)
+
+
+def newest(session: Session, stream: str, subject: str = ALL, count: int = 1) -> list[Stored]:
+    """The last ``count`` messages, the oldest of them first. There is no reading backwards: the start is searched."""
+    last = get(session, stream, subject=subject)
+    if last is None:
+        return []
+    found, end, width = [last], last.sequence, count
+    while len(found) < count and end > 1:
+        start = max(1, end - width)
+        earlier = _between(session, stream, subject, start, end)
+        found = [*deque(earlier, maxlen=count - len(found)), *found]
+        end, width = start, width * 4
+    return found
+
+
+def count_before(session: Session, stream: str, subject: str, sequence: int, total: int) -> int:
+    """How many of the ``total`` messages on a subject have a lower sequence number."""
+    try:
+        found, beyond = _page(session, stream, subject, sequence, 1)
+        return total - beyond - len(found)
+    except _NoPages:
+        return sum(1 for _message in _between(session, stream, subject, 1, sequence))
+
+
+class _NoPages(Exception):
+    """This server, stream or user has no batches."""
+
+
+def _between(session: Session, stream: str, subject: str, start: int, end: int) -> Iterator[Stored]:
+    """The messages with sequences from ``start`` and below ``end``."""
+    return takewhile(lambda message: message.sequence < end, onward(session, stream, subject, start))
+
+
+def _in_order(session: Session, stream: str, subject: str, start: int | datetime, size: int) -> Iterator[Stored]:
+    beyond = 1
+    while beyond:
+        try:
+            found, beyond = _page(session, stream, subject, start, min(size, _PAGE_MESSAGES))
+        except _NoPages:
+            sequence = _first_since(session, stream, subject, start) if isinstance(start, datetime) else start
+            yield from _one_by_one(session, stream, subject, sequence)
+            return
+        if not found:
+            return
+        yield from found
+        start = found[-1].sequence + 1
+
+
+def _page(session: Session, stream: str, subject: str, start: int | datetime, size: int) -> tuple[list[Stored], int]:
+    if session.server.version < _BATCHES:
+        raise _NoPages
+    body: dict[str, Any] = {"next_by_subj": subject, "batch": size, "max_bytes": _PAGE_BYTES}
+    if isinstance(start, datetime):
+        body["start_time"] = start.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    else:
+        body["seq"] = start
+    try:
+        return direct_page(session, stream, body)
+    except (NoAnswer, PermissionMissing) as error:
+        if error.failure["code"] in ("no_responders", "permission"):
+            raise _NoPages from error
+        raise
+
+
+def _one_by_one(session: Session, stream: str, subject: str, start: int) -> Iterator[Stored]:
+    """Asks for the next message after several sequences at once, after more of them where all bring different ones."""
+    width = 1
+    while True:
+        found = _nexts(session, stream, subject, range(start, start + width))
+        different = {message.sequence: message for message in found if message}
+        yield from different.values()
+        if None in found:
+            return
+        start = max(different) + 1
+        width = min(_WIDEST, width * 2) if len(different) == width else len(different)
+
+
+def _nexts(session: Session, stream: str, subject: str, starts: Iterable[int]) -> list[Stored | None]:
+    what, call = f"Reading stream {stream}", f"STREAM.MSG.GET.{stream}"
+    bodies = [{"seq": start, "next_by_subj": subject} for start in starts]
+    return [_message(answer) for answer in call_many(session, ((what, call, body) for body in bodies))]
+
+
+def _message(answer: dict[str, Any] | StreamsError) -> Stored | None:
+    if isinstance(answer, ApiError) and answer.err_code == NO_MESSAGE_FOUND:
+        return None
+    if isinstance(answer, StreamsError):
+        raise answer
+    return stored_of(answer["message"])
+
+
+def _first_since(session: Session, stream: str, subject: str, moment: datetime) -> int:
+    """The sequence from which messages are that young, searched by halves: times grow with the sequence."""
+    last = get(session, stream, subject=subject)
+    low, high = 1, last.sequence + 1 if last else 1
+    while low < high:
+        middle = (low + high) // 2
+        found = _nexts(session, stream, subject, [middle])[0]
+        if found is None or parse_timestamp(found.time) >= moment:
+            high = middle
+        else:
+            low = found.sequence + 1
+    return low

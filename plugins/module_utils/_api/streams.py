@@ -1,0 +1,84 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Streams: one function per call of the server. Configurations are dicts in the server's own words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._errors import ApiError, StreamsError
+from .jetstream import STREAM_NOT_FOUND, call, call_many, pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .._connection.session import Session
+
+
+def info(session: Session, name: str) -> dict[str, Any] | None:
+    """The answer of STREAM.INFO (``config``, ``state``, ``created``, ``cluster``, ``ts``); None for no such stream."""
+    return _or_none(lambda: call(session, f"Reading stream {name}", f"STREAM.INFO.{name}"))
+
+
+def info_many(session: Session, names: Iterable[str]) -> list[dict[str, Any] | None]:
+    """``info`` of several streams, pipelined."""
+    answers = call_many(session, ((f"Reading stream {name}", f"STREAM.INFO.{name}", None) for name in names))
+    return [_or_none(lambda answer=answer: _value(answer)) for answer in answers]
+
+
+def create(session: Session, config: dict[str, Any]) -> dict[str, Any]:
+    name = config["name"]
+    return call(session, f"Creating stream {name}", f"STREAM.CREATE.{name}", config)
+
+
+def update(session: Session, config: dict[str, Any]) -> dict[str, Any]:
+    name = config["name"]
+    return call(session, f"Updating stream {name}", f"STREAM.UPDATE.{name}", config)
+
+
+def delete(session: Session, name: str) -> None:
+    """Deletes a stream with all that it holds. One that is gone already is no error."""
+    _or_none(lambda: call(session, f"Deleting stream {name}", f"STREAM.DELETE.{name}"))
+
+
+def purge(session: Session, name: str, body: dict[str, Any] | None = None) -> int:
+    """Deletes all messages, or those that the body selects (``filter``, ``seq``, ``keep``), and tells how many."""
+    return int(call(session, f"Purging stream {name}", f"STREAM.PURGE.{name}", body).get("purged", 0))
+
+
+def subject_counts(session: Session, name: str, subject: str = ">") -> dict[str, int]:
+    """How many messages each matching subject of a stream holds, by the paged answer of STREAM.INFO."""
+    counts: dict[str, int] = {}
+    while True:
+        body = {"subjects_filter": subject, "offset": len(counts)}
+        answer = call(session, f"Counting the subjects of stream {name}", f"STREAM.INFO.{name}", body)
+        page = answer["state"].get("subjects") or {}
+        counts.update(page)
+        if not page or len(counts) >= int(answer.get("total", 0)):
+            return counts
+
+
+def list_all(session: Session) -> list[dict[str, Any]]:
+    """The ``info`` of every stream, by the paged LIST call."""
+    return list(pages(session, "Listing streams", "STREAM.LIST", "streams"))
+
+
+def names(session: Session, subject: str = "") -> list[str]:
+    """The names of all streams, or of those that listen to a subject (which may hold wildcards)."""
+    return list(pages(session, "Listing streams", "STREAM.NAMES", "streams", {"subject": subject} if subject else None))
+
+
+def _value(answer: dict[str, Any] | StreamsError) -> dict[str, Any]:
+    if isinstance(answer, StreamsError):
+        raise answer
+    return answer
+
+
+def _or_none(read: Any) -> dict[str, Any] | None:
+    try:
+        return dict(read())
+    except ApiError as error:
+        if error.err_code == STREAM_NOT_FOUND:
+            return None
+        raise

@@ -1,0 +1,150 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Choria's configuration files: those of clients, servers and brokers. Rules: go-choria, config/util.go and config.go.
+
+Standard library alone, since the submission spool is found by it on any node.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._errors import OptionError
+from .._options.codecs import parse_duration
+from .._options.connection import DEFAULT_COLLECTIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+USER_FILES = ("~/.choriarc", "~/.mcollective")
+SYSTEM_FILES = ("/etc/choria/client.conf", "/usr/local/etc/choria/client.conf")
+SERVER_FILE = "/etc/choria/server.conf"
+
+_LINE = re.compile(r"([^\s=][^=]*?)\s*=\s*(.*)")
+# What any Choria file holds at least one of; a file without is another program's.
+_OURS = re.compile(
+    r"(plugin\.|identity$|main_collective$|collectives$|securityprovider$|connector$|loglevel$|logfile$)"
+)
+
+
+@dataclass(frozen=True)
+class ChoriaConfig:
+    """A configuration as it was read: ``path``, all ``files`` that took part, and the raw ``values`` by key."""
+
+    path: str
+    files: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def get(self, key: str, default: str = "") -> str:
+        return self.values.get(key, default)
+
+    def parts(self, key: str) -> list[str]:
+        """The parts of a comma-separated value."""
+        return [part.strip() for part in self.get(key).split(",") if part.strip()]
+
+    def file(self, key: str) -> str:
+        """A path, with ``~`` for the home folder."""
+        return os.path.expanduser(self.get(key))
+
+    def boolean(self, key: str, *, default: bool) -> bool:
+        """True for 1, yes, true and y, as Choria reads it."""
+        return self.get(key, str(default)).strip().lower() in ("1", "yes", "true", "y", "t")
+
+    def number(self, key: str, default: int) -> int:
+        value = self.get(key, str(default))
+        try:
+            return int(value)
+        except ValueError as error:
+            raise OptionError(
+                "choria_config", f"{key} in {self.path} is '{value}', which is no whole number."
+            ) from error
+
+    def duration(self, key: str, default: str) -> float:
+        """Seconds."""
+        try:
+            return parse_duration(self.get(key, default))
+        except ValueError as error:
+            raise OptionError("choria_config", f"{key} in {self.path}: {error}.") from error
+
+    @property
+    def provider(self) -> str:
+        """The security provider; ``puppet`` where the file names none."""
+        return self.get("plugin.security.provider", "puppet").strip()
+
+    @property
+    def collectives(self) -> list[str]:
+        """Those that the file lists, else the main one, whose default depends on the provider."""
+        default = self.get("main_collective") or ("choria" if self.provider == "choria" else DEFAULT_COLLECTIVE)
+        return self.parts("collectives") or [default]
+
+    @property
+    def main_collective(self) -> str:
+        return self.get("main_collective") or self.collectives[0]
+
+    @property
+    def identity(self) -> str:
+        """The name that the file gives, else the host's FQDN."""
+        return self.get("identity") or socket.getfqdn()
+
+    @property
+    def is_node(self) -> bool:
+        """Whether it is a server's or broker's file, whose certificate has the identity's name and not a user's."""
+        return Path(self.path).stem in ("server", "broker")
+
+
+def find_config() -> str:
+    """The file that ``choria`` would use for this user, or an empty text where there is none."""
+    candidates = [os.path.expanduser(path) for path in USER_FILES] + list(SYSTEM_FILES)
+    return next((path for path in candidates if os.path.isfile(path)), "")
+
+
+def read_config(path: str) -> ChoriaConfig:
+    """Reads a file and its ``plugin.d``. Raises OptionError that names file and line of what can't be read."""
+    path = os.path.abspath(os.path.expanduser(path))
+    values = _read_file(path, "")
+    if not any(_OURS.match(key) for key in values):
+        raise OptionError(
+            "choria_config", f"{path} is not a Choria configuration file, it has none of its keys: give the right file."
+        )
+    files = [path]
+    folder = Path(path).parent / "plugin.d"
+    # As in Choria: files in a home folder have no plugin.d
+    if folder.is_dir() and not path.startswith(os.path.expanduser("~") + os.sep):
+        for extra in sorted(folder.glob("*.cfg")):
+            found = _read_file(str(extra), f"plugin.{extra.stem}.")
+            files.append(str(extra))
+            # The others are for the plugins of Choria
+            if extra.stem == "choria":
+                values.update(found)
+    return ChoriaConfig(path, tuple(files), values)
+
+
+def _read_file(path: str, prefix: str) -> dict[str, str]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise OptionError(
+            "choria_config", f"{path} can't be read ({error.strerror}): check path and permissions."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise OptionError("choria_config", f"{path} is no text file: give a Choria configuration file.") from error
+    values: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = _LINE.fullmatch(stripped)
+        if not match:
+            raise OptionError(
+                "choria_config",
+                f"{path}, line {number} is not 'key = value': correct it, or begin it with # for a comment.",
+            )
+        if match.group(2):
+            values[prefix + match.group(1)] = match.group(2)
+    return values

@@ -1,0 +1,322 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings: the connection options, checked without opening a socket."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from .._errors import OptionError
+from .._options.codecs import parse_duration
+from .._options.connection import (
+    CONNECTION,
+    CREDENTIALS,
+    DEFAULT_API,
+    DEFAULT_COLLECTIVE,
+    DEFAULT_INBOX,
+    DEFAULT_SERVERS,
+    TLS_PAIR,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .tokens import Token
+
+_SCHEMES = ("nats", "tls", "ws", "wss")
+_CREDS = re.compile(rb"NATS USER JWT-+\s+[\w-]+\.[\w-]+\.[\w-]+\s.*USER NKEY SEED-+\s+SU[A-Z2-7]{56}\s", re.DOTALL)
+_IN_URL = re.compile(r"//(.+)@")
+_SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that is needed to connect. Hashable, so that connections can be shared by it; secrets stay out of its repr.
+
+    ``servers`` are URLs without user and password, tried in order. Durations are seconds.
+    """
+
+    servers: tuple[str, ...] = tuple(DEFAULT_SERVERS)
+    user: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    creds: str = ""
+    nkey_seed: str = field(default="", repr=False)
+    jwt: Token | None = None
+    seed: str = field(default="", repr=False)
+    ca_path: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+    validate_certs: bool = True
+    tls: bool = False
+    tls_first: bool = False
+    connect_timeout: float = 5.0
+    timeout: float = 10.0
+    api: str = DEFAULT_API
+    inbox_prefix: str = DEFAULT_INBOX
+    collective: str = DEFAULT_COLLECTIVE
+    identity: str = ""
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    @classmethod
+    def from_options(cls, get_option: Callable[[str], Any]) -> Settings:
+        """Settings from any source of options. Raises OptionError: the option, what is wrong and what to do.
+
+        What is given wins over the Choria file, that over the nats CLI's context, that over defaults.
+        """
+        given = {row.option: get_option(row.option) for row in CONNECTION}
+        _check_rules(given)
+        options, source = _layered(given)
+        try:
+            return cls._from_layers(options)
+        except OptionError as error:
+            if source and given.get(error.failure["option"]) is None:
+                raise OptionError(error.failure["option"], f"{error.reason} (It comes from {source}.)") from error
+            raise
+
+    @classmethod
+    def _from_layers(cls, options: dict[str, Any]) -> Settings:
+        servers, in_url = _servers(options["servers"] or DEFAULT_SERVERS)
+        if not any(options[name] for name in CREDENTIALS):
+            options = {**options, **in_url}
+        jwt, seed = _signing(options)
+        collective = _word("collective", options["collective"] or DEFAULT_COLLECTIVE)
+        inbox = options["inbox_prefix"] or (jwt.inbox(collective) if jwt else DEFAULT_INBOX)
+        settings = cls(
+            servers=servers,
+            user=options["user"] or "",
+            password=options["password"] or "",
+            token=options["token"] or "",
+            creds=_creds(options["creds"]),
+            nkey_seed=_nkey_seed(options["nkey_seed"]),
+            jwt=jwt,
+            seed=seed,
+            ca_path=_readable("ca_path", options["ca_path"]),
+            client_cert=_readable("client_cert", options["client_cert"]),
+            client_key=_readable("client_key", options["client_key"]),
+            validate_certs=bool(options["validate_certs"]),
+            tls=bool(options.get("tls")),
+            tls_first=bool(options["tls_first"]),
+            connect_timeout=_timeout("connect_timeout", options["connect_timeout"]),
+            timeout=_timeout("timeout", options["timeout"]),
+            api=_api(options["domain"], options["api_prefix"], jwt),
+            inbox_prefix=_subject("inbox_prefix", inbox),
+            collective=collective,
+            identity=options["identity"] or "",
+            warnings=_open_to_others(options),
+        )
+        if settings.wants_tls:
+            settings.tls_context()
+        return settings
+
+    @property
+    def wants_tls(self) -> bool:
+        """Whether the user asked for TLS, so that a server which offers none has to be refused."""
+        secure = any(urlsplit(server).scheme in ("tls", "wss") for server in self.servers)
+        return bool(secure or self.tls or self.ca_path or self.client_cert or self.tls_first)
+
+    @property
+    def websocket(self) -> bool:
+        return urlsplit(self.servers[0]).scheme in ("ws", "wss")
+
+    def tls_context(self) -> ssl.SSLContext:
+        """The TLS context of these settings. Raises OptionError where a file does not hold what its option says."""
+        context = ssl.create_default_context()
+        # Python 3.13 began to refuse certificates without an authority key identifier and the like, which many own CAs
+        # leave out. Choria and older Pythons take them, and a site must not depend on the Python of each host.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if self.ca_path:
+            try:
+                context.load_verify_locations(cafile=self.ca_path)
+            except (ssl.SSLError, OSError) as error:
+                raise OptionError(
+                    "ca_path", f"{self.ca_path} does not hold PEM certificates: give the CA's PEM file."
+                ) from error
+        if self.client_cert:
+            try:
+                context.load_cert_chain(self.client_cert, self.client_key, password=_no_passphrase)
+            except (ssl.SSLError, OSError, ValueError) as error:
+                raise OptionError("client_cert", self._chain_problem(error)) from error
+        if not self.validate_certs:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def _chain_problem(self, error: Exception) -> str:
+        reason = getattr(error, "reason", "") or ""
+        if "MISMATCH" in reason:
+            return f"{self.client_cert} and client_key {self.client_key} do not belong together: give its own key."
+        if isinstance(error, ValueError):
+            return f"client_key {self.client_key} is protected by a passphrase: give a key without one."
+        return f"{self.client_cert} must hold a certificate and client_key {self.client_key} its private key, as PEM."
+
+
+def _no_passphrase() -> str:
+    raise ValueError("the key has a passphrase")
+
+
+def _layered(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """What is given over the Choria file over the context, and where the lower ones come from.
+
+    Credentials are one thing: those of a higher layer replace all of a lower one.
+    """
+    if given["servers"] and not given["choria_config"] and not given["context"]:
+        return given, ""
+    from .sources import from_choria, from_context
+
+    context, choria = from_context(given["context"]), from_choria(given)
+    merged: dict[str, Any] = dict.fromkeys(given)
+    for layer in (context, choria, {name: value for name, value in given.items() if value is not None}):
+        for group in (CREDENTIALS, TLS_PAIR):
+            if any(layer.get(name) for name in group):
+                merged.update(dict.fromkeys(group))
+        merged.update(layer)
+    sources = [f"choria_config {choria['choria_config']}"] if choria else []
+    if context:
+        sources.append(f"context {given['context']}")
+    known = choria.get("collectives")
+    if known and merged["collective"] not in known:
+        raise OptionError(
+            "collective",
+            f"'{merged['collective']}' is not one of the collectives in {choria['choria_config']}: "
+            f"use {' or '.join(known)}.",
+        )
+    return merged, " or ".join(sources)
+
+
+def _signing(options: dict[str, Any]) -> tuple[Token | None, str]:
+    """The token and the seed that proves it ours."""
+    if not options["jwt"]:
+        return None, ""
+    from .tokens import read_seed, read_token
+
+    return read_token(options["jwt"]), read_seed(options["seed"])
+
+
+def _open_to_others(options: dict[str, Any]) -> tuple[str, ...]:
+    """A warning for each file with a secret that more than its owner can read."""
+    warnings = []
+    for option in ("client_key", "seed", "jwt", "creds"):
+        path = os.path.expanduser(options[option] or "")
+        if path and os.path.exists(path) and os.stat(path).st_mode & 0o077:
+            warnings.append(f"{option}: other users can read {path}: allow its owner alone (chmod 600).")
+    return tuple(warnings)
+
+
+def _check_rules(given: dict[str, Any]) -> None:
+    for group in CONNECTION.rules["mutually_exclusive"]:
+        there = [name for name in group if given[name]]
+        if len(there) > 1:
+            raise OptionError(there[0], f"can't be given together with {' and '.join(there[1:])}: give one of them.")
+    for group in CONNECTION.rules["required_together"]:
+        there = [name for name in group if given[name]]
+        if there and len(there) < len(group):
+            lacking = [name for name in group if not given[name]]
+            raise OptionError(there[0], f"needs {' and '.join(lacking)} too.")
+
+
+def secrets_of(urls: Iterable[str]) -> set[str]:
+    """The passwords and tokens in URLs of servers, as they stand there and as they are."""
+    each = [url for text in urls for url in str(text).split(",")]
+    found = (match.group(1).partition(":") for match in map(_IN_URL.search, each) if match)
+    secrets = {password or user for user, _colon, password in found}
+    return secrets | set(map(unquote, secrets))
+
+
+def _servers(urls: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """URLs without credentials, and those that the first one with any carries."""
+    clean, schemes = [], set()
+    credentials: dict[str, str] = {}
+    for entry in [part.strip() for url in urls for part in str(url).split(",") if part.strip()]:
+        try:
+            parts = urlsplit(entry if "://" in entry else f"nats://{entry}")
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            # The reason, and so the chain, may hold a part of the password
+            raise OptionError(
+                "servers",
+                "one of the URLs is not valid: write nats://host:4222, and percent-encode : / ? # and @ in a password.",
+            ) from None
+        if parts.scheme not in _SCHEMES or not host or re.search(r"\s", host):
+            shown = entry.rsplit("@", 1)[-1]
+            raise OptionError(
+                "servers", f"'{shown}' is not a server's URL: write nats://host:4222, or tls://, ws:// and wss://."
+            )
+        if parts.username and not credentials:
+            names = ("user", "password") if parts.password else ("token",)
+            credentials = dict(zip(names, (unquote(parts.username), unquote(parts.password or ""))))
+        schemes.add(parts.scheme in ("ws", "wss"))
+        default = {"ws": 80, "wss": 443}.get(parts.scheme, 4222)
+        clean.append(f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port or default}")
+    if not clean:
+        raise OptionError("servers", "is empty: give at least one URL such as nats://host:4222.")
+    if len(schemes) > 1:
+        raise OptionError("servers", "mixes websocket URLs with others: give one kind.")
+    return tuple(clean), credentials
+
+
+def _readable(option: str, path: str | None) -> str:
+    if not path:
+        return ""
+    path = os.path.expanduser(os.path.expandvars(str(path)))
+    try:
+        with open(path, "rb"):
+            return path
+    except OSError as error:
+        raise OptionError(
+            option, f"{path} can't be read ({error.strerror}): check the path and its permissions."
+        ) from error
+
+
+def _creds(path: str | None) -> str:
+    path = _readable("creds", path)
+    if path and not _CREDS.search(Path(path).read_bytes()):
+        raise OptionError("creds", f"{path} does not hold a user's JWT and seed: give the file that nsc made.")
+    return path
+
+
+def _nkey_seed(seed: str | None) -> str:
+    if not seed:
+        return ""
+    seed = str(seed).strip()
+    if not re.fullmatch(r"SU[A-Z2-7]{56}", seed):
+        raise OptionError("nkey_seed", "is not the seed of a user: it has 58 characters and begins with SU.")
+    return seed
+
+
+def _timeout(option: str, value: Any) -> float:
+    try:
+        length = parse_duration(value)
+    except ValueError as error:
+        raise OptionError(option, f"{error}.") from error
+    if length <= 0:
+        raise OptionError(option, f"'{value}' must be longer than 0.")
+    return length
+
+
+def _subject(option: str, value: str) -> str:
+    value = str(value).rstrip(".")
+    if not _SUBJECT.fullmatch(value):
+        raise OptionError(option, f"'{value}' is not a subject: write words joined by dots, without spaces, * and >.")
+    return value
+
+
+def _api(domain: str | None, prefix: str | None, jwt: Token | None) -> str:
+    if prefix:
+        return _subject("api_prefix", prefix)
+    if domain:
+        return f"$JS.{_word('domain', domain)}.API"
+    return jwt.api if jwt else DEFAULT_API
+
+
+def _word(option: str, value: str) -> str:
+    if "." in value:
+        raise OptionError(option, f"'{value}' must be one word without dots.")
+    return _subject(option, value)

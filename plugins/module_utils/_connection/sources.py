@@ -1,0 +1,187 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where connection options come from when the task does not give them: a Choria file, or a context of the nats CLI.
+
+Both are turned into a dict of connection options, so that all later checks are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .._errors import OptionError
+from .choria_config import ChoriaConfig, find_config, read_config
+
+_SRV = ("_mcollective-server._tcp", "_x-puppet-mcollective._tcp")
+
+# The nats CLI's name of each option, jsm.go natscontext/context.go
+_CONTEXT = {
+    "url": "servers",
+    "user": "user",
+    "password": "password",
+    "token": "token",
+    "creds": "creds",
+    "ca": "ca_path",
+    "cert": "client_cert",
+    "key": "client_key",
+    "jetstream_domain": "domain",
+    "jetstream_api_prefix": "api_prefix",
+    "inbox_prefix": "inbox_prefix",
+    "tls_first": "tls_first",
+}
+_CONTEXT_UNKNOWN = ("nsc", "user_jwt", "socks_proxy")
+
+
+def from_choria(given: dict[str, Any]) -> dict[str, Any]:
+    """The options that a Choria file stands for: the one given, or the user's own where no servers are named."""
+    path = given["choria_config"] or ("" if given["servers"] or given["context"] else find_config())
+    return choria_options(read_config(path), with_servers=not given["servers"]) if path else {}
+
+
+def choria_options(config: ChoriaConfig, *, with_servers: bool = True) -> dict[str, Any]:
+    if config.main_collective not in config.collectives:
+        raise OptionError(
+            "choria_config",
+            f"main_collective '{config.main_collective}' in {config.path} is none of its collectives: correct it.",
+        )
+    options: dict[str, Any] = {
+        "choria_config": config.path,
+        "collectives": config.collectives,
+        "collective": config.main_collective,
+        "identity": config.get("identity"),
+        "user": config.get("plugin.nats.user"),
+        "password": config.get("plugin.nats.pass"),
+        "creds": config.file("plugin.nats.credentials"),
+        **_security(config),
+    }
+    if with_servers:
+        options["servers"] = _servers(config)
+    return {name: value for name, value in options.items() if value}
+
+
+def from_context(name: str | None) -> dict[str, Any]:
+    """The options in a context of the nats CLI, by its name."""
+    if not name:
+        return {}
+    base = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    path = base / "nats" / "context" / f"{name}.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(
+            "context", f"'{name}' is not known, {path} can't be read ({error.strerror}): see 'nats context ls'."
+        ) from error
+    except ValueError as error:
+        raise OptionError("context", f"{path} is no context of the nats CLI: it does not hold JSON.") from error
+    unknown = [key for key in _CONTEXT_UNKNOWN if content.get(key)]
+    if unknown:
+        raise OptionError(
+            "context", f"'{name}' uses {unknown[0]}, which is not supported here: use creds, nkey or a user."
+        )
+    options = {option: content[key] for key, option in _CONTEXT.items() if content.get(key)}
+    if content.get("nkey"):
+        options["nkey_seed"] = _seed_in(content["nkey"], name)
+    if "servers" in options:
+        options["servers"] = [options["servers"]]
+    return options
+
+
+def _security(config: ChoriaConfig) -> dict[str, Any]:
+    """What the security provider of a file stands for. Brokers always speak TLS, so it is always insisted on."""
+    if config.provider == "file":
+        return {"tls": True, **_files(config, "plugin.security.file", ("ca", "certificate", "key"))}
+    if config.provider == "choria":
+        files = _files(config, "plugin.security.choria", ("ca", "certificate", "key"))
+        return {"tls": True, "jwt": _token_file(config), "seed": _seed_file(config), **files}
+    if config.provider == "puppet":
+        return {"tls": True, **_puppet(config)}
+    raise OptionError(
+        "choria_config",
+        f"{config.path} uses the security provider '{config.provider}', which is not supported here: "
+        "use file, puppet or choria.",
+    )
+
+
+def _files(config: ChoriaConfig, prefix: str, names: tuple[str, str, str]) -> dict[str, str]:
+    return dict(zip(("ca_path", "client_cert", "client_key"), (config.file(f"{prefix}.{name}") for name in names)))
+
+
+def _token_file(config: ChoriaConfig) -> str:
+    path = config.file("plugin.security.choria.token_file")
+    if not path:
+        raise OptionError(
+            "choria_config", f"{config.path} sets no plugin.security.choria.token_file: name the token there."
+        )
+    return path
+
+
+def _seed_file(config: ChoriaConfig) -> str:
+    # As in Choria, the seed lies beside the token where the file does not say
+    path = config.file("plugin.security.choria.seed_file")
+    return path or f"{os.path.splitext(_token_file(config))[0]}.key"
+
+
+def _puppet(config: ChoriaConfig) -> dict[str, str]:
+    """Puppet's certificates: a node's by its identity, a user's as ``<user>.mcollective``, as Choria names them."""
+    folder = Path(config.file("plugin.choria.ssldir") or _puppet_folder())
+    user = f"{os.environ.get('USER') or os.environ.get('LOGNAME') or 'root'}.mcollective"
+    names = [config.identity, user] if config.is_node else [user, config.identity]
+    override = os.environ.get("MCOLLECTIVE_CERTNAME")
+    name = override or next((name for name in names if (folder / "certs" / f"{name}.pem").exists()), names[0])
+    return {
+        "ca_path": str(folder / "certs" / "ca.pem"),
+        "client_cert": str(folder / "certs" / f"{name}.pem"),
+        "client_key": str(folder / "private_keys" / f"{name}.pem"),
+    }
+
+
+def _puppet_folder() -> str:
+    return "/etc/puppetlabs/puppet/ssl" if os.geteuid() == 0 else os.path.expanduser("~/.puppetlabs/etc/puppet/ssl")
+
+
+def _servers(config: ChoriaConfig) -> list[str]:
+    """The brokers: those the file names, else those of the domain's SRV records, else puppet:4222."""
+    named = config.parts("plugin.choria.middleware_hosts")
+    if named:
+        return named
+    if config.boolean("plugin.choria.use_srv", default=True):
+        found = _srv(config)
+        if found:
+            return found
+    return ["nats://puppet:4222"]
+
+
+def _srv(config: ChoriaConfig) -> list[str]:
+    domain = config.get("plugin.choria.srv_domain") or config.identity.partition(".")[2]
+    if not domain:
+        return []
+    try:
+        import dns.exception
+        import dns.resolver
+    except ImportError as error:
+        raise OptionError(
+            "choria_config",
+            f"{config.path} names no plugin.choria.middleware_hosts, and to look for SRV records in {domain} the "
+            "Python library dnspython is needed: install it, name the brokers, or set plugin.choria.use_srv = false.",
+        ) from error
+    for record in _SRV:
+        try:
+            answers = dns.resolver.resolve(f"{record}.{domain}", "SRV", lifetime=5)
+        except dns.exception.DNSException:
+            continue
+        ordered = sorted(answers, key=lambda answer: (answer.priority, -answer.weight))
+        return [f"nats://{str(answer.target).rstrip('.')}:{answer.port}" for answer in ordered]
+    return []
+
+
+def _seed_in(path: str, context: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise OptionError(
+            "context", f"'{context}' names the nkey file {path}, which can't be read ({error.strerror})."
+        ) from error

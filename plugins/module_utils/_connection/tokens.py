@@ -1,0 +1,137 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Choria's tokens: JWTs that name a caller, and the ed25519 seed that proves they are ours.
+
+Claims: github.com/choria-io/tokens. The signature of the token is the broker's to check; what is read here tells the
+user early what the broker would refuse without a word.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from .._errors import LibraryMissing, OptionError
+
+CLIENT, SERVER = "choria_client_id", "choria_server"
+_PURPOSES = {CLIENT: "callerid", SERVER: "identity"}
+STREAMS_PREFIX = "choria.streams"
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token's text and what it says. ``expires`` is RFC 3339 UTC, None where it never does."""
+
+    text: str = field(repr=False)
+    purpose: str
+    caller: str
+    organization: str
+    expires: str | None
+    permissions: tuple[str, ...]
+
+    @property
+    def api(self) -> str:
+        """The prefix of the JetStream API: servers of another organisation than choria have it imported."""
+        return STREAMS_PREFIX if self.purpose == SERVER and self.organization != "choria" else "$JS.API"
+
+    def inbox(self, collective: str) -> str:
+        """The only prefix under which the broker lets this caller listen for replies."""
+        digest = hashlib.md5(self.caller.encode(), usedforsecurity=False).hexdigest()
+        return f"{collective}.reply.{digest}"
+
+
+def read_token(path: str) -> Token:
+    """The token in a file. Raises OptionError for one that is no token, has expired or is for another purpose."""
+    text = _read(path, "jwt").strip()
+    claims = _claims(path, text)
+    purpose = str(claims.get("purpose", ""))
+    if purpose not in _PURPOSES:
+        raise OptionError(
+            "jwt",
+            f"the token in {path} is for '{purpose or 'nothing'}': give one made with 'choria jwt client' or "
+            "'choria jwt server'.",
+        )
+    caller = str(claims.get(_PURPOSES[purpose]) or "")
+    if not caller:
+        raise OptionError("jwt", f"the token in {path} does not say whose it is: make a new one.")
+    permissions = claims.get("permissions") or {}
+    return Token(
+        text=text,
+        purpose=purpose,
+        caller=caller,
+        organization=str(claims.get("ou", "choria")),
+        expires=_check_times(path, claims),
+        permissions=tuple(sorted(name for name, allowed in permissions.items() if allowed is True)),
+    )
+
+
+def read_seed(path: str) -> str:
+    """The hex text of the 32-byte seed in a file. Raises OptionError where it holds something else."""
+    text = _read(path, "seed").strip()
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise OptionError(
+            "seed",
+            f"{path} does not hold a seed, which has 64 hexadecimal digits: give a file of 'choria jwt keys'.",
+        )
+    return text
+
+
+def sign_nonce(seed: str, nonce: str) -> bytes:
+    """The signature of a broker's nonce, base64url without padding, as its Go client sends it."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    except ImportError as error:
+        raise LibraryMissing("cryptography", "to sign in with jwt and seed", sys.executable) from error
+    signature = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed)).sign(nonce.encode())
+    return base64.urlsafe_b64encode(signature).rstrip(b"=")
+
+
+def _claims(path: str, text: str) -> dict[str, Any]:
+    parts = text.split(".")
+    try:
+        if len(parts) != 3 or re.search(r"\s", text):
+            raise ValueError
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return dict(claims)
+    except (ValueError, TypeError) as error:
+        raise OptionError(
+            "jwt",
+            f"{path} does not hold a token, which is one line of three parts joined by dots: give the file that "
+            "'choria jwt' or 'choria login' wrote.",
+        ) from error
+
+
+def _check_times(path: str, claims: dict[str, Any]) -> str | None:
+    now = time.time()
+    if claims.get("nbf") and float(claims["nbf"]) > now + 60:
+        raise OptionError("jwt", f"the token in {path} is not valid before {_moment(claims['nbf'])}: check the clock.")
+    if not claims.get("exp"):
+        return None
+    if float(claims["exp"]) <= now:
+        raise OptionError(
+            "jwt",
+            f"the token in {path} expired at {_moment(claims['exp'])}: make a new one ('choria jwt', 'choria login').",
+        )
+    return _moment(claims["exp"])
+
+
+def _moment(timestamp: Any) -> str:
+    return datetime.fromtimestamp(int(timestamp), timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def _read(path: str, option: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise OptionError(option, f"{path} can't be read ({error.strerror}): check path and permissions.") from error
+    except UnicodeDecodeError as error:
+        raise OptionError(option, f"{path} is no text file.") from error

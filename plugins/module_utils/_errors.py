@@ -1,0 +1,94 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The errors that everything below the edges raises, and that only the edges translate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class StreamsError(Exception):
+    """One sentence for the user: what, where, why and what to do. Never holds a secret.
+
+    ``failure`` is the machine-readable part that results carry, so that playbooks can branch on it.
+    """
+
+    def __init__(self, message: str, **failure: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.failure: dict[str, Any] = dict(failure)
+
+
+class OptionError(StreamsError):
+    """What the user gave can't be used. Raised before anything is sent."""
+
+    def __init__(self, option: str, message: str, **failure: Any) -> None:
+        super().__init__(f"{option}: {message}", code="option", option=option, **failure)
+        self.reason = message
+
+
+class LibraryMissing(StreamsError):
+    """A Python library that this path needs is not installed."""
+
+    def __init__(self, library: str, purpose: str, python: str) -> None:
+        super().__init__(
+            f"The Python library {library} is needed {purpose}, but {python} does not have it: "
+            f"install it there, for example with '{python} -m pip install {library}'.",
+            code="library_missing",
+            library=library,
+        )
+
+
+class Unreachable(StreamsError):
+    """No server could be reached, or the connection broke."""
+
+    def __init__(self, message: str, **failure: Any) -> None:
+        super().__init__(message, **{"code": "unreachable", **failure})
+
+
+class NoAnswer(StreamsError):
+    """The server is there, but nobody answered this request."""
+
+    def __init__(self, message: str, **failure: Any) -> None:
+        super().__init__(message, **{"code": "no_answer", **failure})
+
+
+class PermissionMissing(StreamsError):
+    """The credentials do not allow what was tried."""
+
+    def __init__(self, message: str, **failure: Any) -> None:
+        super().__init__(message, **{"code": "permission", **failure})
+
+
+class Refused(StreamsError):
+    """The plan is impossible or dangerous: nothing was sent."""
+
+    def __init__(self, message: str, **failure: Any) -> None:
+        super().__init__(message, **{"code": "refused", **failure})
+
+
+class Overtaken(StreamsError):
+    """Somebody else wrote after the plan was made: it has to be made anew."""
+
+    def __init__(self, message: str, **failure: Any) -> None:
+        super().__init__(message, **{"code": "overtaken", **failure})
+
+
+class ApiError(StreamsError):
+    """JetStream answered with an error.
+
+    ``err_code`` is the number from nats-server's error catalogue (server/errors.json), ``status`` the HTTP-like code.
+    """
+
+    def __init__(self, what: str, status: int, err_code: int, description: str, hint: str = "") -> None:
+        super().__init__(
+            f"{what}: {description} (JetStream error {err_code})." + (f" {hint}" if hint else ""),
+            code="api",
+            status=status,
+            err_code=err_code,
+            description=description,
+        )
+        self.status = status
+        self.err_code = err_code
+        self.description = description

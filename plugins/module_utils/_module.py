@@ -1,0 +1,117 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge for modules: the only user of AnsibleModule. Options in, one plan or answer, results or one sentence out."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback
+
+from ._connection.session import Session
+from ._connection.settings import Settings, secrets_of
+from ._errors import Overtaken, StreamsError
+from ._options.connection import CONNECTION, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ._options.fields import Spec
+    from ._resources.resource import Plan, Resource
+
+
+class _Module(AnsibleModule):
+    """Hides the passwords in servers' URLs as well: results show the options that a module was called with."""
+
+    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
+        servers = (self.params or {}).get("servers") or []
+        self.no_log_values |= secrets_of([servers] if isinstance(servers, str) else servers)
+        super()._return_formatted(kwargs)
+
+
+def run_resource(resource: Resource) -> None:
+    """A module that brings one resource into the desired state."""
+    module = _module(resource.spec, resource.states)
+    with _failing(module):
+        with _session(module, read_only=module.check_mode) as session:
+            plan, result = _bring_about(resource, session, module.params, module.check_mode)
+        told = {"changes": plan.change_list, "consequences": plan.consequences}
+        if plan.changed:
+            told["diff"] = plan.diff
+        module.exit_json(changed=plan.changed, **told, **result)
+
+
+def _bring_about(
+    resource: Resource, session: Session, options: dict[str, Any], check_mode: bool, tries: int = 3
+) -> tuple[Plan, dict[str, Any]]:
+    """Reads, plans and applies, anew when somebody else wrote in between. Returns the result beside the plan."""
+    plan = resource.plan(resource.read(session, options), options, session.server)
+    if check_mode or not plan.changed:
+        return plan, plan.result
+    try:
+        return plan, resource.apply(session, plan)
+    except Overtaken:
+        if tries == 1:
+            raise
+    return _bring_about(resource, session, options, check_mode, tries - 1)
+
+
+def run_info(spec: Spec, key: str, read: Callable[[Session, dict[str, Any]], list[dict[str, Any]]]) -> None:
+    """A module that reads, and returns a list under ``key``."""
+    module = _module(spec)
+    with _failing(module):
+        with _session(module, read_only=True) as session:
+            found = read(session, module.params)
+        module.exit_json(changed=False, **{key: found})
+
+
+def run_action(spec: Spec, act: Callable[[Session, dict[str, Any], bool], dict[str, Any]]) -> None:
+    """A module that does something. ``act(session, options, check_mode)`` returns the whole result."""
+    module = _module(spec)
+    with _failing(module):
+        with _session(module, read_only=module.check_mode) as session:
+            result = act(session, module.params, module.check_mode)
+        module.exit_json(**result)
+
+
+def run_hybrid(spec: Spec, act: Callable[[Callable[[], Session], dict[str, Any], bool], dict[str, Any]]) -> None:
+    """A module that needs a connection for some of its options only, and calls ``connect()`` for them.
+
+    ``act(connect, options, check_mode)`` returns the whole result. The Session is closed afterwards.
+    """
+    module = _module(spec)
+    with _failing(module):
+        with ExitStack() as sessions:
+            result = act(
+                lambda: sessions.enter_context(_session(module, read_only=module.check_mode)),
+                module.params,
+                module.check_mode,
+            )
+        module.exit_json(**result)
+
+
+def _module(spec: Spec, states: Mapping[str, Any] | None = None) -> AnsibleModule:
+    whole = spec.merge(CONNECTION)
+    arguments = {**whole.argument_spec(), **(states or {})}
+    for row in CONNECTION:
+        arguments[row.option]["fallback"] = (env_fallback, environment(row.option))
+    # Settings checks the rules of the connection, in better words
+    return _Module(argument_spec=arguments, supports_check_mode=True, **spec.rules)
+
+
+def _session(module: AnsibleModule, *, read_only: bool) -> Session:
+    settings = Settings.from_options(module.params.get)
+    for warning in settings.warnings:
+        module.warn(warning)
+    return Session(settings, read_only=read_only)
+
+
+@contextmanager
+def _failing(module: AnsibleModule) -> Iterator[None]:
+    try:
+        yield
+    except StreamsError as error:
+        written = error.failure["code"] == "not_applied"
+        module.fail_json(msg=error.message, changed=written, failure=error.failure)

@@ -1,0 +1,376 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Codecs: how one option's value is checked, sent, compared and shown. Each knows both directions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .fields import Field
+
+NANOSECOND = 1_000_000_000
+
+_LONGEST = 292 * 365 * 86400  # what fits into an int64
+
+# Modules are compiled and run anew for each task, so that what dataclasses generate and nobody uses costs time: codecs
+# are not frozen and have no equality.
+
+# Go's duration units, and the longer ones that Choria adds. A month has 30 days and a year 365, as in Choria.
+_SECONDS = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ms": 1e-3,
+    "s": 1,
+    "m": 60,
+    "h": 3600,
+    "d": 86400,
+    "w": 7 * 86400,
+    "M": 30 * 86400,
+    "y": 365 * 86400,
+    "Y": 365 * 86400,
+}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d|w|M|y|Y)")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e-?\d+)?")
+
+_BYTES = {"B": 1}
+for _power, _letter in enumerate("KMGTP", start=1):
+    _BYTES[f"{_letter}B"] = 1000**_power
+    _BYTES[f"{_letter}iB"] = 1024**_power
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+
+
+def parse_duration(text: str | int | float) -> float:
+    """Seconds in ``90``, ``90s``, ``1h30m``, ``20m``, ``7d``. Raises ValueError with the reason."""
+    text = str(text).strip()
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    parts = list(_DURATION_PART.finditer(text))
+    if not parts or "".join(part.group(0) for part in parts) != text:
+        raise ValueError(f"'{text}' is not a duration: write seconds, or text such as 90s, 20m, 1h30m or 7d")
+    return sum(float(part.group(1)) * _SECONDS[part.group(2)] for part in parts)
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes in ``1048576``, ``1MiB``, ``10KB``; -1 means no limit. Raises ValueError with the reason."""
+    text = str(text).strip()
+    if text == "-1" or text.isdecimal():
+        return int(text)
+    match = _SIZE.fullmatch(text)
+    if not match or match.group(2) not in _BYTES:
+        raise ValueError(
+            f"'{text}' is not a size: write bytes, or text such as 64KiB, 10MiB or 1GiB "
+            "(KB, MB and GB count in thousands), or -1 for no limit"
+        )
+    return int(float(match.group(1)) * _BYTES[match.group(2)])
+
+
+def parse_timestamp(text: str) -> datetime:
+    """The moment in RFC 3339 text, as servers write it (up to nanoseconds). Raises ValueError with the reason."""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", str(text).strip())
+    if not match:
+        raise ValueError(f"'{text}' is not a time: write RFC 3339 such as 2026-03-01T12:00:00Z")
+    fraction = (match.group(2) or "")[:6].ljust(6, "0")
+    zone = "+00:00" if match.group(3) in "Zz" else match.group(3)
+    return datetime.fromisoformat(f"{match.group(1).upper().replace(' ', 'T')}.{fraction}{zone}")
+
+
+def seconds(nanoseconds: int) -> int | float:
+    """Nanoseconds of the wire as the number of seconds that results show."""
+    whole, rest = divmod(nanoseconds, NANOSECOND)
+    return whole if not rest else nanoseconds / NANOSECOND
+
+
+@dataclass(eq=False)
+class Codec:
+    """A value that is the same in option, wire and result. The others specialise this one.
+
+    ``spec`` is what Ansible's argument specification says of the type. ``to_wire`` raises ValueError with the reason.
+    """
+
+    spec: dict[str, Any]
+    zero: Any = None
+
+    @property
+    def inner(self) -> tuple[Field, ...]:
+        """The fields of the objects that it holds."""
+        return ()
+
+    def to_wire(self, value: Any) -> Any:
+        return value
+
+    def to_result(self, wire: Any) -> Any:
+        return wire
+
+    def equal(self, one: Any, other: Any) -> bool:
+        """Whether two wire values mean the same. Absent and the zero value do."""
+        return bool(self._filled(one) == self._filled(other))
+
+    def _filled(self, wire: Any) -> Any:
+        # Servers leave empty values out, send them, or send what they stand for: 0 and -1 both mean "no limit".
+        return wire or self.zero
+
+
+@dataclass(eq=False)
+class Text(Codec):
+    pattern: str = ""
+    shape: str = ""
+    max_bytes: int = 0
+
+    def to_wire(self, value: Any) -> str:
+        text = str(value)
+        if self.max_bytes and len(text.encode()) > self.max_bytes:
+            raise ValueError(f"has {len(text.encode())} bytes, the server takes at most {self.max_bytes}")
+        if self.pattern and not re.fullmatch(self.pattern, text):
+            raise ValueError(f"'{text}' is not allowed: {self.shape}")
+        return text
+
+
+@dataclass(eq=False)
+class Whole(Codec):
+    low: int | None = None
+    high: int | None = None
+    extra: tuple[int, ...] = ()
+    why: str = ""
+
+    def to_wire(self, value: Any) -> int:
+        number = int(value)
+        too_low = self.low is not None and number < self.low
+        too_high = self.high is not None and number > self.high
+        if (too_low or too_high) and number not in self.extra:
+            bounds = f"{self.low} or more" if self.high is None else f"between {self.low} and {self.high}"
+            also = "".join(f", or {extra}" for extra in self.extra)
+            raise ValueError(f"{number} is out of range: give {bounds}{also}{self.why and ' (' + self.why + ')'}")
+        return number
+
+
+@dataclass(eq=False)
+class Duration(Codec):
+    """Text or seconds in, nanoseconds on the wire, seconds in results."""
+
+    low: float = 0
+    zero_allowed: bool = True
+
+    def to_wire(self, value: Any) -> int:
+        length = parse_duration(value)
+        if length < self.low and not (length == 0 and self.zero_allowed):
+            off = " (0 turns it off)" if self.zero_allowed else ""
+            raise ValueError(f"'{value}' is too short: give at least {self.low:g}s{off}")
+        if length > _LONGEST:
+            raise ValueError(f"'{value}' is too long: give at most 292y")
+        return round(length * NANOSECOND)
+
+    def to_result(self, wire: Any) -> Any:
+        return None if wire is None else seconds(wire)
+
+
+@dataclass(eq=False)
+class Size(Codec):
+    """Text or bytes in, bytes on the wire and in results. Servers read 0 and -1 alike as no limit."""
+
+    high: int | None = None
+
+    def to_wire(self, value: Any) -> int:
+        number = parse_size(value)
+        if self.high is not None and number > self.high:
+            raise ValueError(f"{value} is too large: the server takes at most {self.high} bytes")
+        return -1 if number == 0 else number
+
+
+@dataclass(eq=False)
+class Timestamp(Codec):
+    """RFC 3339 text in any zone in, UTC on the wire and in results, without zeros at the end, as Go writes it."""
+
+    def to_wire(self, value: Any) -> str:
+        whole = parse_timestamp(value).astimezone(timezone.utc).isoformat(timespec="seconds")
+        fraction = re.search(r"\.\d+", str(value))
+        digits = fraction.group(0)[:10].rstrip("0").rstrip(".") if fraction else ""
+        return whole.replace("+00:00", f"{digits}Z")
+
+    def to_result(self, wire: Any) -> Any:
+        return self.to_wire(wire) if wire else None
+
+    def equal(self, one: Any, other: Any) -> bool:
+        return bool(self.to_result(one) == self.to_result(other))
+
+
+@dataclass(eq=False)
+class Names(Codec):
+    """A list of texts whose order does not matter."""
+
+    item: Text | None = None
+
+    def to_wire(self, value: Any) -> list[str]:
+        return [self.item.to_wire(text) if self.item else str(text) for text in value]
+
+    def to_result(self, wire: Any) -> list[str]:
+        return list(wire or [])
+
+    def equal(self, one: Any, other: Any) -> bool:
+        return sorted(one or []) == sorted(other or [])
+
+
+@dataclass(eq=False)
+class Labels(Codec):
+    """Metadata: text to text. What servers add under ``_nats.`` is theirs, and never a difference."""
+
+    def to_wire(self, value: Any) -> dict[str, str]:
+        for key, text in value.items():
+            if str(key).startswith("_nats."):
+                raise ValueError(f"'{key}' is reserved: keys that begin with _nats. are the server's own")
+            if text is None or isinstance(text, (dict, list)):
+                raise ValueError(f"'{key}' must be text")
+        return {str(key): str(text).lower() if isinstance(text, bool) else str(text) for key, text in value.items()}
+
+    def to_result(self, wire: Any) -> dict[str, str]:
+        return {key: text for key, text in (wire or {}).items() if not key.startswith("_nats.")}
+
+    def equal(self, one: Any, other: Any) -> bool:
+        return self.to_result(one) == self.to_result(other)
+
+
+@dataclass(eq=False)
+class Mapped(Codec):
+    """An option whose values have other names on the wire, such as ``compression: true`` of a bucket for ``s2``."""
+
+    forward: Callable[[Any], Any] = lambda value: value
+    back: Callable[[Any], Any] = lambda wire: wire
+
+    def to_wire(self, value: Any) -> Any:
+        return self.forward(value)
+
+    def to_result(self, wire: Any) -> Any:
+        return self.back(self._filled(wire))
+
+
+@dataclass(eq=False)
+class Object(Codec):
+    """A dict option with fields of its own. An empty one is none, and takes away what is there."""
+
+    fields: tuple[Field, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def inner(self) -> tuple[Field, ...]:
+        return self.fields
+
+    def to_wire(self, value: Any) -> dict[str, Any]:
+        wire: dict[str, Any] = {}
+        for field in self.fields:
+            if value.get(field.option) is not None:
+                try:
+                    wire[field.path] = field.codec.to_wire(value[field.option])
+                except ValueError as error:
+                    raise ValueError(f"{field.option}: {error}") from error
+        lacking = [name for name in self.needs if wire and not value.get(name)]
+        if lacking:
+            raise ValueError(f"needs {' and '.join(lacking)} too")
+        return wire
+
+    def to_result(self, wire: Any) -> dict[str, Any] | None:
+        if not wire:
+            return None
+        there = [
+            field for field in self.fields if field.default is not None or not field.equal(wire.get(field.path), None)
+        ]
+        return {field.option: field.codec.to_result(field.read(wire)) for field in there}
+
+    def equal(self, one: Any, other: Any) -> bool:
+        if not one or not other:
+            return not one and not other
+        return all(field.equal(one.get(field.path), other.get(field.path)) for field in self.fields)
+
+
+@dataclass(eq=False)
+class Objects(Codec):
+    """A list of objects whose order does not matter."""
+
+    item: Object | None = None
+
+    @property
+    def inner(self) -> tuple[Field, ...]:
+        return self._item.fields
+
+    def to_wire(self, value: Any) -> list[Any]:
+        wire = [self._item.to_wire(entry) for entry in value]
+        if not all(wire):
+            raise ValueError("has an empty entry")
+        return wire
+
+    def to_result(self, wire: Any) -> list[Any]:
+        return [self._item.to_result(entry) for entry in wire or []]
+
+    def equal(self, one: Any, other: Any) -> bool:
+        left, right = list(one or []), list(other or [])
+        if len(left) != len(right):
+            return False
+        for entry in left:
+            match = next((index for index, rest in enumerate(right) if self._item.equal(entry, rest)), None)
+            if match is None:
+                return False
+            del right[match]
+        return True
+
+    @property
+    def _item(self) -> Object:
+        if self.item is None:
+            raise TypeError("a codec for a list of objects needs the codec of one")
+        return self.item
+
+
+def text(pattern: str = "", shape: str = "", max_bytes: int = 0) -> Text:
+    return Text({"type": "str"}, "", pattern, shape, max_bytes)
+
+
+def boolean(zero: bool = False) -> Codec:
+    return Codec({"type": "bool"}, zero)
+
+
+def choice(*choices: str, zero: str | None = None) -> Codec:
+    return Codec({"type": "str", "choices": list(choices)}, choices[0] if zero is None else zero)
+
+
+def whole(
+    low: int | None = None, high: int | None = None, *, extra: tuple[int, ...] = (), zero: int = 0, why: str = ""
+) -> Whole:
+    return Whole({"type": "int"}, zero, low, high, extra, why)
+
+
+def duration(low: float = 0, *, zero_allowed: bool = True) -> Duration:
+    return Duration({"type": "str"}, 0, low, zero_allowed)
+
+
+def size(high: int | None = None) -> Size:
+    return Size({"type": "str"}, -1, high)
+
+
+def timestamp() -> Timestamp:
+    return Timestamp({"type": "str"})
+
+
+def names(item: Text | None = None) -> Names:
+    return Names({"type": "list", "elements": "str"}, (), item)
+
+
+def labels() -> Labels:
+    return Labels({"type": "dict"}, None)
+
+
+def mapped(spec: dict[str, Any], forward: Callable[[Any], Any], back: Callable[[Any], Any], zero: Any = None) -> Mapped:
+    return Mapped(spec, zero, forward, back)
+
+
+def obj(*fields: Field, needs: tuple[str, ...] = ()) -> Object:
+    options = {field.option: field.argument() for field in fields}
+    return Object({"type": "dict", "options": options}, None, fields, needs)
+
+
+def objects(item: Object) -> Objects:
+    return Objects({"type": "list", "elements": "dict", "options": item.spec["options"]}, None, item)

@@ -1,0 +1,131 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Field: one row says all that is known of an option. Spec: the rows of a plugin, with their rules.
+
+From a row follow the argument specification, the wire request, the result, the comparison and the refusal, so that
+nothing is written twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from .codecs import Codec
+
+    When = Callable[[Any, Any, tuple[int, ...]], bool]
+
+# JSApiLevel of nats-server: the first release of each level (server/jetstream_versioning.go).
+LEVELS = {1: (2, 11, 0), 2: (2, 12, 0), 3: (2, 12, 5), 4: (2, 14, 0), 5: (2, 15, 0)}
+
+IN_PLACE = "in place"
+REFUSED = "refused"
+NO_EFFECT = "without effect"
+
+
+def _always(before: Any, after: Any, release: tuple[int, ...]) -> bool:
+    return True
+
+
+def _switched_off(before: Any, after: Any, release: tuple[int, ...]) -> bool:
+    return bool(before) and not after
+
+
+@dataclass(frozen=True)
+class Update:
+    """What the server does when the field of an existing object changes.
+
+    ``effect`` is one of IN_PLACE, REFUSED and NO_EFFECT, and holds when ``when(before, after, release)``, on wire
+    values and the server's release; else the change is made in place. ``err_code`` is what the server would answer,
+    ``why`` the reason for a person.
+    """
+
+    effect: str = IN_PLACE
+    err_code: int = 0
+    why: str = ""
+    when: When = _always
+
+    def effect_of(self, before: Any, after: Any, release: tuple[int, ...]) -> str:
+        return self.effect if self.when(before, after, release) else IN_PLACE
+
+
+in_place = Update()
+
+
+def refused(err_code: int, why: str, when: When = _always) -> Update:
+    return Update(REFUSED, err_code, why, when)
+
+
+def only_once_on(err_code: int, why: str) -> Update:
+    return Update(REFUSED, err_code, why, _switched_off)
+
+
+def without_effect(why: str, when: When = _always) -> Update:
+    return Update(NO_EFFECT, 0, why, when)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A row: option name, codec, and the path in the request (the option's name unless ``wire`` says otherwise).
+
+    ``since`` is the first server release that knows the field, ``default`` what the server takes where nothing is sent.
+    """
+
+    option: str
+    codec: Codec
+    wire: str = ""
+    since: tuple[int, ...] = ()
+    update: Update = in_place
+    default: Any = None
+    argument_extra: Mapping[str, Any] = dataclass_field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return self.wire or self.option
+
+    @property
+    def level(self) -> int:
+        return next((level for level, release in LEVELS.items() if release == self.since), 0)
+
+    def argument(self) -> dict[str, Any]:
+        """The option's entry in an argument specification."""
+        return {**self.codec.spec, **self.argument_extra}
+
+    def read(self, config: Mapping[str, Any]) -> Any:
+        """The wire value in a server's answer, with the server's default where it leaves the field out."""
+        value = config.get(self.path)
+        if value is None:
+            value = self.default if self.default is not None else self.codec.zero
+        return value
+
+    def equal(self, one: Any, other: Any) -> bool:
+        fill = self.default if self.default is not None else self.codec.zero
+        return self.codec.equal(fill if one is None else one, fill if other is None else other)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Fields, and the rules between options in the words of Ansible's argument specification."""
+
+    fields: tuple[Field, ...] = ()
+    rules: Mapping[str, Any] = dataclass_field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self.fields)
+
+    def argument_spec(self) -> dict[str, dict[str, Any]]:
+        return {row.option: row.argument() for row in self.fields}
+
+    def merge(self, *others: Spec) -> Spec:
+        """One Spec from several: fields in order, lists of rules joined."""
+        fields, rules = self.fields, dict(self.rules)
+        for other in others:
+            fields += other.fields
+            for name, rule in other.rules.items():
+                rules[name] = [*rules.get(name, []), *rule]
+        return Spec(fields, rules)

@@ -1,0 +1,88 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values of keys: text, JSON or base64 in tasks and templates, bytes in the bucket.
+
+A value may be a secret: no error tells a part of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from typing import Any
+
+TEXT, JSON, BASE64 = "text", "json", "base64"
+ENCODINGS = (TEXT, JSON, BASE64)
+
+
+def to_bytes(value: Any, encoding: str) -> bytes:
+    """What is stored for a value. Raises ValueError with the reason.
+
+    As text, numbers and booleans are written as JSON writes them, so ``true`` and not ``True``.
+    """
+    if encoding == JSON:
+        return _json(value).encode()
+    if isinstance(value, (dict, list)):
+        kind = "dict" if isinstance(value, dict) else "list"
+        raise ValueError(f"is a {kind}, which {encoding} can't hold: set encoding to json")
+    text = value if isinstance(value, str) else _json(value)
+    if encoding == BASE64:
+        try:
+            return base64.b64decode("".join(text.split()), validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError("is not base64: use the filter b64encode, or set encoding to text") from None
+    return text.encode()
+
+
+def from_bytes(data: bytes, encoding: str) -> Any:
+    """The value that is stored. Raises ValueError with the reason and the place, which begins with ``is not``."""
+    if encoding == BASE64:
+        return base64.b64encode(data).decode()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 text (at byte {error.start})") from None
+    if encoding == TEXT:
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON (at line {error.lineno}, column {error.colno})") from None
+    except ValueError:
+        raise ValueError("is not JSON that can be read: it has a number of too many digits") from None
+    except RecursionError:
+        raise ValueError("is not JSON that can be read: it is nested too deeply") from None
+
+
+def equal(one: bytes, other: bytes, encoding: str) -> bool:
+    """Whether two stored values mean the same. The order of a JSON object's members means nothing."""
+    if one == other or encoding != JSON:
+        return one == other
+    try:
+        return _canonical(one) == _canonical(other)
+    except ValueError:
+        return False
+
+
+def lines(data: bytes, encoding: str) -> str:
+    """The value for people to compare line by line: of what is not text, the size and a digest."""
+    try:
+        if encoding == JSON:
+            return json.dumps(from_bytes(data, JSON), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return str(from_bytes(data, TEXT))
+    except ValueError:
+        return f"{len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}\n"
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("holds something that JSON does not know, such as NaN: give it as text") from None
+
+
+def _canonical(data: bytes) -> str:
+    return json.dumps(from_bytes(data, JSON), sort_keys=True)

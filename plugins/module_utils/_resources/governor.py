@@ -1,0 +1,105 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Concurrency governors: a table over the stream ``GOVERNOR_<name>``, as ``choria governor add`` makes it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from .._api import messages
+from .._errors import OptionError
+from .._options import codecs
+from .._options.codecs import parse_timestamp
+from .._options.fields import Field, Spec
+from .stream import PRESENT_OR_ABSENT, REPLICAS, rows
+from .stream_backed import Current, StreamBacked, window_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._connection.session import Session
+    from .._connection.wire import Server
+    from .resource import Plan
+
+PREFIX = "GOVERNOR_"
+GOVERNOR_NAME = codecs.text(r"[a-zA-Z0-9_-]+", "a governor's name is made of letters, digits, _ and -")
+
+SPEC = Spec(
+    (
+        Field("name", GOVERNOR_NAME, argument_extra={"required": True}),
+        Field("capacity", codecs.whole(1), wire="max_msgs"),
+        Field("expire", codecs.duration(0.1, zero_allowed=False), wire="max_age"),
+        REPLICAS,
+    )
+)
+
+
+class GovernorResource(StreamBacked):
+    noun = "governor"
+    prefix = PREFIX
+    spec = SPEC
+    implied = rows("subjects", "retention", "discard", "duplicate_window")
+    states = PRESENT_OR_ABSENT
+    keeps_data = False
+
+    def fixed(self, name: str, collective: str | None) -> dict[str, Any]:
+        config: dict[str, Any] = {"retention": "limits", "discard": "new"}
+        if collective:
+            config["subjects"] = [f"{collective}.governor.{name}"]
+        return config
+
+    def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+        if not current:
+            desired = {"description": f"Concurrency Governor {name}", **desired}
+        if "max_age" in desired and int(current.get("max_age") or 0) != desired["max_age"]:
+            desired["duplicate_window"] = window_for(desired["max_age"])
+        return desired
+
+    def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
+        lacking = [option for option in ("capacity", "expire") if options.get(option) is None]
+        if options["state"] == "present" and current.info is None and lacking:
+            raise OptionError(
+                lacking[0],
+                f"is needed to create the governor {options['name']}: give capacity and expire, such as 5 and 20m.",
+            )
+        return super().plan(current, options, server)
+
+    def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        config = info["config"]
+        taken = int((info.get("state") or {}).get("messages", 0))
+        subject = (config.get("subjects") or [""])[0]
+        return {
+            "name": config["name"].removeprefix(PREFIX),
+            "stream": config["name"],
+            "subject": subject,
+            "collective": subject.split(".", 1)[0],
+            **self.options_of(config),
+            "seats_taken": taken,
+            "seats_free": max(0, int(config.get("max_msgs") or 0) - taken),
+            "created": info.get("created"),
+        }
+
+
+GOVERNOR = GovernorResource()
+
+
+def seats_of(session: Session, info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Who holds a seat, the longest first: ``sequence``, ``name``, ``since`` and ``expires`` (RFC 3339 UTC or None)."""
+    config = info["config"]
+    age = int(config.get("max_age") or 0)
+    return [
+        {
+            "sequence": seat.sequence,
+            "name": seat.data.decode(errors="replace"),
+            "since": seat.time,
+            "expires": _later(seat.time, age) if age else None,
+        }
+        for seat in messages.on_subject(session, config["name"], config["subjects"][0])
+    ]
+
+
+def _later(moment: str, nanoseconds: int) -> str:
+    later = parse_timestamp(moment) + timedelta(microseconds=nanoseconds / 1000)
+    return later.isoformat().replace("+00:00", "Z")

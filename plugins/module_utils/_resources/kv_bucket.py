@@ -1,0 +1,140 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Key-value buckets: a table over the stream ``KV_<name>``, after nats.go's jetstream/kv.go and what Choria makes."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from .._errors import Refused
+from .._options import codecs
+from .._options.fields import Field, Spec
+from .._options.kv import BUCKET_NAME, STREAM_PREFIX
+from .stream import (
+    DESCRIPTION,
+    METADATA,
+    MIRROR_CHANGE,
+    PLACEMENT,
+    REPLICAS,
+    REPUBLISH,
+    STORAGE,
+    V2_11,
+    WITH_DATA,
+    origins,
+    rows,
+)
+from .stream_backed import StreamBacked, facts, window_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MIRROR, _SOURCES = origins(
+    codecs.mapped(
+        {"type": "str"},
+        lambda name: name if str(name).startswith(STREAM_PREFIX) else f"{STREAM_PREFIX}{name}",
+        lambda wire: str(wire).removeprefix(STREAM_PREFIX),
+    )
+)
+
+SPEC = Spec(
+    (
+        Field("name", BUCKET_NAME, argument_extra={"required": True}),
+        DESCRIPTION,
+        Field("history", codecs.whole(1, 64, zero=1), wire="max_msgs_per_subject"),
+        Field("ttl", codecs.duration(0.1), wire="max_age"),
+        REPLICAS,
+        Field("max_value_size", codecs.size((1 << 31) - 1), wire="max_msg_size"),
+        Field("max_bucket_size", codecs.size(), wire="max_bytes"),
+        STORAGE,
+        Field(
+            "compression",
+            codecs.mapped({"type": "bool"}, lambda on: "s2" if on else "none", lambda wire: wire == "s2", zero="none"),
+        ),
+        Field("mirror", _MIRROR, update=MIRROR_CHANGE),
+        Field("sources", _SOURCES),
+        Field("republish", REPUBLISH),
+        Field("placement", PLACEMENT),
+        METADATA,
+        Field("limit_marker_ttl", codecs.duration(1), wire="subject_delete_marker_ttl", since=V2_11),
+    ),
+    {"mutually_exclusive": [("mirror", "sources")]},
+)
+
+
+class BucketResource(StreamBacked):
+    noun = "bucket"
+    prefix = STREAM_PREFIX
+    spec = SPEC
+    implied = rows(
+        "subjects",
+        "discard",
+        "allow_rollup_hdrs",
+        "deny_delete",
+        "allow_direct",
+        "mirror_direct",
+        "duplicate_window",
+        "allow_msg_ttl",
+    )
+    states = WITH_DATA
+
+    def fixed(self, name: str, collective: str | None) -> dict[str, Any]:
+        return {
+            "subjects": [f"$KV.{name}.>"],
+            "discard": "new",
+            "allow_rollup_hdrs": True,
+            "deny_delete": True,
+        }
+
+    def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+        if not current:
+            # Others may leave direct reads out, with 'choria kv add --no-direct'
+            desired = {"max_msgs_per_subject": 1, "allow_direct": True, **desired}
+        if "max_age" in desired and int(current.get("max_age") or 0) != desired["max_age"]:
+            desired["duplicate_window"] = window_for(desired["max_age"])
+        if desired.get("subject_delete_marker_ttl"):
+            desired["allow_msg_ttl"] = True
+        mirrored = current.get("mirror")
+        if desired.get("mirror", mirrored):
+            # A mirror has its origin's subjects. It serves reads for it, where the server lets it.
+            desired.pop("subjects")
+            return desired if current else {**desired, "mirror_direct": True}
+        if mirrored:
+            desired["mirror_direct"] = False
+            if mirrored["name"] != f"{STREAM_PREFIX}{name}":
+                raise Refused(
+                    f"mirror: the keys of bucket {name} carry the name of its origin {mirrored['name']}, and could not "
+                    "be read any more: make a bucket with sources instead.",
+                    code="update_refused",
+                    option="mirror",
+                )
+        for source in desired.get("sources") or []:
+            if "subject_transforms" not in source:
+                source["subject_transforms"] = [_moved(source, name)]
+        return desired
+
+    def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        told = facts(info)
+        state = told.pop("state")
+        return {
+            "name": info["config"]["name"].removeprefix(STREAM_PREFIX),
+            "stream": info["config"]["name"],
+            **self.options_of(info["config"]),
+            "value_count": state["messages"],
+            "key_count": state["subjects"],
+            "bytes": state["bytes"],
+            **told,
+        }
+
+
+def _moved(source: dict[str, Any], name: str) -> dict[str, str]:
+    """The transform of a source's keys into those of the bucket ``name``. It takes the place of a filter."""
+    theirs = f"$KV.{source['name'].removeprefix(STREAM_PREFIX)}."
+    taken = source.pop("filter_subject", f"{theirs}>")
+    given = count(1)
+    words = [f"{{{{wildcard({next(given)})}}}}" if word == "*" else word for word in taken.split(".")]
+    return {"src": taken, "dest": ".".join(words).replace(theirs, f"$KV.{name}.", 1)}
+
+
+BUCKET = BucketResource()

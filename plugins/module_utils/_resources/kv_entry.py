@@ -1,0 +1,296 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Entries: one key of a bucket, with the value that it is to have, or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from .._api import kv
+from .._api.jetstream import WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT
+from .._api.kv import DELETED, PURGED, PUT, Bucket, Entry
+from .._errors import ApiError, OptionError, Overtaken, Refused
+from .._options import codecs, values
+from .._options.codecs import NANOSECOND, Codec
+from .._options.fields import IN_PLACE, Field, Spec
+from .._options.kv import BUCKET_NAME, KEY
+from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, to_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._connection.session import Server, Session
+
+_OPERATIONS = MappingProxyType({"present": PUT, "absent": DELETED, "purged": PURGED})
+
+
+class Lifetime(codecs.Duration):
+    """Servers count the lifetimes of keys in whole seconds."""
+
+    def to_wire(self, value: Any) -> int:
+        length = super().to_wire(value)
+        if length % NANOSECOND:
+            raise ValueError(f"'{value}' is not in whole seconds, in which servers count the lifetimes of keys")
+        return length
+
+
+SPEC = Spec(
+    (
+        Field("bucket", BUCKET_NAME, argument_extra={"required": True}),
+        # Ansible would take the word for a secret
+        Field("key", KEY, argument_extra={"required": True, "no_log": False}),
+        Field("value", Codec({"type": "raw"})),
+        Field("encoding", codecs.choice(*values.ENCODINGS), argument_extra={"default": values.TEXT}),
+        Field("create_only", codecs.boolean(), argument_extra={"default": False}),
+        Field("revision", codecs.whole(0)),
+        Field("ttl", Lifetime({"type": "str"}, 0, 1), since=kv.LIFETIMES_SINCE),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Current:
+    """What was read: the bucket, the key's newest revision, and how many of its revisions the bucket keeps."""
+
+    bucket: Bucket
+    entry: Entry | None = None
+    revisions: int = 0
+
+    @property
+    def alive(self) -> bool:
+        return self.entry is not None and self.entry.alive
+
+    @property
+    def revision(self) -> int:
+        return self.entry.revision if self.entry else 0
+
+
+@dataclass(frozen=True)
+class EntryPlan(Plan):
+    """A plan that knows where to write. ``texts`` are the value before and after, to be compared line by line."""
+
+    bucket: Bucket = field(default_factory=lambda: Bucket(""))
+    encoding: str = values.TEXT
+    texts: tuple[str, str] = ("", "")
+
+    @property
+    def diff(self) -> dict[str, Any]:
+        before, after = self.texts
+        return {
+            "before_header": _header(self.name, self.before),
+            "after_header": _header(self.name, self.after),
+            "before": before,
+            "after": after,
+        }
+
+
+class EntryResource:
+    spec = SPEC
+    states: Mapping[str, Any] = MappingProxyType(
+        {"state": {"type": "str", "choices": list(_OPERATIONS), "default": "present"}}
+    )
+
+    def read(self, session: Session, options: Mapping[str, Any]) -> Current:
+        _check_offline(options)
+        bucket, counts = kv.open_bucket(session, options["bucket"], options["key"])
+        revisions = counts.get(options["key"], 0)
+        return Current(bucket, kv.last(session, bucket, options["key"]) if revisions else None, revisions)
+
+    def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> EntryPlan:
+        wire = to_wire(SPEC, options, server)
+        operation = _OPERATIONS[options["state"]]
+        ttl = None if operation != PUT or options["ttl"] is None else wire.get("ttl", 0) // NANOSECOND
+        value = _payload(options) if operation == PUT else b""
+        _check_limits(current.bucket, value, ttl, server)
+        if _is_there(current, operation, value, ttl, options):
+            return _plan(current, options, NONE)
+        request = {"operation": operation, "value": value, "ttl": ttl or 0, "expected": _expected(current, options)}
+        action = DELETE if operation != PUT else UPDATE if current.alive else CREATE
+        return _plan(current, options, action, request)
+
+    def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
+        if not isinstance(plan, EntryPlan) or plan.after is None:
+            raise TypeError("this is the plan of another resource")
+        bucket, key = plan.bucket, plan.after["key"]
+        try:
+            revision = kv.write(session, bucket, key, **plan.request)
+        except ApiError as error:
+            if error.err_code in (WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT):
+                raise Overtaken(f"Key {key} of bucket {bucket.name} is being changed by others: try again.") from error
+            raise
+        written = kv.at_revision(session, bucket, key, revision)
+        told = _told(bucket, written, plan.encoding) if written else {**plan.after, "revision": revision}
+        return {"entry": told}
+
+
+ENTRY = EntryResource()
+
+
+# What can be said before anything is sent
+
+
+def _check_offline(options: Mapping[str, Any]) -> None:
+    for row in SPEC:
+        try:
+            if options[row.option] is not None:
+                row.codec.to_wire(options[row.option])
+        except ValueError as error:
+            raise OptionError(row.option, f"{error}.") from error
+    if options["create_only"] and options["revision"] is not None:
+        raise OptionError("create_only", "can't be given together with revision: give one of them.")
+    if options["state"] == "present":
+        _payload(options)
+
+
+def _payload(options: Mapping[str, Any]) -> bytes:
+    if options["value"] is None:
+        raise OptionError("value", "is needed with state: present; an empty text is written as ''.")
+    try:
+        return values.to_bytes(options["value"], options["encoding"])
+    except ValueError as error:
+        raise OptionError("value", f"{error}.") from None
+
+
+# What follows from the state on the server
+
+
+def _check_limits(bucket: Bucket, value: bytes, ttl: int | None, server: Server) -> None:
+    if ttl and not bucket.lifetimes:
+        raise Refused(
+            f"ttl: bucket {bucket.name} does not let keys carry lifetimes: set its limit_marker_ttl with "
+            "choria_kv_bucket, or leave ttl out.",
+            code="refused",
+            option="ttl",
+        )
+    if ttl and ttl < bucket.shortest_lifetime:
+        raise Refused(
+            f"ttl: {ttl}s is shorter than limit_marker_ttl of bucket {bucket.name}, and the server would make it "
+            f"{bucket.shortest_lifetime}s: give that or more, or lower limit_marker_ttl with choria_kv_bucket.",
+            code="refused",
+            option="ttl",
+        )
+    limits = {"max_value_size of the bucket": bucket.max_value_size, "max_payload of the server": server.max_payload}
+    for limit, size in limits.items():
+        if 0 < size < len(value):
+            raise Refused(
+                f"value: has {len(value)} bytes, and {limit} allows {size}: store less, or raise the limit.",
+                code="too_large",
+                option="value",
+            )
+
+
+def _is_there(current: Current, operation: str, value: bytes, ttl: int | None, options: Mapping[str, Any]) -> bool:
+    """Whether nothing has to be written."""
+    entry = current.entry
+    if operation == PUT:
+        if entry is None or not entry.alive:
+            return False
+        same_lifetime = ttl is None or ttl == (entry.ttl or 0)
+        return bool(options["create_only"]) or (same_lifetime and values.equal(entry.value, value, options["encoding"]))
+    # A purge also removes the old revisions that a deletion keeps
+    return entry is None or entry.operation in (operation, PURGED)
+
+
+def _expected(current: Current, options: Mapping[str, Any]) -> int:
+    """The newest revision that the write depends on, -1 for any. Raises Refused where it is another one already."""
+    if options["create_only"]:
+        return current.revision
+    wanted = options["revision"]
+    if wanted is None:
+        return -1
+    if wanted != current.revision and not (wanted == 0 and not current.alive):
+        there = f"at revision {current.revision}" if current.revision else "not there"
+        if current.revision and not current.alive:
+            there = f"deleted, by revision {current.revision}"
+        raise Refused(
+            f"revision: key {options['key']} of bucket {current.bucket.name} is {there}, and {wanted} was expected: "
+            "somebody else changed it, so read it again before you decide.",
+            code="wrong_revision",
+            option="revision",
+            revision=current.revision,
+        )
+    return current.revision
+
+
+def _plan(
+    current: Current, options: Mapping[str, Any], action: str, request: dict[str, Any] | None = None
+) -> EntryPlan:
+    bucket, encoding = current.bucket, options["encoding"]
+    before = _told(bucket, current.entry, encoding) if current.entry else None
+    if not request:
+        return EntryPlan("entry", "", NONE, before=before, after=before, consequences={"revisions_lost": 0})
+    expected = Entry(options["key"], 0, "", request["operation"], request["value"], request["ttl"] or None)
+    after = {**_told(bucket, expected, encoding), "revision": None, "created": None}
+    return EntryPlan(
+        "entry",
+        f"{bucket.name}/{options['key']}",
+        action,
+        request,
+        before,
+        after,
+        _changes(action, before or {}, after),
+        {"revisions_lost": _lost(current, request["operation"])},
+        bucket,
+        encoding,
+        _texts(current.entry, expected, encoding),
+    )
+
+
+def _changes(action: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
+    effect = IN_PLACE if action == UPDATE else action
+    differ = [name for name in ("value", "ttl") if before.get(name) != after[name]]
+    return tuple(Change(name, before.get(name), after[name], effect) for name in differ or ["operation"])
+
+
+def _lost(current: Current, operation: str) -> int:
+    """How many revisions the bucket does not keep then."""
+    if operation == PURGED:
+        return current.revisions
+    history = int(current.bucket.config.get("max_msgs_per_subject") or 0)
+    return max(0, current.revisions + 1 - history) if history > 0 else 0
+
+
+# What is shown
+
+
+def _told(bucket: Bucket, entry: Entry, encoding: str) -> dict[str, Any]:
+    """The entry as results show it. What is not as ``encoding`` says, is shown as base64."""
+    value = None
+    if entry.alive:
+        try:
+            value = values.from_bytes(entry.value, encoding)
+        except ValueError:
+            encoding = values.BASE64
+            value = values.from_bytes(entry.value, encoding)
+    return {
+        "bucket": bucket.name,
+        "key": entry.key,
+        "operation": entry.operation,
+        "value": value,
+        "encoding": encoding,
+        "revision": entry.revision,
+        "created": entry.created,
+        "ttl": entry.ttl,
+    }
+
+
+def _header(name: str, told: Mapping[str, Any] | None) -> str:
+    revision, ttl = (told or {}).get("revision"), (told or {}).get("ttl")
+    return f"{name}{f', revision {revision}' if revision else ''}{f', ttl {ttl:g}s' if ttl else ''}"
+
+
+def _texts(before: Entry | None, after: Entry, encoding: str) -> tuple[str, str]:
+    """The values, or what else differs where they do not."""
+    one, other = _text(before, encoding), _text(after, encoding)
+    return (one, other) if one != other else (_rest(before), _rest(after))
+
+
+def _text(entry: Entry | None, encoding: str) -> str:
+    return values.lines(entry.value, encoding) if entry and entry.alive else ""
+
+
+def _rest(entry: Entry | None) -> str:
+    return f"operation: {entry.operation}\nttl: {entry.ttl}\n" if entry else ""

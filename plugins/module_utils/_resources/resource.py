@@ -1,0 +1,150 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Resource: what has a desired state. Plan: what has to happen, from which everything shown and sent is taken.
+
+``read`` and ``apply`` talk to the server, ``plan`` is pure: check mode leaves out ``apply`` and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .._errors import OptionError, Refused
+from .._options.fields import NO_EFFECT, REFUSED, Field, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .._connection.session import Server, Session
+
+NONE, CREATE, UPDATE, DELETE = "none", "create", "update", "delete"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field that changes; ``before`` and ``after`` as results show them, ``effect`` as in _options/fields.py."""
+
+    field: str
+    before: Any
+    after: Any
+    effect: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a module would do. ``request`` is what is sent, ``after`` the resource as it is expected to be then.
+
+    ``consequences`` counts what is lost; a number that can't be known before is None.
+    """
+
+    noun: str
+    name: str
+    action: str
+    request: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    changes: tuple[Change, ...] = ()
+    consequences: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> bool:
+        return self.action != NONE
+
+    @property
+    def change_list(self) -> list[dict[str, Any]]:
+        return [vars(change) for change in self.changes]
+
+    @property
+    def diff(self) -> dict[str, Any]:
+        """Only what changes, named: what a person wants to see with ``--diff``."""
+        title = f"{self.noun} {self.name}"
+        before = {change.field: change.before for change in self.changes}
+        after = {change.field: change.after for change in self.changes}
+        if self.action == CREATE:
+            before = {}
+        if self.action == DELETE:
+            after = {}
+        return {"before_header": title, "after_header": title, "before": before, "after": after}
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The resource under its noun; None where it is not there."""
+        return {self.noun: self.after}
+
+
+class Resource(Protocol):
+    """What run_resource needs of a kind of thing. ``states`` are arguments of the module beside the spec's."""
+
+    @property
+    def spec(self) -> Spec: ...
+
+    @property
+    def states(self) -> Mapping[str, Any]: ...
+
+    def read(self, session: Session, options: Mapping[str, Any]) -> Any: ...
+
+    def plan(self, current: Any, options: Mapping[str, Any], server: Server) -> Plan: ...
+
+    def apply(self, session: Session, plan: Plan) -> dict[str, Any]: ...
+
+
+def to_wire(spec: Spec, options: Mapping[str, Any], server: Server) -> dict[str, Any]:
+    """The given options as the server writes them. Raises OptionError, or Refused where the server is too old."""
+    wire: dict[str, Any] = {}
+    for row in spec:
+        if options.get(row.option) is None:
+            continue
+        try:
+            value = row.codec.to_wire(options[row.option])
+        except ValueError as error:
+            raise OptionError(row.option, f"{error}.") from error
+        if row.equal(value, None) and row.since > server.version:
+            continue  # an old server does not know the field, and behaves as its default says
+        check_age(row, value, server)
+        wire[row.path] = value
+    return wire
+
+
+def check_age(row: Field, value: Any, server: Server, within: str = "") -> None:
+    """Raises Refused where the server is too old for the field or for one inside it. It would ignore or refuse it."""
+    option = f"{within}{row.option}"
+    if server.version < row.since:
+        needed, there = (".".join(str(part) for part in version) for version in (row.since, server.version))
+        raise Refused(
+            f"{option} needs nats-server {needed} (API level {row.level}), and this server runs {there}: "
+            "leave the option out, or upgrade the server.",
+            code="server_too_old",
+            option=option,
+        )
+    for inner in row.codec.inner:
+        for entry in value if isinstance(value, list) else [value]:
+            if inner.path in entry:
+                check_age(inner, entry[inner.path], server, f"{option}.")
+
+
+def field_changes(
+    rows: Iterable[Field], name: str, current: Mapping[str, Any], desired: Mapping[str, Any], release: tuple[int, ...]
+) -> list[Change]:
+    """The fields that differ, and what becomes of each. Raises Refused for those that the server would not change."""
+    changes = []
+    for row in rows:
+        if row.path not in desired or row.equal(current.get(row.path), desired[row.path]):
+            continue
+        before, after = row.codec.to_result(row.read(current)), row.codec.to_result(desired[row.path])
+        effect = row.update.effect_of(row.read(current), desired[row.path], release)
+        if effect in (REFUSED, NO_EFFECT):
+            refusal = (
+                f"the server refuses that (JetStream error {row.update.err_code})"
+                if effect == REFUSED
+                else "that has no effect"
+            )
+            raise Refused(
+                f"{row.option} of {name} can't be changed from {before!r} to {after!r}: {refusal}. {row.update.why}",
+                code="update_refused",
+                option=row.option,
+                err_code=row.update.err_code,
+            )
+        changes.append(Change(row.option, before, after, effect))
+    return changes

@@ -1,0 +1,67 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lifecycle events of governors, written as Choria writes them, and read as bare JSON or as CloudEvents."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from .._errors import StreamsError
+
+if TYPE_CHECKING:
+    from .._connection.session import Session
+
+ENTER, EXIT, TIMEOUT, EVICTION = "enter", "exit", "timeouts", "eviction"
+COMPONENT = "ansible"
+# One word for the component, such as CLI, or the name of an autonomous agent
+SUBJECTS = "choria.lifecycle.event.governor.*"
+_PROTOCOL = "io.choria.lifecycle.v1.governor"
+# A waiter that was told of a free seat which it does not need tells another one. Choria's own readers pass over what is
+# no event of theirs. Its tokens let a user of governors write to this subject, and an event viewer hear it.
+_PASSED_ON = f"choria.lifecycle.event.governor.{COMPONENT}:free"
+_PASSED_ON_PROTOCOL = "io.choria.streams.v1.governor_free"
+
+
+def publish(
+    session: Session, event_type: str, governor: str, identity: str, sequence: int = 0, *, wait: bool = True
+) -> None:
+    """Tells of what happened. Nobody may be listening, so that a failure is none. ``wait`` is that of the Session."""
+    event = {
+        "protocol": _PROTOCOL,
+        "id": str(uuid.uuid4()),
+        "identity": identity,
+        "component": COMPONENT,
+        "timestamp": int(time.time()),
+        "governor": governor,
+        "sequence": sequence,
+        "event_type": event_type,
+    }
+    _send(session, f"choria.lifecycle.event.governor.{COMPONENT}", event, wait)
+
+
+def pass_on(session: Session, governor: str) -> None:
+    """Tells one waiter of a free seat, which this one was told of and does not take."""
+    _send(session, _PASSED_ON, {"protocol": _PASSED_ON_PROTOCOL, "governor": governor}, wait=True)
+
+
+def frees_seat(data: bytes, governor: str) -> bool:
+    """Whether a message on SUBJECTS says that a seat of the governor became free."""
+    try:
+        event: Any = json.loads(data)
+    except ValueError:
+        return False
+    if isinstance(event, dict) and isinstance(event.get("data"), dict):
+        event = event["data"]
+    if not isinstance(event, dict) or event.get("governor") != governor:
+        return False
+    return event.get("protocol") == _PASSED_ON_PROTOCOL or event.get("event_type") in (EXIT, EVICTION)
+
+
+def _send(session: Session, subject: str, content: dict[str, Any], wait: bool) -> None:
+    with suppress(StreamsError):
+        session.publish(subject, json.dumps(content, separators=(",", ":")).encode(), wait=wait)

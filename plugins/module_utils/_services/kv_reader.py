@@ -1,0 +1,86 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads keys for programs that live longer than one question: buckets are looked at once, answers kept on demand."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .._api import kv
+from .._api.jetstream import STREAM_NOT_FOUND
+from .._api.kv import Bucket, Entry
+from .._errors import ApiError, NoAnswer, PermissionMissing
+from .kv_snapshot import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from .._connection.session import Session
+
+T = TypeVar("T")
+
+_buckets: dict[tuple[Session, str], Bucket] = {}
+# Answers, and when they were read. A fork begins with what its parent knew.
+_kept: dict[Hashable, tuple[float, Any]] = {}
+
+
+class KvReader:
+    """Gives entries, of which some are marks of deleted keys. What was read in the last ``max_age`` seconds is kept.
+
+    Raises StreamsError where there is no such bucket.
+    """
+
+    def __init__(self, session: Session, max_age: float = 0) -> None:
+        self._session = session
+        self._max_age = max_age
+
+    def last(self, bucket: str, keys: Sequence[str]) -> dict[str, Entry]:
+        """The newest revision of each key that has one, in one batch."""
+        return self._once("last", bucket, keys, lambda where: kv.last_many(self._session, where, keys))
+
+    def at_revision(self, bucket: str, key: str, revision: int) -> Entry | None:
+        """A key as it was written in a revision; None where that is gone, or another key's."""
+        question = (key, revision)
+        return self._once("revision", bucket, question, lambda where: kv.at_revision(self._session, where, *question))
+
+    def history(self, bucket: str, key: str) -> list[Entry]:
+        """All revisions that are kept of a key, the oldest first."""
+        return self._once("history", bucket, [key], lambda where: kv.history(self._session, where, key))
+
+    def below(self, bucket: str, prefix: str) -> dict[str, Entry]:
+        """The newest revisions of all keys with the prefix as of one moment."""
+        return self._once("below", bucket, [prefix], lambda where: snapshot(self._session, where, prefix))
+
+    def _once(self, kind: str, bucket: str, what: Sequence[object], read: Callable[[Bucket], T]) -> T:
+        if not self._max_age:
+            return self._read(bucket, read)
+        question = (self._session.settings, kind, bucket, *what)
+        now = time.monotonic()
+        when, answer = _kept.get(question, (0.0, None))
+        if not when or now - when >= self._max_age:
+            answer = self._read(bucket, read)
+            _kept[question] = (now, answer)
+        return answer
+
+    def _read(self, name: str, read: Callable[[Bucket], T]) -> T:
+        known = _buckets.get((self._session, name))
+        try:
+            return read(known or self._bucket(name))
+        except (ApiError, NoAnswer) as error:
+            gone = getattr(error, "err_code", 0) == STREAM_NOT_FOUND or error.failure["code"] == "no_responders"
+            if not gone:
+                raise
+            if known is None:
+                raise kv.no_bucket(name) from error
+        # It is not what it was when we looked at it: deleted, or without direct reads now
+        return read(self._bucket(name))
+
+    def _bucket(self, name: str) -> Bucket:
+        try:
+            bucket = kv.open_bucket(self._session, name)[0]
+        except PermissionMissing:
+            bucket = Bucket(name)  # whoever may only read keys is told enough by them
+        _buckets[self._session, name] = bucket
+        return bucket

@@ -1,0 +1,221 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Leases: seats that are taken in one task and given back in another, and what operators do with seats of others."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .._errors import OptionError, Refused, StreamsError
+from .._options import codecs
+from .._options.codecs import parse_duration
+from .._options.fields import Field, Spec
+from .._resources.governor import GOVERNOR_NAME
+from . import governor as governors
+from . import governor_events as events
+from .campaign import campaign
+from .governor import Governor, Seat
+from .signals import Signals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._connection.session import Session
+
+# What both the lease and the action that runs tasks are told of a campaign
+TERMS = Spec(
+    (
+        Field("name", GOVERNOR_NAME, argument_extra={"required": True}),
+        Field("max_wait", codecs.duration(), argument_extra={"default": "5m"}),
+        Field("max_per_period", codecs.boolean(), argument_extra={"default": False}),
+        Field("on_timeout", codecs.choice("fail", "skip")),
+    )
+)
+LEASE = TERMS.merge(
+    Spec(
+        (
+            Field(
+                "state",
+                codecs.choice("acquired", "released", "evicted", "reset"),
+                argument_extra={"required": True},
+            ),
+            Field("lease_id", codecs.whole(1)),
+            Field("lockstep_hosts", codecs.whole(0)),
+        ),
+        {"required_if": [("state", "released", ("lease_id",))]},
+    )
+)
+_PATIENCE = 30.0
+_HOLDERS = 5
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a campaign is told by options. ``max_wait`` is seconds, ``skip`` what to do when the time is over.
+
+    ``keep`` leaves the seat taken until it expires, which limits how many run in such a period.
+    """
+
+    name: str
+    max_wait: float
+    keep: bool
+    skip: bool
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Terms:
+        try:
+            max_wait = parse_duration(options["max_wait"])
+        except ValueError as error:
+            raise OptionError("max_wait", f"{error}.") from error
+        keep = bool(options["max_per_period"])
+        # As in Choria: where no more may run in this period, not to run is what was asked for
+        skip = options["on_timeout"] == "skip" or (keep and options["on_timeout"] is None)
+        return cls(governors.checked_name(options["name"]), max_wait, keep, skip)
+
+
+def report(governor: Governor, identity: str, seat: Seat | None = None, **more: Any) -> dict[str, Any]:
+    """What results say of a seat. Durations are seconds."""
+    told = {"waited": round(seat.waited, 3) if seat else 0.0, "held": 0.0}
+    return {"name": governor.name, "identity": identity, "seat": seat.sequence if seat else None, **told, **more}
+
+
+def timed_out(session: Session, terms: Terms, governor: Governor, identity: str, waited: float) -> dict[str, Any]:
+    """The result where there was no seat in time."""
+    if not terms.keep:
+        events.publish(session, events.TIMEOUT, governor.name, identity)
+    holders: list[str] = []
+    with suppress(StreamsError):
+        holders = [seat["name"] for seat in governors.view(session, governor.name)]
+    shown = ", ".join(holders[:_HOLDERS]) + (f" and {len(holders) - _HOLDERS} more" if len(holders) > _HOLDERS else "")
+    message = (
+        f"No seat in governor {governor.name} became free within max_wait ({terms.max_wait:g}s): "
+        f"all {governor.capacity} are taken" + (f" by {shown}" if shown else "") + "."
+    )
+    result = {
+        "changed": False,
+        "msg": message,
+        "governor": report(governor, identity, waited=round(waited, 3)),
+    }
+    if terms.skip:
+        return {**result, "skipped": True, "skip_reason": message}
+    remedy = " Raise max_wait, or the governor's capacity, or set on_timeout: skip."
+    failure = {"code": "governor_timeout", "option": "max_wait"}
+    return {**result, "failed": True, "msg": message + remedy, "failure": failure}
+
+
+def act(session: Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """What the module choria_governor_lease does. Returns its whole result."""
+    does = {"acquired": _acquire, "released": _release, "evicted": _evict, "reset": _reset}[options["state"]]
+    return does(session, options, check_mode)
+
+
+def _acquire(session: Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    terms, identity = Terms.from_options(options), _identity(session)
+    governor = governors.read_if_there(session, terms.name) if check_mode else governors.read(session, terms.name)
+    if governor is None:
+        return {
+            "changed": True,
+            "lease_id": None,
+            "msg": f"Would take a seat in governor {terms.name}, which does not exist yet.",
+        }
+    _check_lockstep(terms, governor, options["lockstep_hosts"])
+    if check_mode:
+        message = f"Would {governor.prospect}."
+        return {"changed": True, "lease_id": None, "msg": message, "governor": report(governor, identity)}
+    began = time.monotonic()
+    with Signals() as signals:
+        seat = campaign(session, governor, identity, terms.max_wait, lambda: signals.pending)
+        if seat and signals.pending:
+            governors.leave(session, seat, 1)
+    if seat is None:
+        return {"lease_id": None, **timed_out(session, terms, governor, identity, time.monotonic() - began)}
+    told = report(governor, identity, seat, expires=seat.expires)
+    return {"changed": True, "lease_id": seat.sequence, "governor": told}
+
+
+def _release(session: Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    governor, identity, lease_id = _read(session, options), _identity(session), _lease_id(options)
+    result: dict[str, Any] = {"lease_id": lease_id, "governor": report(governor, identity)}
+    holder = governors.holder(session, governor, lease_id)
+    gone = f"Seat {lease_id} of governor {governor.name} is not taken any more: "
+    if holder is None:
+        return {"changed": False, "msg": f"{gone}it was given back, evicted, or expired.", **result}
+    if holder != identity:
+        raise Refused(
+            f"Seat {lease_id} of governor {governor.name} is held by '{holder}' and not by '{identity}': give the "
+            "lease_id of your own seat, set identity to the name that took it, or take it away with state: evicted.",
+            code="not_ours",
+            option="lease_id",
+            holder=holder,
+        )
+    if check_mode:
+        return {"changed": True, **result}
+    lost = governors.leave(session, Seat(governor, lease_id, identity, 0.0, time.monotonic()), _PATIENCE)
+    return {"changed": not lost, **({"msg": f"{gone}{lost}."} if lost else {}), **result}
+
+
+def _evict(session: Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """By the seat's number, by the name of who holds it, or by both."""
+    governor, name = _read(session, options), options["identity"]
+    if options["lease_id"] is None and not name:
+        raise OptionError(
+            "lease_id", "is needed to evict, or identity: the number of the seat, or the name of who has it."
+        )
+    seats = governors.view(session, governor.name)
+    if options["lease_id"] is not None:
+        seats = [seat for seat in seats if seat["sequence"] == _lease_id(options)]
+        others = [seat["name"] for seat in seats if name and seat["name"] != name]
+        if others:
+            raise Refused(
+                f"Seat {options['lease_id']} of governor {governor.name} is held by '{others[0]}' and not by '{name}': "
+                "leave out identity, or give the lease_id of that name's seat.",
+                code="not_ours",
+                option="lease_id",
+                holder=others[0],
+            )
+    else:
+        seats = [seat for seat in seats if seat["name"] == name]
+    if not check_mode:
+        seats = [seat for seat in seats if governors.evict(session, governor, seat["sequence"], seat["name"])]
+    return {"changed": bool(seats), "seats": seats}
+
+
+def _reset(session: Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    governor = _read(session, options)
+    seats = governors.view(session, governor.name) if check_mode else governors.reset(session, governor)
+    return {"changed": bool(seats), "seats": seats}
+
+
+def _check_lockstep(terms: Terms, governor: Governor, hosts: int | None) -> None:
+    """Refuses what would wait for ever: no host gets to the task that gives its seat back before all have one."""
+    if not hosts or hosts <= governor.capacity or terms.keep or terms.skip:
+        return
+    raise Refused(
+        f"{hosts} hosts run this task together, and only go on when each has a seat, but governor {governor.name} has "
+        f"{governor.capacity}: use choria_governor_run, which takes the seat and gives it back in one task, set "
+        f"'serial: {governor.capacity}' or less in the play, or use 'strategy: free'.",
+        code="lockstep",
+        option="lockstep_hosts",
+        hosts=hosts,
+        capacity=governor.capacity,
+    )
+
+
+def _read(session: Session, options: Mapping[str, Any]) -> Governor:
+    return governors.read(session, governors.checked_name(options["name"]))
+
+
+def _identity(session: Session) -> str:
+    return session.settings.identity or socket.getfqdn()
+
+
+def _lease_id(options: Mapping[str, Any]) -> int:
+    try:
+        return codecs.whole(1).to_wire(options["lease_id"])
+    except ValueError as error:
+        raise OptionError("lease_id", f"{error}.") from error

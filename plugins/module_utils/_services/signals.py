@@ -1,0 +1,80 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Signals that would end the process while it holds something that has to be given back first."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal came while work could be broken off. A KeyboardInterrupt, since asyncio lets no other one through."""
+
+
+class Signals:
+    """While entered, signals that end the process are kept, and take their effect when it is left.
+
+    ``pending`` tells that one came. Work inside ``interruptible()`` is broken off by it. An alarm counts as well where
+    somebody has set one, as Ansible does for a task's ``timeout``; it has its own exception. For the main thread.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._came: int | None = None
+        self._may_raise = False
+        self._alarm_raised = False
+
+    @property
+    def pending(self) -> bool:
+        return self._came is not None
+
+    def __enter__(self) -> Signals:
+        for number in (*_ENDING, signal.SIGALRM):
+            handler = signal.getsignal(number)
+            # What is ignored stays so, as under nohup; and an alarm without a handler is not Ansible's
+            if handler not in (signal.SIG_IGN, None) and (number != signal.SIGALRM or callable(handler)):
+                self._before[number] = handler
+                signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._came == signal.SIGALRM and not self._alarm_raised:
+            self._before[self._came](self._came, None)
+        elif self._came in _ENDING:
+            os.kill(os.getpid(), self._came)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Work that a signal breaks off, by Interrupted or the alarm's own exception."""
+        self._may_raise = True
+        try:
+            if self._came is not None:
+                self._raise(self._came, None)
+            yield
+        finally:
+            self._may_raise = False
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._came is None or self._came == signal.SIGALRM:
+            self._came = number
+        if self._may_raise:
+            self._raise(number, frame)
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        self._may_raise = False  # once: what is now put in order must not be broken off again
+        if number == signal.SIGALRM:
+            self._alarm_raised = True
+            self._before[number](number, frame)
+        raise Interrupted(signal.Signals(number).name)

@@ -1,0 +1,61 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What choria_stream_message does: one state, one way, and no option that another state would need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._errors import OptionError
+from .._options import codecs
+from .._options.fields import Field, Spec
+from .._resources.stream import STREAM_NAME
+from .stream_outgoing import PUBLISH
+from .stream_publish import publish
+from .stream_removal import delete, purge
+from .stream_selection import ENCODING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._connection.session import Session
+
+_STATES = {"present": publish, "absent": delete, "purged": purge}
+_BELONG = {
+    **{row.option: ("present",) for row in PUBLISH},
+    "subject": ("present", "purged"),
+    "sequence": ("absent", "purged"),
+    "erase": ("absent",),
+    "keep": ("purged",),
+}
+
+SPEC = Spec(
+    (
+        Field("state", codecs.choice(*_STATES), argument_extra={"default": "present"}),
+        Field("stream", STREAM_NAME),
+        *PUBLISH,
+        ENCODING,
+        Field("sequence", codecs.whole(1)),
+        Field("erase", codecs.boolean()),
+        Field("keep", codecs.whole(1)),
+        Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
+    ),
+    {
+        "required_if": [
+            ("state", "present", ("subject", "data")),
+            ("state", "absent", ("stream", "sequence")),
+            ("state", "purged", ("stream",)),
+        ],
+        "mutually_exclusive": [("keep", "sequence")],
+    },
+)
+
+
+def act(session: Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Publishes, deletes or purges. Returns the whole result."""
+    state = options["state"]
+    for option, states in _BELONG.items():
+        if options[option] is not None and state not in states:
+            raise OptionError(option, f"means nothing with state: {state}, it belongs to {' and '.join(states)}.")
+    return _STATES[state](session, options, check_mode)

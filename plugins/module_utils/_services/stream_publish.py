@@ -1,0 +1,150 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Publishes one message to a stream, and foresees in check mode what the server would say."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from .._api import messages, reading, streams
+from .._api.jetstream import WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT
+from .._api.messages import Stored
+from .._errors import ApiError, NoAnswer, PermissionMissing, StreamsError
+from . import stream_results as results
+from .stream_outgoing import LAST_MSG_ID, LAST_SEQUENCE, Outgoing, full, moved, nobody, wrong_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._connection.session import Session
+
+_WRONG_MSG_ID, _WRONG_STREAM, _FULL = 10070, 10060, 10077
+# How many recent messages check mode looks at for one with the same id
+_MOST_RECENT = 10_000
+
+
+def publish(session: Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Publishes and reads back; in check mode looks for all that would be in the way. Returns the whole result."""
+    outgoing = Outgoing.from_options(options)
+    owner = _owner(session, outgoing)
+    outgoing.check(session.server, (owner or {}).get("config") or {})
+    ack = _foresee(session, outgoing, owner) if check_mode else _send(session, outgoing, owner)
+    stream, sequence, duplicate = str(ack["stream"]), int(ack["seq"]), bool(ack.get("duplicate"))
+    stored = _stored(session, stream, sequence) if owner else None
+    if stored is None:
+        stored = Stored(outgoing.subject, sequence, "", outgoing.payload, outgoing.headers)
+    message = {**results.message(stream, stored, outgoing.encoding), "duplicate": duplicate}
+    if duplicate:
+        return results.unchanged(message=message)
+    lost = results.UNKNOWN if outgoing.rolls_up else 0
+    return results.published(f"message on {outgoing.subject}", message, lost)
+
+
+def _owner(session: Session, outgoing: Outgoing) -> dict[str, Any] | None:
+    """The info of the stream that takes the subject; None where there is none, empty where we may not look."""
+    try:
+        names = streams.names(session, outgoing.subject)
+    except PermissionMissing:
+        if not outgoing.stream:
+            return {}
+        names = [outgoing.stream]
+    if names and outgoing.stream and outgoing.stream not in names:
+        raise wrong_stream(outgoing, f"stream {names[0]}")
+    try:
+        return streams.info(session, names[0]) if names else None
+    except PermissionMissing:
+        return {}
+
+
+def _send(session: Session, outgoing: Outgoing, owner: dict[str, Any] | None) -> dict[str, Any]:
+    """Publishes, and returns the stream's acknowledgement."""
+    what = f"Publishing to {outgoing.subject}"
+    try:
+        ack = messages.publish(session, what, outgoing.subject, outgoing.payload, outgoing.headers)
+    except ApiError as error:
+        raise _refusal(outgoing, error) from error
+    except NoAnswer as error:
+        code = error.failure["code"]
+        # Without a stream, a plain subscriber may have heard it, and not answered or not as a stream does
+        if code == "no_responders" or (owner is None and code != "jetstream_off"):
+            raise nobody(outgoing.subject) from error
+        raise
+    if "stream" not in ack or "seq" not in ack:
+        raise nobody(outgoing.subject)
+    return ack
+
+
+def _refusal(outgoing: Outgoing, error: ApiError) -> StreamsError:
+    """The server's refusal in the words of the options."""
+    if error.err_code in (WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT):
+        number = re.search(r"(\d+)$", error.description)
+        found = int(number.group(1)) if number else None
+        compared = {name: wanted for name, wanted in outgoing.expected.items() if name != LAST_MSG_ID}
+        option = next((name for name, wanted in compared.items() if wanted != found), None)
+        return moved(outgoing, option, found) if option else error
+    if error.err_code == _WRONG_MSG_ID:
+        return moved(outgoing, LAST_MSG_ID, error.description.partition(": ")[2])
+    if error.err_code == _WRONG_STREAM:
+        return wrong_stream(outgoing, "another stream")
+    return full(outgoing.subject, error.description) if error.err_code == _FULL else error
+
+
+def _stored(session: Session, stream: str, sequence: int) -> Stored | None:
+    """The message as the stream has it; None where it is gone already, or where we may not look."""
+    try:
+        return messages.get(session, stream, sequence=sequence) if sequence else None
+    except PermissionMissing:
+        return None
+
+
+def _foresee(session: Session, outgoing: Outgoing, owner: dict[str, Any] | None) -> dict[str, Any]:
+    """The acknowledgement that would come. Raises what the server would refuse, compared in its order."""
+    if owner is None:
+        raise nobody(outgoing.subject)
+    if not owner:
+        return {"stream": outgoing.stream, "seq": 0}
+    config, state = owner["config"], owner["state"]
+    original = _original(session, outgoing, config)
+    if original:
+        return {"stream": config["name"], "seq": original.sequence, "duplicate": True}
+    for option, wanted in outgoing.expected.items():
+        found = _last(session, outgoing, config["name"], state, option)
+        if found != wanted:
+            raise moved(outgoing, option, found)
+    _check_room(session, outgoing, config, state)
+    return {"stream": config["name"], "seq": int(state["last_seq"]) + 1}
+
+
+def _original(session: Session, outgoing: Outgoing, config: Mapping[str, Any]) -> Stored | None:
+    """The message with the same id that the stream still remembers."""
+    window = timedelta(microseconds=int(config.get("duplicate_window") or 0) / 1000)
+    if not outgoing.msg_id or not window:
+        return None
+    recent = reading.onward(session, config["name"], start=datetime.now(timezone.utc) - window, limit=_MOST_RECENT)
+    return next((message for message in recent if message.headers.get("Nats-Msg-Id") == outgoing.msg_id), None)
+
+
+def _last(session: Session, outgoing: Outgoing, stream: str, state: Mapping[str, Any], option: str) -> Any:
+    """What the server would compare with an option."""
+    if option == LAST_SEQUENCE:
+        return int(state["last_seq"])
+    if option == LAST_MSG_ID:
+        last = messages.get(session, stream, sequence=int(state["last_seq"])) if state["last_seq"] else None
+        return last.headers.get("Nats-Msg-Id", "") if last else ""
+    last = messages.get(session, stream, subject=outgoing.subject)
+    return last.sequence if last else 0
+
+
+def _check_room(session: Session, outgoing: Outgoing, config: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    if config.get("discard") != "new":
+        return
+    most, most_each = int(config.get("max_msgs") or 0), int(config.get("max_msgs_per_subject") or 0)
+    if 0 < most <= int(state["messages"]):
+        raise full(outgoing.subject, f"max_msgs {most}")
+    if config.get("discard_new_per_subject") and most_each > 0:
+        counts = streams.subject_counts(session, config["name"], outgoing.subject)
+        if counts.get(outgoing.subject, 0) >= most_each:
+            raise full(outgoing.subject, f"max_msgs_per_subject {most_each}")

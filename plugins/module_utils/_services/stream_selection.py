@@ -1,0 +1,198 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which messages of a stream are read, and what they look like in results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from .._api import messages, reading
+from .._api.jetstream import STREAM_NOT_FOUND
+from .._errors import ApiError, OptionError, Refused, StreamsError
+from .._options import codecs
+from .._options.codecs import parse_duration, parse_timestamp
+from .._options.fields import Field, Spec
+from .._options.values import ENCODINGS, from_bytes
+from .._resources.stream import STREAM_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .._api.messages import Stored
+    from .._connection.session import Session
+
+# More than this is no answer to a question but an export, and would fill the memory
+MOST = 100_000
+
+FILTER = codecs.text(
+    r"(([^\s.*>]+|\*)(\.([^\s.*>]+|\*))*(\.>)?|>)",
+    "a subject is words joined by dots, without spaces; * stands for one word, > at the end for all that follow",
+)
+WHICH = Spec(
+    (
+        Field("subject", FILTER),
+        Field("sequence", codecs.whole(1)),
+        Field("start_sequence", codecs.whole(1)),
+        Field("since", codecs.text()),
+        Field("last", codecs.whole(1, MOST)),
+        Field("limit", codecs.whole(1, MOST)),
+    ),
+    {
+        "mutually_exclusive": [
+            ("sequence", "start_sequence", "since", "last"),
+            ("sequence", "limit"),
+            ("last", "limit"),
+            ("sequence", "subject"),
+        ]
+    },
+)
+STREAM = Field("stream", STREAM_NAME, argument_extra={"required": True})
+ENCODING = Field("encoding", codecs.choice(*ENCODINGS), argument_extra={"default": ENCODINGS[0]})
+READ = Spec((STREAM, ENCODING)).merge(WHICH)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which messages, the oldest first. ``sequence``, or neither of the others but ``subject``, is a single one."""
+
+    subject: str = ""
+    sequence: int = 0
+    start_sequence: int = 0
+    since: datetime | None = None
+    last: int = 0
+    limit: int = 0
+
+    @classmethod
+    def from_options(cls, get_option: Callable[[str], Any]) -> Selection:
+        """Raises OptionError: the option, what is wrong and what to do."""
+        given = checked(WHICH, get_option)
+        for group in WHICH.rules["mutually_exclusive"]:
+            there = [name for name in group if name in given]
+            if len(there) > 1:
+                raise OptionError(
+                    there[0], f"can't be given together with {' and '.join(there[1:])}: give one of them."
+                )
+        if "since" in given:
+            given["since"] = _moment(given["since"], datetime.now(timezone.utc))
+        return cls(**given)
+
+    @property
+    def single(self) -> bool:
+        """Whether it names one message, which is missing where it is not there."""
+        return not (self.start_sequence or self.since or self.last or self.limit)
+
+    def name_in(self, stream: str) -> str:
+        """The single message in words."""
+        which = f" {self.sequence}" if self.sequence else f" on {self.subject}" if self.subject else ""
+        return f"message{which} in stream {stream}"
+
+    def read(self, session: Session, stream: str) -> list[Stored]:
+        """Raises Refused where the stream does not exist or too much is selected."""
+        try:
+            return self._read(session, stream)
+        except ApiError as error:
+            raise explained(stream, error) from error
+
+    def _read(self, session: Session, stream: str) -> list[Stored]:
+        subject = self.subject or reading.ALL
+        if self.sequence:
+            found = messages.get(session, stream, sequence=self.sequence)
+            return [found] if found else []
+        if self.last or self.single:
+            return reading.newest(session, stream, subject, self.last or 1)
+        start = self.since or self.start_sequence or 1
+        if self.limit:
+            return list(reading.onward(session, stream, subject, start, self.limit))
+        everything = list(islice(reading.onward(session, stream, subject, start), MOST + 1))
+        if len(everything) > MOST:
+            raise Refused(
+                f"Stream {stream} has more than {MOST} such messages: select fewer with limit, subject or since.",
+                code="too_many",
+                option="limit",
+            )
+        return everything
+
+
+def checked(spec: Spec, get_option: Callable[[str], Any]) -> dict[str, Any]:
+    """The given options in the form of the wire. Raises OptionError."""
+    found = {}
+    for row in spec:
+        value = get_option(row.option)
+        if value is not None:
+            try:
+                found[row.option] = row.codec.to_wire(value)
+            except ValueError as error:
+                raise OptionError(row.option, f"{error}.") from error
+    return found
+
+
+def checked_stream(name: Any) -> str:
+    """The name of a stream, as it is. Raises OptionError where it can't be one."""
+    return str(checked(Spec((STREAM,)), {"stream": name}.get)["stream"])
+
+
+def explained(stream: str, error: StreamsError) -> StreamsError:
+    """The error, or a better sentence where the stream does not exist."""
+    return missing(stream) if isinstance(error, ApiError) and error.err_code == STREAM_NOT_FOUND else error
+
+
+def missing(stream: str) -> StreamsError:
+    return StreamsError(
+        f"stream: there is no stream {stream}: make it with choria_stream, or check the name, and where we are "
+        "connected to (servers, user, domain and api_prefix).",
+        code="no_stream",
+        option="stream",
+    )
+
+
+def read(session: Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What choria_stream_message_info returns."""
+    stream = checked_stream(options["stream"])
+    found = Selection.from_options(options.get).read(session, stream)
+    return [described(stream, message, value_of(stream, message, options["encoding"])) for message in found]
+
+
+def value_of(stream: str, found: Stored, encoding: str) -> Any:
+    """What the payload of a message stands for. Raises Refused where it is not what ``encoding`` says."""
+    try:
+        return from_bytes(found.data, encoding)
+    except ValueError as error:
+        name = f"message {found.sequence} in stream {stream}"
+        raise Refused(
+            f"encoding: the payload of {name} {error}: choose another, such as base64.",
+            code="encoding",
+            option="encoding",
+        ) from error
+
+
+def described(stream: str, found: Stored, data: Any) -> dict[str, Any]:
+    """A message beside the value that its payload stands for. ``time`` is RFC 3339 UTC, None before it is stored.
+
+    ``stream`` and ``sequence`` are None where they can't be known before.
+    """
+    return {
+        "stream": stream or None,
+        "subject": found.subject,
+        "sequence": found.sequence or None,
+        "time": found.time or None,
+        "headers": dict(found.headers),
+        "data": data,
+    }
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    """The moment of RFC 3339 text, or a duration before now."""
+    try:
+        return now - timedelta(seconds=parse_duration(text))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return parse_timestamp(text)
+    except ValueError:
+        raise OptionError(
+            "since", f"'{text}' is no time and no duration: write RFC 3339 such as 2026-03-01T12:00:00Z, or 1h or 7d."
+        ) from None

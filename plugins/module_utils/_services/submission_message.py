@@ -1,0 +1,137 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Message: what is submitted, as Choria Server's spool has it and as the server publishes it.
+
+Rules: go-choria, submission/msg.go. Beside them, what the server would accept and then lose or hang on is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from .._errors import OptionError
+from .._options.codecs import NANOSECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PRIORITIES = range(5)
+DAY = 86400
+MAX_TTL = 31 * DAY
+# What a Choria Broker takes in one message, headers included: nats-server's default, which it has no setting for
+MAX_SIZE = 1 << 20
+_RESERVED = ("choria", "nats")
+_NEVER = "0001-01-01T00:00:00Z"
+_SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
+# A header's name as Go's net/http has it: others are dropped without a word
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_LINE_ENDS = re.compile(r"[\r\n\0]")
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message to submit. ``ttl`` is seconds, ``created`` nanoseconds since 1970."""
+
+    subject: str
+    payload: bytes = field(repr=False)
+    sender: str
+    identity: str
+    reliable: bool = False
+    priority: int = 4
+    ttl: float = DAY
+    max_tries: int = 100
+    sign: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    created: int = field(default_factory=time.time_ns)
+
+    def check(self) -> None:
+        """Raises OptionError for what the server would refuse, throw away or never get rid of."""
+        if not _SUBJECT.fullmatch(self.subject):
+            raise OptionError(
+                "subject", f"'{self.subject}' is no subject: write words joined by dots, without spaces, * and >."
+            )
+        if not self.payload:
+            raise OptionError("payload", "is empty, and Choria Server submits no empty messages: give payload or src.")
+        if self.priority not in PRIORITIES:
+            raise OptionError("priority", f"{self.priority} is none: give 0, which is the highest, to 4.")
+        if not 1 <= self.ttl <= MAX_TTL:
+            raise OptionError("ttl", f"{self.ttl:g}s is out of range: give 1s to 31d, which is all that Choria allows.")
+        if self.max_tries < 1:
+            raise OptionError("max_tries", f"{self.max_tries} is too few: give 1 or more.")
+        for option, value in (("sender", self.sender), ("identity", self.identity)):
+            if not value.strip() or _LINE_ENDS.search(value):
+                raise OptionError(option, "must be one line that is not empty, since it becomes a header.")
+        self._check_headers()
+
+    def _check_headers(self) -> None:
+        for name, value in self.headers.items():
+            if name.lower().startswith(_RESERVED):
+                raise OptionError(
+                    "headers", f"'{name}' is reserved: names that begin with Choria or Nats are the server's own."
+                )
+            if not _HEADER_NAME.fullmatch(name):
+                raise OptionError("headers", f"'{name}' is no header's name: use letters, digits and - without spaces.")
+            if _LINE_ENDS.search(value):
+                raise OptionError("headers", f"the value of '{name}' must be one line.")
+
+    def check_size(self, limit: int = MAX_SIZE) -> None:
+        """Raises OptionError for what a broker would never take, ``limit`` being its max_payload."""
+        headers = "".join(f"{name}: {value}\r\n" for name, value in self.sent().items())
+        if len(self.payload) + len(f"NATS/1.0\r\n{headers}\r\n".encode()) > limit:
+            raise OptionError(
+                "payload",
+                f"has {len(self.payload)} bytes, and the brokers take at most {limit} with the headers: it would be "
+                "tried again and again, and hold up all that follows, so send less or compress it.",
+            )
+
+    def encode(self) -> bytes:
+        """The file in the spool."""
+        content = {
+            "id": self.id,
+            "subject": self.subject,
+            "payload": base64.b64encode(self.payload).decode(),
+            "reliable": self.reliable,
+            "priority": self.priority,
+            "created": timestamp(self.created),
+            "ttl": self.ttl,
+            "max_tries": self.max_tries,
+            "tries": 0,
+            "next_try": _NEVER,
+            "sender": self.sender,
+            "identity": self.identity,
+            "sign": self.sign,
+            "headers": dict(self.headers) or None,
+        }
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def sent(self) -> dict[str, str]:
+        """The headers with which it is published, the first time; those of a signature are added by who signs."""
+        headers = {
+            **self.headers,
+            "Nats-Msg-Id": self.id,
+            "Choria-Priority": str(self.priority),
+            "Choria-Created": str(self.created),
+            "Choria-Sender": self.sender,
+            "Choria-Identity": self.identity,
+        }
+        return {**headers, "Choria-Reliable": "1"} if self.reliable else headers
+
+
+def subject_of(collective: str, subject: str) -> str:
+    """Where the server publishes what is submitted."""
+    return f"{collective}.submission.in.{subject}"
+
+
+def timestamp(nanoseconds: int) -> str:
+    """RFC 3339 UTC with nanoseconds, as Go writes it."""
+    whole, rest = divmod(nanoseconds, NANOSECOND)
+    return f"{datetime.fromtimestamp(whole, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

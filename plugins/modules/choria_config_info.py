@@ -1,0 +1,127 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shows what a Choria configuration file stands for."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_config_info
+version_added: 0.1.0
+short_description: Show what a Choria configuration file stands for
+description:
+  - Reads a configuration file of a Choria client, server or broker on the managed host, and its C(plugin.d), and
+    returns
+    what the other modules of this collection make of it. No connection is made, and no secret is returned.
+author:
+  - The choria.streams developers (@choria-io)
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.info
+notes:
+  - Of the connection options only O(choria_config) counts. The others are there for C(module_defaults), and nats-py is
+    not needed.
+"""
+
+EXAMPLES = r"""
+---
+- name: A client's configuration
+  ansible.builtin.copy:
+    dest: "{{ config_folder }}/client.conf"
+    mode: "0600"
+    content: |
+      plugin.choria.middleware_hosts = broker1.example.net:4222, broker2.example.net:4222
+      plugin.security.provider = file
+      plugin.security.file.ca = /etc/choria/ca.pem
+      plugin.security.file.certificate = /etc/choria/client.pem
+      plugin.security.file.key = /etc/choria/client.key
+
+- name: See what it stands for
+  choria.streams.choria_config_info:
+    choria_config: "{{ config_folder }}/client.conf"
+  register: found
+
+- name: Show the brokers
+  ansible.builtin.debug:
+    msg: "{{ found.config.connection.servers }}"
+"""
+
+RETURN = r"""
+---
+config:
+  description: What the file stands for.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: The file.
+      type: str
+    files:
+      description: All files that were read, those of C(plugin.d) among them.
+      type: list
+      elements: str
+    provider:
+      description: The security provider.
+      type: str
+    identity:
+      description: The identity of this host.
+      type: str
+    collectives:
+      description: The collectives.
+      type: list
+      elements: str
+    main_collective:
+      description: The main collective.
+      type: str
+    connection:
+      description: >-
+        The connection options that follow, such as C(servers), C(ca_path), C(client_cert), C(jwt) and C(seed) (the
+        paths
+        of these files). Passwords are left out.
+      type: dict
+    token:
+      description: What the token says, null where there is none or it can't be used.
+      type: dict
+      contains:
+        purpose:
+          description: V(choria_client_id) or V(choria_server).
+          type: str
+        caller:
+          description: Whom it names.
+          type: str
+        organization:
+          description: The organization.
+          type: str
+        expires:
+          description: When it expires, RFC 3339 UTC.
+          type: str
+        permissions:
+          description: The permissions that it gives.
+          type: list
+          elements: str
+    problem:
+      description: >-
+        Why no connection can be made with the file, null where nothing is wrong as far as can be seen offline.
+      type: str
+    spool:
+      description: The folder of the submission spool, null where the file sets none.
+      type: str
+failure:
+  description: The machine-readable part of an error, with C(code) and C(option).
+  returned: failure
+  type: dict
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._connection.config_facts import config_facts
+from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
+from ansible_collections.choria.streams.plugins.module_utils._options.fields import Spec
+
+
+def main() -> None:
+    run_hybrid(Spec(), lambda _connect, options, _check_mode: {"changed": False, "config": config_facts(options)})
+
+
+if __name__ == "__main__":
+    main()

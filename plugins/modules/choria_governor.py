@@ -1,0 +1,152 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Declares a concurrency governor."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_governor
+version_added: 0.1.0
+short_description: Declare a concurrency governor of Choria Streams
+description:
+  - Makes, resizes and deletes governors, which limit how many run at once across playbooks, cron jobs and Autonomous
+    Agents.
+  - They are the same as those of C(choria governor), and each counts the other's seats.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  name:
+    description: The governor's name, made of letters, digits, V(_) and V(-).
+    type: str
+    required: true
+  capacity:
+    description: How many may hold a seat at once. Needed on creation. Lowering it takes nobody's seat away.
+    type: int
+  expire:
+    description:
+      - After how long a seat is taken back from a holder who did not return it, as seconds or text such as V(20m).
+        Needed on creation.
+      - It has to be longer than what is done while a seat is held.
+    type: str
+extends_documentation_fragment:
+  - choria.streams.stream
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.resource
+"""
+
+EXAMPLES = r"""
+---
+- name: At most two Puppet runs at once, each at most twenty minutes long
+  choria.streams.choria_governor:
+    name: PUPPET
+    capacity: 2
+    expire: 20m
+
+- name: Let five run
+  choria.streams.choria_governor:
+    name: PUPPET
+    capacity: 5
+
+- name: Delete the governor
+  choria.streams.choria_governor:
+    name: PUPPET
+    state: absent
+"""
+
+RETURN = r"""
+---
+governor:
+  description: The governor as it is now, or in check mode as it would be; null where it is absent.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+    stream:
+      description: The name of the stream beneath it.
+      type: str
+    subject:
+      description: The subject on which seats are asked for.
+      type: str
+    collective:
+      description: The collective it belongs to.
+      type: str
+    capacity:
+      description: How many may hold a seat at once.
+      type: int
+    expire:
+      description: After how many seconds a seat is taken back.
+      type: float
+    replicas:
+      description: How many copies there are.
+      type: int
+    seats_taken:
+      description: How many seats are taken.
+      type: int
+    seats_free:
+      description: How many seats are free.
+      type: int
+    created:
+      description: When it was made, RFC 3339 UTC; null in check mode before it is made.
+      type: str
+changes:
+  description: What changes, or in check mode what would change.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    field:
+      description: The option, or the server's field where no option sets it.
+      type: str
+    before:
+      description: The value before, null where there was none. Seconds and bytes are numbers.
+      type: raw
+    after:
+      description: The value after.
+      type: raw
+    effect:
+      description: V(create), V(delete) or V(in place).
+      type: str
+consequences:
+  description: What the change loses.
+  returned: success
+  type: dict
+  contains:
+    messages_lost:
+      description: How many messages; null where some would go but their number can't be known before.
+      type: int
+    consumers_lost:
+      description: How many consumers.
+      type: int
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
+        or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+    err_code:
+      description: JetStream's number of the error, where the server refused.
+      type: int
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_resource
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
+
+
+def main() -> None:
+    run_resource(GOVERNOR)
+
+
+if __name__ == "__main__":
+    main()

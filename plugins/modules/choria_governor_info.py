@@ -1,0 +1,102 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads concurrency governors."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_governor_info
+version_added: 0.1.0
+short_description: Read concurrency governors of Choria Streams
+description:
+  - Returns the configuration and the state of concurrency governors, and never writes.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  names:
+    description: >-
+      The concurrency governors to read; all where it is left out. Those that do not exist are not in the answer.
+    type: list
+    elements: str
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.info
+"""
+
+EXAMPLES = r"""
+---
+- name: A governor to look at
+  choria.streams.choria_governor:
+    name: PUPPET
+    capacity: 2
+    expire: 20m
+
+- name: Read who holds seats
+  choria.streams.choria_governor_info:
+    names: [PUPPET]
+  register: found
+
+- name: Show the holders
+  ansible.builtin.debug:
+    msg: "{{ found.governors[0].seats | map(attribute='name') | list }}"
+"""
+
+RETURN = r"""
+---
+governors:
+  description: A dict for each governor, as RV(choria.streams.choria_governor#module:governor) has it, with its seats.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name.
+      type: str
+    seats:
+      description: Who holds a seat, the longest first.
+      type: list
+      elements: dict
+      contains:
+        sequence:
+          description: The seat's number, which is its lease id.
+          type: int
+        name:
+          description: Who holds it.
+          type: str
+        since:
+          description: When it was taken, RFC 3339 UTC.
+          type: str
+        expires:
+          description: When it is taken back, RFC 3339 UTC; null where seats do not expire.
+          type: str
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
+        or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+    err_code:
+      description: JetStream's number of the error, where the server refused.
+      type: int
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_info
+from ansible_collections.choria.streams.plugins.module_utils._resources.info import NAMES, governors_of
+
+
+def main() -> None:
+    run_info(NAMES, "governors", governors_of)
+
+
+if __name__ == "__main__":
+    main()

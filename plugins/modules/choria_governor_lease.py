@@ -1,0 +1,200 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Seats in concurrency governors that are held over several tasks, and what operators do with seats."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_governor_lease
+version_added: 0.1.0
+short_description: Take, give back, evict and reset seats of concurrency governors
+description:
+  - Takes a seat in a concurrency governor of Choria Streams in one task, and gives it back in another one. It asks from
+    the managed host.
+  - Nothing gives the seat back by itself when the run fails in between, so that it stays taken until it expires. Where
+    M(choria.streams.choria_governor_run) can hold the seat round the tasks, it is the better choice.
+  - Under the C(linear) strategy all hosts of a batch have to be done with one task before any begins with the next.
+    Where they are more than the governor has seats, none could ever give one back. This is noticed and refused, unless
+    the task has a condition (C(when)).
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  name:
+    description: The name of the governor. M(choria.streams.choria_governor) creates it.
+    type: str
+    required: true
+  state:
+    description: What is to be done.
+    type: str
+    required: true
+    choices:
+      acquired: Take a seat, and wait for one where all are taken. Each time another one.
+      released: Give our own seat O(lease_id) back. One that is not taken any more is no error.
+      evicted: >-
+        Take away the seat O(lease_id), or all seats of the name O(identity). Whoever has it goes on without it, and it
+        is free for others.
+      reset: Take all seats away.
+  lease_id:
+    description: The number of the seat, RV(lease_id) of the task that took it.
+    type: int
+  max_wait:
+    description: How long V(acquired) waits for a seat, as seconds or text such as V(90s). V(0) is to ask once.
+    type: str
+    default: 5m
+  max_per_period:
+    description: >-
+      Says that the seat is not going to be given back, and so limits how many run in each period as long as the
+      governor's O(choria.streams.choria_governor#module:expire).
+    type: bool
+    default: false
+  on_timeout:
+    description:
+      - What V(acquired) does when no seat became free within O(max_wait).
+      - Where it is not set, to V(fail), and with O(max_per_period) to V(skip).
+    type: str
+    choices:
+      fail: The task fails.
+      skip: The task is skipped.
+  lockstep_hosts:
+    description:
+      - How many hosts run the task in lock-step. The action that belongs to this module sets it; V(0) is for unknown.
+      - V(acquired) is refused where they are more than the governor has seats, unless the task skips or does not give
+        back.
+    type: int
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+attributes:
+  check_mode:
+    support: full
+    details: It tells what it would do.
+  diff_mode:
+    support: none
+  idempotent:
+    support: partial
+    details: The state V(acquired) takes another seat each time. The others change nothing the second time.
+notes:
+  - O(identity) is the name that others see in the seat. A seat is given back by the name that took it.
+seealso:
+  - module: choria.streams.choria_governor
+  - module: choria.streams.choria_governor_info
+  - module: choria.streams.choria_governor_run
+"""
+
+EXAMPLES = r"""
+---
+- name: A governor
+  choria.streams.choria_governor:
+    name: PUPPET
+    capacity: 2
+    expire: 20m
+
+- name: Take a seat
+  choria.streams.choria_governor_lease:
+    name: PUPPET
+    state: acquired
+    max_wait: 10m
+  register: lease
+
+- name: Work while holding the seat
+  block:
+    - name: The work
+      ansible.builtin.command: echo working
+      changed_when: false
+  always:
+    - name: Give the seat back
+      choria.streams.choria_governor_lease:
+        name: PUPPET
+        state: released
+        lease_id: "{{ lease.lease_id }}"
+
+- name: Take the seats of a host away that is gone
+  choria.streams.choria_governor_lease:
+    name: PUPPET
+    state: evicted
+    identity: web7.example.net
+
+- name: Take all seats away
+  choria.streams.choria_governor_lease:
+    name: PUPPET
+    state: reset
+"""
+
+RETURN = r"""
+---
+lease_id:
+  description: The number of the seat. It is null where there is none.
+  returned: with O(state=acquired) and O(state=released)
+  type: int
+  sample: 42
+governor:
+  description: What became of the seat. Durations are seconds.
+  returned: with O(state=acquired) and O(state=released)
+  type: dict
+  contains:
+    name:
+      description: The governor's name.
+      type: str
+    identity:
+      description: The name that others see in the seat.
+      type: str
+    seat:
+      description: The number of the seat that was taken.
+      type: int
+    waited:
+      description: How long it waited for the seat.
+      type: float
+    held:
+      description: Is V(0.0), and here to be like the one of M(choria.streams.choria_governor_run).
+      type: float
+    expires:
+      description: When the seat becomes free if it is not given back, RFC 3339 UTC; null for never.
+      type: str
+seats:
+  description: The seats that were taken away, or in check mode would be.
+  returned: with O(state=evicted) and O(state=reset)
+  type: list
+  elements: dict
+  contains:
+    sequence:
+      description: The number of the seat.
+      type: int
+    name:
+      description: Who had it.
+      type: str
+    since:
+      description: When it was taken, RFC 3339 UTC.
+      type: str
+    expires:
+      description: When it would have expired; null for never.
+      type: str
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(governor_timeout), V(lockstep), V(not_ours), V(not_found), V(option),
+        V(unreachable), V(permission) or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+    holder:
+      description: Who has the seat, with V(not_ours).
+      type: str
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_action
+from ansible_collections.choria.streams.plugins.module_utils._services.lease import LEASE, act
+
+
+def main() -> None:
+    run_action(LEASE, act)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action of this name, which does the work."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_governor_run
+version_added: 0.1.0
+short_description: Run tasks while holding a seat in a concurrency governor
+description:
+  - Takes a seat in a concurrency governor of Choria Streams, runs one task or several on the host, and gives the seat
+    back. Where all seats are taken it waits for one.
+  - The governor counts seats over hosts, runs, controllers and programs. It is the same one that
+    C(choria governor run), cron jobs and Choria's autonomous agents use.
+  - The seat is asked for on the controller, so that the hosts need nothing. There it also has to be possible to connect
+    to the servers.
+  - The seat is given back when the tasks are done or failed, the host became unreachable, C(timeout) of the task was
+    over, or the run was interrupted or ended. Only when the process is killed (signal 9) it stays taken until it
+    expires.
+  - The inner tasks run with the connection, C(become), C(environment), check mode and diff of this task. Modules and
+    actions run as in any task; what works on the run itself can't be inside (C(include_tasks), C(import_role), C(meta),
+    C(set_fact), C(add_host) and the like).
+  - In a C(loop) of this task each item has a seat of its own; for one seat over all of it write O(tasks).
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  name:
+    description: The name of the governor. M(choria.streams.choria_governor) creates it.
+    type: str
+    required: true
+  task:
+    description:
+      - The task to run, written as in any playbook. Its result is the result of this task.
+      - It may have the keywords C(name), C(args), C(vars), C(environment), C(check_mode), C(diff) and C(no_log). All
+        others are for this task around it.
+      - The templates in it are evaluated while the seat is held. Those in a variable that has the whole task are
+        evaluated before.
+    type: dict
+  tasks:
+    description:
+      - The tasks to run one after the other with one seat, until one fails.
+      - Beside the keywords for O(task) they may have C(when), C(register), C(changed_when), C(failed_when),
+        C(ignore_errors), C(until), C(retries) and C(delay).
+      - Each is templated when its turn comes, and sees what those before it registered, and the facts that they found.
+        What they register is not known after this task, nor within a variable that has the whole list.
+    type: list
+    elements: dict
+  max_wait:
+    description: How long to wait for a seat, as seconds or text such as V(90s). V(0) is to ask once.
+    type: str
+    default: 5m
+  max_per_period:
+    description: >-
+      Keep the seat until it expires. So the governor limits how many run in each period as long as its
+      O(choria.streams.choria_governor#module:expire), and not how many run at once.
+    type: bool
+    default: false
+  on_timeout:
+    description:
+      - What to do when no seat became free within O(max_wait).
+      - Where it is not set, to V(fail), and with O(max_per_period) to V(skip).
+    type: str
+    choices:
+      fail: The task fails.
+      skip: The task is skipped.
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+attributes:
+  check_mode:
+    support: full
+    details: No seat is taken, also not for inner tasks with C(check_mode=false). The others run in check mode.
+  diff_mode:
+    support: full
+    details: The differences of the inner tasks are shown.
+  idempotent:
+    support: N/A
+    details: It is as idempotent as the inner tasks are.
+  async:
+    support: none
+    description: Can be run with C(async).
+notes:
+  - O(identity) is the name that others see in the seat. Where it is not set, it is the host's name in the inventory.
+  - The C(timeout) of this task counts the time to wait as well. It has to be shorter than the
+    O(choria.streams.choria_governor#module:expire) of the governor.
+  - Variables C(choria_streams_<option>), the environment variables C(CHORIA_STREAMS_<OPTION>) of the controller and the
+    section C([choria_streams]) of C(ansible.cfg) set the connection options too.
+  - Waiting tasks use a fork each. With C(throttle), or fewer forks, less of them wait at once.
+  - It listens to the events of governors (C(choria.lifecycle.event.governor.*)) to know when a seat is free. Without
+    the permission for that it looks every five seconds.
+seealso:
+  - module: choria.streams.choria_governor
+  - module: choria.streams.choria_governor_info
+  - module: choria.streams.choria_governor_lease
+"""
+
+EXAMPLES = r"""
+---
+- name: At most two hosts at once, and for twenty minutes at most
+  choria.streams.choria_governor:
+    name: PUPPET
+    capacity: 2
+    expire: 20m
+  run_once: true
+
+- name: Run one task while holding a seat
+  choria.streams.choria_governor_run:
+    name: PUPPET
+    task:
+      ansible.builtin.command: echo "configured {{ inventory_hostname }}"
+  register: configured
+
+- name: Show how long it waited
+  ansible.builtin.debug:
+    msg: "{{ configured.stdout }} in seat {{ configured.governor.seat }} after {{ configured.governor.waited }} s"
+
+- name: Several tasks with one seat, waiting an hour for it
+  choria.streams.choria_governor_run:
+    name: PUPPET
+    max_wait: 1h
+    tasks:
+      - name: See what there is to do
+        ansible.builtin.command: uname -s
+        register: system
+        changed_when: false
+
+      - name: Do it
+        ansible.builtin.debug:
+          msg: "Working on {{ system.stdout }}"
+        when: system.rc == 0
+
+- name: A governor of three an hour
+  choria.streams.choria_governor:
+    name: REPORT
+    capacity: 3
+    expire: 1h
+  run_once: true
+
+- name: Run on no more than three hosts in an hour, and skip the rest
+  choria.streams.choria_governor_run:
+    name: REPORT
+    max_per_period: true
+    max_wait: 0
+    task:
+      ansible.builtin.command: echo report
+"""
+
+RETURN = r"""
+---
+governor:
+  description: What became of the seat. Durations are seconds. All else is the result of the inner task.
+  returned: when the governor was asked
+  type: dict
+  contains:
+    name:
+      description: The governor's name.
+      type: str
+    identity:
+      description: The name that others see in the seat.
+      type: str
+    seat:
+      description: >-
+        The number of the seat, which is the C(lease_id) of M(choria.streams.choria_governor_lease). It is null where
+        there was none.
+      type: int
+    waited:
+      description: How long it waited for the seat.
+      type: float
+    held:
+      description: How long the inner tasks took.
+      type: float
+    entered:
+      description: When the inner tasks began, RFC 3339 UTC by the controller's clock.
+      type: str
+    left:
+      description: When the seat was given back; null where it is kept.
+      type: str
+    expires:
+      description: When the seat becomes free, where it is kept, or could not be given back; null for never.
+      type: str
+    given_back:
+      description: Is V(false) where the seat could not be given back. A warning says why.
+      type: bool
+    lost:
+      description: >-
+        Is V(true) where the seat was not ours any more when it was to be given back, so that more may have run at once
+        than the governor allows.
+      type: bool
+    reason:
+      description: Why it was lost.
+      type: str
+    would:
+      description: In check mode, what asking for a seat would do.
+      type: str
+  sample:
+    name: PUPPET
+    identity: web1.example.net
+    seat: 42
+    waited: 3.172
+    held: 20.018
+    entered: '2026-03-01T12:00:00.000Z'
+    left: '2026-03-01T12:00:20.018Z'
+tasks:
+  description: With O(tasks), for each of them that came to its turn what it did.
+  returned: with O(tasks)
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name of the task, or of its module.
+      type: str
+    action:
+      description: The full name of its module.
+      type: str
+    result:
+      description: Its result. With C(no_log) only V(changed), V(failed) and the like.
+      type: dict
+failure:
+  description: The machine-readable part of an error, where it is none of the inner tasks.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(governor_timeout), V(not_found), V(option), V(unreachable), V(permission)
+        or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+"""

@@ -1,0 +1,181 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Declares a key-value bucket."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_kv_bucket
+version_added: 0.1.0
+short_description: Declare a key-value bucket of Choria Streams
+description:
+  - Makes, changes and deletes buckets that C(choria kv), Autonomous Agents and all NATS clients use.
+  - Everything but O(storage) and O(mirror) changes in place, O(replicas) too.
+  - What other tools may have changed in the stream beneath a bucket is repaired.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  name:
+    description: The bucket's name, made of letters, digits, V(_) and V(-).
+    type: str
+    required: true
+  history:
+    description: >-
+      How many values of each key are kept, 1 to 64; 1 where it is left out on creation. Lowering it deletes old
+      values.
+    type: int
+  ttl:
+    description: How long values live, as seconds or text such as V(20m), 0 for ever.
+    type: str
+  max_value_size:
+    description: How large a value may be, as bytes or text such as V(10KiB), -1 for no limit.
+    type: str
+  max_bucket_size:
+    description: How large the bucket may become, as bytes or text such as V(1GiB), -1 for no limit.
+    type: str
+  compression:
+    description: Whether values are compressed on disk.
+    type: bool
+  limit_marker_ttl:
+    description:
+      - Let keys carry a lifetime of their own, and leave a marker for this long where O(ttl) deleted a key.
+      - Needs nats-server 2.11. Keys may keep their own lifetimes when it is turned off again.
+    type: str
+extends_documentation_fragment:
+  - choria.streams.stream
+  - choria.streams.stream.data
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.resource
+"""
+
+EXAMPLES = r"""
+---
+- name: A bucket for configuration, with five values of each key
+  choria.streams.choria_kv_bucket:
+    name: CFG
+    history: 5
+
+- name: A bucket whose keys vanish after twenty minutes
+  choria.streams.choria_kv_bucket:
+    name: SESSIONS
+    ttl: 20m
+    max_value_size: 10KiB
+    max_bucket_size: 64MiB
+    limit_marker_ttl: 1m
+
+- name: Delete it, and what it holds
+  choria.streams.choria_kv_bucket:
+    name: SESSIONS
+    state: absent
+    allow_data_loss: true
+"""
+
+RETURN = r"""
+---
+bucket:
+  description: The bucket as it is now, or in check mode as it would be; null where it is absent.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+    stream:
+      description: The name of the stream beneath it.
+      type: str
+    history:
+      description: >-
+        How many values of each key are kept. All the other options of the module are there as well, under their names,
+        with seconds and bytes as numbers.
+      type: int
+    value_count:
+      description: How many values there are, with their history and the marks of deleted keys.
+      type: int
+    key_count:
+      description: How many keys there are, deleted ones with their marks among them.
+      type: int
+    bytes:
+      description: How large it is.
+      type: int
+    created:
+      description: When it was made, RFC 3339 UTC; null in check mode before it is made.
+      type: str
+    cluster:
+      description: Where it is kept.
+      type: dict
+      contains:
+        name:
+          description: The cluster, null on a single server.
+          type: str
+        leader:
+          description: The server that leads.
+          type: str
+        replicas:
+          description: The other copies, each with C(name), C(current), C(lag) in operations and C(offline).
+          type: list
+          elements: dict
+    server:
+      description: >-
+        The server's C(version) and API C(level) when it last saw this stream, and the C(required_level) of its
+        features.
+      type: dict
+changes:
+  description: What changes, or in check mode what would change.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    field:
+      description: The option, or the server's field where no option sets it.
+      type: str
+    before:
+      description: The value before, null where there was none. Seconds and bytes are numbers.
+      type: raw
+    after:
+      description: The value after.
+      type: raw
+    effect:
+      description: V(create), V(delete) or V(in place).
+      type: str
+consequences:
+  description: What the change loses.
+  returned: success
+  type: dict
+  contains:
+    messages_lost:
+      description: How many messages; null where some would go but their number can't be known before.
+      type: int
+    consumers_lost:
+      description: How many consumers.
+      type: int
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
+        or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+    err_code:
+      description: JetStream's number of the error, where the server refused.
+      type: int
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_resource
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+
+
+def main() -> None:
+    run_resource(BUCKET)
+
+
+if __name__ == "__main__":
+    main()

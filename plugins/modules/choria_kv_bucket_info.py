@@ -1,0 +1,84 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads key-value buckets."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_kv_bucket_info
+version_added: 0.1.0
+short_description: Read key-value buckets of Choria Streams
+description:
+  - Returns the configuration and the state of key-value buckets, and never writes.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  names:
+    description: The key-value buckets to read; all where it is left out. Those that do not exist are not in the answer.
+    type: list
+    elements: str
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.info
+"""
+
+EXAMPLES = r"""
+---
+- name: A bucket to look at
+  choria.streams.choria_kv_bucket:
+    name: CFG
+
+- name: Read all buckets
+  choria.streams.choria_kv_bucket_info:
+  register: found
+
+- name: Show their sizes
+  ansible.builtin.debug:
+    msg: "{{ dict(found.buckets | map(attribute='name') | zip(found.buckets | map(attribute='bytes'))) }}"
+"""
+
+RETURN = r"""
+---
+buckets:
+  description: A dict for each bucket, as RV(choria.streams.choria_kv_bucket#module:bucket) has it.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name.
+      type: str
+    value_count:
+      description: How many values there are, with their history and the marks of deleted keys.
+      type: int
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
+        or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+    err_code:
+      description: JetStream's number of the error, where the server refused.
+      type: int
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_info
+from ansible_collections.choria.streams.plugins.module_utils._resources.info import NAMES, buckets_of
+
+
+def main() -> None:
+    run_info(NAMES, "buckets", buckets_of)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,305 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Declares a stream."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_stream
+version_added: 0.1.0
+short_description: Declare a stream of Choria Streams or NATS JetStream
+description:
+  - Makes, changes and deletes streams in place, and says before it does so what a change would do and lose.
+  - It works with Choria Brokers and with nats-server 2.10 and newer.
+  - What the server would refuse, or accept without effect, fails before anything is sent, and names the option.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  name:
+    description: The stream's name, up to 255 characters without spaces and any of V(. * > / \\).
+    type: str
+    required: true
+  subjects:
+    description:
+      - The subjects whose messages are stored; the stream's name where it is left out on creation.
+      - No other stream may have one of them.
+    type: list
+    elements: str
+  retention:
+    description:
+      - V(limits) keeps messages until a limit is reached, V(interest) until all consumers have them, V(workqueue)
+        until one has.
+      - To and from V(workqueue) it can't be changed.
+    type: str
+    choices: [limits, interest, workqueue]
+  max_consumers:
+    description: How many consumers there may be, -1 for no limit. Can be changed with nats-server 2.12.
+    type: int
+  max_msgs:
+    description: How many messages are kept, -1 for no limit.
+    type: int
+  max_bytes:
+    description: How many bytes are kept, as a number or text such as V(10GiB), -1 for no limit.
+    type: str
+  max_msgs_per_subject:
+    description: How many messages are kept for each subject, -1 for no limit.
+    type: int
+  max_age:
+    description: How long messages are kept, as seconds or text such as V(7d) or V(1h30m), 0 for ever.
+    type: str
+  max_msg_size:
+    description: How large a message may be, as bytes or text such as V(64KiB), -1 for no limit.
+    type: str
+  compression:
+    description: How stored messages are compressed.
+    type: str
+    choices: [none, s2]
+  first_seq:
+    description: The sequence number of the first message. It counts only when the stream is made.
+    type: int
+  no_ack:
+    description: Do not acknowledge messages.
+    type: bool
+  discard:
+    description: What happens when a limit is reached, V(old) deletes the oldest messages, V(new) refuses new ones.
+    type: str
+    choices: [old, new]
+  discard_new_per_subject:
+    description: Refuse new messages also when O(max_msgs_per_subject) is reached. Needs O(discard=new).
+    type: bool
+  duplicate_window:
+    description:
+      - How long a repeated C(Nats-Msg-Id) is noticed, as seconds or text such as V(2m).
+      - Where it is left out it follows O(max_age) down.
+    type: str
+  subject_transform:
+    description: Rewrite the subjects of messages before they are stored. V({}) ends it.
+    type: dict
+    suboptions:
+      src:
+        description: The subjects to rewrite.
+        type: str
+      dest:
+        description: What they become.
+        type: str
+  allow_direct:
+    description: Let every copy answer reads, not the leader alone.
+    type: bool
+  mirror_direct:
+    description: Let this mirror answer direct reads for its origin.
+    type: bool
+  sealed:
+    description: >-
+      Allow no change of the messages any more. Can only be set on a stream that exists, and never be taken back.
+    type: bool
+  deny_delete:
+    description: Refuse to delete single messages. Can't be taken back.
+    type: bool
+  deny_purge:
+    description: Refuse to purge the stream. Can't be taken back.
+    type: bool
+  allow_rollup_hdrs:
+    description: Let a message with the header C(Nats-Rollup) replace all earlier ones.
+    type: bool
+  consumer_limits:
+    description: Limits for consumers that do not set their own.
+    type: dict
+    suboptions:
+      inactive_threshold:
+        description: How long an unused consumer lives, as seconds or text such as V(1h).
+        type: str
+      max_ack_pending:
+        description: How many messages may wait for an acknowledgement, -1 for no limit.
+        type: int
+  allow_msg_ttl:
+    description: Let messages carry their own C(Nats-TTL). Needs nats-server 2.11. Can't be taken back.
+    type: bool
+  subject_delete_marker_ttl:
+    description: >-
+      Leave a marker for this long where O(max_age) deleted the last message of a subject. Needs nats-server 2.11.
+    type: str
+  allow_msg_counter:
+    description: Make each subject a counter. Needs nats-server 2.12. Can't be changed.
+    type: bool
+  allow_atomic:
+    description: Let several messages be published as one. Needs nats-server 2.12.
+    type: bool
+  allow_batched:
+    description: Let messages be published in fast batches. Needs nats-server 2.14.
+    type: bool
+  allow_msg_schedules:
+    description: Let messages be scheduled. Needs nats-server 2.12. Can't be taken back.
+    type: bool
+  persist_mode:
+    description: V(async) writes to disk with delay, for speed. Needs nats-server 2.12. Can't be changed.
+    type: str
+    choices: [default, async]
+extends_documentation_fragment:
+  - choria.streams.stream
+  - choria.streams.stream.data
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.resource
+"""
+
+EXAMPLES = r"""
+---
+- name: Keep orders for a week
+  choria.streams.choria_stream:
+    name: ORDERS
+    subjects: [orders.new, orders.done]
+    max_age: 7d
+    max_bytes: 100MiB
+    discard: old
+
+- name: See what a longer life would change
+  choria.streams.choria_stream:
+    name: ORDERS
+    max_age: 30d
+  check_mode: true
+  diff: true
+
+- name: Refuse new messages when the stream is full
+  choria.streams.choria_stream:
+    name: ORDERS
+    discard: new
+
+- name: Delete the stream with all that it holds
+  choria.streams.choria_stream:
+    name: ORDERS
+    state: absent
+    allow_data_loss: true
+"""
+
+RETURN = r"""
+---
+stream:
+  description: The stream as it is now, or in check mode as it would be; null where it is absent.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+    subjects:
+      description: Its subjects.
+      type: list
+      elements: str
+    max_age:
+      description: >-
+        How long messages are kept, in seconds. All the other options of the module are there as well, under their
+        names,
+        with seconds and bytes as numbers.
+      type: float
+    created:
+      description: When it was made, RFC 3339 UTC; null in check mode before it is made.
+      type: str
+    state:
+      description: What it holds.
+      type: dict
+      contains:
+        messages:
+          description: How many messages.
+          type: int
+        bytes:
+          description: How many bytes.
+          type: int
+        first_seq:
+          description: The sequence number of the oldest message.
+          type: int
+        first_time:
+          description: When the oldest message was stored, RFC 3339 UTC, null where there is none.
+          type: str
+        last_seq:
+          description: The sequence number of the newest message.
+          type: int
+        last_time:
+          description: When the newest message was stored.
+          type: str
+        subjects:
+          description: How many different subjects the messages have.
+          type: int
+        deleted:
+          description: How many messages were deleted between the oldest and the newest.
+          type: int
+        consumers:
+          description: How many consumers there are.
+          type: int
+    cluster:
+      description: Where it is kept.
+      type: dict
+      contains:
+        name:
+          description: The cluster, null on a single server.
+          type: str
+        leader:
+          description: The server that leads.
+          type: str
+        replicas:
+          description: The other copies, each with C(name), C(current), C(lag) in operations and C(offline).
+          type: list
+          elements: dict
+    server:
+      description: >-
+        The server's C(version) and API C(level) when it last saw this stream, and the C(required_level) of its
+        features.
+      type: dict
+changes:
+  description: What changes, or in check mode what would change.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    field:
+      description: The option, or the server's field where no option sets it.
+      type: str
+    before:
+      description: The value before, null where there was none. Seconds and bytes are numbers.
+      type: raw
+    after:
+      description: The value after.
+      type: raw
+    effect:
+      description: V(create), V(delete) or V(in place).
+      type: str
+consequences:
+  description: What the change loses.
+  returned: success
+  type: dict
+  contains:
+    messages_lost:
+      description: How many messages; null where some would go but their number can't be known before.
+      type: int
+    consumers_lost:
+      description: How many consumers.
+      type: int
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
+        or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+    err_code:
+      description: JetStream's number of the error, where the server refused.
+      type: int
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_resource
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+
+
+def main() -> None:
+    run_resource(STREAM)
+
+
+if __name__ == "__main__":
+    main()

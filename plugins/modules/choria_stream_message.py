@@ -1,0 +1,280 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Publishes a message to a stream, or deletes messages."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_stream_message
+version_added: 0.1.0
+short_description: Publish a message to a stream of Choria Streams, or delete messages
+description:
+  - Publishes one message and waits until the stream has stored it, deletes one message, or purges a stream.
+  - Messages are read with M(choria.streams.choria_stream_message_info) on the managed host, and with
+    P(choria.streams.choria_stream#lookup) on the controller.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  state:
+    description:
+      - V(present) publishes a message. Each run stores another one, unless O(msg_id) says that it is the same.
+      - V(absent) deletes the message with O(sequence); one that is gone already is no change.
+      - V(purged) deletes all messages, or those that O(subject), O(keep) and O(sequence) select.
+    type: str
+    choices: [present, absent, purged]
+    default: present
+  stream:
+    description:
+      - The stream. Needed to delete and to purge.
+      - With O(state=present) the message is refused unless this is the stream that O(subject) belongs to.
+    type: str
+  subject:
+    description:
+      - The subject to publish to. Some stream has to have it among its own.
+      - With O(state=purged) only messages on this subject are deleted, which may hold the wildcards V(*) and V(>).
+    type: str
+  data:
+    description: The payload, in the form that O(encoding) says. An empty text is an empty payload.
+    type: raw
+  encoding:
+    description:
+      - How O(data) becomes bytes, and how results show them.
+      - V(text) is UTF-8 text, V(json) sends any value as JSON, V(base64) decodes O(data), for anything else.
+      - A stored message that is not of that kind is shown in base64; RV(message.encoding) tells.
+    type: str
+    choices: [text, json, base64]
+    default: text
+  headers:
+    description:
+      - Headers of the message, text to text.
+      - C(Nats-Rollup) deletes the messages before this one, and needs O(allow_data_loss).
+      - Those that have an option here, such as C(Nats-Msg-Id), are given with it.
+    type: dict
+  msg_id:
+    description:
+      - A text that tells this message from all others, sent as C(Nats-Msg-Id).
+      - >-
+        The stream stores it once within its O(choria.streams.choria_stream#module:duplicate_window), so that a task
+        which is run again, or whose acknowledgement was lost, changes nothing.
+    type: str
+  ttl:
+    description:
+      - How long the message is kept, as seconds or text such as V(90s) or V(1h), at least a second.
+      - >-
+        Needs nats-server 2.11 and a stream with O(choria.streams.choria_stream#module:allow_msg_ttl). Servers count
+        whole seconds.
+    type: str
+  expected_last_sequence:
+    description: Publish only if the last message of the stream has this sequence number, 0 for a stream without any.
+    type: int
+  expected_last_subject_sequence:
+    description: >-
+      Publish only if the last message on O(subject) has this sequence number, 0 for a subject without any.
+    type: int
+  expected_last_msg_id:
+    description: Publish only if the last message of the stream was published with this O(msg_id).
+    type: str
+  sequence:
+    description:
+      - With O(state=absent) the sequence number of the message to delete.
+      - With O(state=purged) the first message to keep; those before it are deleted.
+    type: int
+  erase:
+    description: Overwrite the deleted message on disk, which takes longer. The default is not to.
+    type: bool
+  keep:
+    description: How many of the newest messages a purge keeps, counted over all that O(subject) selects.
+    type: int
+  allow_data_loss:
+    description:
+      - Whether a purge, or a message with C(Nats-Rollup), may delete messages.
+      - Without it a purge that would is refused, in check mode too, and tells how many it would delete.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Nothing is sent but reads. What the server would refuse fails as it would.
+      - The sequence number is the one that comes next, if nobody else publishes first.
+      - >-
+        What can't be seen without sending is whether these credentials may publish to O(subject), and, where they may
+        not read the stream, what it says to the message.
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details: Deleting and purging are. Publishing is with O(msg_id), within the stream's duplicate window.
+seealso:
+  - module: choria.streams.choria_stream
+  - module: choria.streams.choria_stream_message_info
+  - plugin: choria.streams.choria_stream
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+---
+- name: A stream to publish to
+  choria.streams.choria_stream:
+    name: ORDERS
+    subjects: [orders.>]
+
+- name: Publish a text
+  choria.streams.choria_stream_message:
+    subject: orders.new
+    data: one bicycle
+
+- name: Publish JSON once, however often this runs within two minutes
+  choria.streams.choria_stream_message:
+    stream: ORDERS
+    subject: orders.new
+    encoding: json
+    data:
+      article: bicycle
+      count: 2
+    msg_id: order-4711
+    headers:
+      Shop: Berlin
+  register: order
+
+- name: Publish only if nobody else has since
+  choria.streams.choria_stream_message:
+    subject: orders.done
+    data: "{{ order.message.data.article }}"
+    expected_last_sequence: "{{ order.message.sequence }}"
+
+- name: Delete a message
+  choria.streams.choria_stream_message:
+    stream: ORDERS
+    sequence: "{{ order.message.sequence }}"
+    state: absent
+
+- name: See how many messages a purge would delete
+  choria.streams.choria_stream_message:
+    stream: ORDERS
+    subject: orders.done
+    state: purged
+    allow_data_loss: true
+  check_mode: true
+  register: would
+
+- name: Keep the newest ten
+  choria.streams.choria_stream_message:
+    stream: ORDERS
+    keep: 10
+    state: purged
+    allow_data_loss: true
+"""
+
+RETURN = r"""
+---
+message:
+  description: >-
+    The message as the stream has it, with O(state=present); with O(msg_id) it may be an earlier one. Null where it was
+    deleted.
+  returned: success, and O(state) is V(present) or V(absent)
+  type: dict
+  contains:
+    stream:
+      description: The stream that stored it; null in check mode where these credentials may not look for it.
+      type: str
+    subject:
+      description: Its subject.
+      type: str
+    sequence:
+      description: >-
+        Its number in the stream; in check mode the one that comes next, null where these credentials may not see it.
+      type: int
+    time:
+      description: >-
+        When it was stored, RFC 3339 UTC; null in check mode, and where these credentials may not read it back.
+      type: str
+    headers:
+      description: Its headers.
+      type: dict
+    data:
+      description: Its payload, in the form that RV(message.encoding) says.
+      type: raw
+    encoding:
+      description: The form of RV(message.data), V(text), V(json) or V(base64).
+      type: str
+    duplicate:
+      description: Whether the stream had a message with this O(msg_id) already, and stored nothing.
+      type: bool
+purged:
+  description: How many messages were deleted, or in check mode would be.
+  returned: success, and O(state) is V(purged)
+  type: int
+messages_before:
+  description: How many messages the stream had before.
+  returned: success, and O(state) is V(purged)
+  type: int
+messages_after:
+  description: How many messages the stream has now, or in check mode would have.
+  returned: success, and O(state) is V(purged)
+  type: int
+changes:
+  description: What changes, or in check mode what would change.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    field:
+      description: V(message) for one, whose sequence number follows; V(messages) for a purge, with their number.
+      type: str
+    before:
+      description: The number before, null where there was none.
+      type: int
+    after:
+      description: The number after, null where there is none.
+      type: int
+    effect:
+      description: V(create) or V(delete).
+      type: str
+consequences:
+  description: What the change loses.
+  returned: success
+  type: dict
+  contains:
+    messages_lost:
+      description: How many messages; null where a C(Nats-Rollup) deletes some that nobody has counted.
+      type: int
+    consumers_lost:
+      description: Always 0.
+      type: int
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(option), V(no_stream), V(wrong_last), V(full), V(data_loss),
+        V(permission) or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+    found:
+      description: With V(wrong_last), what the stream had in place of what was expected; null where that is not known.
+      type: raw
+    err_code:
+      description: JetStream's number of the error, where the server refused.
+      type: int
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_action
+from ansible_collections.choria.streams.plugins.module_utils._services.stream_messages import SPEC, act
+
+
+def main() -> None:
+    run_action(SPEC, act)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads messages of a stream."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_stream_message_info
+version_added: 0.1.0
+short_description: Read messages of a stream of Choria Streams
+description:
+  - Returns messages of a stream, the oldest first, and never writes; no consumer is made.
+  - Without O(sequence), O(start_sequence), O(since), O(last) and O(limit) it is the last message alone.
+  - It reads on the managed host; P(choria.streams.choria_stream#lookup) reads the same on the controller.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  stream:
+    description: The stream.
+    type: str
+    required: true
+  encoding:
+    description:
+      - How payloads are to be understood, V(text) as UTF-8, V(json) as data; V(base64) returns any bytes as base64.
+      - A payload that is nothing of the kind is an error.
+    type: str
+    choices: [text, json, base64]
+    default: text
+extends_documentation_fragment:
+  - choria.streams.messages
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.info
+seealso:
+  - module: choria.streams.choria_stream_message
+  - plugin: choria.streams.choria_stream
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+---
+- name: A stream
+  choria.streams.choria_stream:
+    name: ORDERS
+    subjects: [orders.>]
+
+- name: A message in it
+  choria.streams.choria_stream_message:
+    subject: orders.new
+    data: one bicycle
+
+- name: Read the last message
+  choria.streams.choria_stream_message_info:
+    stream: ORDERS
+  register: newest
+
+- name: Read it by its number
+  choria.streams.choria_stream_message_info:
+    stream: ORDERS
+    sequence: "{{ newest.messages[0].sequence }}"
+
+- name: Read what came in the last hour on some subjects, at most a hundred
+  choria.streams.choria_stream_message_info:
+    stream: ORDERS
+    subject: orders.*
+    since: 1h
+    limit: 100
+"""
+
+RETURN = r"""
+---
+messages:
+  description: The messages, the oldest first; an empty list where there is none.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    stream:
+      description: The stream.
+      type: str
+    subject:
+      description: The message's subject.
+      type: str
+    sequence:
+      description: Its number in the stream.
+      type: int
+    time:
+      description: When it was stored, RFC 3339 UTC.
+      type: str
+    headers:
+      description: Its headers.
+      type: dict
+    data:
+      description: Its payload, in the form that O(encoding) says.
+      type: raw
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(option), V(no_stream), V(encoding), V(too_many), V(permission) or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_info
+from ansible_collections.choria.streams.plugins.module_utils._services.stream_selection import READ, read
+
+
+def main() -> None:
+    run_info(READ, "messages", read)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looks at the submission spool of Choria Server."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_submission_info
+version_added: 0.1.0
+short_description: Look at the submission spool of Choria Server
+description:
+  - Counts what waits in the spool on the managed host, tells since when, and whether the spool will soon be full.
+  - It reads files and makes no connection, and needs nothing beside Python.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  spool:
+    description:
+      - The folder of the spool.
+      - Where it is not set, C(plugin.choria.submission.spool) in the file O(choria_config) tells it, or where that is
+        not set either, in V(/etc/choria/server.conf).
+    type: path
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.info
+notes:
+  - Of the connection options only O(choria_config) counts. The others are there for C(module_defaults), and nats-py is
+    not needed.
+  - The spool is for the user alone as whom Choria Server runs, as a rule V(root), so that tasks need C(become).
+seealso:
+  - module: choria.streams.choria_submit
+"""
+
+EXAMPLES = r"""
+---
+- name: Look at the spool
+  choria.streams.choria_submission_info:
+    choria_config: "{{ server_config }}"
+  register: found
+
+- name: Fail where messages have been waiting for an hour
+  ansible.builtin.assert:
+    that: (found.spool.oldest_age or 0) < 3600
+    fail_msg: "{{ found.spool.messages }} messages wait in {{ found.spool.path }} since {{ found.spool.oldest }}."
+"""
+
+RETURN = r"""
+---
+spool:
+  description: What is in the spool.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: Its folder.
+      type: str
+    limit:
+      description: >-
+        How many messages of each priority it may hold, C(plugin.choria.submission.max_spool_size) of the server's
+        file, or 500 where that is not known.
+      type: int
+    messages:
+      description: How many messages wait.
+      type: int
+    bytes:
+      description: How large their files are.
+      type: int
+    oldest:
+      description: When the oldest was submitted, RFC 3339 UTC; null where there is none.
+      type: str
+    oldest_age:
+      description: How many seconds ago that was.
+      type: float
+    nearly_full:
+      description: Whether a priority holds 80 % of its limit or more.
+      type: bool
+    full:
+      description: Whether a priority takes no more messages.
+      type: bool
+    broken:
+      description: Files that Choria Server will throw away, since they are no messages.
+      type: list
+      elements: dict
+      contains:
+        file:
+          description: The path.
+          type: str
+        reason:
+          description: What is wrong with it.
+          type: str
+    unfinished:
+      description: >-
+        Files beside the priorities. Each is a message that is being written, or what a program left behind that was
+        killed meanwhile.
+      type: list
+      elements: str
+    priorities:
+      description: The same for each priority, in the order of their numbers.
+      type: list
+      elements: dict
+      contains:
+        priority:
+          description: Its number, 0 to 4.
+          type: int
+        messages:
+          description: How many messages wait.
+          type: int
+        bytes:
+          description: How large their files are.
+          type: int
+        tries:
+          description: How often the one was tried in vain that was tried most often.
+          type: int
+        oldest:
+          description: When the oldest was submitted.
+          type: str
+        oldest_age:
+          description: How many seconds ago that was.
+          type: float
+        nearly_full:
+          description: Whether it holds 80 % of its limit or more.
+          type: bool
+        full:
+          description: Whether it takes no more messages.
+          type: bool
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: What kind of failure it was, such as V(option), V(spool_missing) or V(spool_permission).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
+from ansible_collections.choria.streams.plugins.module_utils._services.submission import SPOOL_INFO, spool_info
+
+
+def main() -> None:
+    run_hybrid(SPOOL_INFO, spool_info)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Submits a message to Choria Streams."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_submit
+version_added: 0.1.0
+short_description: Submit a message to Choria Streams
+description:
+  - Hands a message to Choria Server on the managed host, which delivers it to a stream, tries again where that fails,
+    and uses the connection that it has. It does what C(choria tool submit) does, and needs no connection, no
+    credentials and no Python library on the host.
+  - Or, with O(transport=direct), publishes it itself, with the stream's acknowledgement.
+  - The message arrives on the subject C(<collective>.submission.in.<subject>), which a stream has to listen to.
+  - What Choria Server would take and then throw away fails here, before anything is written.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  subject:
+    description: The subject, such as V(tasks.status), without the C(<collective>.submission.in.) that goes before it.
+    type: str
+    required: true
+  payload:
+    description:
+      - What to send. Empty messages are not submitted.
+    type: raw
+  encoding:
+    description:
+      - How O(payload) is meant, V(text) for what it says, V(json) for a structure that is sent as JSON, V(base64) for
+        binary content.
+    type: str
+    choices: [text, json, base64]
+    default: text
+  src:
+    description: A file on the managed host whose content is sent as it is.
+    type: path
+  reliable:
+    description:
+      - With V(true) Choria Server tries until a stream has acknowledged the message, O(ttl) is over, or O(max_tries)
+        were made. The reliable messages of a priority are sent in their order, and one that fails holds back those
+        after it, until it has to wait for its next try; then they may overtake it.
+      - With V(false), as in C(choria tool submit), it is published once, and lost where no stream takes it.
+      - Where O(transport=direct) the stream acknowledges it in either case, and the message only says which it was.
+    type: bool
+    default: false
+  priority:
+    description: The priority, each of which has its own queue in the spool.
+    type: int
+    choices: [0, 1, 2, 3, 4]
+    default: 4
+  ttl:
+    description:
+      - How long it may take to deliver it, as seconds or text such as V(90m), at most V(31d). Choria Server throws it
+        away afterwards.
+    type: str
+    default: 24h
+  max_tries:
+    description: How often Choria Server tries to deliver it before it throws it away.
+    type: int
+    default: 100
+  sender:
+    description: Who sends it, for readers of the stream; C(user) and the number of the effective user if not set.
+    type: str
+  sign:
+    description:
+      - Whether the message is to be signed, which P(choria.streams.choria_verify#filter) can check.
+      - Choria Server signs with its seed, and needs the security provider V(choria) or another configuration with one.
+      - Where O(transport=direct) it is signed with O(seed), and carries O(jwt). Needs the Python library cryptography.
+    type: bool
+    default: false
+  headers:
+    description: >-
+      Headers of the message, text to text. Names that begin with C(Choria) or C(Nats), in any case, are the server's
+      own.
+    type: dict
+  transport:
+    description:
+      - V(spool) writes a file into the spool of Choria Server on the managed host.
+      - V(direct) connects to the brokers with the connection options, and waits for the stream's acknowledgement.
+        O(ttl) and O(max_tries) mean nothing then.
+    type: str
+    choices: [spool, direct]
+    default: spool
+  spool:
+    description:
+      - The folder of the spool.
+      - Where it is not set, C(plugin.choria.submission.spool) in the file O(choria_config) tells it, or where that is
+        not set either, in V(/etc/choria/server.conf).
+    type: path
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+attributes:
+  check_mode:
+    support: full
+    details: >-
+      All is checked, the spool or the connection included, and nothing is written. RV(message) has no ID and no times.
+  diff_mode:
+    support: none
+    details: A message has no state before it.
+  idempotent:
+    support: none
+    details: Each run submits one more message, with an ID of its own, and reports a change.
+notes:
+  - Of the connection options O(choria_config), O(identity) and O(collective) count for O(transport=spool), and
+    nats-py is not needed there.
+  - The spool is for the user alone as whom Choria Server runs, as a rule V(root), so that tasks need C(become).
+seealso:
+  - module: choria.streams.choria_submission_info
+  - plugin: choria.streams.choria_verify
+    plugin_type: filter
+  - name: Message Submit
+    description: How Choria Server delivers messages.
+    link: https://choria.io/docs/streams/submission/
+"""
+
+EXAMPLES = r"""
+---
+- name: A stream for the messages of tasks
+  choria.streams.choria_stream:
+    name: TASKS
+    subjects: [mcollective.submission.in.tasks.>]
+    max_age: 30d
+
+- name: Submit the log of a task, as choria tool submit --reliable does
+  choria.streams.choria_submit:
+    subject: tasks.status.{{ inventory_hostname }}
+    src: "{{ task_log }}"
+    reliable: true
+    sender: "{{ inventory_hostname }} Task Agent"
+    choria_config: "{{ server_config }}"
+
+- name: Tell that the deployment is done, in a queue of its own
+  choria.streams.choria_submit:
+    subject: tasks.deployed
+    payload:
+      host: "{{ inventory_hostname }}"
+      version: "1.4"
+    encoding: json
+    headers:
+      Content-Type: application/json
+    reliable: true
+    priority: 0
+    ttl: 2h
+    choria_config: "{{ server_config }}"
+
+- name: Publish from a host without Choria Server
+  choria.streams.choria_submit:
+    subject: tasks.status.{{ inventory_hostname }}
+    payload: finished
+    transport: direct
+  register: submitted
+
+- name: Show where it is
+  ansible.builtin.debug:
+    msg: "{{ submitted.message.sequence }} in {{ submitted.message.stream }}"
+"""
+
+RETURN = r"""
+---
+message:
+  description: The message that was submitted.
+  returned: success
+  type: dict
+  contains:
+    id:
+      description: Its ID, which is the header C(Nats-Msg-Id) in the stream.
+      type: str
+      sample: 3afc9c85-ba8c-426e-b936-8dbfa450dd06
+    subject:
+      description: The subject as it was given.
+      type: str
+    stream_subject:
+      description: The subject on which it arrives; null where neither O(choria_config) nor O(collective) tells it.
+      type: str
+      sample: mcollective.submission.in.tasks.deployed
+    priority:
+      description: Its priority.
+      type: int
+    reliable:
+      description: Whether it is tried until a stream has it.
+      type: bool
+    sender:
+      description: Who sends it.
+      type: str
+    identity:
+      description: The host that it comes from, by O(identity), the configuration file or its FQDN.
+      type: str
+    size:
+      description: How many bytes its content has.
+      type: int
+    created:
+      description: When it was made, RFC 3339 UTC.
+      type: str
+    expires:
+      description: When Choria Server throws it away, RFC 3339 UTC.
+      type: str
+    file:
+      description: The file in the spool; null with O(transport=direct).
+      type: str
+      sample: /var/lib/choria/submission/P4/1795468263425046170-a0eba55c-1d78-49c6-be0b-95c37f4055fc.msg
+    stream:
+      description: The stream that has it; null with O(transport=spool), where that is not known yet.
+      type: str
+    sequence:
+      description: Its sequence number in the stream.
+      type: int
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(option), V(spool_full), V(spool_missing), V(spool_permission),
+        V(spool_owner), V(spool_mode), V(spool_write), V(no_stream), V(unreachable) or V(permission).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
+from ansible_collections.choria.streams.plugins.module_utils._services.submission import SUBMIT, submit
+
+
+def main() -> None:
+    run_hybrid(SUBMIT, submit)
+
+
+if __name__ == "__main__":
+    main()

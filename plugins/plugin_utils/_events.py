@@ -1,0 +1,191 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The events of a run as CloudEvents 1.0: what of Ansible's words goes in, and how it becomes JSON. Sends nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timezone
+from itertools import islice
+from typing import Any
+
+from ..module_utils._connection.wire import Request
+
+SOURCE = "io.choria.streams.ansible"
+CONTENT_TYPE = "application/cloudevents+json"
+
+RUN_STARTED = "run_started"
+PLAY_STARTED = "play_started"
+TASK_RESULT = "task_result"
+RUN_FINISHED = "run_finished"
+
+# What of a task's result is passed on. Arguments, environment and all else that modules return stay behind.
+_PASSED_ON = ("msg", "rc", "attempts", "warnings")
+_DEPTH = 32
+_NARROWEST = 16
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a run. ``moment`` is seconds since 1970, ``host`` is empty where it is not of one host."""
+
+    kind: str
+    run_id: str
+    sequence: int
+    moment: float
+    data: Mapping[str, Any]
+    host: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.run_id}.{self.sequence}"
+
+
+@dataclass
+class Run:
+    """Makes the events of one run, numbered from 1 without a gap, so that a reader can prove that none is missing."""
+
+    run_id: str
+    sequence: int = 0
+    play: Mapping[str, Any] = field(default_factory=dict)
+
+    def event(self, kind: str, moment: float, data: Mapping[str, Any], host: str = "") -> Event:
+        self.sequence += 1
+        return Event(kind, self.run_id, self.sequence, moment, data, host)
+
+
+def subject(prefix: str, event: Event) -> str:
+    """``<prefix>.<kind>``, and for events of one host ``<prefix>.<kind>.<host>``."""
+    return f"{prefix}.{event.kind}.{token(event.host)}" if event.host else f"{prefix}.{event.kind}"
+
+
+def token(host: str) -> str:
+    """A host's name as one word of a subject. Dots and the like become ``%2E``: two hosts never share a subject."""
+    return re.sub(r"[^A-Za-z0-9_@:/+-]", lambda match: "".join(f"%{byte:02X}" for byte in _utf8(match[0])), host)
+
+
+def request(prefix: str, stream: str, event: Event, limit: int) -> Request:
+    """The message of an event, of at most ``limit`` bytes, which may be sent twice and is stored once."""
+    headers = {"Nats-Msg-Id": event.id, "Nats-Expected-Stream": stream, "Content-Type": CONTENT_TYPE}
+    return Request(subject(prefix, event), encode(event, limit), headers)
+
+
+def encode(event: Event, limit: int) -> bytes:
+    """The CloudEvent as JSON of at most ``limit`` bytes, whatever is in it; ``truncated`` names what had to be cut."""
+    width = limit
+    while True:
+        cut: set[str] = set()
+        data = {"run_id": event.run_id, "sequence": event.sequence, **_plain(event.data, width, "", cut)}
+        if cut:
+            data["truncated"] = sorted(cut)
+        payload = _json(event, data)
+        if len(payload) <= limit:
+            return payload
+        if width <= _NARROWEST:
+            return _json(event, {"run_id": event.run_id, "sequence": event.sequence, "truncated": ["data"]})
+        width //= 2
+
+
+def result_data(result: Mapping[str, Any], *, hidden: bool) -> dict[str, Any]:
+    """What of a task's result, or of a loop item's, is passed on; of a ``hidden`` one nothing."""
+    if hidden:
+        return {"no_log": True}
+    data = {name: result[name] for name in _PASSED_ON if result.get(name) not in (None, "", [])}
+    if "msg" not in data and result.get("skip_reason"):
+        data["msg"] = result["skip_reason"]
+    governor = result.get("governor")
+    if isinstance(governor, Mapping) and "waited" in governor:  # a module's may be the governor itself
+        data["governor"] = governor
+    items = result.get("results")
+    if isinstance(items, list) and items and all(_is_item(item) for item in items):
+        data["items"] = [{"status": _item_status(item), **result_data(item, hidden=False)} for item in items]
+    return data
+
+
+def is_hidden(result: Mapping[str, Any]) -> bool:
+    """Whether ``no_log`` hides the result, or that of a loop item."""
+    return "censored" in result or bool(result.get("_ansible_no_log"))
+
+
+def status(state: str, *, changed: bool = False, ignored: bool = False) -> str:
+    """``ok``, ``changed``, ``failed``, ``skipped``, ``unreachable`` or ``ignored``."""
+    if state == "ok":
+        return "changed" if changed else "ok"
+    return "ignored" if ignored else state
+
+
+def _is_item(item: Any) -> bool:
+    return isinstance(item, Mapping) and "ansible_loop_var" in item
+
+
+def _item_status(item: Mapping[str, Any]) -> str:
+    # ansible-core 2.21 leaves failed and skipped out of what callbacks see, but not what goes with them
+    for state, signs in (
+        ("unreachable", ("unreachable",)),
+        ("failed", ("failed", "exception")),
+        ("skipped", ("skipped", "skip_reason")),
+    ):
+        if any(item.get(sign) for sign in signs):
+            return state
+    return status("ok", changed=bool(item.get("changed")))
+
+
+def _json(event: Event, data: Mapping[str, Any]) -> bytes:
+    envelope = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": SOURCE,
+        "type": f"{SOURCE}.v1.{event.kind}",
+        "time": datetime.fromtimestamp(event.moment, timezone.utc).isoformat(timespec="microseconds"),
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    if event.host:
+        envelope["subject"] = str(event.host)
+    return _utf8(json.dumps(envelope, ensure_ascii=False, separators=(",", ":")))
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode(errors="replace")
+
+
+def _plain(value: Any, width: int, name: str, cut: set[str], depth: int = 0) -> Any:
+    """The value in types of JSON alone. Adds its ``name`` to ``cut`` where it was longer than ``width`` allows.
+
+    What Ansible marks is made plain, what it keeps encrypted stays so, and what is of no known type is only named.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (bytes, bytearray)):
+        value = bytes(value).decode(errors="backslashreplace")
+    if isinstance(value, str):
+        if len(value) > width:
+            cut.add(name)
+        return str.__str__(value[:width])
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else repr(float(value))
+    if isinstance(value, date):
+        return value.isoformat()
+    if depth < _DEPTH and isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        return _collection(value, width, name, cut, depth)
+    return f"<{type(value).__name__}>"
+
+
+def _collection(value: Any, width: int, name: str, cut: set[str], depth: int) -> Any:
+    room = max(width // _NARROWEST, 1)
+    if len(value) > room and depth:
+        cut.add(name)
+    if not isinstance(value, Mapping):
+        return [_plain(item, width, name, cut, depth + 1) for item in islice(value, room)]
+    found = {}
+    for key, item in islice(value.items(), room if depth else None):
+        text = str(_plain(key, width, name, cut, depth + 1))
+        found[text] = _plain(item, width, name or text, cut, depth + 1)
+    return found

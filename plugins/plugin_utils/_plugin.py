@@ -1,0 +1,94 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge for plugins on the controller: options to Settings, our errors to Ansible's."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ansible.errors import AnsibleError
+from ansible.utils.display import Display
+
+from ..module_utils._connection.settings import Settings
+from ..module_utils._errors import OptionError, StreamsError
+from ..module_utils._options.connection import NAMES, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Mapping
+
+    from ansible.plugins.lookup import LookupBase
+
+_VARIABLES = tuple(f"choria_streams_{name}" for name in NAMES)
+_ENVIRONMENT = tuple(variable for name in NAMES for variable in environment(name))
+# What set_options found, by all that it depends on. It takes longer than a lookup's request, and a template may hold
+# a thousand lookups.
+_found: dict[Hashable, tuple[dict[str, Any], Settings]] = {}
+_MOST_FOUND = 1000
+
+
+class HasOptions(Protocol):
+    """Any plugin: lookups, actions, callbacks and inventories share this one method."""
+
+    def get_option(self, option: str) -> object: ...
+
+
+def settings_of(plugin: HasOptions) -> Settings:
+    """The connection settings of a plugin. Raises OptionError."""
+    return Settings.from_options(plugin.get_option)
+
+
+def options_of(
+    lookup: LookupBase, variables: Mapping[str, Any], direct: Mapping[str, Any]
+) -> tuple[dict[str, Any], Settings]:
+    """The options of a lookup, and its connection settings. Raises OptionError.
+
+    As ``set_options`` finds them, but the variables may be templates, and an option that does not exist is an error.
+    """
+    given = {name: _rendered(lookup, variables[name]) for name in _VARIABLES if name in variables}
+    question = (lookup._load_name, _frozen(given), _frozen(direct), *map(os.environ.get, _ENVIRONMENT))
+    try:
+        if question in _found:
+            return _found[question]
+    except TypeError:  # a dict among the values: nothing that any option takes
+        return _options_of(lookup, given, direct)
+    if len(_found) >= _MOST_FOUND:
+        _found.clear()
+    found = _found[question] = _options_of(lookup, given, direct)
+    return found
+
+
+def _options_of(
+    lookup: LookupBase, given: Mapping[str, Any], direct: Mapping[str, Any]
+) -> tuple[dict[str, Any], Settings]:
+    lookup.set_options(var_options=given, direct=direct)
+    options = lookup.get_options()
+    unknown = sorted(set(direct) - set(options))
+    if unknown:
+        own = ", ".join(name for name in options if name not in NAMES and not name.startswith("_"))
+        raise OptionError(unknown[0], f"there is no such option: there are {own}, and the options of the connection.")
+    settings = settings_of(lookup)
+    for warning in settings.warnings:
+        Display().warning(warning)
+    return options, settings
+
+
+def _rendered(lookup: LookupBase, value: Any) -> Any:
+    # Rendering takes longer than a request, so that it is done for templates alone
+    return lookup._templar.template(value) if "{" in str(value) else value
+
+
+def _frozen(options: Mapping[str, Any]) -> Hashable:
+    return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in options.items())
+
+
+@contextmanager
+def translated(prefix: str = "") -> Iterator[None]:
+    """Turns our errors into Ansible's, with the plugin's name before the sentence."""
+    try:
+        yield
+    except StreamsError as error:
+        # Without the cause, whose words Ansible would add to ours
+        raise AnsibleError(f"{prefix}{error.message}") from None

@@ -1,0 +1,68 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Fixtures for unit and integration tests: real servers."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from support.server import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+# What runs in the background of a shell ignores these signals, and hands that down. Tests send them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# The running servers, whose logs are shown when a test fails
+_servers: list[NatsServer] = []
+_LOG_LINES = 60
+
+
+class MakeServer(Protocol):
+    """Starts a server for one test; the arguments are NatsServer's."""
+
+    def __call__(self, config: str | dict[str, Any] = "", **options: Any) -> NatsServer: ...
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[NatsServer]:
+    """A plain server with JetStream that all tests of a process share: use names of your own."""
+    with NatsServer() as server:
+        _servers.append(server)
+        yield server
+        _servers.remove(server)
+
+
+@pytest.fixture
+def make_server() -> Iterator[MakeServer]:
+    """A factory of servers that are stopped at the end of the test."""
+    started: list[NatsServer] = []
+
+    def make(config: str | dict[str, Any] = "", **options: Any) -> NatsServer:
+        server = NatsServer(config, **options)
+        started.append(server)
+        _servers.append(server)
+        return server
+
+    yield make
+    for server in started:
+        _servers.remove(server)
+        server.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        for server in _servers:
+            log = server.log().splitlines()[-_LOG_LINES:]
+            report.sections.append((f"log of {server.url}", "\n".join(log)))
+    return report

@@ -1,0 +1,105 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every example of the plugins' documentation, of README.md and of docs/ runs against a server of its own.
+
+The YAML of a document runs in its order, in one ansible-playbook run: plays as they stand, tasks on all hosts.
+What an example takes for granted is in examples/<document, module, or kind_plugin, such as lookup_choria_kv>.yml:
+
+    hosts: [web1, web2]          # the inventory, localhost if nothing is said
+    vars: {secret: example}      # variables
+    setup: [...]                 # tasks that run before
+    fails: [Name of a task]      # the tasks that are there to fail
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from support.playbook import ROOT, run_playbook
+
+if TYPE_CHECKING:
+    from conftest import MakeServer
+
+SETUPS = Path(__file__).resolve().parent / "examples"
+# Actions are documented among the modules
+PLUGINS = [path for path in (ROOT / "plugins").glob("*/choria_*.py") if path.parent.name != "action"]
+DOCUMENTS = [path for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")) if path.exists()]
+FENCE = re.compile(r"^( *)```yaml\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+def plugin_examples(source: str) -> str:
+    """The text of EXAMPLES in a plugin, empty when there is none."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXAMPLES":
+            return str(ast.literal_eval(node.value))
+    return ""
+
+
+def blocks(path: Path) -> list[str]:
+    """The YAML texts of a plugin or document."""
+    text = path.read_text()
+    return [block for _indent, block in FENCE.findall(text)] if path.suffix == ".md" else [plugin_examples(text)]
+
+
+def plays(texts: list[str], setup: dict[str, Any]) -> list[dict[str, Any]]:
+    """The plays that run the texts. A text that is no list shows variables or the like, and must only be valid YAML."""
+
+    def around(tasks: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"hosts": "all", "gather_facts": False, "tasks": tasks}
+
+    found = [around(setup.get("setup", []))]
+    for text in texts:
+        content = yaml.safe_load(text)
+        tasks: list[dict[str, Any]] = []
+        for item in content if isinstance(content, list) else []:
+            if "hosts" in item:
+                found.append({"gather_facts": False, **item})
+            else:
+                if item.get("name") in setup.get("fails", []):
+                    item["ignore_errors"] = True
+                tasks.append(item)
+        if tasks:
+            found.append(around(tasks))
+    return found
+
+
+def name_of(path: Path) -> str:
+    """Modules go by their own names, so that lookup_choria_kv is another than choria_kv."""
+    return path.stem if path.suffix == ".md" or path.parent.name == "modules" else f"{path.parent.name}_{path.stem}"
+
+
+@pytest.mark.parametrize("path", sorted([*PLUGINS, *DOCUMENTS]), ids=name_of)
+def test_examples(path: Path, make_server: MakeServer) -> None:
+    setup_file = SETUPS / f"{name_of(path)}.yml"
+    setup = yaml.safe_load(setup_file.read_text()) if setup_file.exists() else {}
+    examples = plays(blocks(path), setup)
+    expected = set(setup.get("fails", []))
+    result = run_playbook(
+        examples,
+        inventory=setup.get("hosts", ["localhost"]),
+        extra_vars=setup.get("vars"),
+        env={"CHORIA_STREAMS_SERVERS": make_server().url},
+    ).check()
+    failed = {task.name for task in result.tasks if task.status in ("failed", "unreachable")}
+    assert failed == expected, result.output
+
+
+def test_plays_of_texts() -> None:
+    texts = ["- name: A\n  b.c.d:\n", "- hosts: x\n  tasks: []\n", "key: value"]
+    found = plays(texts, {"fails": ["A"], "setup": [{"s": None}]})
+    assert [play["hosts"] for play in found] == ["all", "all", "x"]
+    assert found[0]["tasks"] == [{"s": None}]
+    assert found[1]["tasks"] == [{"name": "A", "b.c.d": None, "ignore_errors": True}]
+
+
+def test_blocks_of_a_document(tmp_path: Path) -> None:
+    document = tmp_path / "a.md"
+    document.write_text("text\n\n```yaml\n- a\n```\n\n```console\n$ b\n```\n\n- item\n\n  ```yaml\n  - c\n  ```\n")
+    assert blocks(document) == ["- a\n", "  - c\n"]

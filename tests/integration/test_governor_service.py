@@ -1,0 +1,396 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Seats in governors, without Ansible: asking, waiting, being woken, giving back, and what can go wrong in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._errors import (
+    NoAnswer,
+    PermissionMissing,
+    Refused,
+    StreamsError,
+    Unreachable,
+)
+from ansible_collections.choria.streams.plugins.module_utils._services import campaign as campaigns
+from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._services.campaign import campaign
+from support.connect import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ansible_collections.choria.streams.plugins.module_utils._services.governor import Governor, Seat
+    from conftest import MakeServer
+    from support.server import NatsServer
+
+# The tests' runner has threads, which the children have no use for
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
+EVENTS = "choria.lifecycle.event.governor.*"
+
+
+def make(session: Session, name: str, capacity: int = 1, expire: float = 60, window: float = 0) -> Governor:
+    streams.create(
+        session,
+        {
+            "name": f"GOVERNOR_{name}",
+            "subjects": [f"mcollective.governor.{name}"],
+            "max_msgs": capacity,
+            "max_age": int(expire * 1e9),
+            "duplicate_window": int(window * 1e9),
+            "discard": "new",
+        },
+    )
+    return governors.read(session, name)
+
+
+def taken(session: Session, governor: Governor, identity: str = "me", wait: float = 0) -> Seat:
+    seat = campaign(session, governors.read(session, governor.name), identity, wait)
+    assert seat
+    return seat
+
+
+@pytest.fixture
+def session(nats_server: NatsServer) -> Iterator[Session]:
+    with Session(settings(servers=[nats_server.url])) as found:
+        yield found
+
+
+@contextmanager
+def beside(server: NatsServer, act: Callable[[Session], None], after: float) -> Iterator[None]:
+    """Acts on a connection and in a thread of its own, a while after the block began."""
+
+    def run() -> None:
+        time.sleep(after)
+        with Session(settings(servers=[server.url])) as own:
+            act(own)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield
+    thread.join()
+
+
+def event(governor: str, kind: str = "exit", **more: Any) -> bytes:
+    return json.dumps(
+        {"protocol": "io.choria.lifecycle.v1.governor", "governor": governor, "event_type": kind}
+    ).encode()
+
+
+def heard(session: Session, timeout: float = 0.1) -> list[dict[str, Any]]:
+    found = []
+    while message := session.receive(timeout):
+        found.append(json.loads(message.data))
+    return found
+
+
+# What a governor is
+
+
+def test_missing_governor(session: Session) -> None:
+    with pytest.raises(Refused, match=r"The governor NONE does not exist: create it with .*choria_governor"):
+        governors.read(session, "NONE")
+
+
+def test_stream_that_is_no_governor(session: Session) -> None:
+    streams.create(session, {"name": "GOVERNOR_ODD", "subjects": ["odd"], "max_msgs": 1, "discard": "old"})
+    with pytest.raises(Refused, match="is no governor"):
+        governors.read(session, "ODD")
+
+
+# Seats
+
+
+def test_seats_are_taken_and_given_back(session: Session) -> None:
+    governor = make(session, "LIFE", capacity=2)
+    first, second = taken(session, governor, "a"), taken(session, governor, "b")
+    assert campaign(session, governor, "c", 0) is None
+    assert [(seat["sequence"], seat["name"]) for seat in governors.view(session, "LIFE")] == [(1, "a"), (2, "b")]
+    assert governors.leave(session, first, 0) == ""
+    assert taken(session, governor, "c").sequence == 3
+    assert governors.leave(session, second, 0) == ""
+    assert governors.leave(session, second, 0) == "it was evicted, or the governor was reset"
+
+
+def test_events_are_those_of_choria(session: Session, nats_server: NatsServer) -> None:
+    governor = make(session, "TOLD")
+    with Session(settings(servers=[nats_server.url])) as listener:
+        listener.subscribe(EVENTS)
+        seat = taken(session, governor, "web1")
+        governors.leave(session, seat, 0)
+        seat = taken(session, governor, "web1")
+        governors.evict(session, governor, seat.sequence, "web1")
+        events = heard(listener)
+    assert [(told["event_type"], told["sequence"]) for told in events] == [
+        ("enter", 1),
+        ("exit", 1),
+        ("enter", 2),
+        ("eviction", 2),
+    ]
+    assert list(events[0]) == [
+        "protocol",
+        "id",
+        "identity",
+        "component",
+        "timestamp",
+        "governor",
+        "sequence",
+        "event_type",
+    ]
+    assert events[0]["protocol"] == "io.choria.lifecycle.v1.governor"
+    assert (events[0]["identity"], events[0]["component"], events[0]["governor"]) == ("web1", "ansible", "TOLD")
+    assert abs(events[0]["timestamp"] - time.time()) < 10
+
+
+def test_why_a_seat_is_gone(session: Session) -> None:
+    governor = make(session, "GONE", capacity=3, expire=0.5)
+    expired = taken(session, governor)
+    while governors.view(session, "GONE"):
+        time.sleep(0.05)
+    assert governors.leave(session, expired, 0) == "it expired after 0.5s"
+    evicted, other = taken(session, governor, "x"), taken(session, governor, "y")
+    assert governors.holder(session, governor, evicted.sequence) == "x"
+    assert governors.evict(session, governor, evicted.sequence, "x")
+    assert not governors.evict(session, governor, evicted.sequence, "x")
+    assert governors.holder(session, governor, evicted.sequence) is None
+    assert [seat["name"] for seat in governors.reset(session, governor)] == ["y"]
+    assert governors.leave(session, other, 0) == "it was evicted, or the governor was reset"
+    seat = taken(session, governor)
+    streams.delete(session, "GOVERNOR_GONE")
+    assert governors.leave(session, seat, 0) == "the governor GONE was deleted"
+
+
+# Waiting
+
+
+def test_woken_by_a_foreign_exit(session: Session, nats_server: NatsServer) -> None:
+    governor = make(session, "FOREIGN")
+    seat = taken(session, governor)
+
+    def leave_as_choria_does(own: Session) -> None:
+        own.publish("choria.lifecycle.event.governor.CLI", event("OTHER"))
+        messages.delete(own, governor.stream, seat.sequence)
+        own.publish("choria.lifecycle.event.governor.CLI", json.dumps({"data": json.loads(event("FOREIGN"))}).encode())
+
+    with beside(nats_server, leave_as_choria_does, after=0.2):
+        assert 0.2 <= taken(session, governor, wait=20).waited < 2
+
+
+def test_woken_when_the_oldest_seat_expires(session: Session) -> None:
+    governor = make(session, "EXPIRE", capacity=2, expire=1.5)
+    taken(session, governor, "old")
+    time.sleep(1.2)
+    taken(session, governor, "young")
+    assert 0.2 < taken(session, governor, "me", wait=20).waited < 1.4
+    assert [seat["name"] for seat in governors.view(session, "EXPIRE")] == ["young", "me"]
+
+
+def test_time_is_over(session: Session) -> None:
+    governor = make(session, "LATE")
+    taken(session, governor)
+    began = time.monotonic()
+    assert campaign(session, governor, "me", 0.4) is None
+    assert 0.4 <= time.monotonic() - began < 1
+
+
+def test_stopped_while_waiting(session: Session) -> None:
+    governor = make(session, "STOP")
+    taken(session, governor)
+    began = time.monotonic()
+    assert campaign(session, governor, "me", 30, lambda: time.monotonic() > began + 0.2) is None
+    assert time.monotonic() - began < 1.5
+
+
+def test_each_free_seat_wakes_one(nats_server: NatsServer) -> None:
+    """Also when one waiter was told of both seats, and had to pass one on."""
+    with Session(settings(servers=[nats_server.url])) as holder:
+        governor = make(holder, "PASS", capacity=2)
+        seats = [taken(holder, governor, "a"), taken(holder, governor, "b")]
+        results: list[Seat | None] = []
+
+        def wait() -> None:
+            with Session(settings(servers=[nats_server.url])) as own:
+                results.append(campaign(own, governors.read(own, "PASS"), "waiter", 4))
+
+        threads = [threading.Thread(target=wait) for _waiter in range(2)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.4)
+        for seat in seats:
+            governors.leave(holder, seat, 0)
+        for thread in threads:
+            thread.join()
+    assert all(seat and seat.waited < 3 for seat in results), results
+
+
+def test_killed_waiter_costs_one_look(
+    session: Session, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaigns, "_FIRST_LOOK", 0.5)
+    governor = make(session, "KILLED")
+    seat = taken(session, governor)
+    child = os.fork()
+    if not child:
+        with Session(settings(servers=[nats_server.url])) as own:
+            campaign(own, governors.read(own, "KILLED"), "doomed", 30)
+        os._exit(0)
+    time.sleep(0.3)
+    os.kill(child, signal.SIGSTOP)  # so that it hears, and does nothing
+    time.sleep(0.1)
+
+    def leave(own: Session) -> None:
+        messages.delete(own, governor.stream, seat.sequence)
+        own.publish("choria.lifecycle.event.governor.CLI", event("KILLED"))
+        os.kill(child, signal.SIGKILL)
+
+    with beside(nats_server, leave, after=0.2):
+        assert taken(session, governor, wait=20).waited < 2
+    os.waitpid(child, 0)
+
+
+# Lost answers
+
+
+class Forgetful(Session):
+    """Loses the answers to the first requests for seats."""
+
+    lost = 0
+
+    def request_many(self, requests: Any, *more: Any, **options: Any) -> Any:
+        wanted = list(requests)
+        answers = super().request_many(wanted, *more, **options)
+        if self.lost and "Nats-Msg-Id" in (wanted[0].headers or {}):
+            self.lost -= 1
+            return [NoAnswer("lost", code="timeout")]
+        return answers
+
+
+@pytest.mark.parametrize("window", [60, 0.2])
+def test_lost_answer_takes_no_second_seat(nats_server: NatsServer, window: float) -> None:
+    session = Forgetful(settings(servers=[nats_server.url]))
+    with session:
+        governor = make(session, f"LOST{window:g}".replace(".", "_"), capacity=3, window=window)
+        session.lost = 2
+        seat = taken(session, governor, wait=20)
+        assert [found["sequence"] for found in governors.view(session, governor.name)] == [seat.sequence]
+
+
+def test_lost_answer_that_said_full(nats_server: NatsServer) -> None:
+    session = Forgetful(settings(servers=[nats_server.url]))
+    with session:
+        governor = make(session, "LOSTFULL", window=0.2)
+        holder = taken(session, governor)
+        session.lost = 1
+        assert campaign(session, governor, "me", 0.5) is None
+        governors.leave(session, holder, 0)
+        assert governors.view(session, "LOSTFULL") == []
+
+
+def test_unknown_at_the_end(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaigns, "_SETTLE", 0.3)
+    session = Forgetful(settings(servers=[nats_server.url]))
+    with session:
+        governor = make(session, "UNKNOWN")
+        session.lost = 99
+        with pytest.raises(Unreachable, match=r"not known whether 'me' took a seat in governor UNKNOWN; if so.* 60s"):
+            campaign(session, governor, "me", 0)
+
+
+# A server that is away
+
+
+def test_server_restarts_while_a_seat_is_held(make_server: MakeServer) -> None:
+    server = make_server()
+    with Session(settings(servers=[server.url])) as session:
+        seat = taken(session, make(session, "X"))
+        server.restart()
+        assert governors.leave(session, seat, 10) == ""
+        assert governors.view(session, "X") == []
+        seat = taken(session, governors.read(session, "X"))
+        server.kill()
+        with pytest.raises(Unreachable) as caught:
+            governors.leave(session, seat, 0.3)
+        sentence = governors.not_given_back(seat, caught.value)
+        assert "Seat 2 of governor X could not be given back, it is taken until 20" in sentence
+        threading.Timer(0.5, server.start).start()
+        assert governors.leave(session, seat, 10) == ""
+
+
+def test_server_restarts_while_waiting(make_server: MakeServer) -> None:
+    server = make_server()
+    with Session(settings(servers=[server.url])) as session:
+        governor = make(session, "X")
+        seat = taken(session, governor)
+
+        def restart() -> None:
+            time.sleep(0.3)
+            server.restart()
+            with Session(settings(servers=[server.url])) as own:
+                governors.leave(own, seat, 10)
+
+        thread = threading.Thread(target=restart)
+        thread.start()
+        assert taken(session, governor, wait=20).waited < 5
+        thread.join()
+
+
+def test_server_stays_away(make_server: MakeServer) -> None:
+    server = make_server()
+    with Session(settings(servers=[server.url])) as session:
+        governor = make(session, "X")
+        taken(session, governor)
+        threading.Timer(0.2, server.kill).start()
+        with pytest.raises(StreamsError, match=r"^nats://\S+ can't be reached"):
+            campaign(session, governor, "me", 1)
+
+
+# Permissions
+
+USER = {"user": "me", "password": "secret"}
+
+
+def restricted(make_server: MakeServer, publish: list[str], subscribe: list[str]) -> NatsServer:
+    """A server whose user may do only that; `admin` may do everything."""
+    permissions = {"publish": publish, "subscribe": ["_INBOX.>", *subscribe]}
+    users = [{**USER, "permissions": permissions}, {"user": "admin", "password": "secret"}]
+    return make_server({"authorization": {"users": users}})
+
+
+def test_least_permissions(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Choria's brokers let servers do with governors: no events are heard, so that it has to look."""
+    monkeypatch.setattr(campaigns, "_FIRST_LOOK", 0.3)
+    calls = ("STREAM.INFO.*", "STREAM.MSG.GET.*", "STREAM.MSG.DELETE.*")
+    allowed = [*(f"$JS.API.{call}" for call in calls), "*.governor.*", "choria.lifecycle.>"]
+    server = restricted(make_server, allowed, [])
+    with Session(settings(servers=[server.url], user="admin", password="secret")) as admin:
+        governor = make(admin, "X")
+        seat = taken(admin, governor)
+        with Session(settings(servers=[server.url], **USER)) as session:
+            threading.Timer(0.2, messages.delete, (admin, governor.stream, seat.sequence)).start()
+            ours = taken(session, governor, wait=10)
+            assert session.refused_subscriptions == {EVENTS}
+            assert ours.waited < 2
+            assert governors.leave(session, ours, 0) == ""
+
+
+def test_missing_permission_is_told_at_once(make_server: MakeServer) -> None:
+    server = restricted(make_server, ["$JS.API.STREAM.INFO.*"], [])
+    with Session(settings(servers=[server.url], user="admin", password="secret")) as admin:
+        make(admin, "X")
+    with Session(settings(servers=[server.url], **USER)) as session:
+        governor = governors.read(session, "X")
+        with pytest.raises(PermissionMissing, match=r"may not publish to mcollective\.governor\.X.*--governor"):
+            campaign(session, governor, "me", 30)

@@ -1,0 +1,143 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""All keys below a prefix are of one moment, while somebody writes."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
+from ansible_collections.choria.streams.plugins.module_utils._api.messages import publish_many
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
+from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix, snapshot
+from support.connect import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import MakeServer
+    from support.server import NatsServer
+
+FEW = [f"some.k{number}" for number in range(10)]
+MANY = [f"some.k{number:04}" for number in range(1500)]
+
+
+def make_bucket(session: Session, history: int, keys: list[str]) -> kv.Bucket:
+    streams.create(
+        session,
+        {"name": "KV_CFG", "subjects": ["$KV.CFG.>"], "max_msgs_per_subject": history, "allow_direct": True},
+    )
+    bucket = kv.open_bucket(session, "CFG")[0]
+    publish_many(session, "Writing", [Request(bucket.subject(key), b"0") for key in [*keys, "other"]])
+    return bucket
+
+
+@contextmanager
+def writer(server: NatsServer, bucket: kv.Bucket, keys: list[str], pause: float) -> Iterator[None]:
+    """Writes the next number to one key after the other, again and again."""
+    end = threading.Event()
+
+    def write() -> None:
+        with Session(settings(servers=server.url)) as session:
+            for number in count(1):
+                for key in keys:
+                    kv.write(session, bucket, key, kv.PUT, str(number).encode())
+                if end.wait(pause):
+                    return
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def check(found: dict[str, kv.Entry], keys: list[str], written: list[str]) -> int:
+    """At any moment each key has the number of the one before it, or has yet to get it. Returns the first's number."""
+    assert list(found) == keys
+    numbers = [int(found[key].value) for key in written]
+    assert numbers == sorted(numbers, reverse=True)
+    assert numbers[0] - numbers[-1] <= 1
+    return numbers[0]
+
+
+@pytest.mark.parametrize(
+    ("version", "history", "keys", "pause"),
+    [
+        (None, 1, FEW, 0),  # one request
+        (None, 64, MANY, 0.02),  # several, and the older revisions while somebody writes
+        (None, 1, MANY, 0.3),  # several, again when somebody wrote
+        ("2.10", 1, FEW, 0.05),  # key by key, again when somebody wrote
+    ],
+)
+def test_one_moment(make_server: MakeServer, version: str | None, history: int, keys: list[str], pause: float) -> None:
+    server = make_server(version=version)
+    with Session(settings(servers=server.url)) as session:
+        bucket = make_bucket(session, history, keys)
+        written = keys[:: len(keys) // 10]
+        with writer(server, bucket, written, pause):
+            seen: set[int] = set()
+            while len(seen) < 4:
+                seen.add(check(snapshot(session, bucket, "some."), keys, written))
+
+
+@pytest.mark.parametrize("version", [None, "2.10"])
+def test_writes_that_are_too_fast(
+    make_server: MakeServer, version: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Session(settings(servers=make_server(version=version).url)) as session:
+        bucket = make_bucket(session, 1, MANY)
+        listed = kv.open_bucket
+
+        def list_and_write(*args: str) -> object:
+            answer = listed(session, *args[1:])
+            kv.write(session, bucket, MANY[0], kv.PUT, b"1")
+            return answer
+
+        monkeypatch.setattr(kv, "open_bucket", list_and_write)
+        with pytest.raises(StreamsError) as refused:
+            snapshot(session, bucket, "some.")
+        assert refused.value.message == (
+            "The keys below 'some.' of bucket CFG changed each of 5 times while they were read: try again, read fewer "
+            "keys at once, or give the bucket a history of 2 or more (and nats-server 2.11)."
+        )
+
+
+@pytest.mark.parametrize("version", [None, "2.10"])
+@pytest.mark.parametrize("prefix", ["", "some.", "some.k1", "other/"])
+def test_selection(make_server: MakeServer, version: str | None, prefix: str) -> None:
+    keys = ["some.k1", "some.k10", "some.k2", "some", "other/x", "other.x", "a"]
+    with Session(settings(servers=make_server(version=version).url)) as session:
+        bucket = make_bucket(session, 1, keys)
+        assert list(snapshot(session, bucket, prefix)) == sorted(
+            key for key in {*keys, "other"} if key.startswith(prefix)
+        )
+
+
+def test_more_than_a_page_of_data(make_server: MakeServer) -> None:
+    """The server ends a page after 64 MiB."""
+    with Session(settings(servers=make_server().url)) as session:
+        bucket = make_bucket(session, 1, [])
+        value = b"x" * 1_000_000
+        keys = [f"large.k{number:02}" for number in range(75)]
+        publish_many(session, "Writing", [Request(bucket.subject(key), value) for key in keys])
+        for found in (snapshot(session, bucket, "large."), kv.last_many(session, bucket, keys)):
+            assert sorted(found) == keys
+            assert all(entry.value == value for entry in found.values())
+
+
+def test_normal_prefix() -> None:
+    assert [normal_prefix(prefix) for prefix in ("", "a", "a.", "a/", "a.b")] == ["", "a.", "a.", "a/", "a.b."]
+    for prefix in (".", "a..b", "a b", "a.*", "a.>"):
+        with pytest.raises(OptionError, match="is not the beginning of a key"):
+            normal_prefix(prefix)

@@ -1,0 +1,352 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of the lookup choria_kv, in playbooks; what it reads in one go; and how many connections it takes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
+from support.connect import settings
+from support.playbook import ROOT, PlaybookResult, run_playbook
+from support.server import NatsServer
+
+if TYPE_CHECKING:
+    from conftest import MakeServer
+
+SECRET = "planted-secret"
+OLD = "2.10"
+KEYS: dict[str, bytes] = {
+    "auth.username": b"admin",
+    "auth.password": b"p",
+    "auth.deep.er": b"d",
+    "authority": b"a",
+    "hosts/web1": b"1",
+    "hosts/web2": b"2",
+    "json": '{"a": [1, {"b": "ü"}], "secret": "planted-secret"}'.encode(),
+    "yaml": b"a:\n  - 1\n  - two\n",
+    "number": b"5",
+    "empty": b"",
+    "unicode": "grüße ☃".encode(),
+    "deleted": b"x",
+    "purged": b"x",
+    "bytes": b"\xff\x00" + SECRET.encode(),
+    "not_json": b'{"a": ' + SECRET.encode(),
+    "not_yaml": b"a: &" + SECRET.encode() + b"\nb: *" + SECRET.encode() + b"x\n}",
+}
+
+
+def make_bucket(session: Session, name: str, **config: Any) -> kv.Bucket:
+    defaults = {"max_msgs_per_subject": 5, "allow_direct": True, "allow_rollup_hdrs": True, "discard": "new"}
+    streams.create(session, {"name": f"KV_{name}", "subjects": [f"$KV.{name}.>"], **defaults, **config})
+    return kv.open_bucket(session, name)[0]
+
+
+def fill(server: NatsServer) -> None:
+    """The bucket CFG, with two revisions of auth.username (1 and 17), and the bucket INDIRECT without direct reads."""
+    with Session(settings(servers=server.url)) as session:
+        for bucket in (make_bucket(session, "CFG"), make_bucket(session, "INDIRECT", allow_direct=False)):
+            for key, value in KEYS.items():
+                kv.write(session, bucket, key, kv.PUT, value)
+            kv.write(session, bucket, "auth.username", kv.PUT, b"root")
+            kv.write(session, bucket, "deleted", kv.DELETED)
+            kv.write(session, bucket, "purged", kv.PURGED)
+        streams.create(session, {"name": "KV_MIRROR", "mirror": {"name": "KV_CFG"}, "mirror_direct": True})
+
+
+def lookup(*terms: str, function: str = "lookup", **options: Any) -> str:
+    """The expression of a lookup. Text stands for itself, anything else is written as JSON."""
+    options = {"bucket": "CFG", **options}
+    given = [json.dumps(term) for term in terms]
+    given += [f"{name}={json.dumps(value)}" for name, value in options.items() if value is not ...]
+    return f"{{{{ {function}('choria.streams.choria_kv', {', '.join(given)}) }}}}"
+
+
+def query(*terms: str, **options: Any) -> str:
+    return lookup(*terms, function="query", **options)
+
+
+FOUND: dict[str, tuple[str, Any]] = {
+    "key": (lookup("auth.username"), "root"),
+    "bucket in the term": (lookup("CFG/auth.username", bucket=...), "root"),
+    "slash in the key": (lookup("CFG/hosts/web1", bucket=...), "1"),
+    "several keys": (query("auth.username", "empty", "number", "auth.username"), ["root", "", "5", "root"]),
+    "several buckets": (query("CFG/number", "INDIRECT/number", bucket=...), ["5", "5"]),
+    "no keys": ("{{ query('choria.streams.choria_kv', *[], bucket='CFG') }}", []),
+    "a list of keys": ("{{ query('choria.streams.choria_kv', ['number', 'empty'], bucket='CFG') }}", ["5", ""]),
+    "without direct reads": (query("auth.username", "unicode", bucket="INDIRECT"), ["root", "grüße ☃"]),
+    "mirror": (query("auth.username", "unicode", bucket="MIRROR"), ["root", "grüße ☃"]),
+    "unicode": (lookup("unicode"), "grüße ☃"),
+    "empty": (lookup("empty"), ""),
+    "default": (lookup("nothing", default=80), 80),
+    "default for deleted": (query("deleted", "purged", default=[1]), [[1], [1]]),
+    "default is not looked at": (lookup("nothing", default="{", format="json", query="a"), "{"),
+    "no default needed": (lookup("number", default=80), "5"),
+    "skip": (query("nothing", "number", "deleted", missing="skip"), ["5"]),
+    "as empty": (query("nothing", "number", missing="empty"), ["", "5"]),
+    "revision": (lookup("auth.username", revision=1), "admin"),
+    "revision of another key": (lookup("auth.username", revision=2, default="none"), "none"),
+    "revision of a deletion": (lookup("deleted", revision=18, default="none"), "none"),
+    "revision that never was": (lookup("auth.username", revision=99, default="none"), "none"),
+    "history of nothing": (lookup("nothing", history=True, missing="empty"), []),
+    "history, queried": (
+        lookup("auth.username", history=True, query="[].[revision, value]"),
+        [[1, "admin"], [17, "root"]],
+    ),
+    "history of deleted": (lookup("deleted", history=True, query="[].operation"), ["put", "delete"]),
+    "history of purged": (lookup("purged", history=True, query="[].[operation, value, ttl]"), [["purge", None, None]]),
+    "history without direct reads": (
+        lookup("auth.username", bucket="INDIRECT", history=True, query="[].revision"),
+        [1, 17],
+    ),
+    "prefix": (lookup("auth", prefix=True), {"deep.er": "d", "password": "p", "username": "root"}),
+    "prefix with a dot": (lookup("auth.deep.", prefix=True), {"er": "d"}),
+    "prefix with a slash": (lookup("hosts/", prefix=True), {"web1": "1", "web2": "2"}),
+    "prefix, bucket in the term": (lookup("CFG/auth.deep", bucket=..., prefix=True), {"er": "d"}),
+    "whole bucket": (lookup("", prefix=True, format="base64", query="length(@)"), len(KEYS) - 2),
+    "prefix without keys": (lookup("nothing", prefix=True, missing="empty"), {}),
+    "prefix without direct reads": (lookup("auth.deep", bucket="INDIRECT", prefix=True), {"er": "d"}),
+    "prefix of a mirror": (lookup("auth.deep", bucket="MIRROR", prefix=True), {"er": "d"}),
+    "several prefixes": (query("hosts/", "auth.deep", prefix=True), [{"web1": "1", "web2": "2"}, {"er": "d"}]),
+    "JSON number": (lookup("number", format="json"), 5),
+    "JSON, queried": (lookup("json", format="json", query="a[1].b"), "ü"),
+    "query of nothing": (lookup("json", format="json", query="zzz"), None),
+    "YAML": (lookup("yaml", format="yaml"), {"a": [1, "two"]}),
+    "base64": (lookup("unicode", format="base64"), "Z3LDvMOfZSDimIM="),
+    "cache": (query("number", "empty", cache_ttl="1m"), ["5", ""]),
+}
+FAILED: dict[str, tuple[str, str]] = {
+    "missing": (
+        lookup("number", "nothing"),
+        "key nothing of bucket CFG does not exist: check the name, or give default or missing.",
+    ),
+    "deleted": (lookup("deleted"), "key deleted of bucket CFG was deleted at 20"),
+    "purged": (lookup("purged"), "key purged of bucket CFG was deleted at 20"),
+    "missing prefix": (
+        lookup("nothing", prefix=True),
+        "there are no keys below 'nothing.' in bucket CFG: check the name, or give default or missing.",
+    ),
+    "missing history": (lookup("nothing", history=True), "key nothing of bucket CFG does not exist: check the name"),
+    "missing revision": (
+        lookup("number", revision=99),
+        "revision 99 of key number of bucket CFG does not exist: check the name, or give default or missing.",
+    ),
+    "no bucket": (
+        lookup("a", bucket="NONE"),
+        "bucket: there is no bucket NONE: make it with choria_kv_bucket, or check",
+    ),
+    "no bucket, prefix": (lookup("a", bucket="NONE", prefix=True), "bucket: there is no bucket NONE: make it"),
+    "no bucket is named": (
+        lookup("a", bucket=...),
+        "bucket: is not given, and 'a' names none: give bucket, or write BUCKET/a.",
+    ),
+    "illegal bucket": (lookup("a", bucket="A.B"), "bucket: 'A.B' is not allowed: a bucket's name is made of letters"),
+    "illegal key": (lookup("a b"), "key: 'a b' is not allowed: a key is made of letters, digits, -, _, /, = and dots"),
+    "wildcard": (lookup("auth.*"), "key: 'auth.*' is not allowed"),
+    "illegal prefix": (lookup("a b", prefix=True), "prefix: 'a b' is not the beginning of a key: a key is made of"),
+    "no text": (
+        "{{ lookup('choria.streams.choria_kv', 5, bucket='CFG') }}",
+        "key: a key is text, and this one is a int",
+    ),
+    "unknown option": (
+        lookup("a", buckets="CFG"),
+        "buckets: there is no such option: there are bucket, default, missing, revision, history, prefix, format, "
+        "query, cache_ttl, and the options of the connection.",
+    ),
+    "unknown format": (lookup("a", format="xml"), "Invalid value 'xml' for config 'format'"),
+    "revision is no number": (lookup("a", revision="one"), "Config 'revision'"),
+    "bad cache_ttl": (
+        lookup("a", cache_ttl="soon"),
+        "cache_ttl: 'soon' is not a duration: write seconds, or text such",
+    ),
+    "bad timeout": (lookup("a", timeout="soon"), "timeout: 'soon' is not a duration"),
+    "history and prefix": (
+        lookup("a", history=True, prefix=True),
+        "history: can't be given together with prefix: give one of them.",
+    ),
+    "revision of several": (
+        lookup("a", "b", revision=1),
+        "revision: belongs to one key, and 2 are given: look them up one by one.",
+    ),
+    "query of text": (lookup("a", query="b"), "query: needs data to select from: set format to json or yaml."),
+    "bad query": (lookup("json", format="json", query="a["), "query: 'a[' is not a JMESPath expression"),
+    "query of another type": (
+        lookup("json", format="json", query="abs(secret)"),
+        "query: 'abs(secret)' can't be applied to key json of bucket CFG: a part of it is of another type.",
+    ),
+    "no JSON": (
+        lookup("not_json", format="json"),
+        "format: key not_json of bucket CFG is not JSON (at line 1, column 7): correct the value, or set another "
+        "format.",
+    ),
+    "no YAML": (
+        lookup("not_yaml", format="yaml"),
+        "format: key not_yaml of bucket CFG is not YAML (at line 2, column 4): ",
+    ),
+    "no text in the value": (lookup("bytes"), "format: key bytes of bucket CFG is not UTF-8 text (at byte 0): correct"),
+    "no JSON below": (lookup("", prefix=True, format="json"), "is not JSON (at line 1, column 1)"),
+    "no JSON in history": (
+        lookup("not_json", history=True, format="json"),
+        "format: key not_json of bucket CFG is not",
+    ),
+}
+
+
+def play(expressions: dict[str, Any]) -> list[dict[str, Any]]:
+    """A task for each, of which some may fail."""
+    tasks = [
+        {"name": name, "ansible.builtin.debug": {"msg": expression}, "ignore_errors": True}
+        for name, expression in expressions.items()
+    ]
+    return [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]
+
+
+@pytest.fixture(scope="module", params=["latest", OLD])
+def found(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What all lookups that find something find, in one template."""
+    with NatsServer(version=request.param if request.param == OLD else None) as server:
+        fill(server)
+        everything = {name: expression for name, (expression, _expected) in FOUND.items()}
+        result = run_playbook(play({"found": everything}), env={"CHORIA_STREAMS_SERVERS": server.url})
+        assert result.task("found").status == "ok", result.output
+        return dict(result.task("found").result["msg"])
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_is_found(found: dict[str, Any], name: str) -> None:
+    assert found[name] == FOUND[name][1]
+
+
+@pytest.fixture(scope="module")
+def failed() -> PlaybookResult:
+    with NatsServer() as server:
+        fill(server)
+        expressions = {name: expression for name, (expression, _sentence) in FAILED.items()}
+        return run_playbook(play(expressions), env={"CHORIA_STREAMS_SERVERS": server.url}, args=["-vvv"]).check()
+
+
+@pytest.mark.parametrize("name", FAILED)
+def test_what_fails(failed: PlaybookResult, name: str) -> None:
+    task = failed.task(name)
+    assert task.status == "failed"
+    assert FAILED[name][1] in task.message
+    # Once, without what lower layers say
+    assert task.message.count(FAILED[name][1][:20]) == 1
+
+
+def test_values_are_never_in_errors(failed: PlaybookResult) -> None:
+    assert SECRET not in failed.output
+    assert "Traceback" not in failed.output
+
+
+def test_history_tells_all(make_server: MakeServer) -> None:
+    server = make_server()
+    fill(server)
+    result = run_playbook(
+        play({"history": lookup("auth.username", history=True)}), env={"CHORIA_STREAMS_SERVERS": server.url}
+    )
+    first, second = result.task("history").result["msg"]
+    assert second.pop("created") > first.pop("created")
+    assert first == {"revision": 1, "operation": "put", "value": "admin", "ttl": None}
+    assert second == {"revision": 17, "operation": "put", "value": "root", "ttl": None}
+
+
+def test_a_thousand_lookups_share_a_connection(make_server: MakeServer) -> None:
+    server = make_server()
+    fill(server)
+    before = server.monitor("varz")["total_connections"]
+    many = "{% for number in range(1000) %}" + lookup("auth.username") + "{% endfor %}"
+    result = run_playbook(play({"many": many}), env={"CHORIA_STREAMS_SERVERS": server.url}).check()
+    assert result.task("many").result["msg"] == "root" * 1000
+    assert server.monitor("varz")["total_connections"] - before == 1
+
+
+def test_each_host_has_its_own_connection_options(make_server: MakeServer) -> None:
+    servers = {name: make_server() for name in ("one", "two")}
+    for name, server in servers.items():
+        with Session(settings(servers=server.url)) as session:
+            kv.write(session, make_bucket(session, "CFG"), "name", kv.PUT, name.encode())
+    local = {"ansible_connection": "local"}
+    hosts = {name: {**local, "choria_streams_servers": server.url} for name, server in servers.items()}
+    # One process for all: the template of one host asks for the other's variables
+    tasks = [
+        {
+            "name": "both",
+            "ansible.builtin.debug": {"msg": "{{ groups.all | map('extract', hostvars, 'found') | list }}"},
+        }
+    ]
+    result = run_playbook(
+        [{"hosts": "all", "gather_facts": False, "vars": {"found": lookup("name")}, "tasks": tasks}],
+        inventory={"all": {"hosts": hosts, "vars": {"found": lookup("name")}}},
+    ).check()
+    assert result.task("both", "one").result["msg"] == ["one", "two"]
+
+
+def test_short_name(make_server: MakeServer) -> None:
+    server = make_server()
+    fill(server)
+    found = "{{ lookup('choria_kv', 'auth.username', bucket='CFG') }}"
+    folder = ROOT / ".build/ansible_collections/choria/streams/plugins/lookup"
+    config = f"[defaults]\nlookup_plugins = {folder}\n[choria_streams]\nservers = {server.url}\n"
+    result = run_playbook(play({"short": found}), config=config).check()
+    assert result.task("short").result["msg"] == "root"
+
+
+def test_cache(make_server: MakeServer) -> None:
+    server = make_server()
+    fill(server)
+    many = "{% for number in range(50) %}" + lookup("auth.username", cache_ttl="1m") + "{% endfor %}"
+    before = server.monitor("varz")["in_msgs"]
+    run_playbook(play({"many": many}), env={"CHORIA_STREAMS_SERVERS": server.url}).check()
+    # Looking at the bucket, and reading the key
+    assert server.monitor("varz")["in_msgs"] - before == 2
+
+
+def test_least_permissions(make_server: MakeServer) -> None:
+    """Who may read some keys only, and knows nothing of the bucket, can do that: one by one."""
+    reads = [f"$JS.API.DIRECT.GET.KV_CFG.$KV.CFG.{key}" for key in ("number", "auth.username")]
+    server = make_server(
+        {
+            "accounts": {
+                "A": {
+                    "jetstream": "enabled",
+                    "users": [
+                        {"user": "admin", "password": "p"},
+                        {"user": "reader", "password": "p", "permissions": {"publish": reads}},
+                    ],
+                }
+            }
+        }
+    )
+    with Session(settings(servers=server.url, user="admin", password="p")) as session:
+        bucket = make_bucket(session, "CFG")
+        for key in ("number", "auth.username", "secret"):
+            kv.write(session, bucket, key, kv.PUT, SECRET.encode() if key == "secret" else b"x")
+    asked = {"allowed": query("number", "auth.username"), "refused": lookup("secret"), "below": lookup("", prefix=True)}
+    result = run_playbook(
+        play(asked),
+        env={"CHORIA_STREAMS_SERVERS": server.url, "CHORIA_STREAMS_USER": "reader", "CHORIA_STREAMS_PASSWORD": "p"},
+    )
+    assert result.task("allowed").result["msg"] == ["x", "x"]
+    assert "$JS.API.DIRECT.GET.KV_CFG.$KV.CFG.secret" in result.task("refused").message
+    assert "$JS.API.DIRECT.GET.KV_CFG" in result.task("below").message
+    assert SECRET not in result.output
+
+
+def test_a_bucket_that_is_made_anew_is_looked_at_anew(nats_server: NatsServer) -> None:
+    with Session(settings(servers=nats_server.url)) as session:
+        reader = KvReader(session)
+        for config in ({}, {"allow_direct": False}, {"allow_direct": True}):
+            bucket = make_bucket(session, "ANEW", storage="memory", **config)
+            kv.write(session, bucket, "key", kv.PUT, b"x")
+            assert reader.last("ANEW", ["key"])["key"].value == b"x"
+            streams.delete(session, "KV_ANEW")
+        with pytest.raises(StreamsError, match="there is no bucket ANEW"):
+            reader.last("ANEW", ["key"])

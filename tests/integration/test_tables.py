@@ -1,0 +1,429 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Each row of the tables of streams, buckets and governors against real servers.
+
+A row's samples are walked forth and back: the first value at creation, then the others by updates. What a row says of
+an update has to hold for us and for the server: done in place, refused with that error, or taken without effect.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._options.fields import IN_PLACE, NO_EFFECT, REFUSED, Field
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from support.cluster import nats_cluster
+from support.connect import options, settings
+from support.server import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ansible_collections.choria.streams.plugins.module_utils._resources.resource import Plan
+    from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import StreamBacked
+
+KINDS: dict[str, StreamBacked] = {kind.noun: kind for kind in (STREAM, BUCKET, GOVERNOR)}
+LATEST, OLD = "latest", "2.10"
+# A stream and a bucket that mirrors and sources can have as their origin, and what is needed to create each kind
+ORIGIN = {"name": "ORIGIN", "subjects": ["origin.>"]}
+BUCKET_ORIGIN = {"name": "KV_ORIGIN", "subjects": ["$KV.ORIGIN.>"], "allow_direct": True}
+NEEDED: dict[str, dict[str, Any]] = {"stream": {}, "bucket": {}, "governor": {"capacity": 2, "expire": "20m"}}
+
+
+class Sample(NamedTuple):
+    """Values of a row, and what has to be given beside them; `back` walks them in the other direction as well."""
+
+    values: tuple[Any, ...]
+    beside: dict[str, Any]
+    back: bool
+
+
+def sample(*values: Any, back: bool = True, **beside: Any) -> Sample:
+    return Sample(values, beside, back)
+
+
+TRANSFORMED: dict[str, Any] = {
+    "name": "ELSEWHERE",
+    "opt_start_seq": 7,
+    "subject_transforms": [{"src": "origin.a.>", "dest": "copy.a.>"}, {"src": "origin.b.>", "dest": "copy.b.>"}],
+    "external": {"api": "$JS.hub.API", "deliver": "hub.deliver"},
+}
+FILTERED = {"name": "ORIGIN", "filter_subject": "origin.b.*", "opt_start_time": "2026-01-02T03:04:05.678+01:00"}
+THROUGH_CONSUMER = {"name": "ORIGIN", "consumer": {"name": "copies", "deliver_subject": "copies.here"}}
+SOURCES = [
+    sample([FILTERED, TRANSFORMED], [TRANSFORMED, {"name": "THIRD"}, FILTERED], [{"name": "ORIGIN"}], []),
+    sample([THROUGH_CONSUMER], [{"name": "ORIGIN"}]),
+]
+MIRROR = [
+    sample({"name": "ORIGIN"}, {"name": "ELSEWHERE"}),
+    sample(FILTERED, {**FILTERED, "filter_subject": "origin.c"}),
+    sample(FILTERED, {**FILTERED, "opt_start_time": "2026-01-02T03:04:05.6789Z"}),
+    sample(TRANSFORMED, {**TRANSFORMED, "opt_start_seq": 8}),
+    sample(THROUGH_CONSUMER),
+]
+DESCRIPTION = [sample("one", "two", ""), sample("Ä" * 2048, "")]
+METADATA = [sample({"a": "1", "b": "x"}, {"a": "1"}, {}, {"c": "3"})]
+PLACEMENT = [sample({"cluster": "C1", "tags": ["a:1", "b"]}, {"tags": ["b", "c"]}, {}, {"cluster": "C2"})]
+REPUBLISH = [sample({"dest": "out.>"}, {"src": ">", "dest": "other.>", "headers_only": True}, {})]
+
+STREAM_SAMPLES: dict[str, list[Sample]] = {
+    "description": DESCRIPTION,
+    "subjects": [sample(["walk.a"], ["walk.b", "walk.c.>"], ["walk.*"])],
+    "retention": [sample("limits", "interest"), sample("limits", "workqueue"), sample("interest", "workqueue")],
+    "max_consumers": [sample(3, 5, -1)],
+    "max_msgs": [sample(10, 5, -1)],
+    "max_bytes": [sample("10MiB", 5000, -1)],
+    "max_msgs_per_subject": [sample(10, 5, -1)],
+    "max_age": [sample("7d", "1h30m", 1, "100ms", 0)],
+    "max_msg_size": [sample("64KiB", 1000, -1)],
+    "storage": [sample("file", "memory")],
+    "compression": [sample("none", "s2")],
+    "first_seq": [sample(100, 200), sample(0, 5)],
+    "replicas": [sample(1)],  # more in test_replicas_in_a_cluster
+    "no_ack": [sample(False, True)],
+    "discard": [sample("old", "new", max_msgs=5)],
+    "discard_new_per_subject": [sample(False, True, discard="new", max_msgs_per_subject=5)],
+    "duplicate_window": [sample("1m", 30, "100ms", "2m")],
+    "placement": PLACEMENT,
+    "mirror": [*MIRROR, sample({"name": "ORIGIN"}, {})],
+    "sources": SOURCES,
+    "subject_transform": [sample({"src": "walk.>", "dest": "x.>"}, {"src": ">", "dest": "y.>"}, {})],
+    "republish": REPUBLISH,
+    "allow_direct": [sample(False, True)],
+    "mirror_direct": [sample(True, False, mirror={"name": "ELSEWHERE"})],
+    "sealed": [sample(False, True, False, back=False)],
+    "deny_delete": [sample(False, True, False)],
+    "deny_purge": [sample(False, True, False)],
+    "allow_rollup_hdrs": [sample(False, True)],
+    "consumer_limits": [sample({"inactive_threshold": "1h", "max_ack_pending": 9}, {"max_ack_pending": -1}, {})],
+    "metadata": METADATA,
+    "allow_msg_ttl": [sample(False, True, False)],
+    "subject_delete_marker_ttl": [sample("1s", "5m", 0)],
+    "allow_msg_counter": [sample(False, True)],
+    "allow_atomic": [sample(False, True)],
+    "allow_batched": [sample(False, True)],
+    "allow_msg_schedules": [sample(False, True, False, allow_rollup_hdrs=True)],
+    "persist_mode": [sample("default", "async")],
+}
+BUCKET_SAMPLES: dict[str, list[Sample]] = {
+    "description": DESCRIPTION,
+    "history": [sample(5, 1, 64)],
+    "ttl": [sample("20m", "90s", "100ms", 0, "7d")],
+    "replicas": [sample(1)],
+    "max_value_size": [sample("10KiB", 100, -1)],
+    "max_bucket_size": [sample("1MiB", 5000, -1)],
+    "storage": [sample("file", "memory")],
+    "compression": [sample(False, True)],
+    "mirror": [*MIRROR, sample({"name": "KV_ORIGIN"})],
+    "sources": [*SOURCES, sample([{"name": "KV_ORIGIN", "filter_subject": "$KV.ORIGIN.a.*.c.>"}], [])],
+    "republish": REPUBLISH,
+    "placement": PLACEMENT,
+    "metadata": METADATA,
+    "limit_marker_ttl": [sample("1m", "1s", 0)],
+}
+GOVERNOR_SAMPLES: dict[str, list[Sample]] = {
+    "capacity": [sample(1, 5)],
+    "expire": [sample("20m", "5s", "100ms", "7d")],
+    "replicas": [sample(1)],
+}
+SAMPLES = {"stream": STREAM_SAMPLES, "bucket": BUCKET_SAMPLES, "governor": GOVERNOR_SAMPLES}
+
+_number = count(1)
+# What is sent with more than the option says
+EXTENDED = {("bucket", "sources")}
+# What the server fills in otherwise than check mode foresees: before 2.14 streams with sources have a duplicate window
+UNFORESEEN = {("stream", "sources"): {"duplicate_window"}}
+
+
+class Walk:
+    """One resource through its values."""
+
+    def __init__(self, session: Session, kind: StreamBacked, row: Field, beside: dict[str, Any]) -> None:
+        self.session = session
+        self.kind = kind
+        self.row = row
+        self.stream = f"{kind.prefix}WALK{next(_number)}"
+        self.beside = {"name": self.stream.removeprefix(kind.prefix), **NEEDED[kind.noun], **beside}
+
+    def plan(self, value: Any) -> Plan:
+        given = options(self.kind, **{**self.beside, self.row.option: value})
+        return self.kind.plan(self.kind.read(self.session, given), given, self.session.server)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        info = streams.info(self.session, self.stream)
+        assert info, f"{self.stream} is not there"
+        return dict(info["config"])
+
+    def there(self, value: Any) -> None:
+        """The server has the value, and nothing is left to do."""
+        if (self.kind.noun, self.row.option) not in EXTENDED:
+            assert self.row.equal(self.config.get(self.row.path), self.row.codec.to_wire(value))
+        plan = self.plan(value)
+        assert plan.changes == ()
+        assert plan.action == "none"
+
+    def write(self, value: Any) -> None:
+        """Done as planned: what check mode shows is what comes true."""
+        plan = self.plan(value)
+        assert plan.action in ("create", "update")
+        done = self.kind.apply(self.session, plan)[self.kind.noun]
+        assert plan.after
+        shown = {row.option for row in self.kind.spec}
+        if self.session.server.version < (2, 14):
+            shown -= UNFORESEEN.get((self.kind.noun, self.row.option), set())
+        assert {name: plan.after[name] for name in shown} == {name: done[name] for name in shown}
+        self.there(value)
+
+    def step(self, before: Any, after: Any) -> Any:
+        """From one value to the next, as far as the row allows. Returns the value that is there then."""
+        wanted = self.row.codec.to_wire(after)
+        effect = self.row.update.effect_of(self.row.codec.to_wire(before), wanted, self.session.server.version)
+        if effect == IN_PLACE:
+            self.write(after)
+            return after
+        with pytest.raises(Refused) as refusal:
+            self.plan(after)
+        assert refusal.value.failure["code"] == "update_refused"
+        assert refusal.value.failure["option"] == self.row.option
+        assert refusal.value.message.startswith(f"{self.row.option} of {self.kind.noun} {self.beside['name']} can't be")
+        self.sent_raw(wanted, effect)
+        self.there(before)
+        return before
+
+    def too_new(self, value: Any) -> None:
+        with pytest.raises(Refused) as refusal:
+            self.plan(value)
+        there = re.escape(".".join(map(str, self.session.server.version)))
+        needed = r"nats-server 2\.\d+\.0 \(API level \d\)"
+        assert re.match(rf"{self.row.option}[\w.]* needs {needed}, and this server runs {there}", refusal.value.message)
+        assert refusal.value.failure["code"] == "server_too_old"
+
+    def sent_raw(self, wanted: Any, effect: str) -> None:
+        """What the server does without us."""
+        before = streams.info(self.session, self.stream)
+        config = {**self.config, self.row.path: None if wanted == {} else wanted}
+        if self.row.path == "mirror":
+            config["subjects"] = None  # or it would be refused for having these
+        if effect == REFUSED:
+            with pytest.raises(ApiError) as refusal:
+                streams.update(self.session, config)
+            assert refusal.value.err_code == self.row.update.err_code
+        else:
+            assert effect == NO_EFFECT
+            assert before
+            after = streams.update(self.session, config)
+            assert self.row.equal(after["config"].get(self.row.path), wanted)
+            assert after["state"] == before["state"]
+            streams.update(self.session, before["config"])
+
+
+def cases() -> Iterator[Any]:
+    for noun, table in SAMPLES.items():
+        for option, samples in table.items():
+            for number, each in enumerate(samples):
+                yield pytest.param(noun, option, each, id=f"{noun}-{option}-{number}")
+
+
+def row_of(noun: str, option: str) -> Field:
+    return next(row for row in KINDS[noun].spec if row.option == option)
+
+
+@pytest.fixture(scope="module", params=[LATEST, OLD])
+def session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    """Of a server with an origin for mirrors and sources."""
+    version = None if request.param == LATEST else request.param
+    with NatsServer(version=version) as server, Session(settings(servers=server.url)) as session:
+        streams.create(session, ORIGIN)
+        streams.create(session, BUCKET_ORIGIN)
+        yield session
+
+
+@pytest.mark.parametrize("noun", KINDS)
+def test_each_row_has_a_sample(noun: str) -> None:
+    assert set(SAMPLES[noun]) == {row.option for row in KINDS[noun].spec} - {"name"}
+
+
+def nested(spec: dict[str, Any], path: str) -> Iterator[str]:
+    for name, entry in (spec.get("options") or {}).items():
+        yield f"{path}.{name}"
+        yield from nested(entry, f"{path}.{name}")
+
+
+def given(value: Any, path: str) -> Iterator[str]:
+    for entry in value if isinstance(value, list) else [value]:
+        if isinstance(entry, dict):
+            for name, inner in entry.items():
+                yield f"{path}.{name}"
+                yield from given(inner, f"{path}.{name}")
+
+
+@pytest.mark.parametrize("noun", KINDS)
+def test_each_suboption_has_a_sample(noun: str) -> None:
+    wanted = {path for row in KINDS[noun].spec for path in nested(row.argument(), row.option)}
+    samples = SAMPLES[noun].items()
+    there = {
+        path for option, rows in samples for each in rows for value in each.values for path in given(value, option)
+    }
+    assert wanted - there == set()
+
+
+def newest(row: Field, wire: Any) -> tuple[int, ...]:
+    """The first server release that knows a value."""
+    if row.equal(wire, None):
+        return ()
+    entries = wire if isinstance(wire, list) else [wire]
+    inside = [newest(inner, entry[inner.path]) for inner in row.codec.inner for entry in entries if inner.path in entry]
+    return max([row.since, *inside])
+
+
+@pytest.mark.parametrize(("noun", "option", "walked"), list(cases()))
+def test_row(session: Session, noun: str, option: str, walked: Sample) -> None:
+    kind, row = KINDS[noun], row_of(noun, option)
+    for values in (walked.values, walked.values[::-1]) if walked.back else (walked.values,):
+        walk = Walk(session, kind, row, walked.beside)
+        known: list[Any] = []
+        for value in values:
+            if newest(row, row.codec.to_wire(value)) > session.server.version:
+                walk.too_new(value)
+            elif not known or value != known[-1]:
+                known.append(value)
+        now, *later = known or [None]
+        if known:
+            walk.write(now)
+        for value in later:
+            now = walk.step(now, value)
+        streams.delete(session, walk.stream)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Session]:
+    with nats_cluster() as servers, Session(settings(servers=servers[0].url)) as session:
+        yield session
+
+
+@pytest.mark.parametrize("noun", KINDS)
+def test_replicas_in_a_cluster(cluster: Session, noun: str) -> None:
+    walk = Walk(cluster, KINDS[noun], row_of(noun, "replicas"), {})
+    walk.write(1)
+    subject = walk.config["subjects"][0].replace(">", "key")
+    cluster.request(subject, b"kept")
+    walk.write(3)
+    info = streams.info(cluster, walk.stream)
+    assert info
+    assert info["state"]["messages"] == 1
+    with pytest.raises(ApiError, match=r"no suitable peers .* Give fewer replicas, or add servers") as refusal:
+        walk.kind.apply(cluster, walk.plan(5))
+    assert refusal.value.err_code == 10005
+    walk.there(3)
+
+
+def test_placement_in_a_cluster(cluster: Session) -> None:
+    row = row_of("stream", "placement")
+    walk = Walk(cluster, STREAM, row, {})
+    walk.write({"tags": ["n:2"]})
+    info = streams.info(cluster, walk.stream)
+    assert info
+    assert info["cluster"]["leader"] == "n2"
+
+    # With another change that moves data it is refused, by us and by the server
+    both = {**walk.beside, "placement": {"cluster": "C1"}, "replicas": 3}
+    with pytest.raises(Refused, match=r"placement can't change together with replicas .*: change one, wait") as ours:
+        STREAM.plan(STREAM.read(cluster, options(STREAM, **both)), options(STREAM, **both), cluster.server)
+    with pytest.raises(ApiError) as theirs:
+        streams.update(cluster, {**walk.config, "placement": {"cluster": "C1"}, "num_replicas": 3})
+    assert theirs.value.err_code == ours.value.failure["err_code"] == 10123
+
+    walk.write({"tags": ["n:3"]})
+    with pytest.raises(ApiError, match=r"already in progress .* Wait until all replicas are current"):
+        walk.kind.apply(cluster, walk.plan({"tags": ["n:1"]}))
+    walk.write({})
+
+
+# What is written is looked at again, and what is told to be lost is lost
+
+
+def test_accepted_but_not_applied(session: Session) -> None:
+    """A mirror in the same account gets its origin's allow_direct, whatever is asked for."""
+    given = options(STREAM, name="OVERRULED", mirror={"name": "ORIGIN"}, mirror_direct=True)
+    with pytest.raises(StreamsError) as error:
+        STREAM.apply(session, STREAM.plan(STREAM.read(session, given), given, session.server))
+    assert error.value.message == (
+        "mirror_direct of stream OVERRULED: the server accepted True but did not apply it, it is False."
+    )
+    assert error.value.failure == {"code": "not_applied", "option": "mirror_direct"}
+    streams.delete(session, "OVERRULED")
+
+
+# Older servers keep what a new limit for each subject, or the change to interest, deletes now: some of it until later
+KEPT_BEFORE = {"max_msgs_per_subject": (2, 14), "retention": (2, 15)}
+LOSSES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"max_msgs": 4}),
+    ({"discard": "new"}, {"max_msgs": 4}),
+    ({}, {"max_msgs": 4, "discard": "new"}),
+    ({}, {"max_bytes": 200}),
+    ({"discard": "new"}, {"max_bytes": 200}),
+    ({}, {"max_msgs_per_subject": 2}),
+    ({"discard": "new"}, {"max_msgs_per_subject": 2}),
+    ({"max_msgs_per_subject": 8}, {"max_msgs_per_subject": 7}),
+    ({}, {"max_age": "100ms"}),
+    ({"max_age": "1h"}, {"max_age": "100ms", "discard": "new"}),
+    ({}, {"max_age": "1h"}),
+    ({}, {"subjects": ["walk.elsewhere"]}),
+    ({}, {"retention": "interest"}),
+]
+
+
+@pytest.mark.parametrize(("there", "given"), LOSSES)
+@pytest.mark.parametrize("shrunk_before", [False, True])
+def test_losses(session: Session, there: dict[str, Any], given: dict[str, Any], shrunk_before: bool) -> None:
+    name = f"LOSSES{next(_number)}"
+    streams.create(session, {"name": name, "subjects": [f"{name}.>"]})
+    for subject in "aaaaaaabbb":
+        session.request(f"{name}.{subject}", b"1")
+
+    def messages() -> int:
+        info = streams.info(session, name)
+        assert info
+        return int(info["state"]["messages"])
+
+    def change(**wanted: Any) -> Any:
+        both = options(STREAM, name=name, allow_data_loss=True, **wanted)
+        planned = STREAM.plan(STREAM.read(session, both), both, session.server)
+        if planned.changed:
+            STREAM.apply(session, planned)
+        return planned.consequences["messages_lost"]
+
+    if shrunk_before:
+        # With discard new the stream is over its limit then, until it discards old ones
+        change(discard="new", max_msgs=6)
+        there = {"discard": "old", **there}
+    if there:
+        expected = messages() - (change(**there) or 0)
+        assert messages() == expected
+    before = messages()
+    if given.get("max_age") == "100ms":
+        time.sleep(0.2)
+    lost = change(**given)
+    deadline = time.monotonic() + 5
+    while lost is None and messages() == before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if session.server.version < KEPT_BEFORE.get(next(iter(given)), ()) and there.get(next(iter(given))) is None:
+        assert lost
+        assert messages() == before
+    elif lost is None:
+        assert messages() < before
+    else:
+        assert messages() == before - lost
+    streams.delete(session, name)

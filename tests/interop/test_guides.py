@@ -1,0 +1,254 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The guides for Choria sites, beside the real Choria: their playbooks, and the permissions that tokens must have."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from integration.test_examples import blocks, plays
+
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._services.campaign import campaign
+from support.choria import NODE_PERMISSIONS, find_choria
+from support.intervals import Recorder
+from support.manage import Manager
+from support.playbook import ROOT, PlaybookResult, run_playbook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.choria import ChoriaBroker, ChoriaClient, ChoriaServer
+
+SITES, JOBS = ROOT / "docs" / "choria-sites.md", ROOT / "docs" / "governed-jobs.md"
+ADMIN = ("--service", "--stream-admin", "--stream-user", "--governor", "--event-viewer")
+
+
+@pytest.fixture(scope="module")
+def admin(jwt_broker: ChoriaBroker) -> ChoriaClient:
+    return jwt_broker.client("ansible", *ADMIN)
+
+
+@pytest.fixture(scope="module")
+def manager(admin: ChoriaClient) -> Iterator[Manager]:
+    with Manager(choria_config=str(admin.config)) as made:
+        yield made
+
+
+def test_choria_sites(admin: ChoriaClient) -> None:
+    text = SITES.read_text()
+    assert " \\\n  ".join(("--service", " ".join(ADMIN[1:]))) in text
+    result = run_playbook(plays(blocks(SITES), {}), extra_vars={"client_config": str(admin.config)}).check()
+    assert result.task("See what the file stands for").result["config"]["problem"] is None
+    assert admin.output("governor", "list").split()[-1] == "PUPPET"
+
+
+def test_governed_jobs(admin: ChoriaClient, jwt_server: ChoriaServer, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    hosts = ["web1", "web2"]
+    run_playbook(
+        plays(blocks(JOBS), {}),
+        inventory=hosts,
+        extra_vars={
+            "choria": str(find_choria()),
+            "cron_folder": str(tmp_path),
+            "puppet_run": recorder.command("cron", 0.1),
+            "puppet_test": recorder.command("{{ inventory_hostname }}", 0.1),
+            "server_config": str(jwt_server.config),
+        },
+        env={"CHORIA_STREAMS_CHORIA_CONFIG": str(admin.config)},
+    ).check()
+    job = re.fullmatch(r"\*/30 \* \* \* \* root (.*)\n", (tmp_path / "puppet-governed").read_text())
+    assert job is not None
+    subprocess.run(job[1], shell=True, check=True, timeout=60, env={"HOME": str(tmp_path), "USER": "root"})
+    assert sorted(interval.name for interval in recorder.intervals()) == ["cron", *hosts]
+
+
+# Permissions, as the table of the guide has them
+
+Task = tuple[str, dict[str, Any]]
+
+
+def lookup(plugin: str, /, *terms: str, **given: Any) -> Task:
+    arguments = [
+        repr(f"choria.streams.{plugin}"),
+        *map(repr, terms),
+        *(f"{key}={value!r}" for key, value in given.items()),
+    ]
+    return "ansible.builtin.debug", {"msg": f"{{{{ lookup({', '.join(arguments)}) }}}}"}
+
+
+def module(plugin: str, /, **given: Any) -> Task:
+    return f"choria.streams.{plugin}", given
+
+
+# What each row of the table means; WHO stands for who tries it, SEQUENCE for the number of a message of his.
+SEQUENCES = {"client": "1", "server": "2"}
+TRIED: dict[str, list[Task]] = {
+    "`choria_stream`, `choria_kv_bucket`, `choria_governor`": [
+        module("choria_stream", name="NEW_WHO", subjects=["new.WHO"]),
+        module("choria_kv_bucket", name="NEW_WHO"),
+        module("choria_governor", name="NEW_WHO", capacity=1, expire="1m"),
+    ],
+    "`choria_stream_info`, `choria_kv_bucket_info`, `choria_governor_info` with `names`": [
+        module("choria_stream_info", names=["ORDERS"]),
+        module("choria_kv_bucket_info", names=["CFG"]),
+        module("choria_governor_info", names=["SEATS"]),
+    ],
+    "the same without `names`": [module("choria_kv_bucket_info")],
+    "`choria_kv`": [module("choria_kv", bucket="CFG", key="WHO", value="x")],
+    "lookup `choria_kv`": [
+        lookup("choria_kv", "a", "b", bucket="CFG"),
+        lookup("choria_kv", "", bucket="CFG", prefix=True),
+        lookup("choria_kv", "a", bucket="CFG", history=True),
+    ],
+    "`choria_governor_run`, `choria_governor_lease`": [
+        module("choria_governor_run", name="SEATS", task={"ansible.builtin.command": "true"}),
+        module("choria_governor_lease", name="SEATS", state="acquired", identity="WHO"),
+        module("choria_governor_lease", name="SEATS", state="evicted", identity="WHO"),
+        module("choria_governor_lease", name="RESET_WHO", state="reset"),
+    ],
+    "`choria_stream_message` publishes to `orders.>`": [
+        module("choria_stream_message", subject="orders.WHO", data="x"),
+    ],
+    "`choria_stream_message` with `state: absent`": [
+        module("choria_stream_message", stream="ORDERS", state="absent", sequence="SEQUENCE"),
+    ],
+    "`choria_stream_message` with `state: purged`": [
+        module("choria_stream_message", stream="ORDERS", state="purged", subject="orders.WHO", allow_data_loss=True),
+    ],
+    "`choria_stream_message_info`, lookup `choria_stream`": [
+        module("choria_stream_message_info", stream="ORDERS"),
+        lookup("choria_stream", "ORDERS"),
+    ],
+    "`choria_submit` with `transport: direct`": [
+        module("choria_submit", subject="WHO", payload="x", transport="direct"),
+    ],
+    "callback `choria_results`": [],  # tried below
+}
+IMPOSSIBLE = "no"
+# All that a server's token can have
+ALL = ("server", " ".join(NODE_PERMISSIONS))
+
+
+def table() -> dict[str, dict[str, str]]:
+    """The flags of a client's and of a server's token, by what they are for."""
+    found = {}
+    for line in SITES.read_text().split("## What tokens must allow")[1].split("\n\n")[2].splitlines()[2:]:
+        what, client, server = (cell.strip() for cell in line.strip("|").split("|"))
+        found[what] = {"client": client.strip("`"), "server": server.strip("`")}
+    return found
+
+
+class Tokens:
+    """Configuration files with tokens that have some permissions, made when first needed."""
+
+    def __init__(self, broker: ChoriaBroker, folder: Path) -> None:
+        self.broker, self.folder = broker, folder
+        self.configs: dict[tuple[str, str], Path] = {}
+
+    def config(self, kind: str, flags: str) -> Path:
+        if (kind, flags) not in self.configs:
+            name = f"{kind}{len(self.configs)}"
+            self.configs[kind, flags] = (
+                self.broker.client(name, *flags.split()).config
+                if kind == "client"
+                else self._server(name, flags.split())
+            )
+        return self.configs[kind, flags]
+
+    def _server(self, name: str, flags: list[str]) -> Path:
+        folder = self.folder / name
+        folder.mkdir()
+        values = self.broker.site(name, folder, tuple(flags))
+        path = folder / "server.conf"
+        path.write_text("".join(f"{key} = {value}\n" for key, value in values.items()))
+        return path
+
+
+@pytest.fixture(scope="module")
+def tokens(jwt_broker: ChoriaBroker, tmp_path_factory: pytest.TempPathFactory) -> Tokens:
+    return Tokens(jwt_broker, tmp_path_factory.mktemp("tokens"))
+
+
+@pytest.fixture(scope="module")
+def outcome(admin: ChoriaClient, manager: Manager, tokens: Tokens) -> PlaybookResult:
+    """All that the table says, in one run: each kind of token tries each row with just what the row names."""
+    manager.apply(BUCKET, name="CFG", history=2)
+    for key in ("a", "b"):
+        admin.run("kv", "put", "CFG", key, "x")
+    manager.apply(GOVERNOR, name="SEATS", capacity=5, expire="1m")
+    for kind in SEQUENCES:
+        manager.apply(GOVERNOR, name=f"RESET_{kind}", capacity=5, expire="1h")
+        assert campaign(manager.session, governors.read(manager.session, f"RESET_{kind}"), "somebody", 10)
+    manager.apply(STREAM, name="ORDERS", subjects=["orders.>"], allow_direct=True)
+    publisher = tokens.config("client", "--stream-user --publish orders.>")
+    with Manager(choria_config=str(publisher)) as filler:
+        for kind in (*SEQUENCES, *SEQUENCES):
+            filler.session.request(f"orders.{kind}", b"x")
+    manager.apply(STREAM, name="SUBMITTED", subjects=["choria.submission.in.client", "choria.submission.in.server"])
+    tasks = []
+    for what, kinds in table().items():
+        for kind, flags in kinds.items():
+            config = tokens.config(kind, flags if flags != IMPOSSIBLE else ALL[1])
+            for number, (action, given) in enumerate(TRIED[what]):
+                task: dict[str, Any] = {"name": f"{kind} {number}: {what}"}
+                if action.startswith("choria.streams."):
+                    given = {**given, "choria_config": str(config)}
+                else:
+                    task["vars"] = {"choria_streams_choria_config": str(config)}
+                filled = {name: for_whom(value, kind) for name, value in given.items()}
+                tasks.append({**task, action: filled})
+    play = {"hosts": "localhost", "gather_facts": False, "ignore_errors": True, "tasks": tasks}
+    return run_playbook([play]).check()
+
+
+def for_whom(value: Any, kind: str) -> Any:
+    if isinstance(value, list):
+        return [for_whom(item, kind) for item in value]
+    return value.replace("WHO", kind).replace("SEQUENCE", SEQUENCES[kind]) if isinstance(value, str) else value
+
+
+def test_the_table_is_whole() -> None:
+    assert set(table()) == set(TRIED)
+    # Those that make no connection, and the text below the table
+    offline = {"choria_config_info", "choria_submission_info"}
+    found = {
+        path.stem
+        for kind in ("modules", "lookup", "callback")
+        for path in (ROOT / "plugins" / kind).glob("choria_*.py")
+    }
+    assert {name for name in found if not any(f"`{name}`" in what for what in TRIED)} == offline
+
+
+@pytest.mark.parametrize("kind", ["client", "server"])
+@pytest.mark.parametrize("what", [what for what, tried in TRIED.items() if tried])
+def test_permissions(outcome: PlaybookResult, what: str, kind: str) -> None:
+    possible = table()[what][kind] != IMPOSSIBLE
+    for number in range(len(TRIED[what])):
+        task = outcome.task(f"{kind} {number}: {what}")
+        assert task.status == ("ok" if possible else "failed"), task.message
+        if not possible:
+            assert "no server's token may" in task.message
+
+
+@pytest.mark.parametrize("kind", ["client", "server"])
+def test_permissions_of_the_callback(manager: Manager, tokens: Tokens, kind: str) -> None:
+    manager.apply(STREAM, name="ANSIBLE_RUNS", subjects=["ansible.runs.>"])
+    config = tokens.config(kind, table()["callback `choria_results`"][kind])
+    result = run_playbook(
+        [{"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {"msg": "x"}}]}],
+        env={
+            "ANSIBLE_CALLBACKS_ENABLED": "task_results,choria.streams.choria_results",
+            "CHORIA_STREAMS_CHORIA_CONFIG": str(config),
+        },
+    ).check()
+    assert "4 events in stream ANSIBLE_RUNS" in result.output

@@ -1,0 +1,56 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A JetStream cluster of nats-servers."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from support.server import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START_TIMEOUT = 30.0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def nats_cluster(size: int = 3) -> Iterator[list[NatsServer]]:
+    """Servers n1, n2, … of the cluster C1, with the tags n:1, n:2, …; they have a leader and know each other."""
+    ports = [_free_port() for _server in range(size)]
+    routes = [f"nats://127.0.0.1:{port}" for port in ports]
+    with contextlib.ExitStack() as stack:
+        servers = [
+            stack.enter_context(
+                NatsServer(
+                    {
+                        "server_name": f"n{number}",
+                        "server_tags": [f"n:{number}"],
+                        "cluster": {"name": "C1", "listen": f"127.0.0.1:{port}", "routes": routes},
+                    }
+                )
+            )
+            for number, port in enumerate(ports, start=1)
+        ]
+        deadline = time.monotonic() + START_TIMEOUT
+        while not _formed(servers):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the cluster had no leader after {START_TIMEOUT:.0f} s:\n{servers[0].log()}")
+            time.sleep(0.05)
+        yield servers
+
+
+def _formed(servers: list[NatsServer]) -> bool:
+    views = [server.monitor("jsz").get("meta_cluster", {}) for server in servers]
+    current = max(sum(bool(peer.get("current")) for peer in view.get("replicas", [])) for view in views)
+    return current == len(servers) - 1 and all(view.get("leader") for view in views)

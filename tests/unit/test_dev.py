@@ -1,0 +1,85 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The development tool: what it says of a bare machine, that it counts right, and that it leaves nothing running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dev
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHOW_URL = "import os, time; print(os.environ['CHORIA_STREAMS_SERVERS'], flush=True); "
+
+
+def fake_python(folder: Path, script: str) -> None:
+    program = folder / "python3.11"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
+def test_python_without_venv_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_python(tmp_path, 'case "$*" in *ensurepip*) exit 1;; esac')
+    monkeypatch.setattr(dev, "python_folders", lambda: [str(tmp_path)])
+    with pytest.raises(dev.MissingError, match=r"install the package python3\.11-venv"):
+        dev.find_python(["3.11"])
+
+
+def test_a_python_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_python(tmp_path, "exit 127")
+    monkeypatch.setattr(dev, "python_folders", lambda: [str(tmp_path)])
+    assert dev.find_python(["3.11"]) is None
+
+
+def test_tests_are_counted(tmp_path: Path) -> None:
+    report = tmp_path / "junit.xml"
+    report.write_text('<testsuites><testsuite tests="9" errors="1" failures="2" skipped="3"/></testsuites>')
+    assert dev.count(report) == (3, 3, 3)
+
+
+def test_a_missing_report_counts_as_a_failure(tmp_path: Path) -> None:
+    assert dev.count(tmp_path / "junit.xml") == (0, 1, 0)
+
+
+def closed(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0
+
+
+def serve(code: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(dev.ROOT / "tests/tools/dev.py"), "serve", "python", "-c", SHOW_URL + code]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_server_ends_with_its_command(status: int) -> None:
+    process = serve(f"raise SystemExit({status})")
+    output, _errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert closed(output.strip())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_server_ends_after_an_interrupted_command(number: signal.Signals) -> None:
+    process = serve("time.sleep(60)")
+    assert process.stdout
+    url = process.stdout.readline().strip()
+    # A terminal sends its Ctrl-C to the whole group, other senders address the one process
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _output, errors = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in errors
+    assert process.returncode != 0
+    assert closed(url)

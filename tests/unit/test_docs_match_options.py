@@ -1,0 +1,125 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Documentation and code name the same options.
+
+ansible-test compares a module's documentation with its argument spec. For lookups, actions and callbacks, and for the
+connection options that all share, this does.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.choria.streams.plugins.module_utils._options.connection import CONNECTION
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = ROOT / "plugins"
+# Actions are documented among the modules
+KINDS = {"action": "module", "callback": "callback", "filter": "filter", "lookup": "lookup", "modules": "module"}
+FOUND = sorted(
+    (kind, path.stem) for kind in KINDS for path in (PLUGINS / kind).glob("*.py") if not path.name.startswith("_")
+)
+CONNECTED = [(kind, name) for kind, name in FOUND if kind != "filter"]
+# Where `get_option` is
+CONFIGURED = [(kind, name) for kind, name in FOUND if kind not in ("modules", "filter")]
+
+
+@functools.cache
+def documentation(kind: str) -> dict[str, Any]:
+    """What ansible-doc knows about our plugins of a kind, with the doc fragments in their places."""
+    wanted = [f"choria.streams.{name}" for folder, name in FOUND if KINDS[folder] == kind]
+    output = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-doc"), "--type", kind, "--json", *wanted],
+        check=True,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build")},
+        stdout=subprocess.PIPE,
+    ).stdout
+    return {name.rpartition(".")[2]: found for name, found in json.loads(output).items()}
+
+
+def options(kind: str, name: str) -> dict[str, Any]:
+    return dict(documentation(KINDS[kind])[name]["doc"].get("options", {}))
+
+
+def constants(source: str) -> set[str]:
+    nodes = ast.walk(ast.parse(source))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def asked_for(source: str) -> set[str]:
+    """The options that a plugin asks for by `get_option("…")`."""
+    return {
+        str(node.args[0].value)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] == "get_option"
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
+
+
+@pytest.mark.parametrize(("kind", "name"), FOUND)
+def test_every_option_has_type_and_description(kind: str, name: str) -> None:
+    def incomplete(found: dict[str, Any], above: str = "") -> list[str]:
+        mine = [above + option for option, entry in found.items() if not (entry.get("type") and entry["description"])]
+        below = [incomplete(entry.get("suboptions") or {}, f"{above}{option}.") for option, entry in found.items()]
+        return sum(below, mine)
+
+    assert incomplete(options(kind, name)) == []
+
+
+@pytest.mark.parametrize(("kind", "name"), FOUND)
+def test_examples_are_yaml(kind: str, name: str) -> None:
+    examples = documentation(KINDS[kind])[name]["examples"]
+    assert yaml.safe_load(examples)
+
+
+@pytest.mark.parametrize(("kind", "name"), CONFIGURED)
+def test_every_option_that_is_asked_for_is_documented(kind: str, name: str) -> None:
+    assert asked_for((PLUGINS / kind / f"{name}.py").read_text()) - set(options(kind, name)) == set()
+
+
+@pytest.mark.parametrize(("kind", "name"), CONFIGURED)
+def test_every_documented_option_is_used(kind: str, name: str) -> None:
+    sources = [PLUGINS / kind / f"{name}.py", *PLUGINS.glob("plugin_utils/*.py"), *PLUGINS.glob("module_utils/_*/*.py")]
+    used: set[str] = set().union(*(constants(path.read_text()) for path in sources))
+    # A lookup's terms are the arguments of its method
+    assert set(options(kind, name)) - used - {"_terms"} == set()
+
+
+@pytest.mark.parametrize(("kind", "name"), CONNECTED)
+def test_connection_options_equal_their_table(kind: str, name: str) -> None:
+    documented = options(kind, name)
+    compared = ("type", "elements", "default", "choices")
+    for option, spec in CONNECTION.argument_spec().items():
+        expected = {key: spec.get(key, "str" if key == "type" else None) for key in compared}
+        assert {key: documented[option].get(key) for key in compared} == expected, option
+
+
+@pytest.mark.parametrize(("kind", "name"), [found for found in CONNECTED if found[0] in ("callback", "lookup")])
+def test_connection_options_come_from_environment_and_configuration(kind: str, name: str) -> None:
+    documented = options(kind, name)
+    for option in CONNECTION.argument_spec():
+        entry = documented[option]
+        variables = [f"CHORIA_STREAMS_{option.upper()}", *(["NATS_URL"] if option == "servers" else [])]
+        assert [item["name"] for item in entry["env"]] == variables
+        assert [(item["section"], item["key"]) for item in entry["ini"]] == [("choria_streams", option)]
+        # A callback is no part of a play, so that it can't see variables
+        if kind == "lookup":
+            assert [item["name"] for item in entry["vars"]] == [f"choria_streams_{option}"]
+
+
+def test_uses_of_options_are_found() -> None:
+    source = 'self.get_option("a"); plugin.get_option("b", hostvars); get_option("c"); get_option(name); other("d")'
+    assert asked_for(source) == {"a", "b", "c"}

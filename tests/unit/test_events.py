@@ -1,0 +1,238 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The events of runs: CloudEvents, whatever a result holds, and of hidden results the status alone."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+import pytest
+from ansible.parsing.vault import EncryptedString
+from ansible.template import trust_as_template
+
+from ansible_collections.choria.streams.plugins.plugin_utils import _events
+
+RUN = "8a0f8a3e-7c5b-4b51-9d2e-1f5a4a3b2c1d"
+LIMIT = 4096
+
+
+def event(data: dict[str, Any], host: str = "web1") -> _events.Event:
+    return _events.Event(_events.TASK_RESULT, RUN, 7, 1_767_225_600.25, data, host)
+
+
+def encoded(data: dict[str, Any], limit: int = LIMIT) -> dict[str, Any]:
+    payload = _events.encode(event(data), limit)
+    assert len(payload) <= limit
+    return dict(json.loads(payload)["data"])
+
+
+def test_envelope() -> None:
+    cloud_event = json.loads(_events.encode(event({"status": "ok"}), LIMIT))
+    assert cloud_event == {
+        "specversion": "1.0",
+        "id": f"{RUN}.7",
+        "source": "io.choria.streams.ansible",
+        "type": "io.choria.streams.ansible.v1.task_result",
+        "subject": "web1",
+        "time": "2026-01-01T00:00:00.250000+00:00",
+        "datacontenttype": "application/json",
+        "data": {"run_id": RUN, "sequence": 7, "status": "ok"},
+    }
+
+
+def test_request_is_stored_once_and_where_it_belongs() -> None:
+    request = _events.request("ansible.runs", "ANSIBLE_RUNS", event({}), LIMIT)
+    assert request.subject == "ansible.runs.task_result.web1"
+    assert request.headers == {
+        "Nats-Msg-Id": f"{RUN}.7",
+        "Nats-Expected-Stream": "ANSIBLE_RUNS",
+        "Content-Type": "application/cloudevents+json",
+    }
+
+
+def test_events_of_a_run_are_numbered_from_one() -> None:
+    run = _events.Run(RUN)
+    found = [run.event(_events.PLAY_STARTED, 0.0, {}) for _count in range(3)]
+    assert [item.sequence for item in found] == [1, 2, 3]
+    assert _events.subject("a.b", found[0]) == "a.b.play_started"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("web1", "web1"),
+        ("web1.example.net", "web1%2Eexample%2Enet"),
+        ("fe80::1", "fe80::1"),
+        ("a b", "a%20b"),
+        ("*", "%2A"),
+        (">", "%3E"),
+        ("50%", "50%25"),
+        ("müller", "m%C3%BCller"),
+        ("a\nb", "a%0Ab"),
+    ],
+)
+def test_hosts_are_one_word_of_a_subject(host: str, expected: str) -> None:
+    assert _events.token(host) == expected
+
+
+class Odd:
+    def __str__(self) -> str:
+        raise RuntimeError("not for you")
+
+
+def endless() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["again"] = value
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("text", "text"),
+        (trust_as_template("{{ tagged }}"), "{{ tagged }}"),
+        (b"bytes \xff", "bytes \\xff"),
+        ("surrogate \udcff", "surrogate ?"),
+        (True, True),
+        (None, None),
+        (2**80, 2**80),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+        (datetime.datetime(2026, 1, 2, 3, 4, 5), "2026-01-02T03:04:05"),
+        (datetime.date(2026, 1, 2), "2026-01-02"),
+        ((1, [2, {3}]), [1, [2, [3]]]),
+        ({1: "a", None: "b", b"c": "d"}, {"1": "a", "None": "b", "c": "d"}),
+        (Odd(), "<Odd>"),
+        (Odd, "<type>"),
+    ],
+)
+def test_every_value_becomes_json(value: Any, expected: Any) -> None:
+    assert encoded({"msg": value})["msg"] == expected
+
+
+def test_encrypted_values_stay_encrypted() -> None:
+    secret = EncryptedString(ciphertext="$ANSIBLE_VAULT;1.1;AES256\n6162")
+    assert encoded({"msg": {"password": secret}})["msg"] == {"password": "<EncryptedString>"}
+
+
+def test_a_value_that_holds_itself_ends() -> None:
+    assert "truncated" not in encoded({"msg": endless()})
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 100_000, "ü" * 100_000, "\x00" * 100_000, ["y" * 50] * 10_000, {str(i): i for i in range(50_000)}],
+    ids=["text", "wide text", "escaped text", "list", "dict"],
+)
+def test_long_values_are_cut_and_named(value: Any) -> None:
+    found = encoded({"status": "failed", "msg": value, "rc": 1})
+    assert found["truncated"] == ["msg"]
+    assert (found["status"], found["rc"]) == ("failed", 1)
+    assert found["msg"]
+
+
+def test_what_cannot_be_cut_is_left_out() -> None:
+    found = encoded({f"field {number}": "x" * 20 for number in range(200)}, 1024)
+    assert found == {"run_id": RUN, "sequence": 7, "truncated": ["data"]}
+
+
+def test_finished_run_of_many_hosts_fits() -> None:
+    counts = {"ok": 10, "failures": 0, "unreachable": 0, "changed": 3, "skipped": 1, "rescued": 0, "ignored": 0}
+    found = encoded({"outcome": "succeeded", "hosts": {f"host{number}": counts for number in range(20_000)}}, 65536)
+    assert found["truncated"] == ["hosts"]
+    assert found["outcome"] == "succeeded"
+    assert len(found["hosts"]) > 100
+
+
+def test_only_what_is_named_is_passed_on() -> None:
+    result = {
+        "msg": "done",
+        "rc": 0,
+        "attempts": 2,
+        "warnings": ["careful"],
+        "governor": {"name": "PUPPET", "seat": 3, "waited": 0.5},
+        "changed": True,
+        "stdout": "SECRET",
+        "stderr": "SECRET",
+        "cmd": "SECRET",
+        "invocation": {"module_args": {"password": "SECRET"}},
+        "ansible_facts": {"env": "SECRET"},
+        "diff": "SECRET",
+        "exception": "SECRET",
+        "results": ["a module's own list", "SECRET"],
+    }
+    assert _events.result_data(result, hidden=False) == {
+        "msg": "done",
+        "rc": 0,
+        "attempts": 2,
+        "warnings": ["careful"],
+        "governor": {"name": "PUPPET", "seat": 3, "waited": 0.5},
+    }
+
+
+def test_of_hidden_results_nothing_is_passed_on() -> None:
+    result = {"msg": "SECRET", "rc": 1, "warnings": ["SECRET"], "exception": "SECRET", "governor": {"name": "SECRET"}}
+    assert _events.result_data(result, hidden=True) == {"no_log": True}
+
+
+def test_a_governor_is_not_taken_for_a_seat() -> None:
+    assert _events.result_data({"governor": {"name": "PUPPET", "capacity": 2}}, hidden=False) == {}
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ({}, False),
+        ({"_ansible_no_log": False}, False),
+        ({"_ansible_no_log": True}, True),
+        ({"censored": "the output has been hidden"}, True),
+    ],
+)
+def test_hidden_results_are_known(result: dict[str, Any], expected: bool) -> None:
+    assert _events.is_hidden(result) is expected
+
+
+def test_reason_of_a_skipped_task() -> None:
+    data = _events.result_data({"skip_reason": "Conditional result was False"}, hidden=False)
+    assert data == {"msg": "Conditional result was False"}
+
+
+def test_items_of_a_loop() -> None:
+    items: list[dict[str, Any]] = [
+        {"msg": "", "rc": 0, "changed": True, "governor": {"waited": 1}, "stdout": "SECRET", "item": "SECRET"},
+        {"msg": "all is well"},
+        {"msg": "bad", "failed": True, "rc": 1},
+        {"msg": "bad", "exception": "(traceback unavailable)"},
+        {"skip_reason": "Conditional result was False"},
+        {"msg": "gone", "unreachable": True, "exception": "(traceback unavailable)"},
+    ]
+    result = {"msg": "One or more items failed", "results": [{"ansible_loop_var": "item", **item} for item in items]}
+    assert _events.result_data(result, hidden=False) == {
+        "msg": "One or more items failed",
+        "items": [
+            {"status": "changed", "rc": 0, "governor": {"waited": 1}},
+            {"status": "ok", "msg": "all is well"},
+            {"status": "failed", "msg": "bad", "rc": 1},
+            {"status": "failed", "msg": "bad"},
+            {"status": "skipped", "msg": "Conditional result was False"},
+            {"status": "unreachable", "msg": "gone"},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "flags", "expected"),
+    [
+        ("ok", {}, "ok"),
+        ("ok", {"changed": True}, "changed"),
+        ("failed", {"changed": True}, "failed"),
+        ("failed", {"ignored": True}, "ignored"),
+        ("unreachable", {"ignored": True}, "ignored"),
+        ("unreachable", {}, "unreachable"),
+    ],
+)
+def test_status(state: str, flags: dict[str, bool], expected: str) -> None:
+    assert _events.status(state, **flags) == expected

@@ -1,0 +1,169 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Imports point one way: a file imports its own layer or a lower one, and nobody imports an edge.
+
+docs/contributing.md tells what the layers are for.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+PACKAGE = ("ansible_collections", "choria", "streams", "plugins")
+
+LAYERS = {"_errors": 0, "_options": 1, "_connection": 2, "_api": 3, "_resources": 4, "_services": 4}
+CLIENT_LAYER = LAYERS["_connection"]
+# nkeys comes with nats-py's extra of that name; cryptography signs, dns finds brokers by their SRV records
+CLIENT = {"nats", "nkeys", "cryptography", "dns"}
+# Who may import which edge, by the first folder under plugins/; an edge may import itself
+EDGES = {
+    "module_utils._module": {"modules"},
+    "plugin_utils": {"action", "callback", "lookup", "plugin_utils"},
+}
+
+
+class Import(NamedTuple):
+    line: int
+    name: tuple[str, ...]
+    """The dotted name; of `from a import b` both a and b."""
+    deferred: bool
+    """Not run when the file is imported: inside a function, or for type checkers only."""
+
+
+def imports(path: str, source: str) -> list[Import]:
+    package = (*PACKAGE, *path.split("/")[:-1])
+
+    def names(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "importlib.import_module"):
+            yield from (str(arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant))
+
+    def walk(node: ast.AST, deferred: bool) -> Iterator[Import]:
+        line = getattr(node, "lineno", 0)
+        yield from (Import(line, tuple(name.split(".")), deferred) for name in names(node))
+        inside = deferred or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        typing = node.body if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING") else []
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, inside or child in typing)
+
+    return list(walk(ast.parse(source), False))
+
+
+def layer(parts: tuple[str, ...]) -> int | None:
+    """The layer of a dotted name under plugins/; None is outside the layers."""
+    return LAYERS.get(parts[1]) if parts[0] == "module_utils" and len(parts) > 1 else None
+
+
+def edge(parts: tuple[str, ...]) -> str | None:
+    return next((name for name in EDGES if parts[: name.count(".") + 1] == tuple(name.split("."))), None)
+
+
+def violation(own: tuple[str, ...], found: Import) -> str | None:
+    """What is wrong with this import in the file with that dotted name under plugins/."""
+    mine, top = layer(own), found.name[0]
+    if found.name[: len(PACKAGE)] == PACKAGE:
+        target = found.name[len(PACKAGE) :]
+        theirs, name = layer(target), edge(target)
+        if name:
+            return None if own[0] in EDGES[name] else f"imports the edge {name}"
+        if theirs is None:
+            # Doc fragments and plugins are loaded by Ansible, by their names
+            return f"imports {'.'.join(target)}, which is in no layer"
+        return f"layer {mine} imports layer {theirs}" if mine is not None and theirs > mine else None
+    if top in CLIENT:
+        if mine != CLIENT_LAYER:
+            return f"imports {top}, which is for layer {CLIENT_LAYER} alone"
+        return None if found.deferred else f"imports {top} before it is needed: do it in a function"
+    if mine is not None and top not in sys.stdlib_module_names:
+        return f"layer {mine} imports {top}, which is not in the standard library"
+    if found.name[:3] == ("ansible", "module_utils", "basic") and own != ("module_utils", "_module"):
+        return "imports AnsibleModule's file, which is for module_utils/_module.py alone"
+    return None
+
+
+def violations(path: str, source: str) -> list[str]:
+    """All that is wrong with the imports of a file; the path is relative to plugins/."""
+    own = tuple(path.removesuffix(".py").split("/"))
+    if own[0] == "module_utils" and layer(own) is None and edge(own) is None:
+        return [f"{path} is in no layer"]
+    found = ((item, violation(own, item)) for item in imports(path, source))
+    return [f"{path}:{item.line} {text}" for item, text in found if text]
+
+
+@pytest.mark.parametrize("path", sorted(str(path.relative_to(PLUGINS)) for path in PLUGINS.rglob("*.py")))
+def test_imports(path: str) -> None:
+    assert violations(path, (PLUGINS / path).read_text()) == []
+
+
+OURS = "from ansible_collections.choria.streams.plugins"
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "expected"),
+    [
+        ("module_utils/_errors.py", f"{OURS}.module_utils._options import fields", "layer 0 imports layer 1"),
+        ("module_utils/_options/fields.py", "from .._connection import session", "layer 1 imports layer 2"),
+        ("module_utils/_options/fields.py", "from .._connection.session import Session", "layer 1 imports layer 2"),
+        ("module_utils/_options/fields.py", "from .. import _api", "layer 1 imports layer 3"),
+        ("module_utils/_api/kv.py", "def f():\n    from .._services import lease", "layer 3 imports layer 4"),
+        (
+            "module_utils/_api/kv.py",
+            "if TYPE_CHECKING:\n    from .._resources.plan import P",
+            "layer 3 imports layer 4",
+        ),
+        ("module_utils/_api/kv.py", f"{OURS}.module_utils._module import run", "imports the edge"),
+        ("module_utils/_services/lease.py", f"{OURS}.plugin_utils import _plugin", "imports the edge"),
+        ("module_utils/_module.py", f"{OURS}.plugin_utils._plugin import x", "imports the edge"),
+        ("plugin_utils/_plugin.py", "from ..module_utils import _module", "imports the edge"),
+        ("modules/choria_kv.py", f"{OURS}.plugin_utils._plugin import x", "imports the edge"),
+        ("modules/choria_kv.py", f"{OURS}.modules.choria_stream import main", "in no layer"),
+        ("modules/choria_kv.py", "from ansible.module_utils.basic import AnsibleModule", "AnsibleModule"),
+        ("modules/choria_kv.py", "def f():\n    import nats", "imports nats"),
+        ("module_utils/_resources/plan.py", "def f():\n    import nats", "imports nats"),
+        ("module_utils/_connection/session.py", "import nats", "before it is needed"),
+        ("module_utils/_connection/session.py", "class A:\n    from nats.aio import client", "before it is needed"),
+        (
+            "module_utils/_connection/session.py",
+            "import importlib\nimportlib.import_module('nats')",
+            "before it is needed",
+        ),
+        ("module_utils/_connection/session.py", "def f():\n    import yaml", "not in the standard library"),
+        ("module_utils/_connection/session.py", "from ansible.module_utils.common import text", "not in the standard"),
+        ("module_utils/_other/x.py", "", "in no layer"),
+    ],
+)
+def test_violations_are_found(path: str, source: str, expected: str) -> None:
+    found = violations(path, source)
+    assert len(found) == 1, found
+    assert expected in found[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("module_utils/_options/fields.py", "import re\nfrom .._errors import StreamsError\nfrom . import codecs"),
+        ("module_utils/_connection/session.py", "def f():\n    import nats.aio.client\n    import nkeys"),
+        ("module_utils/_connection/session.py", "if TYPE_CHECKING:\n    from nats.aio.client import Client"),
+        ("module_utils/_services/lease.py", "from .._resources import governor"),
+        ("module_utils/_module.py", "from ansible.module_utils.basic import AnsibleModule\nfrom ._api import kv"),
+        ("modules/choria_kv.py", f"{OURS}.module_utils._module import run_resource"),
+        ("lookup/choria_kv.py", f"import jmespath\n{OURS}.plugin_utils._plugin import session"),
+    ],
+)
+def test_what_is_allowed(path: str, source: str) -> None:
+    assert violations(path, source) == []
