@@ -26,6 +26,7 @@ LEVELS = {1: (2, 11, 0), 2: (2, 12, 0), 3: (2, 12, 5), 4: (2, 14, 0), 5: (2, 15,
 IN_PLACE = "in place"
 REFUSED = "refused"
 NO_EFFECT = "without effect"
+RECREATE = "recreate"
 
 
 def _always(before: Any, after: Any, release: tuple[int, ...]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._errors import OptionError, Refused
-from .._options.fields import NO_EFFECT, REFUSED, Field, Spec
+from .._options.fields import NO_EFFECT, RECREATE, REFUSED, Field, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -125,15 +125,26 @@ def check_age(row: Field, value: Any, server: Server, within: str = "") -> None:
 
 
 def field_changes(
-    rows: Iterable[Field], name: str, current: Mapping[str, Any], desired: Mapping[str, Any], release: tuple[int, ...]
+    rows: Iterable[Field],
+    name: str,
+    current: Mapping[str, Any],
+    desired: Mapping[str, Any],
+    release: tuple[int, ...],
+    *,
+    recreate: bool = False,
 ) -> list[Change]:
-    """The fields that differ, and what becomes of each. Raises Refused for those that the server would not change."""
+    """The fields that differ, and what becomes of each.
+
+    Those that the server would not change have the effect RECREATE where the user allows that, else Refused is raised.
+    """
     changes = []
     for row in rows:
         if row.path not in desired or row.equal(current.get(row.path), desired[row.path]):
             continue
         before, after = row.codec.to_result(row.read(current)), row.codec.to_result(desired[row.path])
         effect = row.update.effect_of(row.read(current), desired[row.path], release)
+        if recreate and effect in (REFUSED, NO_EFFECT):
+            effect = RECREATE
         if effect in (REFUSED, NO_EFFECT):
             refusal = (
                 f"the server refuses that (JetStream error {row.update.err_code})"
