@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,10 +14,12 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 VENVS = Path(__file__).resolve().parents[2] / ".venv"
@@ -140,6 +143,19 @@ class NatsServer:
         self.shutdown()
         self.start()
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """A server that hangs: it holds its connections, and does nothing."""
+        pid = self.pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            # The signal is there at once, but threads that run on other cores may still answer for a moment
+            while any(_state(thread) not in "Tt" for thread in Path(f"/proc/{pid}/task").iterdir()):
+                time.sleep(0.001)
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
     def stop(self) -> None:
         """Stop the server and remove its folder."""
         self.shutdown()
@@ -153,3 +169,11 @@ class NatsServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _state(thread: Path) -> str:
+    """The letter of /proc/PID/task/TID/stat; T for a thread that has gone meanwhile."""
+    try:
+        return (thread / "stat").read_text().rpartition(") ")[2][:1]
+    except (FileNotFoundError, ProcessLookupError):
+        return "T"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from .._api import kv
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .._connection.session import Session
 
 _TRIES = 5
+_PAUSE = 0.01  # seconds, doubled at each try: writes come in bursts
 
 
 def snapshot(session: Session, bucket: Bucket, prefix: str) -> dict[str, Entry]:
@@ -54,7 +56,9 @@ def _checked(given: str, prefix: str) -> str:
 
 
 def _listed(session: Session, bucket: Bucket, prefix: str) -> dict[str, Entry]:
-    for _try in range(_TRIES):
+    for tried in range(_TRIES):
+        if tried:
+            time.sleep(_PAUSE * 2**tried)
         now, listed = kv.open_bucket(session, bucket.name, selection(prefix))
         wanted = [key for key in listed if key.startswith(prefix)]
         found = kv.last_many(session, now, wanted, now.last_sequence)
