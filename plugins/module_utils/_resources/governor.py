@@ -40,7 +40,7 @@ class GovernorResource(StreamBacked):
     noun = "governor"
     prefix = PREFIX
     spec = SPEC
-    implied = rows("subjects", "retention", "discard", "duplicate_window")
+    implied = rows("subjects", "retention", "discard", "duplicate_window", "metadata")
     states = PRESENT_OR_ABSENT
     keeps_data = False
 

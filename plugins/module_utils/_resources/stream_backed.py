@@ -15,10 +15,11 @@ from .._options.codecs import NANOSECOND
 from .._options.connection import DEFAULT_COLLECTIVE
 from .._options.fields import Field, Spec
 from .losses import Loss, losses
+from .ownership import marked
 from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, field_changes, to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .._connection.session import Server, Session
 
@@ -43,6 +44,16 @@ class Current:
     @property
     def state(self) -> dict[str, Any]:
         return dict(self.info["state"]) if self.info else {}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a plan has to know beside the stream's info: whether other streams have these new ``subjects``, and how many
+    messages each subject of the stream has.
+    """
+
+    subjects: Sequence[str] = ()
+    subject_counts: bool = False
 
 
 class StreamBacked:
@@ -94,17 +105,25 @@ class StreamBacked:
         except ValueError as error:
             raise OptionError("name", f"{error}.") from error
 
+    def stream_of(self, options: Mapping[str, Any]) -> str:
+        """The name of the stream. Raises OptionError where the kind does not allow the name."""
+        return f"{self.prefix}{self.checked_name(options['name'])}"
+
     def read(self, session: Session, options: Mapping[str, Any]) -> Current:
-        name = f"{self.prefix}{self.checked_name(options['name'])}"
+        name, collective = self.stream_of(options), session.settings.collective
         info = streams.info(session, name)
+        needs = self.needs(info, options, session.server, collective)
+        counts = streams.subject_counts(session, name) if needs.subject_counts else None
+        return Current(info, counts, _taken(session, name, needs.subjects), collective)
+
+    def needs(self, info: dict[str, Any] | None, options: Mapping[str, Any], server: Server, collective: str) -> Needs:
+        """What has to be read beside the stream's info before there can be a plan."""
         if options["state"] == "absent":
-            return Current(info)
-        present = info["config"] if info else {}
-        collective = session.settings.collective
-        desired = self._desired(options, present, session.server, collective)
+            return Needs()
+        name, present = self.stream_of(options), info["config"] if info else {}
+        desired = self._desired(options, present, server, collective)
         expected = self.expected({"name": name, **present, **desired}).get("subjects") or []
-        wanted = sorted(set(expected) - set(present.get("subjects") or []))
-        return Current(info, self._count_subjects(session, info, desired), _taken(session, name, wanted), collective)
+        return Needs(sorted(set(expected) - set(present.get("subjects") or [])), _trims_subjects(info, desired))
 
     def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
         name = self.checked_name(options["name"])
@@ -124,7 +143,10 @@ class StreamBacked:
             return plan.result
         write = streams.create if plan.action == CREATE else streams.update
         write(session, plan.request)
-        info = streams.info(session, plan.request["name"])
+        return self.proven(plan, streams.info(session, plan.request["name"]))
+
+    def proven(self, plan: Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The result, from what is there after the write. Raises StreamsError where that is not what was planned."""
         if info is None:
             raise StreamsError(
                 f"The server confirmed {self.noun} {plan.name}, but then did not have it: look at its log.",
@@ -140,7 +162,7 @@ class StreamBacked:
         desired = to_wire(self.spec, options, server)
         desired.pop("name", None)
         desired.update(self.fixed(name, options.get("collective") or (None if current else collective)))
-        return self.complete(name, desired, current)
+        return self.complete(name, marked(desired, current, options.get("owner")), current)
 
     def _overlap(self, subject: str, owner: str) -> Refused:
         choosable = any(row.option == "subjects" for row in self.spec)
@@ -201,18 +223,6 @@ class StreamBacked:
         )
         return Plan(self.noun, name, DELETE, {"name": current.config["name"]}, before, None, changes, loss.report)
 
-    def _count_subjects(
-        self, session: Session, info: dict[str, Any] | None, desired: dict[str, Any]
-    ) -> dict[str, int] | None:
-        """How many messages each subject has, where a lower limit per subject would trim some."""
-        limit = int(desired.get("max_msgs_per_subject") or 0)
-        if info is None or limit <= 0 or int(info["state"]["messages"]) == int(info["state"].get("num_subjects", 0)):
-            return None
-        present = int(info["config"].get("max_msgs_per_subject") or 0)
-        if 0 < present <= limit:
-            return None
-        return streams.subject_counts(session, info["config"]["name"])
-
     def _prove(self, plan: Plan, config: Mapping[str, Any]) -> None:
         """A reply that says ok is no proof: compares what was asked for with what is there now."""
         changed = {change.field for change in plan.changes}
@@ -225,6 +235,15 @@ class StreamBacked:
                     code="not_applied",
                     option=row.option,
                 )
+
+
+def _trims_subjects(info: Mapping[str, Any] | None, desired: Mapping[str, Any]) -> bool:
+    """Whether a lower limit per subject may trim some, so that the messages of each have to be counted."""
+    limit = int(desired.get("max_msgs_per_subject") or 0)
+    if info is None or limit <= 0 or int(info["state"]["messages"]) == int(info["state"].get("num_subjects", 0)):
+        return False
+    present = int(info["config"].get("max_msgs_per_subject") or 0)
+    return not 0 < present <= limit
 
 
 def facts(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,7 +298,7 @@ def shrink_window(desired: dict[str, Any], current: Mapping[str, Any]) -> dict[s
     return desired
 
 
-def _taken(session: Session, name: str, subjects: list[str]) -> dict[str, str]:
+def _taken(session: Session, name: str, subjects: Sequence[str]) -> dict[str, str]:
     """Which stream already has a wanted subject. Without the permission to ask, the server itself has to refuse."""
     taken = {}
     for subject in subjects:
