@@ -10,18 +10,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from .._connection.session import Request
 from .._errors import ApiError, NoAnswer, PermissionMissing, StreamsError
 from .._options.codecs import NANOSECOND, parse_duration
 from .._options.kv import STREAM_PREFIX
 from . import messages
-from .jetstream import MAXIMUM_MESSAGES, NO_MESSAGE_FOUND, STREAM_NOT_FOUND, call, call_many
+from .jetstream import (
+    MAXIMUM_MESSAGES,
+    NO_MESSAGE_FOUND,
+    STREAM_NOT_FOUND,
+    WRONG_LAST_SEQUENCE,
+    WRONG_LAST_SEQUENCE_CONSTANT,
+    call,
+    call_many,
+    decode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from .._connection.session import Session
+    from .._connection.session import Message, Session
     from .messages import Stored
 
 PUT, DELETED, PURGED = "put", "delete", "purge"
@@ -29,6 +40,7 @@ PUT, DELETED, PURGED = "put", "delete", "purge"
 BATCH = 1024
 BATCHES_SINCE = LIFETIMES_SINCE = (2, 11, 0)
 
+_VERBS = {PUT: "Writing", DELETED: "Deleting", PURGED: "Purging"}
 _OPERATIONS = {"DEL": DELETED, "PURGE": PURGED}
 # Marks that the server leaves itself, where a limit or somebody else took the last value
 _MARKERS = {"MaxAge": PURGED, "Purge": PURGED, "Remove": DELETED}
@@ -94,14 +106,19 @@ class Bucket:
         """In bytes, 0 for no limit."""
         return max(0, int(self.config.get("max_msg_size") or 0))
 
-    @property
+    # Both are asked for each of many keys
+    @cached_property
     def _origin(self) -> Mapping[str, Any]:
         mirror = self.config.get("mirror") or {}
         return {} if mirror.get("subject_transforms") else mirror
 
+    @cached_property
+    def _place(self) -> str:
+        return f"$KV.{self._origin.get('name', self.stream)[len(STREAM_PREFIX) :]}."
+
     def subject(self, key: str) -> str:
         """Where a key is read. A mirror keeps the subjects of its origin."""
-        return f"$KV.{self._origin.get('name', self.stream)[len(STREAM_PREFIX) :]}.{key}"
+        return f"{self._place}{key}"
 
     def write_subject(self, session: Session, key: str) -> str:
         """Where a key is written. A mirror's are in its origin; another domain's under the prefix of its API."""
@@ -109,7 +126,7 @@ class Bucket:
         return self.subject(key) if api == "$JS.API" else f"{api}.{self.subject(key)}"
 
     def key(self, subject: str) -> str:
-        return subject[len(self.subject("")) :]
+        return subject[len(self._place) :]
 
 
 # Reading
@@ -195,6 +212,31 @@ def write(
     ``ttl`` is in seconds, 0 for none. With ``expected`` the server refuses (errors WRONG_LAST_SEQUENCE and its
     _CONSTANT) unless this is the key's newest revision, 0 for a key that has none.
     """
+    given = {"operation": operation, "value": value, "ttl": ttl, "expected": expected}
+    [answer] = write_many(session, [(bucket, key, given)])
+    if isinstance(answer, StreamsError):
+        raise answer
+    return answer
+
+
+def write_many(session: Session, writes: Iterable[tuple[Bucket, str, Mapping[str, Any]]]) -> list[int | StreamsError]:
+    """Pipelined: the new revision or an error for each bucket and key, with the rest of what ``write`` is given."""
+    wanted = list(writes)
+    requests = [_request(session, bucket, key, **given) for bucket, key, given in wanted]
+    return [
+        _revision(bucket, key, given["operation"], answer)
+        for (bucket, key, given), answer in zip(wanted, session.request_many(requests))
+    ]
+
+
+def overtaken(error: object) -> bool:
+    """Whether a write was refused since its key has another newest revision than ``expected``."""
+    return isinstance(error, ApiError) and error.err_code in (WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT)
+
+
+def _request(
+    session: Session, bucket: Bucket, key: str, operation: str, value: bytes = b"", ttl: int = 0, expected: int = -1
+) -> Request:
     headers = {}
     if operation == DELETED:
         headers["KV-Operation"] = "DEL"
@@ -204,15 +246,22 @@ def write(
         headers["Nats-TTL"] = f"{ttl}s"
     if expected >= 0:
         headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
-    verb = {PUT: "Writing", DELETED: "Deleting", PURGED: "Purging"}[operation]
-    what = f"{verb} key {key} of bucket {bucket.name}"
+    return Request(bucket.write_subject(session, key), value, headers)
+
+
+def _revision(bucket: Bucket, key: str, operation: str, answer: list[Message] | StreamsError) -> int | StreamsError:
+    if isinstance(answer, StreamsError):
+        return answer
+    what = f"{_VERBS[operation]} key {key} of bucket {bucket.name}"
     try:
-        return int(messages.publish(session, what, bucket.write_subject(session, key), value, headers)["seq"])
+        return int(decode(what, answer[0])["seq"])
     except ApiError as error:
         hint = _HINTS.get(error.err_code)
         if hint is None or (error.err_code == MAXIMUM_MESSAGES and "maximum" not in error.description):
-            raise
-        raise ApiError(what, error.status, error.err_code, error.description, hint) from error
+            return error
+        return ApiError(what, error.status, error.err_code, error.description, hint)
+    except StreamsError as error:
+        return error
 
 
 # From the wire
@@ -297,6 +346,8 @@ def _entry(bucket: Bucket, message: Stored) -> Entry:
 
 def _lifetime(header: str) -> float | None:
     """Seconds in a Nats-TTL header: a number, or a duration as Go writes it. ``never`` is no lifetime."""
+    if not header:
+        return None
     try:
         length = parse_duration(header)
     except ValueError:

@@ -16,6 +16,7 @@ import os
 import re
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -234,16 +235,15 @@ class Session:
         if not wait:
             await self._send(request, "")
             return
-        future: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
-        pending = self._pending["publish"] = Pending(request, future)
+        pending = self._pending["publish"] = Pending(request, lambda: None)
         try:
             await self._send(request, "")
             await self._flush()
             await asyncio.sleep(0)
         finally:
             del self._pending["publish"]
-        if pending.future.done():
-            pending.future.result()
+        if pending.error:
+            raise pending.error
 
     async def _await_message(self, timeout: float) -> None:
         await self._ready()
@@ -281,16 +281,24 @@ class Session:
         if self._inbox_problem:
             return [self._inbox_problem for _request in requests]
         tokens: list[tuple[str, Pending]] = []
-        loop = asyncio.get_running_loop()
+        left, all_ended = len(requests), asyncio.Event()
+
+        def ended() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                all_ended.set()
+
         try:
             for request in requests:
                 self._counter += 1
-                pending = Pending(request, loop.create_future())
+                pending = Pending(request, ended)
                 tokens.append((str(self._counter), pending))
                 self._pending[str(self._counter)] = pending
                 await self._send(request, f"{self._inbox}.{self._counter}")
-            await asyncio.wait([pending.future for _token, pending in tokens], timeout=self.settings.timeout)
-            unanswered = {token: pending for token, pending in tokens if not pending.future.done()}
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(all_ended.wait(), self.settings.timeout)
+            unanswered = {token: pending for token, pending in tokens if not pending.done}
             if unanswered:
                 for token in unanswered:
                     del self._pending[token]  # or hanging up on a silent server would be the reason that is told
@@ -312,8 +320,7 @@ class Session:
                 code="too_large",
             )
         try:
-            headers = dict(request.headers) if request.headers else None
-            await self._client.publish(request.subject, request.payload, reply=reply, headers=headers)
+            await self._client.publish(request.subject, request.payload, reply=reply, headers=request.headers or None)
         except ConnectionClosedError as error:
             raise reasons.broken(self.settings) from error
         except Error as error:
@@ -322,12 +329,11 @@ class Session:
             ) from error
 
     def _result(self, pending: Pending) -> list[Message] | StreamsError:
-        error = pending.future.exception()
-        if isinstance(error, StreamsError):
-            return error
-        if error is not None:
-            raise error
-        messages = pending.future.result()
+        if isinstance(pending.error, StreamsError):
+            return pending.error
+        if pending.error is not None:
+            raise pending.error
+        messages = pending.messages
         if messages[-1].status == "503":
             return reasons.no_responders(self.settings, self._server, pending.request.subject)
         return messages

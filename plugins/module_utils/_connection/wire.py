@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class Request:
     @property
     def size(self) -> int:
         """In bytes, with the headers as they are sent, since servers limit both together."""
-        lines = "".join(f"{name}: {value}\r\n" for name, value in (self.headers or {}).items())
-        return len(self.payload) + (len(f"NATS/1.0\r\n{lines}\r\n".encode()) if lines else 0)
+        lines = sum(len(f"{name}: {value}\r\n".encode()) for name, value in (self.headers or {}).items())
+        return len(self.payload) + (len("NATS/1.0\r\n\r\n") + lines if lines else 0)
 
 
 @dataclass(frozen=True)
@@ -70,21 +69,26 @@ class Server:
 
 
 class Pending:
-    """A request whose answer is awaited."""
+    """A request whose answer is awaited. ``ended`` is called once, when that is complete or an error is known."""
 
-    def __init__(self, request: Request, future: asyncio.Future[list[Message]]) -> None:
+    def __init__(self, request: Request, ended: Callable[[], None]) -> None:
         self.request = request
-        self.future = future
+        self.done = False
+        self.error: Exception | None = None
         self.messages: list[Message] = []
+        self._ended = ended
 
-    def feed(self, message: Message) -> bool:
-        """Takes a reply, and tells whether it was the last."""
-        last = not self.request.many or bool(message.status)
+    def feed(self, message: Message) -> None:
         self.messages.append(message)
-        if last and not self.future.done():
-            self.future.set_result(self.messages)
-        return last
+        if not self.request.many or message.status:
+            self._end()
 
     def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+        if not self.done:
+            self.error = error
+            self._end()
+
+    def _end(self) -> None:
+        if not self.done:
+            self.done = True
+            self._ended()

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .._api import kv
-from .._api.jetstream import WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT
 from .._api.kv import DELETED, PURGED, PUT, Bucket, Entry
 from .._errors import ApiError, OptionError, Overtaken, Refused
 from .._options import codecs, values
@@ -118,7 +117,7 @@ class EntryResource:
         try:
             revision = kv.write(session, bucket, key, **plan.request)
         except ApiError as error:
-            if error.err_code in (WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT):
+            if kv.overtaken(error):
                 raise Overtaken(f"Key {key} of bucket {bucket.name} is being changed by others: try again.") from error
             raise
         written = kv.at_revision(session, bucket, key, revision)
