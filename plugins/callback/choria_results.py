@@ -126,6 +126,7 @@ if TYPE_CHECKING:
     from ansible.playbook import Playbook
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
+    from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 
 _SMALLEST = 1024
 
@@ -160,6 +161,8 @@ class CallbackModule(CallbackBase):
         self._began: dict[tuple[str, str], float] = {}
         self._start = 0.0
         self._flush_timeout = 0.0
+        self._max_size = 0
+        self._prefix = ""
 
     def switch_off(self, reason: str) -> None:
         self.disabled = True
@@ -211,13 +214,7 @@ class CallbackModule(CallbackBase):
         if self._run:
             return self._run
         settings = settings_of(self)
-        self._flush_timeout = _valid("flush_timeout", parse_duration, self.get_option("flush_timeout"))
-        self._sender = Sender(
-            settings,
-            _valid("subject_prefix", _words, self.get_option("subject_prefix")),
-            _valid("stream", _stream_name, self.get_option("stream")),
-            _valid("max_size", _event_size, self.get_option("max_size")),
-        )
+        self._open_sender(settings)
         self._run = _events.Run(str(uuid.uuid4()))
         self._start = time.monotonic()
         atexit.register(self._interrupted)
@@ -226,7 +223,9 @@ class CallbackModule(CallbackBase):
 
     def _put(self, run: _events.Run, kind: str, data: dict[str, Any], host: str = "") -> None:
         if self._sender:
-            self._sender.put(run.event(kind, time.time(), data, host))
+            event = run.event(kind, time.time(), data, host)
+            payload = _events.encode(event, self._max_size)
+            self._sender.put(_events.subject(self._prefix, event), event.id, payload)
 
     def _result(self, result: CallbackTaskResult, status: str) -> None:
         run = self._begin()
@@ -256,6 +255,18 @@ class CallbackModule(CallbackBase):
             return
         data = {"outcome": outcome, "events": run.sequence + 1, "duration": round(time.monotonic() - self._start, 6)}
         self._put(run, _events.RUN_FINISHED, {**data, "hosts": hosts})
+        self._close_sender(run, sender)
+
+    # The sender
+
+    def _open_sender(self, settings: Settings) -> None:
+        self._flush_timeout = _valid("flush_timeout", parse_duration, self.get_option("flush_timeout"))
+        self._max_size = _valid("max_size", _event_size, self.get_option("max_size"))
+        self._prefix = _valid("subject_prefix", _words, self.get_option("subject_prefix"))
+        self._sender = Sender(settings, self._prefix, _valid("stream", _stream_name, self.get_option("stream")))
+
+    def _close_sender(self, run: _events.Run, sender: Sender) -> None:
+        """Waits for the sender, and tells in one line what became of the events."""
         sender.finish(self._flush_timeout)
         stream = self.get_option("stream")
         if sender.stored == run.sequence:

@@ -14,10 +14,7 @@ from datetime import date, datetime, timezone
 from itertools import islice
 from typing import Any
 
-from ..module_utils._connection.wire import Request
-
 SOURCE = "io.choria.streams.ansible"
-CONTENT_TYPE = "application/cloudevents+json"
 
 RUN_STARTED = "run_started"
 PLAY_STARTED = "play_started"
@@ -67,12 +64,6 @@ def subject(prefix: str, event: Event) -> str:
 def token(host: str) -> str:
     """A host's name as one word of a subject. Dots and the like become ``%2E``: two hosts never share a subject."""
     return re.sub(r"[^A-Za-z0-9_@:/+-]", lambda match: "".join(f"%{byte:02X}" for byte in _utf8(match[0])), host)
-
-
-def request(prefix: str, stream: str, event: Event, limit: int) -> Request:
-    """The message of an event, of at most ``limit`` bytes, which may be sent twice and is stored once."""
-    headers = {"Nats-Msg-Id": event.id, "Nats-Expected-Stream": stream, "Content-Type": CONTENT_TYPE}
-    return Request(subject(prefix, event), encode(event, limit), headers)
 
 
 def encode(event: Event, limit: int) -> bytes:

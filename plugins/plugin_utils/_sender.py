@@ -13,13 +13,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..module_utils._api.messages import publish_many
 from ..module_utils._connection.client import preload
-from ..module_utils._connection.session import WINDOW, Session
+from ..module_utils._connection.session import WINDOW, Request, Session
 from ..module_utils._errors import ApiError, LibraryMissing, OptionError, PermissionMissing, StreamsError
-from . import _events
 
 if TYPE_CHECKING:
     from ..module_utils._connection.settings import Settings
@@ -28,9 +28,17 @@ CAPACITY = 10_000
 # How long a first event waits for company, so that the run is not interrupted for each
 _LINGER = 0.05
 _FIRST_PAUSE, _LONGEST_PAUSE, _LAST_PAUSE = 0.2, 2.0, 0.25
-# Of the server's limit for a message, what its headers and subject may take
-_HEADROOM = 1024
+CONTENT_TYPE = "application/cloudevents+json"
 _MESSAGE_TOO_LARGE, _WRONG_STREAM = 10054, 10060
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """An event as it is sent, on its way to the stream."""
+
+    subject: str
+    id: str
+    payload: bytes
 
 
 class Sender:
@@ -39,14 +47,14 @@ class Sender:
     ``stored`` counts what the stream acknowledged, ``problem`` is a sentence that says why the rest is not there.
     """
 
-    def __init__(self, settings: Settings, prefix: str, stream: str, max_size: int) -> None:
+    def __init__(self, settings: Settings, prefix: str, stream: str) -> None:
         """Raises LibraryMissing where this Python can't connect."""
         preload(settings)
         self.stored = 0
         self.problem = ""
-        self._settings, self._prefix, self._stream, self._max_size = settings, prefix, stream, max_size
-        self._queue: deque[_events.Event] = deque()
-        self._unacknowledged: list[_events.Event] = []
+        self._settings, self._prefix, self._stream = settings, prefix, stream
+        self._queue: deque[Outgoing] = deque()
+        self._unacknowledged: list[Outgoing] = []
         self._overflown = 0
         self._lost = ""
         self._trusted = False
@@ -55,12 +63,12 @@ class Sender:
         self._thread = threading.Thread(target=self._work, name="choria_results", daemon=True)
         self._thread.start()
 
-    def put(self, event: _events.Event) -> None:
+    def put(self, subject: str, event_id: str, payload: bytes) -> None:
         """Hands over an event. Where too many wait already it is dropped: a run never waits for its reports."""
         if len(self._queue) >= CAPACITY:
             self._overflown += 1
             return
-        self._queue.append(event)
+        self._queue.append(Outgoing(subject, event_id, payload))
         if not self._news.is_set():
             self._news.set()
 
@@ -126,10 +134,9 @@ class Sender:
         self._trusted = not again
         return self._trusted
 
-    def _exchange(self, session: Session, events: list[_events.Event]) -> list[tuple[_events.Event, str]]:
+    def _exchange(self, session: Session, events: list[Outgoing]) -> list[tuple[Outgoing, str]]:
         """Sends events and counts what is stored. Returns what has to be sent again, and why."""
-        limit = min(self._max_size, session.server.max_payload - _HEADROOM)
-        requests = [_events.request(self._prefix, self._stream, event, limit) for event in events]
+        requests = [Request(event.subject, event.payload, self._headers(event)) for event in events]
         again = []
         for event, answer in zip(events, publish_many(session, f"Storing events in {self._stream}", requests)):
             if not isinstance(answer, StreamsError):
@@ -141,6 +148,10 @@ class Sender:
             else:
                 again.append((event, self._reason(answer)))
         return again
+
+    def _headers(self, event: Outgoing) -> dict[str, str]:
+        """What makes it harmless to send an event twice."""
+        return {"Nats-Msg-Id": event.id, "Nats-Expected-Stream": self._stream, "Content-Type": CONTENT_TYPE}
 
     def _reason(self, error: StreamsError) -> str:
         subjects = f"{self._prefix}.>"

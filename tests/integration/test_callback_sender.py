@@ -48,13 +48,14 @@ def stored(server: NatsServer) -> list[int]:
 
 
 def sender(url: str, **more: Any) -> _sender.Sender:
-    return _sender.Sender(settings(url, connect_timeout=0.5, **more), "ansible.runs", STREAM, 65536)
+    return _sender.Sender(settings(url, connect_timeout=0.5, **more), "ansible.runs", STREAM)
 
 
-def events(count: int) -> Iterator[_events.Event]:
+def events(count: int) -> Iterator[tuple[str, str, bytes]]:
     run = _events.Run("run")
     for _number in range(count):
-        yield run.event(_events.TASK_RESULT, time.time(), {"msg": "x" * 200}, "web1")
+        event = run.event(_events.TASK_RESULT, time.time(), {"msg": "x" * 200}, "web1")
+        yield _events.subject("ansible.runs", event), event.id, _events.encode(event, 65536)
 
 
 def test_all_events_arrive_in_order(make_server: MakeServer) -> None:
@@ -62,7 +63,7 @@ def test_all_events_arrive_in_order(make_server: MakeServer) -> None:
     declare(server)
     subject = sender(server.url)
     for event in events(3000):
-        subject.put(event)
+        subject.put(*event)
     subject.finish(20)
     assert (subject.stored, subject.problem) == (3000, "")
     assert stored(server) == list(range(1, 3001))
@@ -73,12 +74,12 @@ def test_killed_servers_lose_nothing(make_server: MakeServer) -> None:
     server = make_server()
     declare(server)
     subject = sender(server.url)
-    for event in events(2000):
-        subject.put(event)
-        if event.sequence % 700 == 300:
+    for number, event in enumerate(events(2000), start=1):
+        subject.put(*event)
+        if number % 700 == 300:
             time.sleep(0.1)  # so that some are on their way
             server.kill()
-        if event.sequence % 700 == 600:
+        if number % 700 == 600:
             server.start()
         time.sleep(0.0002)
     subject.finish(20)
@@ -90,7 +91,7 @@ def test_a_stream_that_comes_late_gets_all(make_server: MakeServer) -> None:
     server = make_server()
     subject = sender(server.url)
     for event in events(500):
-        subject.put(event)
+        subject.put(*event)
     time.sleep(0.3)
     declare(server)
     subject.finish(20)
@@ -114,7 +115,7 @@ def test_why_events_are_not_stored(make_server: MakeServer, config: dict[str, An
         declare(server, **config)
     subject = sender(server.url)
     for event in events(3):
-        subject.put(event)
+        subject.put(*event)
     subject.finish(0.6)
     assert subject.stored < 3
     assert expected in subject.problem
@@ -124,7 +125,7 @@ def test_refused_credentials_are_not_tried_again(make_server: MakeServer) -> Non
     server = make_server({"authorization": {"user": "u", "password": "right"}})
     subject = sender(server.url, user="u", password="SECRET")
     for event in events(2):
-        subject.put(event)
+        subject.put(*event)
     subject.finish(10)
     assert "refused the credentials" in subject.problem
     assert "SECRET" not in subject.problem
@@ -136,7 +137,7 @@ def test_missing_permission_is_named(make_server: MakeServer) -> None:
     server = make_server({"authorization": {"users": [user]}})
     subject = sender(server.url, user="u", password="p")
     for event in events(2):
-        subject.put(event)
+        subject.put(*event)
     subject.finish(10)
     assert "may not publish to ansible.runs.task_result.web1" in subject.problem
 
@@ -146,7 +147,7 @@ def test_a_server_that_never_answers_costs_no_more_than_the_timeout() -> None:
         threading.Thread(target=listener.accept, daemon=True).start()
         subject = sender(f"nats://127.0.0.1:{listener.getsockname()[1]}")
         for event in events(2):
-            subject.put(event)
+            subject.put(*event)
         start = time.monotonic()
         subject.finish(0.2)
         assert time.monotonic() - start < 2
@@ -161,7 +162,7 @@ def test_too_many_waiting_are_dropped(make_server: MakeServer, monkeypatch: pyte
     server.shutdown()
     subject = sender(server.url)
     for event in events(400):
-        subject.put(event)
+        subject.put(*event)
     server.start()
     subject.finish(20)
     assert 0 < subject.stored < 400
@@ -180,7 +181,7 @@ from test_callback_sender import sender, events
 subject = sender({url!r})
 before = set(sys.modules)
 for event in events(300):
-    subject.put(event)
+    subject.put(*event)
 subject.finish(20)
 assert subject.stored == 300, subject.problem
 assert set(sys.modules) == before, set(sys.modules) - before

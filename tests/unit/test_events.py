@@ -43,16 +43,6 @@ def test_envelope() -> None:
     }
 
 
-def test_request_is_stored_once_and_where_it_belongs() -> None:
-    request = _events.request("ansible.runs", "ANSIBLE_RUNS", event({}), LIMIT)
-    assert request.subject == "ansible.runs.task_result.web1"
-    assert request.headers == {
-        "Nats-Msg-Id": f"{RUN}.7",
-        "Nats-Expected-Stream": "ANSIBLE_RUNS",
-        "Content-Type": "application/cloudevents+json",
-    }
-
-
 def test_events_of_a_run_are_numbered_from_one() -> None:
     run = _events.Run(RUN)
     found = [run.event(_events.PLAY_STARTED, 0.0, {}) for _count in range(3)]
