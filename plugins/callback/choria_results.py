@@ -126,6 +126,7 @@ if TYPE_CHECKING:
     from ansible.playbook import Playbook
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
+
     from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 
 _SMALLEST = 1024

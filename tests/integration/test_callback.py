@@ -405,7 +405,8 @@ def test_refusals_are_one_warning(
 def test_a_broker_that_hangs_harms_no_run(make_server: MakeServer) -> None:
     server = make_server()
     declare(server)
-    env = environment(server, CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT="0.5s")
+    patient = {"CHORIA_STREAMS_TIMEOUT": "2m", "CHORIA_STREAMS_CONNECT_TIMEOUT": "2m"}
+    env = environment(server, CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT="0.5s", **patient)
     playbook = [{"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.command": "sleep 0.7"}] * 2}]
     running = RunningPlaybook(playbook, env=env)
     deadline = time.monotonic() + 60
@@ -417,7 +418,7 @@ def test_a_broker_that_hangs_harms_no_run(make_server: MakeServer) -> None:
         result = running.wait(60).check()
     finally:
         os.kill(server.pid, signal.SIGCONT)
-    assert time.monotonic() - start < 8  # connect_timeout and timeout are longer together
+    assert time.monotonic() - start < 60  # connect_timeout and timeout are longer
     assert re.search(
         r"\d of 5 events are in stream ANSIBLE_RUNS, \d were not delivered: the servers did not", result.stderr
     )
