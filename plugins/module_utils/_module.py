@@ -37,6 +37,8 @@ def run_resource(resource: Resource) -> None:
     with _failing(module):
         with _session(module, read_only=module.check_mode) as session:
             plan, result = _bring_about(resource, session, module.params, module.check_mode)
+        for warning in plan.warnings:
+            module.warn(warning)
         told = {"changes": plan.change_list, "consequences": plan.consequences}
         if plan.changed:
             told["diff"] = plan.diff

@@ -98,12 +98,23 @@ TRIED: dict[str, list[Task]] = {
         module("choria_kv_bucket", name="NEW_WHO"),
         module("choria_governor", name="NEW_WHO", capacity=1, expire="1m"),
     ],
-    "`choria_stream_info`, `choria_kv_bucket_info`, `choria_governor_info` with `names`": [
+    "`choria_consumer`": [
+        module("choria_consumer", stream="ORDERS", name="WHO"),
+        module("choria_consumer", stream="ORDERS", name="WHO", description="changed"),
+    ],
+    "`choria_consumer` with `state: absent`": [
+        module("choria_consumer", stream="ORDERS", name="WHO", state="absent"),
+    ],
+    "`choria_consumer` with `paused_until`": [
+        module("choria_consumer", stream="ORDERS", name="WORKERS", paused_until="2100-01-01T00:00:00Z"),
+    ],
+    "`choria_stream_info`, `choria_consumer_info`, `choria_kv_bucket_info`, `choria_governor_info` with `names`": [
         module("choria_stream_info", names=["ORDERS"]),
+        module("choria_consumer_info", stream="ORDERS", names=["WORKERS"]),
         module("choria_kv_bucket_info", names=["CFG"]),
         module("choria_governor_info", names=["SEATS"]),
     ],
-    "the same without `names`": [module("choria_kv_bucket_info")],
+    "the same without `names`": [module("choria_kv_bucket_info"), module("choria_consumer_info")],
     "`choria_kv`": [module("choria_kv", bucket="CFG", key="WHO", value="x")],
     "lookup `choria_kv`": [
         lookup("choria_kv", "a", "b", bucket="CFG"),

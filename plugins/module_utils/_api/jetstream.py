@@ -14,8 +14,12 @@ from .._errors import ApiError, NoAnswer, StreamsError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    Call = tuple[str, str, Any]
+    """What is done, as an error's sentence begins; the subject under the API's prefix; the body."""
+
 # Numbers of nats-server's error catalogue (server/errors.json) that callers tell apart.
 STREAM_NOT_FOUND = 10059
+CONSUMER_NOT_FOUND = 10014
 NO_MESSAGE_FOUND = 10037
 MESSAGE_NOT_DELETED = 10057
 SEQUENCE_NOT_FOUND = 10043
@@ -46,7 +50,7 @@ def call(session: Session, what: str, subject: str, body: Any = None) -> dict[st
     return decode(what, session.request(session.api(subject), encode(body)))
 
 
-def call_many(session: Session, calls: Iterable[tuple[str, str, Any]]) -> list[dict[str, Any] | StreamsError]:
+def call_many(session: Session, calls: Iterable[Call]) -> list[dict[str, Any] | StreamsError]:
     """Pipelined calls, each ``(what, subject, body)``: an answer or an error for each, in their order."""
     wanted = list(calls)
     requests = [Request(session.api(subject), encode(body)) for _what, subject, body in wanted]

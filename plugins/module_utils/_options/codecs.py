@@ -218,6 +218,20 @@ class Names(Codec):
 
 
 @dataclass(eq=False)
+class Durations(Codec):
+    """A list of durations, in their order."""
+
+    def to_wire(self, value: Any) -> list[int]:
+        return [_DURATION.to_wire(length) for length in value]
+
+    def to_result(self, wire: Any) -> list[int | float]:
+        return [seconds(length) for length in wire or []]
+
+    def equal(self, one: Any, other: Any) -> bool:
+        return list(one or []) == list(other or [])
+
+
+@dataclass(eq=False)
 class Labels(Codec):
     """Metadata: text to text. What servers add under ``_nats.`` is theirs, and never a difference."""
 
@@ -345,6 +359,13 @@ def whole(
 
 def duration(low: float = 0, *, zero_allowed: bool = True) -> Duration:
     return Duration({"type": "str"}, 0, low, zero_allowed)
+
+
+_DURATION = duration()
+
+
+def durations() -> Durations:
+    return Durations({"type": "list", "elements": "str"}, ())
 
 
 def size(high: int | None = None) -> Size:

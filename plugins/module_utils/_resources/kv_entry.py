@@ -232,9 +232,9 @@ def _plan(
         after,
         _changes(action, before or {}, after),
         {"revisions_lost": _lost(current, request["operation"])},
-        bucket,
-        encoding,
-        _texts(current.entry, expected, encoding),
+        bucket=bucket,
+        encoding=encoding,
+        texts=_texts(current.entry, expected, encoding),
     )
 
 

@@ -47,6 +47,7 @@ class Plan:
     after: dict[str, Any] | None = None
     changes: tuple[Change, ...] = ()
     consequences: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:

@@ -1,0 +1,110 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Consumers: one function per call of the server. Configurations are dicts in the server's own words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._errors import ApiError, StreamsError
+from .jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, call, call_many, pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .._connection.session import Session
+    from .jetstream import Call
+
+
+def info(session: Session, stream: str, name: str) -> dict[str, Any] | None:
+    """The answer of CONSUMER.INFO (``config``, ``delivered``, ``ack_floor``, ``num_pending`` …).
+
+    None where there is no such consumer, or no such stream.
+    """
+    return info_many(session, stream, [name])[0]
+
+
+def info_many(session: Session, stream: str, names: Iterable[str]) -> list[dict[str, Any] | None]:
+    """``info`` of several consumers of a stream, pipelined."""
+    return [_or_none(answer) for answer in call_many(session, (_reading(stream, name) for name in names))]
+
+
+def info_beside_stream(session: Session, stream: str, name: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The answers of STREAM.INFO and CONSUMER.INFO, asked for at once."""
+    calls = [(f"Reading stream {stream}", f"STREAM.INFO.{stream}", None), _reading(stream, name)]
+    above, below = call_many(session, calls)
+    return _or_none(above), _or_none(below)
+
+
+def create(session: Session, stream: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Makes a durable. One that is there with another configuration is an error (10148)."""
+    return call(session, *creating(stream, config))
+
+
+def update(session: Session, stream: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Changes a durable. One that is not there is an error (10149)."""
+    return call(session, *updating(stream, config))
+
+
+def delete(session: Session, stream: str, name: str) -> None:
+    """Deletes a consumer with its position. One that is gone already is no error."""
+    _or_none(call_many(session, [deleting(stream, name)])[0])
+
+
+def creating(stream: str, config: dict[str, Any]) -> Call:
+    return _writing("Creating", "create", stream, config)
+
+
+def updating(stream: str, config: dict[str, Any]) -> Call:
+    return _writing("Updating", "update", stream, config)
+
+
+def deleting(stream: str, name: str) -> Call:
+    return f"Deleting consumer {name} of {stream}", f"CONSUMER.DELETE.{stream}.{name}", None
+
+
+def pausing(stream: str, name: str, until: str | None) -> Call:
+    """Stops delivery until a time (RFC 3339), or lets it go on where that is None (nats-server 2.11)."""
+    what = f"Pausing consumer {name} of {stream}" if until else f"Resuming consumer {name} of {stream}"
+    return what, f"CONSUMER.PAUSE.{stream}.{name}", {"pause_until": until} if until else {}
+
+
+def reset(session: Session, stream: str, name: str, sequence: int | None) -> dict[str, Any]:
+    """Moves the position to a sequence of the stream, or back to the ack floor (nats-server 2.14)."""
+    body = {"seq": sequence} if sequence else None
+    return call(session, f"Resetting consumer {name} of {stream}", f"CONSUMER.RESET.{stream}.{name}", body)
+
+
+def unpin(session: Session, stream: str, name: str, group: str) -> None:
+    """Takes a priority group from the client that has it, so that another can get it (nats-server 2.11)."""
+    what = f"Unpinning group {group} of consumer {name} of {stream}"
+    call(session, what, f"CONSUMER.UNPIN.{stream}.{name}", {"group": group})
+
+
+def list_all(session: Session, stream: str) -> list[dict[str, Any]]:
+    """The ``info`` of every consumer of a stream, by the paged LIST call. Empty where there is no such stream."""
+    try:
+        return list(pages(session, f"Listing consumers of {stream}", f"CONSUMER.LIST.{stream}", "consumers"))
+    except ApiError as error:
+        if error.err_code == STREAM_NOT_FOUND:
+            return []
+        raise
+
+
+def _reading(stream: str, name: str) -> Call:
+    return f"Reading consumer {name} of {stream}", f"CONSUMER.INFO.{stream}.{name}", None
+
+
+def _writing(verb: str, action: str, stream: str, config: dict[str, Any]) -> Call:
+    name = config["durable_name"]
+    body = {"stream_name": stream, "config": config, "action": action}
+    return f"{verb} consumer {name} of {stream}", f"CONSUMER.CREATE.{stream}.{name}", body
+
+
+def _or_none(answer: dict[str, Any] | StreamsError) -> dict[str, Any] | None:
+    if isinstance(answer, ApiError) and answer.err_code in (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND):
+        return None
+    if isinstance(answer, StreamsError):
+        raise answer
+    return answer

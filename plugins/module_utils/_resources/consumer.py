@@ -1,0 +1,290 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Consumers: read, plan, apply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .._api import consumers, streams
+from .._api.jetstream import call
+from .._errors import Refused, StreamsError
+from .._services.stream_selection import checked, missing
+from . import consumer_rules as rules
+from .consumer_facts import ahead, declared, filled, result_of, unprocessed
+from .consumer_table import ACKED_ONLY, PULL_ONLY, PUSH_ONLY, ROWS, SPEC, START, STATES, VALUES_SINCE
+from .losses import Loss
+from .ownership import marked
+from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, check_age, field_changes, to_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .._api.jetstream import Call
+    from .._connection.session import Server, Session
+
+
+@dataclass(frozen=True)
+class Current:
+    """What was read: the infos of the consumer and of its stream, None where there is none, and those of the stream's
+    other consumers, which only some plans need (``needs_others``).
+    """
+
+    info: dict[str, Any] | None = None
+    stream: dict[str, Any] | None = None
+    others: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def stream_config(self) -> dict[str, Any]:
+        return dict(self.stream["config"]) if self.stream else {}
+
+    @classmethod
+    def listed(cls, name: str, stream: dict[str, Any] | None, found: Iterable[dict[str, Any]]) -> Current:
+        """From a listing of all consumers of the stream."""
+        by_name = {info["name"]: info for info in found}
+        mine = by_name.pop(name, None)
+        return cls(mine, stream, tuple(by_name.values()))
+
+
+class ConsumerResource:
+    noun = "consumer"
+    spec = SPEC
+    states = STATES
+
+    def read(self, session: Session, options: Mapping[str, Any]) -> Current:
+        self.check(options)
+        stream, name = options["stream"], options["name"]
+        if self.needs_others(options):
+            there = streams.info(session, stream)
+            return Current.listed(name, there, consumers.list_all(session, stream) if there else ())
+        there, info = consumers.info_beside_stream(session, stream, name)
+        return Current(info, there)
+
+    def needs_others(self, options: Mapping[str, Any]) -> bool:
+        """Whether the plan may depend on the stream's other consumers."""
+        return bool(options["state"] == "absent")
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raises OptionError where the options can't go together, whatever is on the server."""
+        found = checked(SPEC, options.get)
+        given = {row.path: found[row.option] for row in SPEC if row.option in found}
+        rules.check(given, given, whole=False)
+
+    def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
+        if options["state"] == "absent":
+            return self._plan_delete(current, options)
+        if current.stream is None:
+            raise missing(options["stream"])
+        desired = self._desired(current, options, server)
+        if current.info is None:
+            return self._plan_create(current, desired, options)
+        return self._plan_update(current, desired, options, server)
+
+    def calls_of(self, plan: Plan) -> list[Call]:
+        """The calls that do what is planned, one after the other."""
+        stream, config = plan.request["stream_name"], plan.request["config"]
+        if plan.action == DELETE:
+            return [consumers.deleting(stream, plan.name)]
+        if plan.action == CREATE:
+            return [consumers.creating(stream, config)]
+        changed = {change.field for change in plan.changes}
+        calls = [consumers.updating(stream, config)] if changed - {"paused_until"} else []
+        if "paused_until" in changed:
+            calls.append(consumers.pausing(stream, plan.name, config.get("pause_until")))
+        return calls
+
+    def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
+        if plan.action == DELETE:
+            consumers.delete(session, plan.request["stream_name"], plan.name)
+            return plan.result
+        for each in self.calls_of(plan):
+            call(session, *each)
+        return self.proven(plan, consumers.info(session, plan.request["stream_name"], plan.name))
+
+    def proven(self, plan: Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The result, from what is there after the write. Raises StreamsError where that is not what was planned."""
+        if info is None:
+            raise StreamsError(
+                f"The server confirmed consumer {plan.name}, but then did not have it: look at its log.",
+                code="not_applied",
+            )
+        config, changed = declared(info), {change.field for change in plan.changes}
+        for row in ROWS.values():
+            asked = plan.request["config"].get(row.path)
+            if row.option in changed and not row.equal(config.get(row.path), asked):
+                shown, there = row.codec.to_result(asked), row.codec.to_result(row.read(config))
+                raise StreamsError(
+                    f"{row.option} of consumer {plan.name}: the server accepted {shown!r} but did not apply it, "
+                    f"it is {there!r}.",
+                    code="not_applied",
+                    option=row.option,
+                )
+        return {self.noun: result_of(info)}
+
+    def _desired(self, current: Current, options: Mapping[str, Any], server: Server) -> dict[str, Any]:
+        """The given fields with what follows from them. Raises what speaks against them."""
+        desired = to_wire(SPEC, options, server)
+        del desired["stream"], desired["durable_name"]
+        for (path, value), since in VALUES_SINCE.items():
+            if desired.get(path) == value:
+                check_age(replace(ROWS[path], option=f"{path} {value}", since=since), value, server)
+        given, present = set(desired), declared(current.info) if current.info else {}
+        if desired.get("pause_until") and not ahead(desired["pause_until"], current.info or current.stream):
+            desired["pause_until"] = ""
+        desired = _completed(marked(desired, present, options.get("owner")), present)
+        rules.check(filled({**present, **desired}, current.stream_config), given, whole=True)
+        if "num_replicas" in given:
+            rules.check_replicas(desired, current.stream_config)
+        return desired
+
+    def _plan_create(self, current: Current, desired: dict[str, Any], options: Mapping[str, Any]) -> Plan:
+        config = _sent({"durable_name": options["name"], **desired})
+        after = self._expected(current, options, config)
+        changes = tuple(
+            Change(ROWS[path].option, None, ROWS[path].codec.to_result(value), CREATE)
+            for path, value in desired.items()
+            if path in ROWS
+        )
+        request = {"stream_name": options["stream"], "config": config}
+        return Plan(
+            self.noun,
+            options["name"],
+            CREATE,
+            request,
+            None,
+            after,
+            changes,
+            _consequences(),
+            warnings=_warnings(current, config, set(desired)),
+        )
+
+    def _plan_update(
+        self, current: Current, desired: dict[str, Any], options: Mapping[str, Any], server: Server
+    ) -> Plan:
+        info, what = current.info or {}, f"consumer {options['name']}"
+        before = result_of(info)
+        changes = field_changes(ROWS.values(), what, declared(info), desired, server.version)
+        if not changes:
+            return Plan(self.noun, options["name"], NONE, {}, before, before, (), _consequences())
+        _check_bound(info, changes, what)
+        config = _sent(_merged(declared(info), desired))
+        request = {"stream_name": options["stream"], "config": config}
+        return Plan(
+            self.noun,
+            options["name"],
+            UPDATE,
+            request,
+            before,
+            self._expected(current, options, config),
+            tuple(changes),
+            _consequences(),
+            warnings=_warnings(current, config, {change.field for change in changes}),
+        )
+
+    def _plan_delete(self, current: Current, options: Mapping[str, Any]) -> Plan:
+        info = current.info
+        if info is None:
+            return Plan(self.noun, options["name"], NONE, consequences=_consequences())
+        lost = _lost_with(info, current)
+        Loss(lost, 1, "deleting it").check(f"consumer {options['name']}", bool(options["allow_data_loss"]))
+        before, config = result_of(info), declared(info)
+        shown = {row.option: before[row.option] for row in ROWS.values() if not row.equal(config.get(row.path), None)}
+        return Plan(
+            self.noun,
+            options["name"],
+            DELETE,
+            {"stream_name": options["stream"], "config": info["config"]},
+            before,
+            None,
+            tuple(Change(option, value, None, DELETE) for option, value in shown.items()),
+            _consequences(messages_lost=lost, consumers_lost=1, messages_skipped=unprocessed(info)),
+        )
+
+    def _expected(self, current: Current, options: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+        """The result as it is expected to be after the write."""
+        info = {"name": options["name"], "stream_name": options["stream"], **(current.info or {})}
+        return result_of({**info, "config": filled(config, current.stream_config), "paused": "pause_until" in config})
+
+
+def _completed(desired: dict[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    """With what follows from it, and without what does not go with it any more."""
+    if not present:
+        desired = {"ack_policy": "explicit", **desired}  # as NATS clients do: the server's own default is none
+    for one, other, none in (("filter_subject", "filter_subjects", []), ("filter_subjects", "filter_subject", "")):
+        if desired.get(one) and present.get(other):
+            desired = {other: none, **desired}
+    if desired.get("backoff"):
+        desired = {"ack_wait": desired["backoff"][0], **desired}
+    dropped: list[str] = []
+    if desired.get("priority_policy") == "none":
+        dropped += ("priority_groups", "priority_timeout")
+    if desired.get("ack_policy") == "none":
+        dropped += ACKED_ONLY
+    if desired.get("deliver_policy") not in (None, present.get("deliver_policy")):
+        dropped += START
+    if desired.get("deliver_subject") and not present.get("deliver_subject"):
+        dropped += PULL_ONLY
+    if desired.get("deliver_subject") == "":
+        dropped += PUSH_ONLY
+    zeros = {path: ROWS[path].read({}) for path in dropped if present.get(path) and path not in desired}
+    return {**desired, **zeros}
+
+
+def _merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
+    """What is there, with what is wanted. Metadata that the server added stays."""
+    merged = {**config, **desired}
+    if "metadata" in desired:
+        own = {key: text for key, text in (config.get("metadata") or {}).items() if key.startswith("_nats.")}
+        merged["metadata"] = {**own, **desired["metadata"]}
+    return merged
+
+
+def _sent(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is empty: the server takes its defaults for what is left out."""
+    return {path: value for path, value in config.items() if value}
+
+
+def _warnings(current: Current, config: Mapping[str, Any], changed: set[str]) -> tuple[str, ...]:
+    if not changed & {"filter_subject", "filter_subjects"}:
+        return ()
+    stream = current.stream_config
+    return tuple(
+        f"consumer {config['durable_name']}: the filter '{wanted}' matches none of the subjects of stream "
+        f"{stream['name']}, which are {', '.join(stream.get('subjects') or ['none'])}: it gets no new messages."
+        for wanted in rules.without_match(config, stream)
+    )
+
+
+def _check_bound(info: Mapping[str, Any], changes: Iterable[Change], what: str) -> None:
+    """Raises Refused where deliver_subject would change under a listener."""
+    if info.get("push_bound") and any(change.field == "deliver_subject" for change in changes):
+        raise Refused(
+            f"deliver_subject of {what} can't be changed while somebody listens on {info['config']['deliver_subject']} "
+            "(JetStream error 10013): end that first.",
+            code="update_refused",
+            option="deliver_subject",
+            err_code=10013,
+        )
+
+
+def _lost_with(info: Mapping[str, Any], current: Current) -> int | None:
+    """How many messages go with the consumer: those of a stream by interest that nobody else waits for.
+
+    None where others may wait for some of them.
+    """
+    left = unprocessed(info)
+    if not left or current.stream_config.get("retention") != "interest":
+        return 0
+    mine = rules.filters(info["config"])
+    others = [wanted for other in current.others for wanted in rules.filters(other["config"])]
+    return None if any(rules.meet(one, other) for one in mine for other in others) else left
+
+
+def _consequences(**told: int | None) -> dict[str, Any]:
+    nothing = {"messages_lost": 0, "consumers_lost": 0, "messages_redelivered": 0, "messages_skipped": 0}
+    return {**nothing, **told}
+
+
+CONSUMER = ConsumerResource()

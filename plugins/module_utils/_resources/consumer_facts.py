@@ -1,0 +1,99 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Consumers as results show them, and what servers fill in. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from .._options.codecs import NANOSECOND, parse_timestamp, seconds
+from .consumer_table import ROWS
+from .stream_backed import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ACK_WAIT = 30 * NANOSECOND
+_PINNED = 120 * NANOSECOND
+_ACK_PENDING = 1000
+_WAITING = 512
+
+
+def filled(config: Mapping[str, Any], stream: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with what the server fills in, which depends on that of the stream."""
+    limits = stream.get("consumer_limits") or {}
+    backoff = config.get("backoff")
+    wanted: dict[str, Any] = {"max_deliver": -1, "inactive_threshold": limits.get("inactive_threshold", 0)}
+    if config.get("ack_policy") in ("explicit", "all"):
+        wanted["ack_wait"] = backoff[0] if backoff else _ACK_WAIT
+    if config.get("ack_policy") != "none":
+        wanted["max_ack_pending"] = limits.get("max_ack_pending") or _ACK_PENDING
+    if config.get("ack_policy") == "flow_control":
+        wanted.update(flow_control=True, idle_heartbeat=NANOSECOND)
+    if not config.get("deliver_subject"):
+        wanted["max_waiting"] = _WAITING
+    if config.get("priority_policy") == "pinned_client":
+        wanted["priority_timeout"] = _PINNED
+    return {**wanted, **{path: value for path, value in config.items() if value}}
+
+
+def result_of(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The consumer as results show it: its options under their names, with what the server tells beside them."""
+    config = declared(info)
+    return {
+        "name": info["config"]["durable_name"] if "durable_name" in info["config"] else info["name"],
+        "stream": info["stream_name"],
+        **{row.option: row.codec.to_result(row.read(config)) for row in ROWS.values()},
+        **{key: fact for key, fact in facts(info).items() if key != "state"},
+        "state": _state(info),
+    }
+
+
+def declared(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as it was asked for. The time of a pause that is over says nothing any more."""
+    config = dict(info["config"])
+    if config.get("pause_until") and not ahead(config["pause_until"], info):
+        del config["pause_until"]
+    return config
+
+
+def ahead(moment: str, info: Mapping[str, Any] | None) -> bool:
+    """Whether a time is still to come, by the clock of the server where it has answered."""
+    now = parse_timestamp(info["ts"]) if info and info.get("ts") else datetime.now(timezone.utc)
+    return parse_timestamp(moment) > now
+
+
+def unprocessed(info: Mapping[str, Any]) -> int:
+    """How many messages the consumer still has to deliver, or waits for the acknowledgement of."""
+    return int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0))
+
+
+def _state(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "lag": unprocessed(info),
+        "pending": info.get("num_pending", 0),
+        "ack_pending": info.get("num_ack_pending", 0),
+        "redelivered": info.get("num_redelivered", 0),
+        "waiting": info.get("num_waiting", 0),
+        "delivered": _position(info.get("delivered")),
+        "ack_floor": _position(info.get("ack_floor")),
+        "paused": bool(info.get("paused")),
+        "pause_remaining": seconds(info.get("pause_remaining", 0)),
+        "push_bound": bool(info.get("push_bound")),
+        "pinned": [
+            {"group": group["group"], "client": group["pinned_client_id"], "since": group.get("pinned_ts")}
+            for group in info.get("priority_groups") or []
+            if group.get("pinned_client_id")
+        ],
+    }
+
+
+def _position(sequences: Mapping[str, Any] | None) -> dict[str, Any]:
+    there = sequences or {}
+    return {
+        "consumer_seq": there.get("consumer_seq", 0),
+        "stream_seq": there.get("stream_seq", 0),
+        "last_time": there.get("last_active"),
+    }

@@ -1,0 +1,173 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which options of a consumer go together: what the server would refuse, or take without any effect. Pure."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+from .._errors import OptionError
+from .._options.codecs import NANOSECOND
+from .consumer_table import ACKED_ONLY, PULL_ONLY, PUSH_ONLY
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    Problem = tuple[tuple[str, ...], str]
+    """The fields of which one has to be changed, and the reason."""
+
+_STARTS = {"opt_start_seq": "by_start_sequence", "opt_start_time": "by_start_time"}
+
+
+def check(config: Mapping[str, Any], given: Collection[str], *, whole: bool) -> None:
+    """Raises OptionError where given fields do not go together with others.
+
+    ``config`` is what would be on the server, or without ``whole`` only what was given: then nothing can be missing.
+    """
+    problems = [*_conflicts(config), *(_gaps(config) if whole else ())]
+    for fields, reason in problems:
+        option = next((field for field in fields if field in given), None)
+        if option:
+            raise OptionError("replicas" if option == "num_replicas" else option, reason)
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether each subject that ``narrow`` matches is matched by ``wide`` too."""
+    ours, theirs = wide.split("."), narrow.split(".")
+    for place, token in enumerate(ours):
+        if token == ">":
+            return len(theirs) > place
+        if place >= len(theirs) or theirs[place] == ">" or (token != "*" and token != theirs[place]):
+            return False
+    return len(ours) == len(theirs)
+
+
+def meet(one: str, other: str) -> bool:
+    """Whether there are subjects that both match."""
+    ours, theirs = one.split("."), other.split(".")
+    for left, right in zip(ours, theirs):
+        if ">" in (left, right):
+            return True
+        if left != right and "*" not in (left, right):
+            return False
+    return len(ours) == len(theirs)
+
+
+def filters(config: Mapping[str, Any]) -> list[str]:
+    """The subjects that a consumer takes."""
+    return config.get("filter_subjects") or [config.get("filter_subject") or ">"]
+
+
+def without_match(config: Mapping[str, Any], stream: Mapping[str, Any]) -> list[str]:
+    """The filters that no subject of the stream can match. Other streams' messages come under any subject."""
+    if stream.get("mirror") or stream.get("sources") or stream.get("subject_transform"):
+        return []
+    subjects = stream.get("subjects") or []
+    return [wanted for wanted in filters(config) if not any(meet(wanted, subject) for subject in subjects)]
+
+
+def _conflicts(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """What can't be given together."""
+    yield from _of_kind(config)
+    yield from _acks(config)
+    wanted = filters(config)
+    if config.get("filter_subject") and config.get("filter_subjects"):
+        yield ("filter_subjects", "filter_subject"), "give either filter_subject or filter_subjects, not both."
+    overlap = next((pair for pair in permutations(wanted, 2) if covers(*pair)), None)
+    if overlap:
+        yield (
+            ("filter_subjects",),
+            f"'{overlap[0]}' holds '{overlap[1]}' already: leave one out (JetStream error 10138).",
+        )
+    policy = config.get("deliver_policy")
+    for field, start in _STARTS.items():
+        if config.get(field) and policy not in (None, start):
+            yield (field, "deliver_policy"), f"{field} goes with deliver_policy: {start} only, it is {policy}."
+    backoff, tries = config.get("backoff") or [], config.get("max_deliver", -1)
+    if 0 < tries < len(backoff):
+        yield (
+            ("backoff", "max_deliver"),
+            f"has {len(backoff)} steps, more than max_deliver ({tries}): give fewer steps or more deliveries "
+            "(JetStream error 10116).",
+        )
+    if backoff and config.get("ack_wait", backoff[0]) != backoff[0]:
+        yield ("ack_wait", "backoff"), "it is the first step of backoff where that is set: leave ack_wait out."
+
+
+def _of_kind(config: Mapping[str, Any]) -> Iterator[Problem]:
+    if config.get("deliver_subject"):
+        for field in _set(config, PULL_ONLY):
+            yield (
+                (field, "deliver_subject"),
+                f"{field} is for pull consumers, and deliver_subject makes this one a push consumer: leave one out.",
+            )
+    if config.get("priority_policy") == "none":
+        for field in _set(config, ("priority_groups", "priority_timeout")):
+            yield (field, "priority_policy"), f"{field} goes with a priority_policy, and that is none."
+
+
+def _acks(config: Mapping[str, Any]) -> Iterator[Problem]:
+    if config.get("ack_policy") == "none":
+        for field in _set(config, ACKED_ONLY):
+            yield (field, "ack_policy"), f"{field} needs acknowledgements, and ack_policy is none."
+    if config.get("ack_policy") == "flow_control":
+        for field in _set(config, ("ack_wait", "backoff", "max_deliver")):
+            yield (field, "ack_policy"), f"{field} does not go with ack_policy: flow_control."
+        if config.get("idle_heartbeat", NANOSECOND) != NANOSECOND:
+            yield ("idle_heartbeat", "ack_policy"), "it has to be 1s with ack_policy: flow_control."
+        if config.get("flow_control") is False:
+            yield ("flow_control", "ack_policy"), "it can't be off with ack_policy: flow_control."
+
+
+def _gaps(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is lacking beside what is given."""
+    policy = config.get("deliver_policy", "all")
+    for field, start in _STARTS.items():
+        if policy == start and not config.get(field):
+            yield ("deliver_policy", field), f"{start} needs {field}."
+        if config.get(field) and policy != start:
+            yield (field, "deliver_policy"), f"{field} goes with deliver_policy: {start} only, it is {policy}."
+    if policy == "last_per_subject" and filters(config) == [">"] and not config.get("filter_subject"):
+        yield (
+            ("deliver_policy", "filter_subject", "filter_subjects"),
+            "last_per_subject needs filter_subject or filter_subjects; '>' takes all subjects.",
+        )
+    if not config.get("deliver_subject"):
+        for field in _set(config, PUSH_ONLY):
+            yield (field, "deliver_subject"), f"{field} is for push consumers: give deliver_subject, or leave it out."
+        if config.get("ack_policy") == "flow_control":
+            yield ("ack_policy", "deliver_subject"), "flow_control is for push consumers: give deliver_subject."
+    if config.get("flow_control") and not config.get("idle_heartbeat"):
+        yield ("flow_control", "idle_heartbeat"), "needs idle_heartbeat too."
+    if config.get("ack_policy") == "flow_control" and not config.get("max_ack_pending", 1) > 0:
+        yield ("max_ack_pending", "ack_policy"), "needs a limit with ack_policy: flow_control."
+    chosen = config.get("priority_policy") or "none"
+    if chosen != "none" and not config.get("priority_groups"):
+        yield ("priority_policy", "priority_groups"), f"{chosen} needs priority_groups, for example [all]."
+    if chosen == "none":
+        for field in _set(config, ("priority_groups", "priority_timeout")):
+            yield (field, "priority_policy"), f"{field} goes with a priority_policy, and that is none."
+
+
+def check_replicas(config: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
+    """Raises OptionError where the stream does not allow that many copies."""
+    wanted, there = int(config.get("num_replicas") or 0), int(stream.get("num_replicas") or 1)
+    if wanted > there:
+        raise OptionError(
+            "replicas",
+            f"{wanted} copies are more than the stream has, which is {there} (JetStream error 10126): "
+            "give fewer, or 0 for as many as the stream has.",
+        )
+    if wanted and wanted != there and stream.get("retention") in ("interest", "workqueue"):
+        raise OptionError(
+            "replicas",
+            f"has to be that of the stream, {there}, since its retention is {stream['retention']} "
+            "(JetStream error 10134): leave it out, or give 0.",
+        )
+
+
+def _set(config: Mapping[str, Any], fields: Iterable[str]) -> list[str]:
+    """Those that say something else than their default."""
+    return [field for field in fields if config.get(field) not in (None, 0, -1, "", "none", [], False)]

@@ -1,0 +1,104 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Consumers: their table, after features seen with nats-server 2.10 to 2.15."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._options import codecs
+from .._options.fields import NO_EFFECT, REFUSED, Field, Spec, Update, refused
+from .stream import DESCRIPTION, METADATA, STREAM_NAME, SUBJECT, UNLIMITED, V2_11, V2_12, V2_14, limit
+
+_STORAGE_REFUSED = (2, 14, 6)
+STATES: dict[str, Any] = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "allow_data_loss": {"type": "bool", "default": False},
+}
+NAME = codecs.text(r"[^\s.*>/\\]{1,255}", "a consumer's name has up to 255 characters, no space and none of . * > / \\")
+_LITERAL = codecs.text(
+    r"|[^\s.*>]+(\.[^\s.*>]+)*", "the subject to deliver on is words joined by dots, without spaces and wildcards"
+)
+_FILTER = codecs.text(rf"|{SUBJECT.pattern}", SUBJECT.shape)
+_GROUP = codecs.text(r"[a-zA-Z0-9/_=-]{1,16}", "a group's name has up to 16 letters, digits and any of / _ = -")
+CHANGE_BY_RECREATION = "Delete this one first, or make another under a new name."
+_FIXED = refused(10012, CHANGE_BY_RECREATION)
+
+
+class _Storage(Update):
+    """Servers before (2.14.2 seen, 2.14.6 not) echo the change, and keep the state where it is."""
+
+    def effect_of(self, before: Any, after: Any, release: tuple[int, ...]) -> str:
+        return REFUSED if release >= _STORAGE_REFUSED else NO_EFFECT
+
+
+class _Until(codecs.Timestamp):
+    """A time, or empty for none."""
+
+    def to_wire(self, value: Any) -> str:
+        return super().to_wire(value) if str(value).strip() else ""
+
+
+# What decides about others comes before them: the first change that is refused is the one that is told
+SPEC = Spec(
+    (
+        Field("stream", STREAM_NAME, argument_extra={"required": True}),
+        Field("name", NAME, wire="durable_name", argument_extra={"required": True}),
+        DESCRIPTION,
+        Field(
+            "deliver_policy",
+            codecs.choice("all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"),
+            update=_FIXED,
+        ),
+        Field("opt_start_seq", codecs.whole(1), update=_FIXED),
+        Field("opt_start_time", codecs.timestamp(), update=_FIXED),
+        Field("ack_policy", codecs.choice("none", "all", "explicit", "flow_control"), update=_FIXED),
+        Field("ack_wait", codecs.duration(0.001, zero_allowed=False)),
+        Field("max_deliver", limit(), default=UNLIMITED),
+        Field("backoff", codecs.durations()),
+        Field("filter_subject", _FILTER),
+        Field("filter_subjects", codecs.names(SUBJECT)),
+        Field("replay_policy", codecs.choice("instant", "original"), update=_FIXED),
+        Field(
+            "deliver_subject",
+            _LITERAL,
+            update=refused(10012, CHANGE_BY_RECREATION, lambda before, after, release: bool(before) != bool(after)),
+        ),
+        Field("deliver_group", codecs.text(r"|[^\s.*>]+(\.[^\s.*>]+)*", _LITERAL.shape)),
+        Field("rate_limit_bps", codecs.whole(0)),
+        Field("flow_control", codecs.boolean(), update=_FIXED),
+        Field("idle_heartbeat", codecs.duration(0.1), update=_FIXED),
+        Field("sample_freq", codecs.text(r"|(100|\d{1,2})%?", "give a percentage of 0 to 100")),
+        Field("max_waiting", codecs.whole(1), update=_FIXED),
+        Field("max_ack_pending", codecs.whole(1, extra=(UNLIMITED,), why="-1 is no limit")),
+        Field("headers_only", codecs.boolean()),
+        Field("max_batch", codecs.whole(0)),
+        Field("max_expires", codecs.duration(0.001)),
+        Field("max_bytes", codecs.size()),
+        Field("inactive_threshold", codecs.duration()),
+        Field("replicas", codecs.whole(0, 5), wire="num_replicas"),
+        Field("mem_storage", codecs.boolean(), update=_Storage(REFUSED, 10012, CHANGE_BY_RECREATION)),
+        METADATA,
+        Field("paused_until", _Until({"type": "str"}), wire="pause_until", since=V2_11),
+        Field("priority_policy", codecs.choice("none", "overflow", "pinned_client", "prioritized"), since=V2_11),
+        Field("priority_groups", codecs.names(_GROUP), since=V2_11),
+        Field("priority_timeout", codecs.duration(), since=V2_11),
+    ),
+    {"mutually_exclusive": [("filter_subject", "filter_subjects"), ("opt_start_seq", "opt_start_time")]},
+)
+ROWS = {row.path: row for row in SPEC if row.option not in ("stream", "name")}
+# Values that came later than their fields
+VALUES_SINCE = {("ack_policy", "flow_control"): V2_14, ("priority_policy", "prioritized"): V2_12}
+START = ("deliver_policy", "opt_start_seq", "opt_start_time")
+PUSH_ONLY = ("rate_limit_bps", "flow_control", "idle_heartbeat", "deliver_group")
+PULL_ONLY = (
+    "max_waiting",
+    "max_batch",
+    "max_expires",
+    "max_bytes",
+    "priority_policy",
+    "priority_groups",
+    "priority_timeout",
+)
+ACKED_ONLY = ("ack_wait", "max_deliver", "backoff", "max_ack_pending")

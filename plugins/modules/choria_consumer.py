@@ -1,0 +1,362 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Declares a consumer."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_consumer
+version_added: 0.1.0
+short_description: Declare a durable consumer of a stream
+description:
+  - Makes, changes and deletes durable consumers in place, and says before it does so what a change would do and lose.
+  - It works with Choria Brokers and with nats-server 2.10 and newer.
+  - What the server would refuse, or accept without effect, fails before anything is sent, and names the option.
+  - Ephemeral consumers belong to the program that reads with them, and can't be declared.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  state:
+    description:
+      - V(present) makes or changes it with the options given. Options that are left out are not managed, and stay as
+        they are.
+      - V(absent) deletes it with its position.
+    type: str
+    choices: [present, absent]
+    default: present
+  stream:
+    description: The stream that it reads, which has to be there.
+    type: str
+    required: true
+  name:
+    description: The consumer's name, up to 255 characters without spaces and any of V(. * > / \\).
+    type: str
+    required: true
+  description:
+    description: A text of up to 4 KiB for people.
+    type: str
+  deliver_policy:
+    description:
+      - Where a new consumer begins. V(by_start_sequence) needs O(opt_start_seq), V(by_start_time) needs
+        O(opt_start_time), V(last_per_subject) needs a filter.
+      - V(all) where it is left out on creation. Can't be changed in place.
+    type: str
+    choices: [all, last, new, by_start_sequence, by_start_time, last_per_subject]
+  opt_start_seq:
+    description: The sequence number of the stream to begin with. Can't be changed in place.
+    type: int
+  opt_start_time:
+    description: The time to begin with, as RFC 3339 text. Can't be changed in place.
+    type: str
+  ack_policy:
+    description:
+      - Which messages have to be acknowledged, V(all) means up to the one that is. V(flow_control) is for push
+        consumers and needs nats-server 2.14.
+      - V(explicit) where it is left out on creation, as with NATS clients. Can't be changed in place.
+    type: str
+    choices: [none, all, explicit, flow_control]
+  ack_wait:
+    description:
+      - After how long a message that was not acknowledged is delivered again, as seconds or text such as V(30s).
+      - It is the first step of O(backoff) where that is set.
+    type: str
+  max_deliver:
+    description: How often a message is delivered at most, -1 for no limit.
+    type: int
+  backoff:
+    description:
+      - How long to wait before each new delivery, as seconds or text. There may be no more steps than O(max_deliver).
+    type: list
+    elements: str
+  filter_subject:
+    description: >-
+      The subject of the messages to deliver, which may hold wildcards; all where it is empty. Not together with
+      O(filter_subjects).
+    type: str
+  filter_subjects:
+    description: Several such subjects, none of which may hold another.
+    type: list
+    elements: str
+  replay_policy:
+    description: >-
+      Whether messages are delivered as fast as possible or at the pace at which they were stored. Can't be changed in
+      place.
+    type: str
+    choices: [instant, original]
+  deliver_subject:
+    description:
+      - The subject to deliver on, which makes it a push consumer. Without it, it is a pull consumer.
+      - It can be changed to another subject while nobody listens.
+    type: str
+  deliver_group:
+    description: The queue group whose members share the messages. For push consumers.
+    type: str
+  rate_limit_bps:
+    description: How many bits are delivered in a second at most, 0 for no limit. For push consumers.
+    type: int
+  flow_control:
+    description: >-
+      Let the receiver slow down the delivery. Needs O(idle_heartbeat). For push consumers. Can't be changed in place.
+    type: bool
+  idle_heartbeat:
+    description: >-
+      After how long without a message to send a sign of life, as seconds or text such as V(5s), 0 for never. For push
+      consumers. Can't be changed in place.
+    type: str
+  sample_freq:
+    description: Of how many acknowledgements to publish a sample, as a percentage such as V(50%).
+    type: str
+  max_waiting:
+    description: How many pulls may wait at a time. For pull consumers. Can't be changed in place.
+    type: int
+  max_ack_pending:
+    description: How many messages may wait for an acknowledgement, -1 for no limit.
+    type: int
+  headers_only:
+    description: Deliver the headers without the payload.
+    type: bool
+  max_batch:
+    description: How many messages a pull may ask for, 0 for no limit. For pull consumers.
+    type: int
+  max_expires:
+    description: How long a pull may wait, as seconds or text, 0 for no limit. For pull consumers.
+    type: str
+  max_bytes:
+    description: How many bytes a pull may ask for, as a number or text such as V(1MiB), -1 for no limit.
+      For pull consumers.
+    type: str
+  inactive_threshold:
+    description: After how long without use the server deletes it, as seconds or text such as V(1h), 0 for never.
+    type: str
+  replicas:
+    description:
+      - How many servers keep its state, 0 for as many as keep the stream, and never more.
+      - With a stream by interest or for work queues it has to be as many as keep the stream.
+    type: int
+  mem_storage:
+    description: Keep its state in memory. Can't be changed in place.
+    type: bool
+  metadata:
+    description: Labels, text to text. Keys that begin with V(_nats.) are the server's own, and never a difference.
+    type: dict
+  paused_until:
+    description:
+      - Deliver nothing until this time, as RFC 3339 text. Needs nats-server 2.11.
+      - An empty text or a time that is over lets it go on.
+    type: str
+  priority_policy:
+    description: >-
+      How the members of the groups share the messages. For pull consumers. Needs nats-server 2.11, V(prioritized)
+      needs 2.12.
+    type: str
+    choices: [none, overflow, pinned_client, prioritized]
+  priority_groups:
+    description: The names of the groups, each with up to 16 letters, digits and any of V(/ _ = -).
+    type: list
+    elements: str
+  priority_timeout:
+    description: After how long a silent member loses its pin, as seconds or text. For V(pinned_client).
+    type: str
+  allow_data_loss:
+    description:
+      - Whether messages may be lost. A stream by interest keeps what its consumers wait for, so that deleting one may
+        delete messages.
+      - Without it such a change is refused, in check mode too, and the number of messages that would be lost is told.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.resource
+"""
+
+EXAMPLES = r"""
+---
+- name: A stream to read
+  choria.streams.choria_stream:
+    name: ORDERS
+    subjects: [orders.>]
+
+- name: Let workers share the new orders
+  choria.streams.choria_consumer:
+    stream: ORDERS
+    name: WORKERS
+    filter_subject: orders.new
+    ack_wait: 1m
+    max_deliver: 5
+    backoff: [1m, 5m, 30m]
+
+- name: Stop the workers over night
+  choria.streams.choria_consumer:
+    stream: ORDERS
+    name: WORKERS
+    paused_until: "2030-01-01T06:00:00Z"
+
+- name: Let them go on
+  choria.streams.choria_consumer:
+    stream: ORDERS
+    name: WORKERS
+    paused_until: ""
+
+- name: Deliver to those who listen
+  choria.streams.choria_consumer:
+    stream: ORDERS
+    name: LISTENERS
+    deliver_policy: new
+    deliver_subject: deliver.orders
+    deliver_group: shop
+    flow_control: true
+    idle_heartbeat: 5s
+
+- name: Delete a consumer
+  choria.streams.choria_consumer:
+    stream: ORDERS
+    name: LISTENERS
+    state: absent
+"""
+
+RETURN = r"""
+---
+consumer:
+  description: The consumer as it is now, or in check mode as it would be; null where it is absent.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+    stream:
+      description: Its stream.
+      type: str
+    ack_wait:
+      description: >-
+        After how long a message is delivered again, in seconds. All the other options of the module are there as well,
+        under their names, with seconds and bytes as numbers.
+      type: float
+    created:
+      description: When it was made, RFC 3339 UTC; null in check mode before it is made.
+      type: str
+    state:
+      description: How far it is.
+      type: dict
+      contains:
+        lag:
+          description: How many messages are still to be processed, C(pending) and C(ack_pending) together.
+          type: int
+        pending:
+          description: How many messages are still to be delivered.
+          type: int
+        ack_pending:
+          description: How many messages were delivered and wait for an acknowledgement.
+          type: int
+        redelivered:
+          description: How many of them were delivered more than once.
+          type: int
+        waiting:
+          description: How many pulls wait for messages.
+          type: int
+        delivered:
+          description: >-
+            The last message delivered, C(consumer_seq) counts deliveries, C(stream_seq) is its sequence number in the
+            stream, C(last_time) when that was.
+          type: dict
+        ack_floor:
+          description: The same for the last message up to which all are acknowledged.
+          type: dict
+        paused:
+          description: Whether it is paused.
+          type: bool
+        pause_remaining:
+          description: For how many more seconds.
+          type: float
+        push_bound:
+          description: Whether somebody listens on its O(deliver_subject).
+          type: bool
+        pinned:
+          description: The groups that a client has for itself, each with C(group), C(client) and C(since).
+          type: list
+          elements: dict
+    cluster:
+      description: Where it is kept.
+      type: dict
+      contains:
+        name:
+          description: The cluster, null on a single server.
+          type: str
+        leader:
+          description: The server that leads.
+          type: str
+        replicas:
+          description: The other copies, each with C(name), C(current), C(lag) in operations and C(offline).
+          type: list
+          elements: dict
+    server:
+      description: >-
+        The server's C(version) and API C(level) when it last saw this consumer, and the C(required_level) of its
+        features.
+      type: dict
+changes:
+  description: What changes, or in check mode what would change.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    field:
+      description: The option, or the server's field where no option sets it.
+      type: str
+    before:
+      description: The value before, null where there was none. Seconds and bytes are numbers.
+      type: raw
+    after:
+      description: The value after.
+      type: raw
+    effect:
+      description: V(create), V(delete) or V(in place).
+      type: str
+consequences:
+  description: What the change loses.
+  returned: success
+  type: dict
+  contains:
+    messages_lost:
+      description: How many messages; null where some may go but their number can't be known before.
+      type: int
+    consumers_lost:
+      description: How many consumers.
+      type: int
+    messages_redelivered:
+      description: How many messages are delivered again at most, though they were delivered before.
+      type: int
+    messages_skipped:
+      description: How many messages it would still have had to deliver or to get acknowledged.
+      type: int
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
+        or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+    err_code:
+      description: JetStream's number of the error, where the server refused.
+      type: int
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_resource
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
+
+
+def main() -> None:
+    run_resource(CONSUMER)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Each row of the table of consumers against real servers, as test_tables.py does it for streams.
+
+A row's samples are walked forth and back: the first value at creation, then the others by updates. What a row says of
+an update has to hold for us and for the server: done in place, refused with that error, or taken without effect.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused
+from ansible_collections.choria.streams.plugins.module_utils._options.fields import IN_PLACE, REFUSED, Field
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_table import (
+    ACKED_ONLY,
+    PULL_ONLY,
+    PUSH_ONLY,
+    ROWS,
+    VALUES_SINCE,
+)
+from support.connect import options, settings
+from support.server import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ansible_collections.choria.streams.plugins.module_utils._resources.resource import Plan
+
+STREAM = {"name": "WALKED", "subjects": ["walk.>"]}
+PUSH: dict[str, Any] = {"deliver_subject": "deliver.here"}
+BEATING: dict[str, Any] = {**PUSH, "idle_heartbeat": "5s"}
+GROUPED: dict[str, Any] = {"priority_policy": "overflow", "priority_groups": ["all"]}
+LATER, LAST = "2100-01-01T00:00:00Z", "2100-06-01T00:00:00.5+01:00"
+
+
+class Sample(NamedTuple):
+    """Values of a row, and what has to be given beside them; `back` walks them in the other direction as well."""
+
+    values: tuple[Any, ...]
+    beside: dict[str, Any]
+    back: bool
+
+
+def sample(*values: Any, back: bool = True, **beside: Any) -> Sample:
+    return Sample(values, beside, back)
+
+
+SAMPLES: dict[str, list[Sample]] = {
+    "description": [sample("one", "two", ""), sample("Ä" * 2048, "")],
+    "deliver_policy": [
+        sample("all", "new", "last"),
+        sample("last_per_subject", "all", filter_subject="walk.>"),
+        sample("by_start_sequence", opt_start_seq=3),
+        sample("by_start_time", opt_start_time="2026-01-02T03:04:05Z"),
+    ],
+    "opt_start_seq": [sample(1, 7, deliver_policy="by_start_sequence")],
+    "opt_start_time": [sample("2026-01-02T03:04:05.678+01:00", "2026-01-02T03:04:05Z", deliver_policy="by_start_time")],
+    "ack_policy": [sample("none", "explicit", "all"), sample("flow_control", **PUSH)],
+    "ack_wait": [sample("30s", "1h", "1ms")],
+    "max_deliver": [sample(-1, 1, 20)],
+    "backoff": [sample(["1s", "5s"], ["5s", "1s", "1m"], []), sample(["1s", "5s"], ["2s"], max_deliver=2)],
+    "filter_subject": [sample("walk.a", "walk.*.b", "", "elsewhere")],
+    "filter_subjects": [sample(["walk.a", "walk.b.>"], ["walk.c"], [])],
+    "replay_policy": [sample("instant", "original")],
+    "deliver_subject": [sample("deliver.one", "deliver.two", ""), sample("", "deliver.one")],
+    "deliver_group": [sample("one", "two", "", **PUSH)],
+    "rate_limit_bps": [sample(1000, 2000000, 0, **PUSH)],
+    "flow_control": [sample(False, True, **BEATING)],
+    "idle_heartbeat": [sample("5s", "100ms", 0, **PUSH)],
+    "sample_freq": [sample("50", "100%", "0", "")],
+    "max_waiting": [sample(512, 1, 2000)],
+    "max_ack_pending": [sample(1000, 1, -1)],
+    "headers_only": [sample(False, True)],
+    "max_batch": [sample(10, 1, 0)],
+    "max_expires": [sample("1m", "1ms", 0)],
+    "max_bytes": [sample("1MiB", 1000, -1)],
+    "inactive_threshold": [sample("1h", "5m", 0)],
+    "replicas": [sample(0, 1)],
+    "mem_storage": [sample(False, True)],
+    "metadata": [sample({"a": "1", "b": "x"}, {"a": "1"}, {}, {"c": "3"})],
+    "paused_until": [sample(LATER, LAST, ""), sample("", LATER), sample(LATER, "2020-01-01T00:00:00Z", back=False)],
+    "priority_policy": [
+        sample("overflow", "pinned_client", priority_groups=["all"]),
+        sample("overflow", "prioritized", priority_groups=["all"]),
+        sample("none"),
+    ],
+    "priority_groups": [sample(["all"], ["a/b", "c_=-"], priority_policy="overflow")],
+    "priority_timeout": [sample("2m", "5s", priority_policy="pinned_client", priority_groups=["all"])],
+}
+_number = count(1)
+
+
+class Walk:
+    """One consumer through its values."""
+
+    def __init__(self, session: Session, row: Field, beside: dict[str, Any]) -> None:
+        self.session = session
+        self.row = row
+        self.name = f"WALK{next(_number)}"
+        self.beside = {"stream": "WALKED", "name": self.name, **beside}
+
+    def plan(self, value: Any) -> Plan:
+        given = options(CONSUMER, **{**self.beside, self.row.option: value})
+        return CONSUMER.plan(CONSUMER.read(self.session, given), given, self.session.server)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        found = consumers.info(self.session, "WALKED", self.name)
+        assert found, f"{self.name} is not there"
+        return found
+
+    def there(self, value: Any) -> None:
+        """The server has the value, and nothing is left to do."""
+        if self.row.option != "paused_until":
+            assert self.row.equal(self.info["config"].get(self.row.path), self.row.codec.to_wire(value))
+        plan = self.plan(value)
+        assert plan.changes == ()
+        assert plan.action == "none"
+
+    def write(self, value: Any) -> None:
+        """Done as planned: what check mode shows is what comes true."""
+        plan = self.plan(value)
+        assert plan.action in ("create", "update")
+        done = CONSUMER.apply(self.session, plan)["consumer"]
+        assert plan.after
+        shown = {row.option for row in CONSUMER.spec}
+        assert {name: plan.after[name] for name in shown} == {name: done[name] for name in shown}
+        assert plan.after["state"]["paused"] == done["state"]["paused"]
+        self.there(value)
+
+    def step(self, before: Any, after: Any) -> Any:
+        """From one value to the next, as far as the row allows. Returns the value that is there then."""
+        wanted = self.row.codec.to_wire(after)
+        effect = self.row.update.effect_of(self.row.codec.to_wire(before), wanted, self.session.server.version)
+        if effect == IN_PLACE:
+            self.write(after)
+            return after
+        with pytest.raises(Refused) as refusal:
+            self.plan(after)
+        assert refusal.value.failure["code"] == "update_refused"
+        assert refusal.value.failure["option"] == self.row.option
+        self.sent_raw(wanted, effect)
+        self.there(before)
+        return before
+
+    def sent_raw(self, wanted: Any, effect: str) -> None:
+        """What the server does without us."""
+        before = self.info["config"]
+        config = {**before, self.row.path: wanted}
+        if not wanted:
+            del config[self.row.path]
+        for path in (*ACKED_ONLY, *PUSH_ONLY, *PULL_ONLY):
+            if self.row.option in ("ack_policy", "deliver_subject"):
+                config.pop(path, None)
+        if effect == REFUSED:
+            with pytest.raises(ApiError) as refusal:
+                consumers.update(self.session, "WALKED", config)
+            assert refusal.value.err_code == self.row.update.err_code, refusal.value.message
+        else:
+            # nats-server 2.14 echoes another storage, but does not move the state
+            after = consumers.update(self.session, "WALKED", config)
+            assert self.row.equal(after["config"].get(self.row.path), wanted)
+            consumers.update(self.session, "WALKED", before)
+
+    def too_new(self, value: Any) -> None:
+        with pytest.raises(
+            Refused, match=r"needs nats-server 2\.\d+\.0 \(API level \d\), and this server runs"
+        ) as error:
+            self.plan(value)
+        assert error.value.failure["code"] == "server_too_old"
+
+
+@pytest.fixture(scope="module", params=["latest", "2.14", "2.10"])
+def session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    version = None if request.param == "latest" else request.param
+    with NatsServer(version=version) as server, Session(settings(servers=server.url)) as session:
+        streams.create(session, STREAM)
+        yield session
+
+
+def test_each_row_has_a_sample() -> None:
+    assert set(SAMPLES) == {row.option for row in ROWS.values()}
+
+
+def newest(option: str, value: Any) -> tuple[int, ...]:
+    """The first server release that knows a value."""
+    row = next(row for row in ROWS.values() if row.option == option)
+    wire = row.codec.to_wire(value)
+    if row.equal(wire, None):
+        return ()
+    return max(row.since, VALUES_SINCE.get((row.path, wire), ()) if isinstance(wire, str) else ())
+
+
+def cases() -> Iterator[Any]:
+    for option, samples in SAMPLES.items():
+        for number, each in enumerate(samples):
+            yield pytest.param(option, each, id=f"{option}-{number}")
+
+
+@pytest.mark.parametrize(("option", "walked"), list(cases()))
+def test_row(session: Session, option: str, walked: Sample) -> None:
+    row = next(row for row in ROWS.values() if row.option == option)
+    release = session.server.version
+    for values in (walked.values, walked.values[::-1]) if walked.back else (walked.values,):
+        walk = Walk(session, row, walked.beside)
+        known: list[Any] = []
+        for value in values:
+            given = {**walked.beside, option: value}
+            if max(newest(name, there) for name, there in given.items()) > release:
+                walk.too_new(value)
+            elif not known or value != known[-1]:
+                known.append(value)
+        now, *later = known or [None]
+        if known:
+            walk.write(now)
+        for value in later:
+            now = walk.step(now, value)
+        consumers.delete(session, "WALKED", walk.name)
