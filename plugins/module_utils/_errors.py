@@ -18,6 +18,8 @@ class StreamsError(Exception):
         super().__init__(message)
         self.message = message
         self.failure: dict[str, Any] = dict(failure)
+        self.result: dict[str, Any] = {}
+        """What a module returns beside the failure."""
 
 
 class OptionError(StreamsError):

@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 
 from ._connection.session import Session
 from ._connection.settings import Settings, secrets_of
@@ -16,9 +18,10 @@ from ._errors import Overtaken, StreamsError
 from ._options.connection import CONNECTION, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ._options.fields import Spec
+    from ._resources.document import Document, Given, Kind
     from ._resources.resource import Plan, Resource
 
 
@@ -94,13 +97,70 @@ def run_hybrid(spec: Spec, act: Callable[[Callable[[], Session], dict[str, Any],
         module.exit_json(**result)
 
 
-def _module(spec: Spec, states: Mapping[str, Any] | None = None) -> AnsibleModule:
+def run_document(
+    spec: Spec,
+    kinds: Sequence[Kind],
+    document_of: Callable[[dict[str, Any], list[Given]], Document],
+    bring_about: Callable[[Session, Document, bool, bool], dict[str, Any]],
+) -> None:
+    """A module that brings many resources into their desired state, which its lists have by their kinds."""
+    module = _module(spec, base=_DocumentModule)
+    with _failing(module):
+        document = document_of(module.params, _items(kinds, module.params))
+        with _session(module, read_only=module.check_mode) as session:
+            result = bring_about(session, document, module.check_mode, module._diff)
+        module.exit_json(**result)
+
+
+def _items(kinds: Iterable[Kind], params: Mapping[str, Any]) -> list[Given]:
+    """The lists' items as Ansible makes them of their arguments, each with what it would refuse."""
+    items: list[Given] = []
+    for kind in kinds:
+        validator = ArgumentSpecValidator(kind.arguments, **kind.resource.spec.rules)
+        inherited = {name: params[name] for name in kind.arguments if name in params and name in _INHERITED}
+        for index, given in enumerate(params[kind.option]):
+            result = validator.validate({**inherited, **given})
+            refusals = [_refusal(error) for error in result.errors.errors]
+            items.append((kind, index, result.validated_parameters, refusals))
+    return items
+
+
+def _refusal(error: AnsibleValidationError) -> str:
+    return f"there is no option {error.msg}" if isinstance(error, UnsupportedError) else str(error.msg)
+
+
+# What a document says for all items that say nothing else
+_INHERITED = ("allow_data_loss",)
+
+
+class _DocumentModule(_Module):
+    """Its lists are neither logged nor handed back: they are long, and hold the values of keys."""
+
+    params: dict[str, Any]
+
+    def _log_invocation(self) -> None:
+        lists = self.params
+        self.params = self._counted()
+        super()._log_invocation()
+        self.params = lists
+
+    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
+        self.params = self._counted()
+        super()._return_formatted(kwargs)
+
+    def _counted(self) -> dict[str, Any]:
+        lists = [name for name, argument in self.argument_spec.items() if argument.get("elements") == "dict"]
+        given = {name: self.params[name] for name in lists if isinstance(self.params.get(name), list)}
+        return {**self.params, **{name: f"{len(items)} items" for name, items in given.items()}}
+
+
+def _module(spec: Spec, states: Mapping[str, Any] | None = None, base: type[AnsibleModule] = _Module) -> AnsibleModule:
     whole = spec.merge(CONNECTION)
     arguments = {**whole.argument_spec(), **(states or {})}
     for row in CONNECTION:
         arguments[row.option]["fallback"] = (env_fallback, environment(row.option))
     # Settings checks the rules of the connection, in better words
-    return _Module(argument_spec=arguments, supports_check_mode=True, **spec.rules)
+    return base(argument_spec=arguments, supports_check_mode=True, **spec.rules)
 
 
 def _session(module: AnsibleModule, *, read_only: bool) -> Session:
@@ -116,4 +176,4 @@ def _failing(module: AnsibleModule) -> Iterator[None]:
         yield
     except StreamsError as error:
         written = error.failure["code"] == "not_applied"
-        module.fail_json(msg=error.message, changed=written, failure=error.failure)
+        module.fail_json(msg=error.message, failure=error.failure, **{"changed": written, **error.result})

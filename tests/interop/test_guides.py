@@ -98,6 +98,16 @@ TRIED: dict[str, list[Task]] = {
         module("choria_kv_bucket", name="NEW_WHO"),
         module("choria_governor", name="NEW_WHO", capacity=1, expire="1m"),
     ],
+    "`choria_resources`": [
+        module(
+            "choria_resources",
+            streams=[{"name": "DOCUMENT_WHO", "subjects": ["document.WHO"]}],
+            kv_buckets=[{"name": "DOCUMENT_WHO"}],
+            keys=[{"bucket": "DOCUMENT_WHO", "key": "a", "value": "b"}],
+            owner="WHO",
+            prune=True,
+        ),
+    ],
     "`choria_consumer`": [
         module("choria_consumer", stream="ORDERS", name="WHO"),
         module("choria_consumer", stream="ORDERS", name="WHO", description="changed"),
@@ -225,6 +235,8 @@ def outcome(admin: ChoriaClient, manager: Manager, tokens: Tokens) -> PlaybookRe
 def for_whom(value: Any, kind: str) -> Any:
     if isinstance(value, list):
         return [for_whom(item, kind) for item in value]
+    if isinstance(value, dict):
+        return {name: for_whom(item, kind) for name, item in value.items()}
     return value.replace("WHO", kind).replace("SEQUENCE", SEQUENCES[kind]) if isinstance(value, str) else value
 
 

@@ -188,6 +188,18 @@ def last_below(session: Session, bucket: Bucket, keys: str) -> dict[str, Entry] 
     return None if beyond else _entries(bucket, found)
 
 
+def count_values(session: Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, int]:
+    """How many values of each key the bucket keeps, pipelined."""
+    what, subject = f"Reading bucket {bucket.name}", f"STREAM.INFO.{bucket.stream}"
+    answers = call_many(session, ((what, subject, {"subjects_filter": bucket.subject(key)}) for key in keys))
+    counts = {}
+    for key, answer in zip(keys, answers):
+        if isinstance(answer, StreamsError):
+            raise answer
+        counts[key] = int((answer["state"].get("subjects") or {}).get(bucket.subject(key), 0))
+    return counts
+
+
 def at_revision(session: Session, bucket: Bucket, key: str, revision: int) -> Entry | None:
     """The key as it was written in a revision. None where that is gone, or another key's."""
     found = messages.get(session, bucket.stream, sequence=revision)

@@ -11,9 +11,10 @@ from .._errors import ApiError, StreamsError
 from .jetstream import STREAM_NOT_FOUND, call, call_many, pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from .._connection.session import Session
+    from .jetstream import Call
 
 
 def info(session: Session, name: str) -> dict[str, Any] | None:
@@ -27,19 +28,31 @@ def info_many(session: Session, names: Iterable[str]) -> list[dict[str, Any] | N
     return [_or_none(lambda answer=answer: _value(answer)) for answer in answers]
 
 
-def create(session: Session, config: dict[str, Any]) -> dict[str, Any]:
+def creating(config: dict[str, Any]) -> Call:
     name = config["name"]
-    return call(session, f"Creating stream {name}", f"STREAM.CREATE.{name}", config)
+    return f"Creating stream {name}", f"STREAM.CREATE.{name}", config
+
+
+def updating(config: dict[str, Any]) -> Call:
+    name = config["name"]
+    return f"Updating stream {name}", f"STREAM.UPDATE.{name}", config
+
+
+def deleting(name: str) -> Call:
+    return f"Deleting stream {name}", f"STREAM.DELETE.{name}", None
+
+
+def create(session: Session, config: dict[str, Any]) -> dict[str, Any]:
+    return call(session, *creating(config))
 
 
 def update(session: Session, config: dict[str, Any]) -> dict[str, Any]:
-    name = config["name"]
-    return call(session, f"Updating stream {name}", f"STREAM.UPDATE.{name}", config)
+    return call(session, *updating(config))
 
 
 def delete(session: Session, name: str) -> None:
     """Deletes a stream with all that it holds. One that is gone already is no error."""
-    _or_none(lambda: call(session, f"Deleting stream {name}", f"STREAM.DELETE.{name}"))
+    _or_none(lambda: call(session, *deleting(name)))
 
 
 def purge(session: Session, name: str, body: dict[str, Any] | None = None) -> int:
@@ -59,14 +72,20 @@ def subject_counts(session: Session, name: str, subject: str = ">") -> dict[str,
             return counts
 
 
-def list_all(session: Session) -> list[dict[str, Any]]:
+def list_all(session: Session) -> Iterator[dict[str, Any]]:
     """The ``info`` of every stream, by the paged LIST call."""
-    return list(pages(session, "Listing streams", "STREAM.LIST", "streams"))
+    return pages(session, "Listing streams", "STREAM.LIST", "streams")
 
 
 def names(session: Session, subject: str = "") -> list[str]:
     """The names of all streams, or of those that listen to a subject (which may hold wildcards)."""
     return list(pages(session, "Listing streams", "STREAM.NAMES", "streams", {"subject": subject} if subject else None))
+
+
+def names_many(session: Session, subjects: Iterable[str]) -> list[list[str]]:
+    """For each subject the names of streams that listen to it, pipelined; at most a page of each."""
+    calls = (("Listing streams", "STREAM.NAMES", {"subject": subject}) for subject in subjects)
+    return [_value(answer).get("streams") or [] for answer in call_many(session, calls)]
 
 
 def _value(answer: dict[str, Any] | StreamsError) -> dict[str, Any]:

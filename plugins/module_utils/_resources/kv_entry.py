@@ -16,7 +16,7 @@ from .._options import codecs, values
 from .._options.codecs import NANOSECOND, Codec
 from .._options.fields import IN_PLACE, Field, Spec
 from .._options.kv import BUCKET_NAME, KEY
-from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, to_wire
+from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, invalid, to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +93,7 @@ class EntryResource:
     )
 
     def read(self, session: Session, options: Mapping[str, Any]) -> Current:
-        _check_offline(options)
+        check_offline(options)
         bucket, counts = kv.open_bucket(session, options["bucket"], options["key"])
         revisions = counts.get(options["key"], 0)
         return Current(bucket, kv.last(session, bucket, options["key"]) if revisions else None, revisions)
@@ -131,13 +131,10 @@ ENTRY = EntryResource()
 # What can be said before anything is sent
 
 
-def _check_offline(options: Mapping[str, Any]) -> None:
-    for row in SPEC:
-        try:
-            if options[row.option] is not None:
-                row.codec.to_wire(options[row.option])
-        except ValueError as error:
-            raise OptionError(row.option, f"{error}.") from error
+def check_offline(options: Mapping[str, Any]) -> None:
+    """Raises OptionError for what needs no server to be known."""
+    for error in invalid(SPEC, options):
+        raise error
     if options["create_only"] and options["revision"] is not None:
         raise OptionError("create_only", "can't be given together with revision: give one of them.")
     if options["state"] == "present":

@@ -15,7 +15,7 @@ from .._errors import OptionError, Refused
 from .._options.fields import NO_EFFECT, RECREATE, REFUSED, Field, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .._connection.session import Server, Session
 
@@ -106,6 +106,16 @@ def to_wire(spec: Spec, options: Mapping[str, Any], server: Server) -> dict[str,
         check_age(row, value, server)
         wire[row.path] = value
     return wire
+
+
+def invalid(spec: Spec, options: Mapping[str, Any]) -> Iterator[OptionError]:
+    """What is wrong with the values of options, which needs no server to be known."""
+    for row in spec:
+        if options.get(row.option) is not None:
+            try:
+                row.codec.to_wire(options[row.option])
+            except ValueError as error:
+                yield OptionError(row.option, f"{error}.")
 
 
 def check_age(row: Field, value: Any, server: Server, within: str = "") -> None:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .._api import streams
+from .._api.jetstream import call
 from .._errors import OptionError, PermissionMissing, Refused, StreamsError
 from .._options.codecs import NANOSECOND
 from .._options.connection import DEFAULT_COLLECTIVE
@@ -21,6 +22,7 @@ from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, field_changes,
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from .._api.jetstream import Call
     from .._connection.session import Server, Session
 
 DEFAULT_WINDOW = 120 * NANOSECOND
@@ -131,7 +133,7 @@ class StreamBacked:
             return self._plan_delete(current, name, options)
         desired = self._desired(options, current.config, server, current.collective)
         for subject, owner in (current.taken or {}).items():
-            raise self._overlap(subject, owner)
+            raise self.overlap(subject, owner)
         _check_replicas(desired, server)
         if current.info is None:
             return self._plan_create(name, desired)
@@ -141,9 +143,14 @@ class StreamBacked:
         if plan.action == DELETE:
             streams.delete(session, plan.request["name"])
             return plan.result
-        write = streams.create if plan.action == CREATE else streams.update
-        write(session, plan.request)
+        call(session, *self.call_of(plan))
         return self.proven(plan, streams.info(session, plan.request["name"]))
+
+    def call_of(self, plan: Plan) -> Call:
+        """The call that does what is planned."""
+        if plan.action == DELETE:
+            return streams.deleting(plan.request["name"])
+        return streams.creating(plan.request) if plan.action == CREATE else streams.updating(plan.request)
 
     def proven(self, plan: Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
         """The result, from what is there after the write. Raises StreamsError where that is not what was planned."""
@@ -164,7 +171,7 @@ class StreamBacked:
         desired.update(self.fixed(name, options.get("collective") or (None if current else collective)))
         return self.complete(name, marked(desired, current, options.get("owner")), current)
 
-    def _overlap(self, subject: str, owner: str) -> Refused:
+    def overlap(self, subject: str, owner: str) -> Refused:
         choosable = any(row.option == "subjects" for row in self.spec)
         option = "subjects" if choosable else "name"
         remedy = "subjects that no other stream has" if choosable else "another name, or change that stream"

@@ -1,0 +1,248 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A document: many resources that are declared together, and what can be said of them before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from .._errors import OptionError, StreamsError
+from .._options import codecs
+from .._options.codecs import Codec
+from .._options.fields import Field, Spec
+from .governor import GOVERNOR
+from .kv_bucket import BUCKET
+from .kv_entry import ENTRY, check_offline
+from .resource import NONE, invalid
+from .stream import STREAM
+from .stream_backed import StreamBacked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from .resource import Plan, Resource
+
+    Given = tuple["Kind", int, dict[str, Any], list[str]]
+    """An entry of a list: its kind, its place, its options and why Ansible would refuse them."""
+
+STOP, CONTINUE = "stop", "continue"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the document's lists: ``option`` is its name, ``noun`` what results call one of its items.
+
+    ``parent`` is the option that names the stream or bucket that an item lives in.
+    """
+
+    option: str
+    noun: str
+    resource: Resource
+    parent: str = ""
+    check: Callable[[Mapping[str, Any]], None] | None = None
+
+    @property
+    def prefix(self) -> str:
+        """What its streams' names begin with."""
+        return self.resource.prefix if isinstance(self.resource, StreamBacked) else ""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The options of an item: those of the module for one such resource."""
+        return {**self.resource.spec.argument_spec(), **self.resource.states}
+
+    def name_of(self, options: Mapping[str, Any]) -> str:
+        own = options["key"] if self is KEYS else options["name"]
+        return f"{options[self.parent]}/{own}" if self.parent else str(own)
+
+
+STREAMS = Kind("streams", "stream", STREAM)
+BUCKETS = Kind("kv_buckets", "kv_bucket", BUCKET)
+GOVERNORS = Kind("governors", "governor", GOVERNOR)
+KEYS = Kind("keys", "key", ENTRY, "bucket", check_offline)
+STREAM_KINDS = (STREAMS, BUCKETS, GOVERNORS)
+KINDS = (*STREAM_KINDS, KEYS)
+
+LIST = Codec({"type": "list", "elements": "dict"})
+SPEC = Spec(
+    (
+        # What is in a list is checked item by item, so that all that is wrong is told at once, with its place
+        *(Field(kind.option, LIST, argument_extra={"default": [], "no_log": False}) for kind in KINDS),
+        Field("owner", codecs.text(r"\S(.{0,126}\S)?", "an owner has up to 128 characters, no space at its ends")),
+        Field("prune", codecs.boolean(), argument_extra={"default": False}),
+        Field("take_over", codecs.boolean(), argument_extra={"default": False}),
+        Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
+        Field("on_error", codecs.choice(STOP, CONTINUE), argument_extra={"default": STOP}),
+        Field("mask", codecs.names(), argument_extra={"default": []}),
+    )
+)
+
+
+@dataclass(eq=False)
+class Item:
+    """One resource of the document: what is wanted, then what is planned, then what became of it.
+
+    ``index`` is its place in its list, None where the document does not name it and it is pruned.
+    """
+
+    kind: Kind
+    index: int | None
+    options: dict[str, Any]
+    plan: Plan | None = None
+    error: StreamsError | None = None
+    written: bool = False
+    proven: bool = False
+    # Of streams: the subjects that it has then, those that are new to it, and the items that have to be written before
+    subjects: tuple[str, ...] = ()
+    new_subjects: tuple[str, ...] = ()
+    after: list[Item] = field(default_factory=list)
+
+    @property
+    def path(self) -> str:
+        return f"{self.kind.option}[{self.index}]" if self.index is not None else f"{self.kind.noun} {self.name}"
+
+    @property
+    def name(self) -> str:
+        return self.kind.name_of(self.options)
+
+    @property
+    def stream(self) -> str:
+        """The stream that it is, or that it lives in."""
+        if self.kind is KEYS:
+            return BUCKET.stream_of({"name": self.options["bucket"]})
+        return stream_backed(self).stream_of(self.options)
+
+    @property
+    def absent(self) -> bool:
+        return bool(self.options["state"] == "absent")
+
+    @property
+    def changes(self) -> bool:
+        return self.plan is not None and self.plan.action != NONE
+
+
+def stream_backed(item: Item) -> StreamBacked:
+    """The resource of an item that is a stream."""
+    if not isinstance(item.kind.resource, StreamBacked):
+        raise TypeError(f"{item.path} is no stream")
+    return item.kind.resource
+
+
+@dataclass
+class Document:
+    """All items with what holds for the whole. ``planned`` are the streams of the document by their names."""
+
+    items: list[Item]
+    owner: str = ""
+    prune: bool = False
+    take_over: bool = False
+    allow_data_loss: bool = False
+    on_error: str = STOP
+    mask: tuple[str, ...] = ()
+    failed: bool = False
+    streams: dict[str, Item] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], given: Iterable[Given]) -> Document:
+        """The document of a task. Raises Problems with all that is wrong in it, as far as no server has to be asked."""
+        problems = [Problem("", error) for error in invalid(SPEC, options)]
+        for option in ("prune", "take_over"):
+            if options[option] and not options["owner"]:
+                problems.append(
+                    Problem("", OptionError("owner", f"is needed with {option}: say whose document it is."))
+                )
+        document = cls([], options["owner"] or "", mask=tuple(options["mask"]))
+        document.prune, document.take_over = options["prune"], options["take_over"]
+        document.allow_data_loss, document.on_error = options["allow_data_loss"], options["on_error"]
+        for kind, index, parameters, refusals in given:
+            item = Item(kind, index, parameters)
+            wrong = [StreamsError(f"{text.rstrip('.')}.", code="option") for text in refusals] or list(_errors(item))
+            problems += [Problem(item.path, error) for error in wrong]
+            document.items.append(item)
+        if problems:
+            raise Problems(problems)
+        check_duplicates(document.items)
+        for item in document.of_kind(*STREAM_KINDS):
+            document.streams[item.stream] = item
+            item.options["owner"] = document.owner
+        return document
+
+    def add(self, item: Item) -> None:
+        self.items.append(item)
+        self.streams[item.stream] = item
+
+    def of_kind(self, *kinds: Kind) -> Iterator[Item]:
+        return (item for item in self.items if item.kind in kinds)
+
+    def masks(self, item: Item) -> bool:
+        """Whether nobody may see the value of this key."""
+        return item.kind is KEYS and any(fnmatchcase(item.options["key"], pattern) for pattern in self.mask)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with an item, or with the document where ``path`` is empty."""
+
+    path: str
+    error: StreamsError
+
+    @property
+    def text(self) -> str:
+        if not self.path:
+            return self.error.message
+        option = self.error.failure.get("option")
+        names_it = bool(option) and self.error.message.startswith(f"{option}: ")
+        return f"{self.path}{'.' if names_it else ': '}{self.error.message}"
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return {"path": self.path, "message": self.text, **self.error.failure}
+
+
+class Problems(StreamsError):
+    """Why a document can't be brought about. Nothing was written."""
+
+    _SHOWN = 20
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        found = list(problems)
+        lines = [f"- {problem.text}" for problem in found[: self._SHOWN]]
+        if len(found) > self._SHOWN:
+            lines.append(f"- and {len(found) - self._SHOWN} more, which failure.problems has")
+        some = "a problem" if len(found) == 1 else f"{len(found)} problems"
+        super().__init__(
+            "\n".join([f"The document has {some}, so that nothing was written:", *lines]),
+            code="document",
+            problems=[problem.report for problem in found],
+        )
+
+
+def check_duplicates(items: Iterable[Item]) -> None:
+    """Raises Problems where two items are the same thing, be it as a stream and as a bucket."""
+    seen: dict[tuple[str, str], Item] = {}
+    problems = []
+    for item in items:
+        same = (item.stream, item.name if item.kind.parent else "")
+        first = seen.setdefault(same, item)
+        if first is not item:
+            what = f"{item.kind.noun} {item.name}" if item.kind.parent else f"stream {item.stream}"
+            error = StreamsError(f"{what} is in the document twice, see {first.path}: keep one.", code="duplicate")
+            problems.append(Problem(item.path, error))
+    if problems:
+        raise Problems(problems)
+
+
+def _errors(item: Item) -> Iterator[StreamsError]:
+    """All that is wrong with an item's options."""
+    found = False
+    for error in invalid(item.kind.resource.spec, item.options):
+        found = True
+        yield error
+    if not found and item.kind.check:
+        try:
+            item.kind.check(item.options)
+        except OptionError as error:
+            yield error

@@ -1,0 +1,152 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes what a document plans: group by group, all of a group at once over one connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._api import kv
+from .._api.jetstream import STREAM_NOT_FOUND, call_many
+from .._connection.session import WINDOW
+from .._errors import ApiError, StreamsError
+from .document import KEYS, STOP, STREAM_KINDS, stream_backed
+from .document_order import phases
+from .document_plan import revise
+from .document_state import infos_again
+from .kv_entry import EntryPlan
+from .resource import CREATE, DELETE, UPDATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .._connection.session import Session
+    from .document import Document, Item
+    from .document_state import Known
+
+_TRIES = 3
+# Why an item was not tried
+DEPENDENCY, STOPPED = "dependency", "stopped"
+
+
+def apply(session: Session, document: Document, known: Known) -> None:
+    """Writes all that changes, and tells each item what became of it (``written``, ``error``)."""
+    groups = phases(document, known.infos)
+    for group, following in zip(groups, [*groups[1:], []]):
+        _write_group(session, document, group)
+        if not _has_streams(following):
+            _prove(session, document)
+
+
+def _has_streams(group: list[Item]) -> bool:
+    return bool(group) and not group[0].kind.parent and not _is_removal(group[0])
+
+
+def _write_group(session: Session, document: Document, group: list[Item]) -> None:
+    for start in range(0, len(group), WINDOW):
+        batch = []
+        for item in group[start : start + WINDOW]:
+            item.error = _obstacle(document, item)
+            if item.error is None:
+                batch.append(item)
+        try:
+            _write(session, batch)
+        except StreamsError as error:
+            # The connection broke, and no reply tells which were written
+            document.on_error = STOP
+            _fail(batch, error)
+        document.failed = document.failed or any(item.error for item in batch)
+
+
+def _fail(items: Iterable[Item], error: StreamsError) -> None:
+    for item in items:
+        if item.error is None and not item.proven:
+            item.error = error
+
+
+def _obstacle(document: Document, item: Item) -> StreamsError | None:
+    """Why an item is not tried: something failed before that it needs, or the user wants to stop then."""
+    needed = [document.streams.get(item.stream)] if item.kind.parent else item.after
+    failed = next((need for need in needed if need and need.error), None)
+    if failed:
+        return StreamsError(f"Not tried, since {failed.path} failed, which it needs.", code=DEPENDENCY)
+    if document.on_error == STOP and document.failed:
+        return StreamsError("Not tried, since something else failed before it (on_error).", code=STOPPED)
+    return None
+
+
+def _write(session: Session, batch: list[Item]) -> None:
+    keys = [item for item in batch if item.kind is KEYS]
+    rest = [item for item in batch if item.kind is not KEYS]
+    _write_streams(session, [item for item in rest if _one_call(item)])
+    for item in rest:
+        if not _one_call(item):
+            _apply_alone(session, item)
+    _write_keys(session, keys)
+
+
+def _one_call(item: Item) -> bool:
+    return item.plan is not None and item.plan.action in (CREATE, UPDATE, DELETE)
+
+
+def _apply_alone(session: Session, item: Item) -> None:
+    """What takes more than one call is done as the module for one resource does it."""
+    try:
+        if item.plan:
+            item.kind.resource.apply(session, item.plan)
+        item.written = True
+    except StreamsError as error:
+        item.written = error.failure.get("code") == "not_applied"
+        item.error = error
+    item.proven = True
+
+
+def _write_streams(session: Session, items: list[Item]) -> None:
+    calls = [stream_backed(item).call_of(item.plan) for item in items if item.plan]
+    for item, answer in zip(items, call_many(session, calls)):
+        gone = _is_removal(item) and isinstance(answer, ApiError) and answer.err_code == STREAM_NOT_FOUND
+        item.error = answer if isinstance(answer, StreamsError) and not gone else None
+        item.written = item.error is None
+        item.proven = item.written and _is_removal(item)
+
+
+def _prove(session: Session, document: Document) -> None:
+    """Reads back what was written: a reply that says ok is no proof."""
+    items = [item for item in document.of_kind(*STREAM_KINDS) if item.written and not item.proven]
+    try:
+        there = infos_again(session, {item.stream for item in items}) if items else {}
+    except StreamsError as error:
+        _fail(items, error)
+    for item in items:
+        if item.error is None and item.plan:
+            try:
+                stream_backed(item).proven(item.plan, there.get(item.stream))
+            except StreamsError as error:
+                item.error = error
+        item.proven = True
+        document.failed = document.failed or item.error is not None
+
+
+def _write_keys(session: Session, items: list[Item], tries: int = _TRIES) -> None:
+    """Writes keys. Those that somebody else wrote meanwhile are planned anew."""
+    plans = [item.plan for item in items if isinstance(item.plan, EntryPlan)]
+    sent = [(plan.bucket, item.options["key"], plan.request) for item, plan in zip(items, plans)]
+    again = []
+    for item, answer in zip(items, kv.write_many(session, sent)):
+        item.error = answer if isinstance(answer, StreamsError) else None
+        item.written = item.proven = item.error is None
+        if kv.overtaken(answer) and tries > 1:
+            again.append(item)
+    for item in again:
+        item.error = None
+        try:
+            revise(session, item)
+        except StreamsError as error:
+            item.error = error
+    if again:
+        _write_keys(session, [item for item in again if item.error is None and item.changes], tries - 1)
+
+
+def _is_removal(item: Item) -> bool:
+    return item.plan is not None and item.plan.action == DELETE

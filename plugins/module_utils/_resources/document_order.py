@@ -1,0 +1,68 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The order in which a document is written: groups of items, of which each needs only earlier groups. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .document import KINDS
+from .resource import DELETE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .document import Document, Item
+
+
+def origins_of(config: Mapping[str, Any]) -> list[str]:
+    """The streams of the same account that a stream copies from."""
+    copied = [config.get("mirror") or {}, *(config.get("sources") or [])]
+    return [origin["name"] for origin in copied if origin.get("name") and not origin.get("external")]
+
+
+def phases(document: Document, current: Mapping[str, Mapping[str, Any]]) -> list[list[Item]]:
+    """What changes, in the order of writing; ``current`` has the streams' infos by their names.
+
+    What gives up subjects goes before what takes them, origins go before what copies from them, streams before what
+    is in them. Removals come last and the other way round, except where they make room.
+    """
+    changing = [item for item in document.items if item.changes]
+    backed = [item for item in changing if not item.kind.parent]
+    kept, doomed = [item for item in backed if not _removed(item)], [item for item in backed if _removed(item)]
+    for item in kept:
+        item.after += _in_document(document, item.plan.request if item.plan else {})
+    room = {giver for item in kept for giver in item.after}
+    copied = {item: _in_document(document, current[item.stream]["config"]) for item in doomed}
+    early = _levels([item for item in doomed if item in room], copied)[::-1]
+    late = _levels([item for item in doomed if item not in room], copied)[::-1]
+    levels = _levels(kept, {item: item.after for item in kept})
+    inner = [[item for item in changing if item.kind is kind] for kind in KINDS if kind.parent]
+    return [group for group in (*early, *levels, *inner, *late) if group]
+
+
+def _in_document(document: Document, config: Mapping[str, Any]) -> list[Item]:
+    return [document.streams[name] for name in origins_of(config) if name in document.streams]
+
+
+def _removed(item: Item) -> bool:
+    return item.plan is not None and item.plan.action == DELETE
+
+
+def _levels(items: list[Item], needs: Mapping[Item, Iterable[Item]]) -> list[list[Item]]:
+    """The items in groups that need only earlier ones. In a circle, which the server judges, some need is left out."""
+    depths: dict[Item, int] = {}
+
+    def depth(item: Item) -> int:
+        if item not in depths:
+            depths[item] = 0
+            depths[item] = 1 + max((depth(need) for need in needs[item] if need in needs), default=-1)
+        return depths[item]
+
+    groups: list[list[Item]] = []
+    for item in items:
+        while len(groups) <= depth(item):
+            groups.append([])
+        groups[depth(item)].append(item)
+    return groups

@@ -1,0 +1,99 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a document did, or in check mode would do, item by item and in numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._errors import StreamsError
+from .document_apply import DEPENDENCY, STOPPED, apply
+from .document_plan import plan
+from .document_state import add_pruned, read
+from .resource import CREATE, DELETE, NONE
+
+if TYPE_CHECKING:
+    from .._connection.session import Session
+    from .document import Document, Item
+
+HIDDEN = "(hidden)"
+_COUNTS = {CREATE: "created", DELETE: "deleted", NONE: "unchanged"}
+
+
+class Unfinished(StreamsError):
+    """Some items failed. The result tells of all."""
+
+    def __init__(self, failed: list[Item], result: dict[str, Any]) -> None:
+        first = failed[0]
+        reason = first.error.message if first.error else ""
+        several = "One item" if len(failed) == 1 else f"{len(failed)} items"
+        super().__init__(
+            f"{several} of the document failed, or could not be tried. {first.path} ({first.name}): {reason} "
+            "What is done stays: run it again when the cause is gone.",
+            code="unfinished",
+        )
+        self.result = result
+
+
+def bring_about(session: Session, document: Document, check_mode: bool, diff: bool) -> dict[str, Any]:
+    """Reads, plans, and writes unless in check mode. Raises Problems before anything is written, then Unfinished."""
+    known = read(session, document)
+    if document.prune:
+        add_pruned(document, known)
+    plan(session, document, known)
+    if not check_mode:
+        apply(session, document, known)
+    result = _report(document, check_mode, diff)
+    failed = [item for item in document.items if item.error]
+    if failed:
+        raise Unfinished(sorted(failed, key=_not_tried), result)
+    return result
+
+
+def _not_tried(item: Item) -> bool:
+    return item.error is not None and item.error.failure.get("code") in (DEPENDENCY, STOPPED)
+
+
+def _report(document: Document, check_mode: bool, diff: bool) -> dict[str, Any]:
+    summary = dict.fromkeys(("created", "updated", "deleted", "unchanged", "failed"), 0)
+    lost: dict[str, int | None] = {}
+    for item in document.items:
+        done = item.plan.action if item.plan else NONE
+        summary["failed" if item.error else _COUNTS.get(done, "updated")] += 1
+        for name, count in (item.plan.consequences if item.plan and not item.error else {}).items():
+            before = lost.get(name, 0)
+            lost[name] = None if before is None or count is None else before + count
+    result: dict[str, Any] = {
+        "changed": any(item.written or (check_mode and item.changes) for item in document.items),
+        "resources": [_entry(document, item, check_mode) for item in document.items],
+        "summary": summary,
+        "consequences": {"messages_lost": 0, "consumers_lost": 0, "revisions_lost": 0, **lost},
+    }
+    if diff:
+        shown = [item for item in document.items if item.plan and item.changes and (check_mode or item.written)]
+        result["diff"] = [_diff(document, item) for item in shown]
+    return result
+
+
+def _entry(document: Document, item: Item, check_mode: bool) -> dict[str, Any]:
+    """What is told of an item; little of one that stays as it is, since there may be thousands."""
+    entry: dict[str, Any] = {"kind": item.kind.noun, "name": item.name, "changed": False, "action": NONE}
+    if item.plan and item.changes:
+        changes = item.plan.change_list
+        if document.masks(item):
+            changes = [_hidden(change) if change["field"] == "value" else change for change in changes]
+        entry.update(action=item.plan.action, changes=changes, consequences=item.plan.consequences)
+        entry["changed"] = item.written or check_mode
+    if item.error:
+        entry["failure"] = {**item.error.failure, "message": item.error.message}
+    return entry
+
+
+def _diff(document: Document, item: Item) -> dict[str, Any]:
+    found = item.plan.diff if item.plan else {}
+    return {**found, "before": HIDDEN, "after": HIDDEN} if document.masks(item) else found
+
+
+def _hidden(change: dict[str, Any]) -> dict[str, Any]:
+    return {**change, **{side: HIDDEN for side in ("before", "after") if change[side] is not None}}

@@ -1,0 +1,87 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a document has to know of the server, read in as few requests as that takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .._api import streams
+from .._errors import PermissionMissing
+from .document import BUCKETS, GOVERNORS, STREAMS, Item
+from .ownership import is_system, owner_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .._connection.session import Session
+    from .document import Document
+
+# A page of the LIST call has 256 streams: for fewer than this it is cheaper to ask for each
+FEW = 64
+
+
+@dataclass
+class Known:
+    """``infos`` are the streams that the document is about, and those that it prunes. ``subjects`` are those of all
+    streams of the account by their names, None where only some are known.
+    """
+
+    infos: dict[str, dict[str, Any]] = field(default_factory=dict)
+    subjects: dict[str, list[str]] | None = None
+
+
+def read(session: Session, document: Document) -> Known:
+    """Raises PermissionMissing where pruning needs the list of all streams, and nobody may have it."""
+    wanted = {item.stream for item in document.items}
+    if len(wanted) > FEW or document.prune:
+        try:
+            return _listed(session, wanted, document.owner if document.prune else "")
+        except PermissionMissing:
+            if document.prune:
+                raise
+    return Known(infos_of(session, wanted))
+
+
+def infos_of(session: Session, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The infos of those of the streams that exist."""
+    wanted = sorted(names)
+    return {name: info for name, info in zip(wanted, streams.info_many(session, wanted)) if info}
+
+
+def infos_again(session: Session, names: set[str]) -> dict[str, dict[str, Any]]:
+    """The same after a write, in the cheaper way."""
+    if len(names) > FEW:
+        try:
+            return _listed(session, names, "").infos
+        except PermissionMissing:
+            pass
+    return infos_of(session, names)
+
+
+def _listed(session: Session, wanted: set[str], owner: str) -> Known:
+    known = Known(subjects={})
+    for info in streams.list_all(session):
+        config = info["config"]
+        name = config["name"]
+        known.subjects[name] = config.get("subjects") or []  # type: ignore[index]
+        if name in wanted or (owner and owner_of(config) == owner):
+            known.infos[name] = info
+    return known
+
+
+def add_pruned(document: Document, known: Known) -> None:
+    """Adds to the document the removal of what has its owner's mark and is not in it."""
+    for name in sorted(known.infos):
+        if name in document.streams or owner_of(known.infos[name]["config"]) != document.owner or is_system(name):
+            continue
+        kind = next((kind for kind in (BUCKETS, GOVERNORS) if name.startswith(kind.prefix)), STREAMS)
+        options = {
+            "name": name.removeprefix(kind.prefix),
+            "state": "absent",
+            "allow_data_loss": document.allow_data_loss,
+            "owner": document.owner,
+        }
+        document.add(Item(kind, None, options))

@@ -1,0 +1,58 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which streams listen to the same subjects, found without comparing each with each. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+# A node has a node for each word that may follow, and under _OWNERS the names of those whose subject ends there
+_OWNERS = ""
+
+
+class SubjectIndex:
+    """Subjects and whose they are, as a tree of their words. ``*`` is any word, ``>`` one word and all after it."""
+
+    def __init__(self) -> None:
+        self._root: dict[str, Any] = {}
+
+    def add(self, subjects: Iterable[str], owner: str) -> None:
+        for subject in subjects:
+            node = self._root
+            for word in subject.split("."):
+                node = node.setdefault(word, {})
+            node.setdefault(_OWNERS, []).append(owner)
+
+    def overlapping(self, subject: str) -> list[str]:
+        """The owners of subjects that some message could match as well as this one."""
+        return sorted(set(_meeting(self._root, subject.split("."))))
+
+
+def _meeting(node: dict[str, Any], words: list[str]) -> Iterator[str]:
+    if not words:
+        yield from node.get(_OWNERS, ())
+        return
+    word, rest = words[0], words[1:]
+    if word == ">":
+        yield from _below(node)
+        return
+    yield from node.get(">", {}).get(_OWNERS, ())
+    if word == "*":
+        for other, child in node.items():
+            if other not in (_OWNERS, ">"):
+                yield from _meeting(child, rest)
+        return
+    for other in (word, "*"):
+        if other in node:
+            yield from _meeting(node[other], rest)
+
+
+def _below(node: dict[str, Any]) -> Iterator[str]:
+    for word, child in node.items():
+        if word != _OWNERS:
+            yield from child.get(_OWNERS, ())
+            yield from _below(child)

@@ -1,0 +1,211 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Declares many resources at once."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_resources
+version_added: 0.1.0
+short_description: Declare streams, buckets, governors and keys of Choria Streams in one document
+description:
+  - Brings all that a document lists into the desired state, over one connection and many at a time, so that a thousand
+    resources take little longer than one.
+  - Each item has the options of the module for one such resource. What an item leaves out stays as it is.
+  - The whole document is looked at before anything is written. Where anything can't be as it says, the task fails,
+    tells all that is wrong with its place, such as C(streams[3].max_age), and has changed nothing.
+  - What other items need is written first, so that the order of items means nothing. A run that was interrupted is
+    finished by running it again.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  owner:
+    description:
+      - Whose document this is. Each stream, bucket and governor gets a mark with the owner in its metadata, under
+        C(choria.streams.owner). One that exists without a mark gets it, and keeps what the document does not say.
+      - What has another owner's mark is refused, see O(take_over).
+    type: str
+  prune:
+    description:
+      - Remove the streams, buckets and governors that have the mark of O(owner) and are not in the document.
+      - What has no mark or another owner's is left alone, and so are the streams that brokers and servers make for
+        themselves, and keys. What holds data is not removed without O(allow_data_loss).
+    type: bool
+    default: false
+  take_over:
+    description: Give what has another owner's mark to O(owner).
+    type: bool
+    default: false
+  allow_data_loss:
+    description: Whether changes and removals may lose data, for all items that do not say so themselves.
+    type: bool
+    default: false
+  on_error:
+    description: What happens when the server refuses an item though the plan was good.
+    type: str
+    choices:
+      stop: What is under way is finished, and nothing else begun.
+      continue: All is written that does not need what failed.
+    default: stop
+  mask:
+    description:
+      - Patterns of keys, such as V(*.password), whose values are secret. Results and differences have none of them.
+      - The values of all keys are kept from C(invocation) in the result.
+    type: list
+    elements: str
+    default: []
+extends_documentation_fragment:
+  - choria.streams.document
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.resource
+seealso:
+  - module: choria.streams.choria_stream
+  - module: choria.streams.choria_kv_bucket
+  - module: choria.streams.choria_governor
+  - module: choria.streams.choria_kv
+"""
+
+EXAMPLES = r"""
+---
+- name: Everything that the shop needs
+  choria.streams.choria_resources:
+    owner: shop
+    streams:
+      - name: ORDERS
+        subjects: ["orders.>"]
+        max_age: 30d
+      - name: ORDERS_COPY
+        mirror: {name: ORDERS}
+    kv_buckets:
+      - name: SHOP
+        history: 5
+    governors:
+      - name: REINDEX
+        capacity: 1
+        expire: 1h
+    keys:
+      - bucket: SHOP
+        key: db.host
+        value: db1.example.net
+      - bucket: SHOP
+        key: db.password
+        value: "{{ vault_password | default('example') }}"
+    mask: ["*.password"]
+
+- name: What would go, if this were the whole document?
+  choria.streams.choria_resources:
+    owner: shop
+    prune: true
+    allow_data_loss: true
+    streams:
+      - name: ORDERS
+  check_mode: true
+  diff: true
+  register: plan
+
+- name: Show it
+  ansible.builtin.debug:
+    msg: "{{ plan.resources | selectattr('changed') | map(attribute='name') }}"
+
+- name: A thousand buckets
+  choria.streams.choria_resources:
+    kv_buckets: "{{ dict(names | zip(names)) | dict2items(key_name='name', value_name='description') }}"
+  vars:
+    names: "{{ range(1000) | map('regex_replace', '^', 'SITE_') }}"
+"""
+
+RETURN = r"""
+---
+resources:
+  description: The items, as they stand in the document, list by list, then those that are pruned.
+  returned: success, and when some failed while they were written
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: V(stream), V(kv_bucket), V(governor) or V(key).
+      type: str
+    name:
+      description: Its name; of a key the bucket and the key, joined by C(/).
+      type: str
+      sample: SHOP/db.host
+    changed:
+      description: Whether it was changed, or in check mode would be.
+      type: bool
+    action:
+      description: What is done, V(none), V(create), V(update) or V(delete).
+      type: str
+    changes:
+      description: What changes, as the module for one such resource tells it. Left out where nothing does.
+      type: list
+      elements: dict
+    consequences:
+      description: What the change loses, as the module for one such resource tells it. Left out where nothing changes.
+      type: dict
+    failure:
+      description: Why it failed or was not tried, with C(message), C(code) and more. Left out where it did not fail.
+      type: dict
+summary:
+  description: How many items there are of each outcome.
+  returned: success, and when some failed while they were written
+  type: dict
+  contains:
+    created:
+      description: How many were made.
+      type: int
+    updated:
+      description: How many were changed.
+      type: int
+    deleted:
+      description: How many were removed.
+      type: int
+    unchanged:
+      description: How many were as they should be.
+      type: int
+    failed:
+      description: How many failed or were not tried.
+      type: int
+consequences:
+  description: What all changes lose together; null where some is lost but the number can't be known before.
+  returned: success, and when some failed while they were written
+  type: dict
+  contains:
+    messages_lost:
+      description: How many messages.
+      type: int
+    consumers_lost:
+      description: How many consumers.
+      type: int
+    revisions_lost:
+      description: How many old revisions of keys.
+      type: int
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(document) where nothing was written, V(unfinished) where RV(resources)
+        has what became of each item, V(unreachable) or V(permission).
+      type: str
+    problems:
+      description: With V(document), all that is wrong, each with C(path), C(message), C(code) and more.
+      type: list
+      elements: dict
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_document
+from ansible_collections.choria.streams.plugins.module_utils._resources.document import KINDS, SPEC, Document
+from ansible_collections.choria.streams.plugins.module_utils._resources.document_report import bring_about
+
+
+def main() -> None:
+    run_document(SPEC, KINDS, Document.of, bring_about)
+
+
+if __name__ == "__main__":
+    main()
