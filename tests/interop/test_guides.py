@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from integration.test_examples import blocks, plays
 
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
@@ -90,7 +91,8 @@ def module(plugin: str, /, **given: Any) -> Task:
     return f"choria.streams.{plugin}", given
 
 
-# What each row of the table means; WHO stands for who tries it, SEQUENCE for the number of a message of his.
+# What each row of the table means; WHO stands for who tries it, SEQUENCE for the number of a message of his, and
+# BACKUPS for a folder.
 SEQUENCES = {"client": "1", "server": "2"}
 TRIED: dict[str, list[Task]] = {
     "`choria_stream`, `choria_kv_bucket`, `choria_governor`": [
@@ -149,6 +151,10 @@ TRIED: dict[str, list[Task]] = {
     "`choria_stream_message_info`, lookup `choria_stream`": [
         module("choria_stream_message_info", stream="ORDERS"),
         lookup("choria_stream", "ORDERS"),
+    ],
+    "`choria_backup`, `choria_restore`": [
+        module("choria_backup", stream="ORDERS", path="BACKUPS/WHO"),
+        module("choria_restore", path="BACKUPS/SAVED_WHO"),
     ],
     "`choria_submit` with `transport: direct`": [
         module("choria_submit", subject="WHO", payload="x", transport="direct"),
@@ -215,6 +221,11 @@ def outcome(admin: ChoriaClient, manager: Manager, tokens: Tokens) -> PlaybookRe
     with Manager(choria_config=str(publisher)) as filler:
         for kind in (*SEQUENCES, *SEQUENCES):
             filler.session.request(f"orders.{kind}", b"x")
+    for kind in SEQUENCES:
+        saved = f"SAVED_{kind}"
+        manager.apply(STREAM, name=saved, subjects=[f"saved.{kind}"])
+        admin.run("broker", "stream", "backup", saved, tokens.folder / saved, "--no-progress")
+        streams.delete(manager.session, saved)
     manager.apply(STREAM, name="SUBMITTED", subjects=["choria.submission.in.client", "choria.submission.in.server"])
     tasks = []
     for what, kinds in table().items():
@@ -226,24 +237,26 @@ def outcome(admin: ChoriaClient, manager: Manager, tokens: Tokens) -> PlaybookRe
                     given = {**given, "choria_config": str(config)}
                 else:
                     task["vars"] = {"choria_streams_choria_config": str(config)}
-                filled = {name: for_whom(value, kind) for name, value in given.items()}
+                filled = {name: for_whom(value, kind, tokens.folder) for name, value in given.items()}
                 tasks.append({**task, action: filled})
     play = {"hosts": "localhost", "gather_facts": False, "ignore_errors": True, "tasks": tasks}
     return run_playbook([play]).check()
 
 
-def for_whom(value: Any, kind: str) -> Any:
+def for_whom(value: Any, kind: str, folder: Path) -> Any:
     if isinstance(value, list):
-        return [for_whom(item, kind) for item in value]
+        return [for_whom(item, kind, folder) for item in value]
     if isinstance(value, dict):
-        return {name: for_whom(item, kind) for name, item in value.items()}
-    return value.replace("WHO", kind).replace("SEQUENCE", SEQUENCES[kind]) if isinstance(value, str) else value
+        return {name: for_whom(item, kind, folder) for name, item in value.items()}
+    if not isinstance(value, str):
+        return value
+    return value.replace("WHO", kind).replace("SEQUENCE", SEQUENCES[kind]).replace("BACKUPS", str(folder))
 
 
 def test_the_table_is_whole() -> None:
     assert set(table()) == set(TRIED)
     # Those that make no connection, and the text below the table
-    offline = {"choria_config_info", "choria_submission_info"}
+    offline = {"choria_backup_info", "choria_config_info", "choria_submission_info"}
     found = {
         path.stem
         for kind in ("modules", "lookup", "callback")

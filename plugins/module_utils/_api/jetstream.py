@@ -27,6 +27,7 @@ MAXIMUM_MESSAGES = 10077
 WRONG_LAST_SEQUENCE = 10071
 WRONG_LAST_SEQUENCE_CONSTANT = 10164
 NOT_ENABLED_FOR_ACCOUNT = 10039
+NAME_IN_USE_BY_RESTORE = 10130
 
 _MOVING = "Wait until all replicas are current."
 # What a person can do about an error that the plan can't foresee.

@@ -90,9 +90,15 @@ class Session:
         """The subject of a call of the JetStream API, such as ``STREAM.INFO.ORDERS``."""
         return f"{self.settings.api}.{call}"
 
-    def request(self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None) -> Message:
+    def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Message:
         """One request, one reply. Raises the reason when there is none."""
-        answer = self.request_many([Request(subject, payload, headers)])[0]
+        answer = self.request_many([Request(subject, payload, headers)], timeout=timeout)[0]
         if isinstance(answer, StreamsError):
             raise answer
         return answer[0]
@@ -104,12 +110,17 @@ class Session:
             raise answer
         return answer
 
-    def request_many(self, requests: Iterable[Request], window: int = WINDOW) -> list[list[Message] | StreamsError]:
-        """Pipelined requests, at most ``window`` unanswered: an answer or an error for each, in their order."""
+    def request_many(
+        self, requests: Iterable[Request], window: int = WINDOW, timeout: float | None = None
+    ) -> list[list[Message] | StreamsError]:
+        """Pipelined requests, at most ``window`` unanswered: an answer or an error for each, in their order.
+
+        ``timeout`` is in seconds, for what takes longer than the requests that the settings' timeout is for.
+        """
         wanted = list(requests)
         for request in wanted:
             self._guard(request.subject)
-        return self._drive(self._exchange(wanted, window))
+        return self._drive(self._exchange(wanted, window, timeout or self.settings.timeout))
 
     def publish(
         self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, *, wait: bool = True
@@ -125,6 +136,11 @@ class Session:
         """Lets ``receive`` hear a subject. With ``queue`` one member of that group gets each message."""
         self._subscriptions[subject] = queue
         self._drive(self._subscribe(subject, queue))
+
+    def new_inbox(self) -> str:
+        """A subject of our own, that these credentials may listen to."""
+        self.connect()
+        return str(self._client.new_inbox())
 
     def unsubscribe_all(self) -> None:
         """Ends the subscriptions. What had arrived before the server knew can still be received."""
@@ -247,6 +263,9 @@ class Session:
 
     async def _await_message(self, timeout: float) -> None:
         await self._ready()
+        if self._arrived:
+            return
+        self._wake.clear()  # what set it may have been received since
         try:
             await asyncio.wait_for(self._wake.wait(), timeout)
         except asyncio.TimeoutError:
@@ -257,14 +276,16 @@ class Session:
 
     # Requests
 
-    async def _exchange(self, requests: Sequence[Request], window: int) -> list[list[Message] | StreamsError]:
+    async def _exchange(
+        self, requests: Sequence[Request], window: int, timeout: float
+    ) -> list[list[Message] | StreamsError]:
         answers: list[list[Message] | StreamsError] = []
         for start in range(0, len(requests), window):
             batch = requests[start : start + window]
-            replies = await self._batch(batch)
+            replies = await self._batch(batch, timeout)
             again = [index for index, reply in enumerate(replies) if self._repeatable(batch[index], reply)]
             if again:
-                for index, reply in zip(again, await self._batch([batch[index] for index in again])):
+                for index, reply in zip(again, await self._batch([batch[index] for index in again], timeout)):
                     replies[index] = reply
             answers.extend(replies)
         return answers
@@ -276,7 +297,7 @@ class Session:
         call = request.subject.removeprefix(f"{self.settings.api}.")
         return bool(_READS.match(call)) or "Nats-Msg-Id" in (request.headers or {})
 
-    async def _batch(self, requests: Sequence[Request]) -> list[list[Message] | StreamsError]:
+    async def _batch(self, requests: Sequence[Request], timeout: float) -> list[list[Message] | StreamsError]:
         await self._ready()
         if self._inbox_problem:
             return [self._inbox_problem for _request in requests]
@@ -297,7 +318,7 @@ class Session:
                 self._pending[str(self._counter)] = pending
                 await self._send(request, f"{self._inbox}.{self._counter}")
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(all_ended.wait(), self.settings.timeout)
+                await asyncio.wait_for(all_ended.wait(), timeout)
             unanswered = {token: pending for token, pending in tokens if not pending.done}
             if unanswered:
                 for token in unanswered:
@@ -347,7 +368,7 @@ class Session:
             pending.feed(Message(message.subject, message.data, message.headers or {}))
 
     async def _on_message(self, message: Any) -> None:
-        self._arrived.append(Message(message.subject, message.data, message.headers or {}))
+        self._arrived.append(Message(message.subject, message.data, message.headers or {}, message.reply))
         self._wake.set()
 
     async def _on_closed(self) -> None:

@@ -34,11 +34,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Message:
-    """What came: a reply or a message of a subscription. ``headers`` is empty where there were none."""
+    """What came: a reply or a message of a subscription. ``headers`` is empty where there were none.
+
+    ``reply`` is where its sender awaits an answer, empty where none is.
+    """
 
     subject: str
     data: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    reply: str = ""
 
     @property
     def status(self) -> str:

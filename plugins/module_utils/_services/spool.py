@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from .._connection.choria_config import SERVER_FILE, ChoriaConfig, read_config
 from .._errors import OptionError, Refused
 from .._options.codecs import NANOSECOND
+from .durable import sync_folder
 from .submission_message import PRIORITIES, timestamp
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Spool:
         finally:
             with suppress(OSError):
                 os.unlink(temporary)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return target
 
     def state(self) -> dict[str, Any]:
@@ -264,13 +265,3 @@ def _written(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return time.time_ns()
-
-
-def _sync_folder(path: Path) -> None:
-    """Makes the rename durable. The message is handed over already: some file systems can't do this."""
-    with suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

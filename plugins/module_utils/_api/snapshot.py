@@ -1,0 +1,143 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Snapshots of streams: out of the server and into it, in chunks, with a bounded number of them on the way.
+
+The protocol is nats-server's own (server/jetstream_api.go, streamSnapshot and processStreamRestore).
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from .._connection.permissions import SUBSCRIBE, missing_permission
+from .._connection.wire import Request
+from .._errors import NoAnswer, StreamsError
+from .jetstream import call, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from .._connection.session import Message, Session
+
+# The server sends chunks of at most 1 MiB, and 8 MiB of them before it awaits that some are acknowledged
+_CHUNK = 256 << 10
+# What goes to the server before its acknowledgements are awaited. It lets a connection wait while it writes.
+_BATCH = 8
+CHUNK_SENT = 128 << 10
+# The server gives up when nothing comes for five seconds, we when it is silent for longer than it takes to look
+_PATIENCE = 60.0
+# Reading every message before it begins, or building the stream when all is there, takes as long as it takes
+_LONG = 3600.0
+
+
+def snapshot(
+    session: Session, stream: str, *, consumers: bool = True, check_messages: bool = False
+) -> tuple[dict[str, Any], Generator[bytes, None, None]]:
+    """Begins a snapshot: ``config`` and ``state`` of the stream, and the chunks of its archive, to be read to the end.
+
+    The iterator raises StreamsError where the server breaks it off. Closing it early ends the snapshot.
+    """
+    deliver = session.new_inbox()
+    session.subscribe(deliver)
+    if deliver in session.refused_subscriptions:
+        raise missing_permission(SUBSCRIBE, deliver, session.settings.jwt)
+    body = {
+        "deliver_subject": deliver,
+        "no_consumers": not consumers,
+        "chunk_size": min(_CHUNK, session.server.max_payload),
+        "jsck": check_messages,
+    }
+    what = f"Taking a snapshot of stream {stream}"
+    timeout = _LONG if check_messages else max(_PATIENCE, session.settings.timeout)
+    try:
+        answer = session.request(session.api(f"STREAM.SNAPSHOT.{stream}"), encode(body), timeout=timeout)
+        head = decode(what, answer)
+    except BaseException:
+        session.unsubscribe_all()
+        raise
+    return {"config": head["config"], "state": head["state"]}, _chunks(session, what)
+
+
+def _chunks(session: Session, what: str) -> Generator[bytes, None, None]:
+    acknowledged = False
+    patience = max(_PATIENCE, session.settings.timeout)
+    try:
+        while True:
+            message = session.receive(patience)
+            if message is None:
+                raise NoAnswer(
+                    f"{what}: the server stopped sending, nothing came for {patience:g}s: try again, and look at its "
+                    "log if that helps nothing.",
+                    code="stalled",
+                )
+            if message.reply:
+                # Waits for the first one, so that a missing permission is told, and never for the others
+                session.publish(message.reply, wait=not acknowledged)
+                acknowledged = True
+            if not message.data:
+                _check_end(what, message)
+                return
+            yield message.data
+    finally:
+        session.unsubscribe_all()
+
+
+def _check_end(what: str, message: Message) -> None:
+    status = message.status
+    if status in ("", "204"):
+        return
+    reason = message.headers.get("Description", "") or "no reason given"
+    if status == "408":
+        raise NoAnswer(
+            f"{what}: the server gave up ({reason}): chunks were not written or acknowledged in time, so check the "
+            "disk, and that these credentials may publish to $JS.SNAPSHOT.ACK.>.",
+            code="stalled",
+        )
+    raise StreamsError(
+        f"{what}: the server broke it off ({status} {reason}): look at its log, and check the stream with "
+        "check_messages: true.",
+        code="snapshot",
+        status=status,
+    )
+
+
+def restore(session: Session, config: dict[str, Any], state: dict[str, Any], chunks: Iterable[bytes]) -> dict[str, Any]:
+    """Builds a stream with this configuration from the chunks of an archive. Returns its info as the server has it.
+
+    Raises StreamsError where the server refuses, then it may have begun to build the stream.
+    """
+    name = config["name"]
+    what = f"Restoring stream {name}"
+    deliver = call(session, what, f"STREAM.RESTORE.{name}", {"config": config, "state": state})["deliver_subject"]
+    rest = iter(chunks)
+    while batch := [Request(deliver, chunk) for chunk in islice(rest, _BATCH)]:
+        for answer in session.request_many(batch, timeout=_PATIENCE):
+            if isinstance(answer, StreamsError):
+                raise _lost(what, answer)
+            if answer[0].data:
+                _refusal(what, answer[0])
+    try:
+        # An empty chunk ends it
+        return decode(what, session.request(deliver, timeout=_LONG))
+    except NoAnswer as error:
+        raise _lost(what, error) from error
+
+
+def _refusal(what: str, answer: Message) -> None:
+    """The server answers a chunk with nothing, or with why it takes no more: as JSON, before 2.12 as text."""
+    if not answer.data.startswith(b"{"):
+        reason = answer.data.decode(errors="replace").removeprefix("-ERR ").strip("'")
+        raise StreamsError(f"{what}: the server broke it off ({reason}): look at its log.", code="restore")
+    decode(what, answer)
+
+
+def _lost(what: str, error: StreamsError) -> StreamsError:
+    """In the words of a restore, what a request tells whose receiver is gone."""
+    if isinstance(error, NoAnswer):
+        return NoAnswer(
+            f"{what}: the server broke it off without telling why: look at its log, and check that it has the space.",
+            code="stalled",
+        )
+    return error

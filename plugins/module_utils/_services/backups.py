@@ -1,0 +1,190 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Backups on disk: a folder for each, in the layout of the nats CLI, with a manifest of our own beside it.
+
+``stream.tar.s2`` is what the server sent, ``backup.json`` configuration and state, ``manifest.json`` tells size and
+SHA-256 of both. Of what the nats CLI made, which has no manifest, is checked what can be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .._errors import Refused
+from .._options.kv import STREAM_PREFIX
+from .archive import inspect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+MANIFEST, CONFIG, DATA = "manifest.json", "backup.json", "stream.tar.s2"
+VERSION = 1
+READ_SIZE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A folder with a backup. ``manifest`` is empty where the nats CLI made it."""
+
+    path: Path
+    config: Mapping[str, Any]
+    state: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def stream(self) -> str:
+        return str(self.config["name"])
+
+    @property
+    def created(self) -> str:
+        return str(self.manifest.get("created", ""))
+
+    @property
+    def format(self) -> int:
+        return int(self.manifest.get("format") or inspect(self.path / DATA).format)
+
+    def problem(self) -> str:
+        """Why it can't be trusted, empty where it can. Reads all of it."""
+        try:
+            for name, expected in self.manifest.get("files", {}).items():
+                found = file_facts(self.path / name)
+                if found["size"] != expected["size"]:
+                    return f"{name} has {found['size']} bytes, and {expected['size']} were written"
+                if found["sha256"] != expected["sha256"]:
+                    return f"{name} was changed since it was written, its SHA-256 is another"
+            if not self.manifest:
+                inspect(self.path / DATA)
+        except ValueError as error:
+            return f"{DATA} {error}"
+        except OSError as error:
+            return f"{error.filename or self.path}: {error.strerror}"
+        return ""
+
+    def described(self, problem: str = "") -> dict[str, Any]:
+        """The backup as results show it."""
+        consumers = self.manifest.get("consumers")
+        data = self.path / DATA
+        return {
+            "path": str(self.path),
+            "stream": self.stream,
+            "bucket": self.stream.removeprefix(STREAM_PREFIX) if self.stream.startswith(STREAM_PREFIX) else None,
+            "created": self.created or None,
+            "size": data.stat().st_size if data.exists() else None,
+            "sha256": self.manifest.get("files", {}).get(DATA, {}).get("sha256"),
+            "messages": int(self.state.get("messages", 0)),
+            "first_seq": int(self.state.get("first_seq", 0)),
+            "last_seq": int(self.state.get("last_seq", 0)),
+            "consumers": None if consumers is None else [one["name"] for one in consumers],
+            "server_version": self.manifest.get("server", {}).get("version"),
+            "verified": not problem,
+            "problem": problem or None,
+        }
+
+
+def read(path: Path) -> Backup:
+    """The backup in a folder. Raises Refused where there is none, or where its two descriptions contradict."""
+    described = _json(path / CONFIG)
+    config, state = described.get("config"), described.get("state")
+    if not isinstance(config, dict) or not isinstance(state, dict) or not isinstance(config.get("name"), str):
+        raise broken(path, f"{CONFIG} does not hold the configuration and the state of a stream")
+    if not (path / DATA).is_file():
+        raise broken(path, f"{DATA} is missing")
+    manifest = {}
+    if (path / MANIFEST).exists():
+        manifest = _json(path / MANIFEST)
+        if manifest.get("version") != VERSION or not _whole(manifest):
+            raise broken(path, f"{MANIFEST} is none that this release of choria.streams can read")
+        if manifest["config"] != config or manifest["state"] != state:
+            raise broken(path, f"{CONFIG} and {MANIFEST} contradict each other")
+    return Backup(path, config, state, manifest)
+
+
+def found(folder: Path, stream: str = "") -> Iterator[tuple[Path, Backup | Refused]]:
+    """The backups of ours in a folder, or those of one stream, the newest first; for a broken one why it is that.
+
+    What has no manifest of ours is not looked at.
+    """
+    try:
+        names = sorted((entry.name for entry in folder.iterdir() if (entry / MANIFEST).is_file()), reverse=True)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unusable(folder, error) from error
+    backups = [one for one in (_ours(folder / name, stream) for name in names if not name.startswith(".")) if one]
+    yield from sorted(backups, key=lambda one: one[0].name.rpartition("-")[2], reverse=True)
+
+
+def _ours(path: Path, stream: str) -> tuple[Path, Backup | Refused] | None:
+    if stream and path.name.rpartition("-")[0] != stream:
+        return None
+    try:
+        backup = read(path)
+    except Refused as error:
+        return path, error
+    return None if stream and backup.stream != stream else (path, backup)
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """Size in bytes and SHA-256 of a file. Raises OSError."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(READ_SIZE):
+            digest.update(block)
+            size += len(block)
+    return {"size": size, "sha256": digest.hexdigest()}
+
+
+def chunks(path: Path, size: int) -> Iterator[bytes]:
+    """The content of a file in pieces of that size."""
+    with path.open("rb") as file:
+        while block := file.read(size):
+            yield block
+
+
+def broken(path: Path, why: str) -> Refused:
+    return Refused(
+        f"path: {path} can't be used, {why}: nothing was sent, take another backup.",
+        code="broken_backup",
+        option="path",
+    )
+
+
+def unusable(path: Path, error: OSError) -> Refused:
+    """The error for a folder that can't be read or written."""
+    return Refused(
+        f"path: {error.filename or path}: {error.strerror}: check that user {os.geteuid()}, as whom the task runs, may "
+        "use it.",
+        code="folder",
+        option="path",
+    )
+
+
+def _whole(manifest: Mapping[str, Any]) -> bool:
+    files = manifest.get("files")
+    return (
+        isinstance(files, dict)
+        and set(files) == {CONFIG, DATA}
+        and all(isinstance(one, dict) and {"size", "sha256"} <= set(one) for one in files.values())
+        and {"config", "state", "created", "consumers", "server", "format"} <= set(manifest)
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise broken(path.parent, f"there is no {path.name} in it") from None
+    except OSError as error:
+        raise unusable(path, error) from error
+    except (ValueError, RecursionError):
+        raise broken(path.parent, f"{path.name} is not JSON") from None
+    if not isinstance(content, dict):
+        raise broken(path.parent, f"{path.name} is no JSON object")
+    return content

@@ -1,0 +1,204 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What choria_restore does: checks a backup before anything is sent, restores it, and compares the outcome."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._api import consumers, streams
+from .._errors import OptionError, PermissionMissing, Refused, StreamsError
+from .._options import codecs
+from .._options.fields import Field, Spec
+from .._options.kv import BUCKET_NAME, STREAM_PREFIX
+from .._resources.resource import CREATE
+from .._resources.stream import REPLICAS, STREAM_NAME, SUBJECT
+from . import backups
+from .archive import FILES
+from .backup import MESSAGES_SINCE, positions, same_state, settings
+from .restoring import Wanted, check_copied, copied, sent
+from .stream_selection import checked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._connection.session import Session
+
+# Replicas and consumers of a cluster are there a moment later
+_SETTLING, _PAUSE = 60.0, 0.05
+
+RESTORE = Spec(
+    (
+        Field("path", codecs.mapped({"type": "path"}, str, str), argument_extra={"required": True}),
+        Field("stream", STREAM_NAME),
+        Field("bucket", BUCKET_NAME),
+        Field("subjects", codecs.names(SUBJECT)),
+        Field(REPLICAS.option, REPLICAS.codec, wire=REPLICAS.wire),
+        Field("consumers", codecs.boolean(), argument_extra={"default": True}),
+    ),
+    {"mutually_exclusive": [("stream", "bucket"), ("bucket", "subjects")]},
+)
+
+
+def restore(session: Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Restores a backup, unless the stream is the very one. Returns the whole result."""
+    wanted = _wanted(checked(RESTORE, options.get))
+    info = streams.info(session, wanted.name)
+    if info is not None:
+        _check_same(wanted, info)
+        return {"changed": False, "changes": [], **_told(session, wanted, info)}
+    _check(session, wanted)
+    if not check_mode:
+        copied(session, wanted) if wanted.copied else sent(session, wanted.backup, wanted.config)
+        info = _proven(session, wanted)
+    title = f"stream {wanted.name}"
+    return {
+        "changed": True,
+        "changes": [{"field": "stream", "before": None, "after": wanted.name, "effect": CREATE}],
+        "diff": {"before_header": title, "after_header": title, "before": {}, "after": _expected(wanted)},
+        **_told(session, wanted, info),
+    }
+
+
+def _wanted(given: Mapping[str, Any]) -> Wanted:
+    """Raises Refused where the backup is broken, before anything is sent."""
+    path = Path(given["path"])
+    backup = backups.read(path)
+    problem = backup.problem()
+    if problem:
+        raise backups.broken(path, problem)
+    if "bucket" in given and not backup.stream.startswith(STREAM_PREFIX):
+        raise OptionError("bucket", f"{path} is a backup of stream {backup.stream}, which is no bucket: give stream.")
+    name = f"{STREAM_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", backup.stream)
+    config = {**settings(backup.config), "name": name}
+    if "subjects" in given:
+        config["subjects"] = given["subjects"]
+    if REPLICAS.option in given:
+        config[REPLICAS.wire] = given[REPLICAS.option]
+    wanted = Wanted(backup, config, given["consumers"])
+    if wanted.moves_keys:
+        config["subjects"] = [f"$KV.{name[len(STREAM_PREFIX) :]}.>"]
+    return wanted
+
+
+def _check_same(wanted: Wanted, info: Mapping[str, Any]) -> None:
+    """Raises Refused where there is another stream of that name."""
+    now, then = info["state"], wanted.backup.state
+    fewer = now["messages"] < then["messages"] and wanted.may_expire
+    if same_state(now, then) or (fewer and now["last_seq"] == then["last_seq"]):
+        return
+    # A mirror does not learn of deleted messages at the end
+    shorter = wanted.copied and now["last_seq"] <= then["last_seq"] and now["messages"] == then["messages"]
+    if shorter and (not now["messages"] or now["first_ts"] == then["first_ts"]):
+        return
+    raise Refused(
+        f"stream: there is a stream {wanted.name} already, with {now['messages']} messages up to number "
+        f"{now['last_seq']}, where the backup has {then['messages']} up to {then['last_seq']}, and it is not "
+        "overwritten: delete it first, or restore under another name (stream or bucket).",
+        code="exists",
+        option="stream",
+        messages=now["messages"],
+    )
+
+
+def _check(session: Session, wanted: Wanted) -> None:
+    """Refuses what the server would refuse in the middle."""
+    backup, version = wanted.backup, session.server.version
+    if backup.format != FILES and version < MESSAGES_SINCE:
+        raise Refused(
+            f"path: {backup.path} was made by nats-server 2.15 or newer, and server {session.server.name} has "
+            f"{'.'.join(map(str, version))}, which can't read it: restore it on a newer server.",
+            code="format",
+            option="path",
+        )
+    if wanted.copied:
+        check_copied(session, wanted)
+    if not wanted.consumers and wanted.config.get("retention") == "interest":
+        raise Refused(
+            "consumers: a stream with retention interest loses its messages without its consumers: leave "
+            "consumers: false out.",
+            code="option",
+            option="consumers",
+        )
+    for subject in wanted.subjects:
+        _check_free(session, wanted, subject)
+
+
+def _check_free(session: Session, wanted: Wanted, subject: str) -> None:
+    try:
+        owners = [owner for owner in streams.names(session, subject) if owner != wanted.name]
+    except PermissionMissing:
+        return  # the server itself has to refuse
+    if owners:
+        remedy = "delete that stream" if wanted.name.startswith(STREAM_PREFIX) else "give others with subjects"
+        raise Refused(
+            f"subjects: '{subject}' overlaps with the subjects of stream {owners[0]}, and a message can be in one "
+            f"stream only: {remedy}. Messages keep the subjects that they were stored with.",
+            code="subjects_overlap",
+            option="subjects",
+        )
+
+
+def _proven(session: Session, wanted: Wanted) -> dict[str, Any]:
+    """The stream as the server has it, when it holds what the backup does. Raises StreamsError."""
+    deadline = time.monotonic() + max(_SETTLING, session.settings.timeout)
+    while True:
+        info = streams.info(session, wanted.name) or {}
+        found = positions(session, wanted.name) if info else []
+        if info and not wanted.consumers and found:
+            for one in found:
+                consumers.delete(session, wanted.name, one["name"])
+            continue
+        lacking = _lacking(wanted, info, found)
+        if not lacking:
+            return info
+        if time.monotonic() > deadline:
+            raise StreamsError(
+                f"The server confirmed that stream {wanted.name} is restored, but {lacking}: look at its log, and "
+                "delete the stream before you try again.",
+                code="not_applied",
+            )
+        time.sleep(_PAUSE)
+
+
+def _lacking(wanted: Wanted, info: Mapping[str, Any], found: list[dict[str, Any]]) -> str:
+    """What the stream lacks in words. It may have more: whoever publishes need not wait for us."""
+    if not info:
+        return "does not have it"
+    now, then = info["state"], wanted.backup.state
+    for key, word in (("last_seq", "ends with message"), ("messages", "has messages:")):
+        if now[key] < then[key] and not wanted.may_expire and not (key == "last_seq" and wanted.copied):
+            return f"it {word} {now[key]}, and the backup {then[key]}"
+    there = {one["name"]: one for one in found}
+    for one in (wanted.backup.manifest.get("consumers") or []) if wanted.consumers and not wanted.copied else []:
+        if one["durable"] and one["name"] not in there:
+            return f"consumer {one['name']} is missing"
+        if one["durable"] and there[one["name"]]["ack_floor"] < one["ack_floor"]:
+            return f"consumer {one['name']} lost its place"
+    return ""
+
+
+def _told(session: Session, wanted: Wanted, info: Mapping[str, Any] | None) -> dict[str, Any]:
+    backup = wanted.backup
+    shown = _expected(wanted)
+    if info:
+        state = info["state"]
+        shown.update({key: int(state[key]) for key in ("messages", "first_seq", "last_seq")})
+        shown["consumers"] = [one["name"] for one in positions(session, wanted.name)]
+        shown["expired"] = max(0, int(backup.state["messages"]) - int(state["messages"]))
+    return {"stream": shown, "backup": backup.described()}
+
+
+def _expected(wanted: Wanted) -> dict[str, Any]:
+    described = wanted.backup.described()
+    return {
+        "name": wanted.name,
+        "bucket": wanted.name.removeprefix(STREAM_PREFIX) if wanted.name.startswith(STREAM_PREFIX) else None,
+        "subjects": wanted.subjects,
+        **{key: described[key] for key in ("messages", "first_seq", "last_seq")},
+        "consumers": described["consumers"] if wanted.consumers else [],
+        "expired": 0,
+    }

@@ -1,0 +1,141 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looks at backups."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_backup_info
+version_added: 0.1.0
+short_description: Look at backups of Choria Streams, and verify them
+description:
+  - Tells which backups a folder on the managed host has, and whether they are still as they were written.
+  - It reads all of them, makes no connection, and needs nothing beside Python.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  path:
+    description:
+      - A folder with backups of M(choria.streams.choria_backup), or a single backup.
+      - A single one may be the C(nats) CLI's. What tells its SHA-256 is missing then, so that less can be verified.
+    type: path
+    required: true
+  stream:
+    description: Only backups of this stream.
+    type: str
+  bucket:
+    description: Only backups of this bucket.
+    type: str
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.info
+notes:
+  - None of the connection options counts. They are there for C(module_defaults), and nats-py is not needed.
+seealso:
+  - module: choria.streams.choria_backup
+  - module: choria.streams.choria_restore
+"""
+
+EXAMPLES = r"""
+---
+- name: A stream to back up
+  choria.streams.choria_stream:
+    name: ORDERS
+    subjects: [orders.>]
+
+- name: Back it up
+  choria.streams.choria_backup:
+    stream: ORDERS
+    path: "{{ backups }}"
+
+- name: Read its backups
+  choria.streams.choria_backup_info:
+    path: "{{ backups }}"
+    stream: ORDERS
+  register: found
+
+- name: Fail where one is broken
+  ansible.builtin.assert:
+    that: found.backups | rejectattr('verified') | length == 0
+
+- name: Show the newest one
+  ansible.builtin.debug:
+    msg: "{{ found.backups[0].path }} has {{ found.backups[0].messages }} messages"
+"""
+
+RETURN = r"""
+---
+backups:
+  description: The backups, the newest first.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: Its folder.
+      type: str
+    stream:
+      description: The stream that it is of; null where that can't be told.
+      type: str
+    bucket:
+      description: The bucket, null where it is none.
+      type: str
+    created:
+      description: When it was made, RFC 3339 UTC; null for one that the nats CLI made.
+      type: str
+    size:
+      description: How many bytes the messages take there, compressed.
+      type: int
+    sha256:
+      description: The SHA-256 of that file; null for one that the nats CLI made.
+      type: str
+    messages:
+      description: How many messages it holds.
+      type: int
+    first_seq:
+      description: The sequence number of the oldest message.
+      type: int
+    last_seq:
+      description: The sequence number of the newest message.
+      type: int
+    consumers:
+      description: >-
+        The names of the consumers that it holds, but for those that were at work meanwhile; null where they were left
+        out, or where that can't be told.
+      type: list
+      elements: str
+    server_version:
+      description: The version of the server that made it; null for one that the nats CLI made.
+      type: str
+    verified:
+      description: Whether it was read, and is as it was written.
+      type: bool
+    problem:
+      description: What is wrong with it, null where nothing is.
+      type: str
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: What kind of failure it was, such as V(option), V(folder) or V(broken_backup).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
+from ansible_collections.choria.streams.plugins.module_utils._services.backup import INFO, backups_of
+
+
+def main() -> None:
+    run_hybrid(INFO, backups_of)
+
+
+if __name__ == "__main__":
+    main()
