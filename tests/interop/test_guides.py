@@ -13,6 +13,7 @@ import pytest
 from integration.test_examples import blocks, plays
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
@@ -118,11 +119,11 @@ TRIED: dict[str, list[Task]] = {
         module("choria_consumer", stream="ORDERS", name="WHO", state="absent"),
     ],
     "`choria_consumer` with `paused_until`": [
-        module("choria_consumer", stream="ORDERS", name="WORKERS", paused_until="2100-01-01T00:00:00Z"),
+        module("choria_consumer", stream="ORDERS", name="PAUSED_WHO", paused_until="2100-01-01T00:00:00Z"),
     ],
     "`choria_stream_info`, `choria_consumer_info`, `choria_kv_bucket_info`, `choria_governor_info` with `names`": [
         module("choria_stream_info", names=["ORDERS"]),
-        module("choria_consumer_info", stream="ORDERS", names=["WORKERS"]),
+        module("choria_consumer_info", stream="ORDERS", names=["PAUSED_WHO"]),
         module("choria_kv_bucket_info", names=["CFG"]),
         module("choria_governor_info", names=["SEATS"]),
     ],
@@ -217,6 +218,8 @@ def outcome(admin: ChoriaClient, manager: Manager, tokens: Tokens) -> PlaybookRe
         manager.apply(GOVERNOR, name=f"RESET_{kind}", capacity=5, expire="1h")
         assert campaign(manager.session, governors.read(manager.session, f"RESET_{kind}"), "somebody", 10)
     manager.apply(STREAM, name="ORDERS", subjects=["orders.>"], allow_direct=True)
+    for kind in SEQUENCES:
+        manager.apply(CONSUMER, stream="ORDERS", name=f"PAUSED_{kind}")
     publisher = tokens.config("client", "--stream-user --publish orders.>")
     with Manager(choria_config=str(publisher)) as filler:
         for kind in (*SEQUENCES, *SEQUENCES):
