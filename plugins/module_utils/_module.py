@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 
 from ._connection.session import Session
 from ._connection.settings import Settings, secrets_of
-from ._errors import Overtaken, StreamsError
+from ._errors import OptionError, Overtaken, StreamsError
 from ._options.connection import CONNECTION, environment
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ._options.fields import Spec
     from ._resources.document import Document, Given, Kind
     from ._resources.resource import Plan, Resource
+    from ._services.choria_file import TextFile
 
 
 class _Module(AnsibleModule):
@@ -97,6 +100,42 @@ def run_hybrid(spec: Spec, act: Callable[[Callable[[], Session], dict[str, Any],
         module.exit_json(**result)
 
 
+def run_file(spec: Spec, prepare: Callable[[dict[str, Any]], TextFile], secrets: Callable[..., set[str]]) -> None:
+    """A module that brings the text file at ``path`` into the desired state, with its owner, group and mode.
+
+    ``secrets(options)`` are values that no result may hold. A new file has mode 0600 unless the task says otherwise.
+    """
+    module = _module(spec, add_file_common_args=True)
+    module.no_log_values |= secrets(module.params)
+    os.umask(0o077)  # atomic_move gives a new file what the umask allows
+    path = module.params["path"]
+    with _failing(module):
+        if not os.path.isdir(os.path.dirname(os.path.abspath(path))) and not module.check_mode:
+            raise OptionError("path", f"{path} can't be written (its folder is not there): make the folder first.")
+        file = prepare(module.params)
+        changed = file.before != file.after
+        if changed and not module.check_mode:
+            _write_file(module, path, file.after)
+        if file.after is not None and os.path.exists(path):
+            changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params), changed)
+        told = {"diff": file.diff(path)} if file.before != file.after else {}
+        module.exit_json(changed=changed, path=path, **told)
+
+
+def _write_file(module: AnsibleModule, path: str, text: str | None) -> None:
+    """Puts a file in its place at once and whole, or takes it away. What is there keeps its owner and mode."""
+    try:
+        if text is None:
+            os.unlink(path)
+            return
+        descriptor, made = tempfile.mkstemp(dir=module.tmpdir)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise OptionError("path", f"{path} can't be written ({error.strerror}): check path and permissions.") from error
+    module.atomic_move(made, path)
+
+
 def run_document(
     spec: Spec,
     kinds: Sequence[Kind],
@@ -154,13 +193,24 @@ class _DocumentModule(_Module):
         return {**self.params, **{name: f"{len(items)} items" for name, items in given.items()}}
 
 
-def _module(spec: Spec, states: Mapping[str, Any] | None = None, base: type[AnsibleModule] = _Module) -> AnsibleModule:
+def _module(
+    spec: Spec,
+    states: Mapping[str, Any] | None = None,
+    base: type[AnsibleModule] = _Module,
+    *,
+    add_file_common_args: bool = False,
+) -> AnsibleModule:
     whole = spec.merge(CONNECTION)
     arguments = {**whole.argument_spec(), **(states or {})}
     for row in CONNECTION:
         arguments[row.option]["fallback"] = (env_fallback, environment(row.option))
     # Settings checks the rules of the connection, in better words
-    return base(argument_spec=arguments, supports_check_mode=True, **spec.rules)
+    return base(
+        argument_spec=arguments,
+        supports_check_mode=True,
+        add_file_common_args=add_file_common_args,
+        **spec.rules,
+    )
 
 
 def _session(module: AnsibleModule, *, read_only: bool) -> Session:

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# What CI runs: every scenario, from nothing to nothing. Arguments go to `molecule test`.
+# molecule alone is not enough: its notion of what exists goes stale (a reboot, a killed run), and it does not
+# destroy when a cleanup playbook fails or when it is killed itself.
+# shellcheck disable=SC2317  # functions called by a trap
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# molecule gives ansible-playbook a session of its own, and it outlives molecule: end the whole tree
+kill_tree() {
+    local p
+    for p in $(pgrep -P "$1"); do kill_tree "$p"; done
+    kill -KILL "$1" 2>/dev/null || true
+}
+molecule=''
+finish() {
+    local rc=$?
+    trap - EXIT
+    if [ -n "$molecule" ]; then kill_tree "$molecule"; fi
+    extensions/molecule/nspawn/destroy.sh
+    exit "$rc"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+extensions/molecule/nspawn/destroy.sh
+molecule destroy >/dev/null 2>&1 || true       # forget the state of an earlier run
+if [ $# = 0 ]; then set -- --all; fi
+molecule test --report "$@" &
+molecule=$!
+# `wait` returns at once on a signal, so the trap runs while molecule is still busy
+rc=0
+wait "$molecule" || rc=$?
+molecule=''
+exit "$rc"

@@ -1,0 +1,146 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Choria configuration file as settings say it: checked, written out, and shown without its secrets."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._errors import OptionError, Refused
+from .._options.choria_keys import LISTED, SECRET, is_known, nearest
+from .._options.codecs import Codec
+from .._options.fields import Field, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+PRESENT, ABSENT = "present", "absent"
+SPEC = Spec(
+    (
+        Field("path", Codec({"type": "path", "required": True})),
+        Field("settings", Codec({"type": "dict", "default": {}})),
+        Field("other_keys", Codec({"type": "list", "elements": "str", "default": []})),
+        Field("program", Codec({"type": "path"})),
+        Field("state", Codec({"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT})),
+    )
+)
+HEADER = "# Written by Ansible (choria.streams.choria_config): changes made here are lost\n"
+_MASK = "********"
+_PROGRAM_TIMEOUT = 30  # seconds
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """The text of a file as it is and as it shall be, None for no file."""
+
+    before: str | None
+    after: str | None
+
+    def diff(self, path: str) -> dict[str, str]:
+        return {"before_header": path, "after_header": path, "before": shown(self.before), "after": shown(self.after)}
+
+
+def prepare(options: Mapping[str, Any]) -> TextFile:
+    """Raises OptionError where path or settings can't be used, before anything is written."""
+    before = _read(options["path"])
+    if options["state"] == ABSENT:
+        return TextFile(before, None)
+    return TextFile(before, HEADER + "".join(f"{key} = {value}\n" for key, value in render(options).items()))
+
+
+def secrets(settings: Mapping[str, Any]) -> set[str]:
+    """The values that no result may show."""
+    return {str(settings[key]) for key in SECRET if settings.get(key)}
+
+
+def render(options: Mapping[str, Any]) -> dict[str, str]:
+    """The lines to write, ``key`` to text, in order. A key without a value is left to the program's default.
+
+    Raises OptionError that names the key which is unknown, or whose value a file can't hold, and Refused where the
+    program itself does not know a key.
+    """
+    settings, others = options["settings"], options["other_keys"]
+    lines = {}
+    for key in sorted(settings):
+        if not is_known(key) and key not in others:
+            like = nearest(key)
+            hint = (
+                f", did you mean {like}? If a plugin of yours reads it," if like else ": if a plugin of yours reads it,"
+            )
+            raise OptionError("settings", f"{key} is no key of Choria{hint} list it in other_keys.")
+        text = _text(key, settings[key])
+        if text:
+            lines[key] = text
+    if options["program"]:
+        _ask_program(options["program"], lines, others)
+    return lines
+
+
+def shown(text: str | None) -> str:
+    """The text of a file for people: secrets are masked, also of a file that somebody else wrote."""
+    return "".join(_masked(line) for line in (text or "").splitlines(keepends=True))
+
+
+def _masked(line: str) -> str:
+    key, equals, _value = line.partition("=")
+    return f"{key.rstrip()} = {_MASK}\n" if equals and key.strip() in SECRET else line
+
+
+def _read(path: str) -> str | None:
+    """What the file holds now, None where there is none. Raises OptionError where it can't be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise OptionError("path", f"{path} is no text file: give a Choria configuration file.") from error
+    except OSError as error:
+        raise OptionError("path", f"{path} can't be read ({error.strerror}): check path and permissions.") from error
+
+
+def _text(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        raise OptionError("settings", f"{key} is a dict, and a key has one value or a list: write its keys out.")
+    if isinstance(value, list):
+        parts = [_text(key, part) for part in value]
+        if any("," in part for part in parts):
+            raise OptionError("settings", f"{key} has a comma in an entry, where it separates entries: take it away.")
+        return ", ".join(parts)
+    text = str(value).strip()
+    if "\n" in text or "\r" in text:
+        raise OptionError("settings", f"{key} has more than one line, which a Choria file can't hold: give one line.")
+    return text
+
+
+def _ask_program(program: str, keys: Collection[str], others: Collection[str]) -> None:
+    """What the installed release itself knows counts where it is there: it may be older or newer than our list."""
+    try:
+        listing = subprocess.run(
+            [program, "tool", "config", "--list"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=_PROGRAM_TIMEOUT,
+        ).stdout.split()
+    except (OSError, subprocess.SubprocessError) as error:
+        raise OptionError("program", f"{program} tool config --list does not work ({error}): check program.") from error
+    _check_listed(listing, keys, others)
+
+
+def _check_listed(listing: Collection[str], keys: Collection[str], others: Collection[str]) -> None:
+    for key in sorted(keys):
+        if key in LISTED and key not in listing and key not in others:
+            raise Refused(
+                f"settings: the choria program on this host does not know {key}: take it away, or install a release "
+                "that has it.",
+                code="option",
+                option="settings",
+            )

@@ -1,0 +1,214 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The certificates and tokens of a site, in one folder: made once, renewed in time, and keys never written over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._connection import issuing
+from .._connection.signing import claims_signed_by
+from .._connection.tokens import CLIENT, SERVER
+from .._errors import OptionError
+from .._options import codecs
+from .._options.codecs import Codec, parse_duration
+from .._options.fields import Field, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+SERVER_PERMISSIONS = ("submission", "streams", "governor", "service_host")
+CLIENT_PERMISSIONS = (
+    "streams_admin",
+    "streams_user",
+    "events_viewer",
+    "election_user",
+    "system_user",
+    "governor",
+    "org_admin",
+    "fleet_management",
+    "signed_fleet_management",
+    "service",
+    "authentication_delegator",
+    "provisioner",
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@-]*")
+_AUTHORITY_VALIDITY = 10 * 365 * 86400  # seconds
+
+
+def _entries(*more: Field) -> Codec:
+    fields = (Field("name", Codec({"type": "str", "required": True})), *more)
+    return Codec(
+        {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {row.option: row.argument() for row in fields},
+        }
+    )
+
+
+def _strings(default: list[str], choices: tuple[str, ...] = ()) -> Codec:
+    limit = {"choices": list(choices)} if choices else {}
+    return Codec({"type": "list", "elements": "str", "default": default, **limit})
+
+
+SPEC = Spec(
+    (
+        Field("folder", Codec({"type": "path", "required": True})),
+        Field("authority", Codec({"type": "str", "default": "Choria"})),
+        Field("certificates", _entries(Field("hosts", _strings([])))),
+        Field("server_tokens", _entries(Field("permissions", _strings([], SERVER_PERMISSIONS)))),
+        Field("client_tokens", _entries(Field("permissions", _strings([], CLIENT_PERMISSIONS)))),
+        Field("collectives", _strings(["choria"])),
+        Field("organization", Codec({"type": "str", "default": "choria"})),
+        Field("validity", codecs.duration(60), argument_extra={"default": "365d"}),
+        Field("renew_before", codecs.duration(), argument_extra={"default": "30d"}),
+    )
+)
+
+
+@dataclass
+class _Folder:
+    """The folder as it is with what is to be written, so that check mode is the same way without the writing."""
+
+    path: Path
+    new: dict[str, str] = field(default_factory=dict)
+
+    def read(self, name: str) -> str | None:
+        if name in self.new:
+            return self.new[name]
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text file"
+            raise OptionError("folder", f"{self.path / name} can't be read ({reason}): check the folder.") from error
+
+    def once(self, name: str, make: Callable[[], str]) -> str:
+        """The text of a file, which is made where there is none, and never written over."""
+        text = self.read(name)
+        if text is None:
+            text = self.new[name] = make()
+        return text.strip() if name.endswith(".seed") else text
+
+    def write(self) -> None:
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, text in self.new.items():
+            descriptor, made = tempfile.mkstemp(dir=self.path)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(made, self.path / name)
+
+
+def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """The whole result of choria_credentials. Raises OptionError, before anything is written."""
+    issuing.check_library()
+    validity, before = (parse_duration(options[name]) for name in ("validity", "renew_before"))
+    if before >= validity:
+        raise OptionError("renew_before", "it is not shorter than validity, so that all would be renewed at each run.")
+    _check_names(options)
+    folder = _Folder(Path(options["folder"]))
+    soon = datetime.now(timezone.utc) + timedelta(seconds=before)
+    certificates = [_certificate(folder, options, entry, validity, soon) for entry in options["certificates"]]
+    tokens = []
+    for kind, purpose in (("server_tokens", SERVER), ("client_tokens", CLIENT)):
+        tokens += [_token(folder, options, purpose, entry, validity, soon) for entry in options[kind]]
+    found: dict[str, Any] = {"certificates": certificates, "tokens": tokens, "authority": None, "issuer": None}
+    if certificates:
+        found["authority"] = str(folder.path / "ca.pem")
+    if tokens:
+        found["issuer"] = issuing.public_key(str(folder.read("issuer.seed")).strip())
+    if not check_mode and folder.new:
+        try:
+            folder.write()
+        except OSError as error:
+            raise OptionError(
+                "folder", f"{folder.path} can't be written ({error.strerror}): check path and permissions."
+            ) from error
+    written = sorted(folder.new)
+    result: dict[str, Any] = {"changed": bool(written), "credentials": found, "written": written}
+    if written:
+        header = {"before_header": str(folder.path), "after_header": str(folder.path)}
+        result["diff"] = {**header, "before": "", "after": "".join(f"{name}\n" for name in written)}
+    return result
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    for kinds, own in ((("certificates",), "ca"), (("server_tokens", "client_tokens"), "issuer")):
+        seen = {own}
+        for kind in kinds:
+            for number, entry in enumerate(options[kind]):
+                name = entry["name"]
+                if not _NAME.fullmatch(name):
+                    raise OptionError(f"{kind}[{number}].name", f"'{name}' can't name a file: use a-z, 0-9, . _ = @ -.")
+                if name in seen:
+                    raise OptionError(f"{kind}[{number}].name", f"'{name}' is taken in this folder: give another name.")
+                seen.add(name)
+
+
+def _certificate(
+    folder: _Folder, options: Mapping[str, Any], entry: Mapping[str, Any], validity: float, soon: datetime
+) -> dict[str, Any]:
+    authority_key = folder.once("ca.key", issuing.new_private_key)
+    longest = max(_AUTHORITY_VALIDITY, validity)
+    authority = folder.once("ca.pem", lambda: issuing.new_authority(options["authority"], authority_key, longest))
+    name = entry["name"]
+    key = folder.once(f"{name}.key", issuing.new_private_key)
+    hosts = entry["hosts"] or [name]
+    there = folder.read(f"{name}.pem")
+    facts = issuing.certificate_facts(there, key) if there else None
+    if not facts or facts[0] <= soon or sorted(facts[1]) != sorted(hosts):
+        there = issuing.new_certificate(name, hosts, key, authority, authority_key, validity)
+        folder.new[f"{name}.pem"] = there
+        facts = issuing.certificate_facts(there, key)
+    expires = facts[0].isoformat().replace("+00:00", "Z") if facts else None
+    paths = {"certificate": str(folder.path / f"{name}.pem"), "key": str(folder.path / f"{name}.key")}
+    return {"name": name, **paths, "hosts": hosts, "expires": expires}
+
+
+def _token(
+    folder: _Folder,
+    options: Mapping[str, Any],
+    purpose: str,
+    entry: Mapping[str, Any],
+    validity: float,
+    soon: datetime,
+) -> dict[str, Any]:
+    issuer_seed = folder.once("issuer.seed", issuing.new_seed)
+    issuer = issuing.public_key(issuer_seed)
+    folder.once("issuer.public", lambda: issuer)
+    name = entry["name"]
+    public = issuing.public_key(folder.once(f"{name}.seed", issuing.new_seed))
+    wanted = {
+        "purpose": purpose,
+        "ou": options["organization"],
+        "public_key": public,
+        "permissions": dict.fromkeys(entry["permissions"], True),
+        **({"identity": name, "collectives": options["collectives"]} if purpose == SERVER else {"callerid": name}),
+    }
+    there = folder.read(f"{name}.jwt")
+    claims = claims_signed_by(issuer, there) if there else None
+    if not claims or not _same(wanted, claims) or claims.get("exp", 0) <= soon.timestamp():
+        token = folder.new[f"{name}.jwt"] = issuing.new_token(issuer_seed, wanted, validity)
+        claims = claims_signed_by(issuer, token) or {}
+    expires = datetime.fromtimestamp(claims["exp"], timezone.utc).isoformat().replace("+00:00", "Z")
+    paths = {"token": str(folder.path / f"{name}.jwt"), "seed": str(folder.path / f"{name}.seed")}
+    return {"name": name, "purpose": purpose, **paths, "permissions": entry["permissions"], "expires": expires}
+
+
+def _same(wanted: Mapping[str, Any], claims: Mapping[str, Any]) -> bool:
+    granted = {name for name, allowed in (claims.get("permissions") or {}).items() if allowed}
+    others = {name: value for name, value in wanted.items() if name != "permissions"}
+    with contextlib.suppress(KeyError):
+        return granted == set(wanted["permissions"]) and all(claims[name] == value for name, value in others.items())
+    return False

@@ -1,0 +1,101 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes a Choria configuration file."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_config
+version_added: 0.1.0
+short_description: Write a Choria configuration file
+description:
+  - Writes the configuration file of a Choria broker, server or client on the managed host, whole, in one step.
+  - Every key that Choria knows can be set. An unknown one is refused before anything is written, since Choria itself
+    would pass it over without a word.
+  - Passwords among the settings are masked in results and in C(--diff).
+author:
+  - The choria.streams developers (@choria-io)
+extends_documentation_fragment:
+  - ansible.builtin.files
+  - choria.streams.connection
+  - choria.streams.attributes
+notes:
+  - No connection is made, and nats-py is not needed. The connection options are there for C(module_defaults).
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  path:
+    description: The file. Its folder must be there.
+    type: path
+    required: true
+  settings:
+    description:
+      - Keys of Choria and their values. A list is written with commas, a boolean as V(true) or V(false).
+      - A key whose value is null, an empty text or an empty list is left out, so that the program's default holds.
+      - What the file held beside them is gone.
+    type: dict
+    default: {}
+  other_keys:
+    description: Keys that are allowed though Choria does not know them, for plugins of your own.
+    type: list
+    elements: str
+    default: []
+  program:
+    description:
+      - The C(choria) program on the managed host. Where it is given, keys that its release does not know are refused.
+    type: path
+  mode:
+    description: The permissions of the file. A new file gets V(0600) unless this says otherwise.
+  state:
+    description: Whether the file shall be there.
+    type: str
+    choices: [present, absent]
+    default: present
+seealso:
+  - module: choria.streams.choria_config_info
+"""
+
+EXAMPLES = r"""
+---
+- name: Configure a client
+  choria.streams.choria_config:
+    path: "{{ config_folder }}/client.conf"
+    mode: "0644"
+    settings:
+      plugin.choria.middleware_hosts: [broker1.example.net:4222, broker2.example.net:4222]
+      plugin.choria.use_srv: false
+      plugin.security.provider: file
+      plugin.security.file.ca: /etc/choria/ca.pem
+      plugin.security.file.certificate: /etc/choria/client.pem
+      plugin.security.file.key: /etc/choria/client.key
+"""
+
+RETURN = r"""
+---
+path:
+  description: The file.
+  returned: success
+  type: str
+failure:
+  description: The machine-readable part of an error, with C(code) and C(option).
+  returned: failure
+  type: dict
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_file
+from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import SPEC, prepare, secrets
+
+
+def main() -> None:
+    run_file(SPEC, prepare, secrets)
+
+
+if __name__ == "__main__":
+    main()

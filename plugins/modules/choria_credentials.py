@@ -1,0 +1,186 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes the certificates and tokens of a small site."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_credentials
+version_added: 0.1.0
+short_description: Make certificates and tokens for a lab or a small site
+description:
+  - Keeps a private certificate authority, and an issuer of Choria's tokens, in a folder, with the certificates and
+    tokens that they sign. It belongs on the controller, with C(delegate_to) or in a play of its own.
+  - Keys are made once and never written over. A certificate or token is made anew, for the same key, when it would
+    expire soon, or when hosts or permissions are others than before.
+  - Files have the mode 0600, the folder 0700. No key is in a result.
+author:
+  - The choria.streams developers (@choria-io)
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+requirements:
+  - cryptography, which ansible-core brings to the controller
+notes:
+  - No connection is made, and nats-py is not needed. The connection options are there for C(module_defaults).
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: Names of files alone.
+  idempotent:
+    support: full
+options:
+  folder:
+    description: Where all is kept. It is made where it is not there.
+    type: path
+    required: true
+  authority:
+    description: The name in the authority's own certificate, which is valid for ten years.
+    type: str
+    default: Choria
+  certificates:
+    description: The certificates that are to be there, for brokers, servers and clients alike.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The subject's name. C(NAME.pem) and C(NAME.key) are the files.
+        type: str
+        required: true
+      hosts:
+        description: The names and addresses by which it is reached, O(certificates[].name) by default.
+        type: list
+        elements: str
+        default: []
+  server_tokens:
+    description: The tokens of Choria Servers and Brokers that are to be there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The identity. C(NAME.jwt) and C(NAME.seed) are the files.
+        type: str
+        required: true
+      permissions:
+        description: What the server may do, in the words of the token.
+        type: list
+        elements: str
+        choices: [submission, streams, governor, service_host]
+        default: []
+  client_tokens:
+    description: The tokens of people and programs that are to be there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The caller id. C(NAME.jwt) and C(NAME.seed) are the files.
+        type: str
+        required: true
+      permissions:
+        description: What the client may do, in the words of the token.
+        type: list
+        elements: str
+        choices:
+          - streams_admin
+          - streams_user
+          - events_viewer
+          - election_user
+          - system_user
+          - governor
+          - org_admin
+          - fleet_management
+          - signed_fleet_management
+          - service
+          - authentication_delegator
+          - provisioner
+        default: []
+  collectives:
+    description: The collectives that servers belong to.
+    type: list
+    elements: str
+    default: [choria]
+  organization:
+    description: The organization in tokens.
+    type: str
+    default: choria
+  validity:
+    description: How long certificates and tokens are valid, such as V(90d) or V(24h), or seconds.
+    type: raw
+    default: 365d
+  renew_before:
+    description: How long before they expire they are made anew.
+    type: raw
+    default: 30d
+"""
+
+EXAMPLES = r"""
+---
+- name: Make what a lab with one broker and one server needs
+  choria.streams.choria_credentials:
+    folder: "{{ lab_folder }}"
+    certificates:
+      - name: broker1.example.net
+        hosts: [broker1.example.net, 192.0.2.10]
+    server_tokens:
+      - name: broker1.example.net
+      - name: node1.example.net
+        permissions: [submission, streams, governor]
+    client_tokens:
+      - name: admin
+        permissions: [streams_admin, governor, events_viewer]
+  register: made
+
+- name: Show the key that brokers and servers have to trust
+  ansible.builtin.debug:
+    msg: "{{ made.credentials.issuer }}"
+"""
+
+RETURN = r"""
+---
+credentials:
+  description: All that O(certificates), O(server_tokens) and O(client_tokens) name.
+  returned: success
+  type: dict
+  contains:
+    authority:
+      description: The file with the authority's certificate, null without certificates.
+      type: str
+    issuer:
+      description: The public key of the issuer as hex, null without tokens.
+      type: str
+    certificates:
+      description: The certificates, with C(name), C(certificate), C(key), C(hosts) and C(expires).
+      type: list
+      elements: dict
+    tokens:
+      description: The tokens, with C(name), C(purpose), C(token), C(seed), C(permissions) and C(expires).
+      type: list
+      elements: dict
+written:
+  description: The names of the files that were made, or would be.
+  returned: success
+  type: list
+  elements: str
+failure:
+  description: The machine-readable part of an error, with C(code) and C(option).
+  returned: failure
+  type: dict
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
+from ansible_collections.choria.streams.plugins.module_utils._services.credentials import SPEC, act
+
+
+def main() -> None:
+    run_hybrid(SPEC, lambda _connect, options, check_mode: act(options, check_mode))
+
+
+if __name__ == "__main__":
+    main()
