@@ -44,6 +44,7 @@ PACKED = {
     "playbooks",
     "plugins",
     "requirements.txt",
+    "roles",
 }
 # Folders of plugins/ and what ansible-doc calls their content; actions are documented among the modules
 DOCUMENTED = {"callback": "callback", "filter": "filter", "lookup": "lookup", "modules": "module"}
@@ -99,7 +100,7 @@ def shellcheck() -> None:
         if os.geteuid() != 0 or not shutil.which("apt-get"):
             raise SkippedError("there is no shellcheck: install the package shellcheck")
         call(GATES, "apt-get", "install", "--quiet", "--yes", "--no-install-recommends", "shellcheck")
-    call(GATES, "shellcheck", ".ci/run")
+    call(GATES, "shellcheck", ".ci/run", *map(str, sorted(ROOT.glob("extensions/molecule/**/*.sh"))))
 
 
 def prime_pip(environment: Environment) -> None:

@@ -1,0 +1,30 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role's documentation names its variables, with the defaults that it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "choria"
+OPTIONS = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+DEFAULTS = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+
+
+def test_every_variable_is_documented() -> None:
+    assert set(OPTIONS) == set(DEFAULTS)
+    assert all(option["description"] and option["type"] for option in OPTIONS.values())
+
+
+def test_documented_defaults_are_the_role_s() -> None:
+    fixed = {name: value for name, value in DEFAULTS.items() if "{{" not in str(value)}
+    assert {name: OPTIONS[name].get("default") for name in fixed} == fixed
+
+
+def test_variables_begin_with_the_name_of_the_role() -> None:
+    internal = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
+    assert all(name.startswith("choria_") for name in DEFAULTS)
+    assert all(name.startswith("_choria_") for name in internal)
