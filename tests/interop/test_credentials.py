@@ -27,7 +27,8 @@ def test_the_program_verifies_the_tokens(choria: None, tmp_path: Path) -> None:
         client_tokens=[{"name": "admin", "permissions": ["streams_admin", "governor"]}],
     )
     program = ChoriaClient("x", tmp_path)
-    server, client = (program.output("jwt", "view", token["token"], tmp_path / "issuer.public") for token in made["tokens"])
+    issuer = tmp_path / "issuer.public"
+    server, client = (program.output("jwt", "view", token["token"], issuer) for token in made["tokens"])
     assert "Validated Server Token" in server
     assert "node1.example.net" in server
     assert "Validated Client Identification Token" in client
