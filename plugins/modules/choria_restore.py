@@ -149,7 +149,8 @@ stream:
       type: list
       elements: str
     expired:
-      description: How many messages of the backup the server dropped at once, since they were too old.
+      description: >-
+        How many messages of the backup were gone at once, since they were too old, or consumers had taken them.
       type: int
 backup:
   description: The backup.

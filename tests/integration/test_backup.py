@@ -10,19 +10,17 @@ import os
 import shutil
 import stat
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
-from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
 from ansible_collections.choria.streams.plugins.module_utils._services import backup as backup_service
 from ansible_collections.choria.streams.plugins.module_utils._services import backups as on_disk
-from ansible_collections.choria.streams.plugins.module_utils._services import restore as restore_service
+from support.backups import COUNT, backup, consume, content, fill, known, refusal, restore
 from support.cluster import nats_cluster
-from support.connect import options, settings
+from support.connect import settings
 from support.server import NatsServer
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 VERSIONS = {"new": None, "before": "2.14", "old": "2.10"}
 # What a snapshot holds: messages, or the server's files, with the name of the stream in them
 MESSAGES = ("new",)
-COUNT = 300
 
 
 @pytest.fixture(scope="module", params=list(VERSIONS))
@@ -54,78 +51,6 @@ def session(server: NatsServer) -> Iterator[Session]:
         for name in streams.names(session):
             streams.delete(session, name)
         yield session
-
-
-def backup(session: Session, folder: Path, check: bool = False, **given: Any) -> dict[str, Any]:
-    """What choria_backup returns. In check mode the session refuses to write, as the module's does."""
-    return run(backup_service.BACKUP, backup_service.backup, session, check, path=str(folder), **given)
-
-
-def restore(session: Session, path: str | Path, check: bool = False, **given: Any) -> dict[str, Any]:
-    return run(restore_service.RESTORE, restore_service.restore, session, check, path=str(path), **given)
-
-
-def run(spec: Any, act: Any, session: Session, check: bool, **given: Any) -> dict[str, Any]:
-    session.read_only = check
-    try:
-        return dict(act(session, options(SimpleNamespace(spec=spec, states={}), **given), check))
-    finally:
-        session.read_only = False
-
-
-def known(folder: Path, **given: Any) -> list[dict[str, Any]]:
-    """What choria_backup_info returns."""
-    spec = SimpleNamespace(spec=backup_service.INFO, states={})
-
-    def connect() -> Session:
-        raise AssertionError("no connection is needed")
-
-    whole = options(spec, path=str(folder), **given)
-    return list(backup_service.backups_of(connect, whole, False)["backups"])
-
-
-def refusal(act: Any, *arguments: Any, **given: Any) -> StreamsError:
-    with pytest.raises(StreamsError) as raised:
-        act(*arguments, **given)
-    return raised.value
-
-
-def fill(session: Session, name: str = "ORDERS", count: int = COUNT, **config: Any) -> None:
-    subject = name.lower()
-    streams.create(session, {"name": name, "subjects": [f"{subject}.>"], "allow_direct": True, **config})
-    payloads = (
-        Request(f"{subject}.{number % 7}", os.urandom(number * 10), {"N": str(number)}) for number in range(count)
-    )
-    for answer in messages.publish_many(session, "Filling", payloads):
-        assert isinstance(answer, dict)
-
-
-def consume(session: Session, stream: str, name: str, count: int) -> None:
-    """A durable consumer that has acknowledged so many messages."""
-    session.request(
-        session.api(f"CONSUMER.DURABLE.CREATE.{stream}.{name}"),
-        json.dumps({"stream_name": stream, "config": {"durable_name": name, "ack_policy": "explicit"}}).encode(),
-    )
-    inbox = session.new_inbox()
-    session.subscribe(inbox)
-    session._drive(  # a request with many answers, each with a reply of its own, is not for modules
-        session._client.publish(
-            session.api(f"CONSUMER.MSG.NEXT.{stream}.{name}"), json.dumps({"batch": count}).encode(), reply=inbox
-        )
-    )
-    for _number in range(count):
-        message = session.receive(30)
-        assert message is not None
-        session.request(message.reply, b"+ACK")
-    session.unsubscribe_all()
-
-
-def content(session: Session, stream: str) -> list[Any]:
-    """All messages of a stream, with their numbers and times."""
-    info = streams.info(session, stream)
-    assert info is not None
-    numbers = range(max(1, info["state"]["first_seq"]), info["state"]["last_seq"] + 1)
-    return [messages.get(session, stream, sequence=number) for number in numbers]
 
 
 # To the disk

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # The server sends chunks of at most 1 MiB, and 8 MiB of them before it awaits that some are acknowledged
 _CHUNK = 256 << 10
 # What goes to the server before its acknowledgements are awaited. It lets a connection wait while it writes.
-_BATCH = 8
+_BATCH = 32
 CHUNK_SENT = 128 << 10
 # The server gives up when nothing comes for five seconds, we when it is silent for longer than it takes to look
 _PATIENCE = 60.0

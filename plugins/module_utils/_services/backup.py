@@ -62,7 +62,9 @@ def backup(session: Session, options: Mapping[str, Any], check_mode: bool) -> di
         planned = True
     else:
         planned = False
-    doomed = _superfluous(folder, stream, given["keep"] - (planned and made is None)) if "keep" in given else []
+    doomed = []
+    if "keep" in given:
+        doomed = _superfluous(folder, stream, given["keep"] - (planned and made is None), made or previous)
     if not check_mode:
         for path in doomed:
             backup_writing.remove(path)
@@ -180,8 +182,8 @@ def _make(session: Session, stream: str, folder: Path, given: Mapping[str, Any])
         chunks.close()
 
 
-def _superfluous(folder: Path, stream: str, keep: int) -> list[Path]:
-    """The backups that are older than the newest ``keep`` that are whole. Those are read to see that."""
+def _superfluous(folder: Path, stream: str, keep: int, verified: Backup | None) -> list[Path]:
+    """The backups that are older than the newest ``keep`` that are whole. They are read to see that, but for one."""
     every = list(backups.found(folder, stream))
     if len(every) <= keep:
         return []
@@ -189,7 +191,7 @@ def _superfluous(folder: Path, stream: str, keep: int) -> list[Path]:
     for index, (_path, one) in enumerate(every):
         if whole >= keep:
             return [path for path, _one in every[index:]]
-        whole += isinstance(one, Backup) and not one.problem()
+        whole += isinstance(one, Backup) and (one == verified or not one.problem())
     return []
 
 

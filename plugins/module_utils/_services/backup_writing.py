@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from glob import escape
 from pathlib import Path
@@ -42,7 +42,8 @@ def write(
     """
     stream = head["config"]["name"]
     with _explained(folder), _partial(folder, stream) as path, _new(path / DATA) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until it has its name, so that nobody sweeps it away
+        with suppress(OSError):  # some file systems know no locks, and there nothing is swept
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it has its name
         data = _write_chunks(file, chunks)
         description = _write(path / CONFIG, {key: head[key] for key in ("config", "state")})
         now = datetime.now(timezone.utc)

@@ -169,9 +169,10 @@ def _lacking(wanted: Wanted, info: Mapping[str, Any], found: list[dict[str, Any]
     if not info:
         return "does not have it"
     now, then = info["state"], wanted.backup.state
-    for key, word in (("last_seq", "ends with message"), ("messages", "has messages:")):
-        if now[key] < then[key] and not wanted.may_expire and not (key == "last_seq" and wanted.copied):
-            return f"it {word} {now[key]}, and the backup {then[key]}"
+    if now["messages"] < then["messages"] and not wanted.may_expire:
+        return f"it has {now['messages']} messages, and the backup {then['messages']}"
+    if now["last_seq"] < then["last_seq"] and not wanted.copied:
+        return f"its last message is {now['last_seq']}, and that of the backup {then['last_seq']}"
     there = {one["name"]: one for one in found}
     for one in (wanted.backup.manifest.get("consumers") or []) if wanted.consumers and not wanted.copied else []:
         if one["durable"] and one["name"] not in there:

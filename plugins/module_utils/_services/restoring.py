@@ -72,9 +72,9 @@ class Wanted:
 
     @property
     def may_expire(self) -> bool:
-        """Whether the server may drop messages of its own accord, since they are too old or nobody wants them."""
+        """Whether messages may be gone at once, since they are too old, or consumers have taken them."""
         config = self.config
-        return bool(config.get("max_age") or config.get("allow_msg_ttl") or config.get("retention") == "interest")
+        return bool(config.get("max_age") or config.get("allow_msg_ttl")) or config.get("retention") != "limits"
 
 
 def sent(session: Session, backup: Backup, config: dict[str, Any]) -> None:
@@ -83,11 +83,18 @@ def sent(session: Session, backup: Backup, config: dict[str, Any]) -> None:
     try:
         snapshot.restore(session, config, dict(backup.state), data)
     except (StreamsError, OSError) as error:
-        if not isinstance(error, ApiError) or error.err_code != NAME_IN_USE_BY_RESTORE:
+        if not _overtaken(error):
             _remove_unfinished(session, config["name"], backup.state)
         if isinstance(error, OSError):
             raise backups.unusable(backup.path, error) from error
         raise
+
+
+def _overtaken(error: Exception) -> bool:
+    """Whether somebody else builds a stream of that name. Servers tell it in the words of another error, too."""
+    return isinstance(error, ApiError) and (
+        error.err_code == NAME_IN_USE_BY_RESTORE or f"({NAME_IN_USE_BY_RESTORE})" in error.description
+    )
 
 
 def _remove_unfinished(session: Session, name: str, state: Mapping[str, Any]) -> None:

@@ -1,0 +1,287 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Backups when something goes wrong: full disks, killed processes and servers, leaders that move; and their memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import messages, snapshot, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._services import backup_writing, backups
+from support.backups import backup, content, fill, known, refusal, restore
+from support.cluster import nats_cluster
+from support.connect import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import MakeServer
+    from support.server import NatsServer
+
+MIB = 1 << 20
+# Far less than the stream, and far more than a process needs
+MEMORY_LIMIT = 96 * MIB
+SIZE = 128 * MIB
+WAIT = 60.0
+# In a process of its own, which can be measured, limited and killed
+PROGRAM = """
+import pathlib, resource, sys, time
+sys.path[:0] = {paths!r}
+from support.backups import backup, restore
+from ansible_collections.choria.streams.plugins.module_utils._api import snapshot
+from ansible_collections.choria.streams.plugins.module_utils._services import backups
+from support.connect import settings
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+def stuck(chunks):
+    for number, chunk in enumerate(chunks):
+        if number == 40:
+            print("in the middle", flush=True)
+            time.sleep(600)
+        yield chunk
+if {is_stuck}:
+    begin, read = snapshot.snapshot, backups.chunks
+    def stuck_snapshot(*given, **more):
+        head, chunks = begin(*given, **more)
+        return head, stuck(chunks)
+    snapshot.snapshot = stuck_snapshot
+    backups.chunks = lambda *given: stuck(read(*given))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({file_limit}, {file_limit}))
+with Session(settings(servers={url!r})) as session:
+    result = {call}
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def start(url: str, call: str, file_limit: int = -1, *, stuck: bool = False) -> subprocess.Popen[str]:
+    program = PROGRAM.format(paths=sys.path, url=url, call=call, file_limit=file_limit, is_stuck=stuck)
+    return subprocess.Popen(
+        [sys.executable, "-c", program], encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def kill_in_the_middle(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == "in the middle\n"
+    process.kill()
+    process.communicate(timeout=WAIT)
+
+
+def finish(process: subprocess.Popen[str]) -> int:
+    """The most memory that a process had, in bytes."""
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return int(output)
+
+
+def fill_large(session: Session, size: int, **config: Any) -> None:
+    streams.create(session, {"name": "LARGE", "subjects": ["large"], **config})
+    for _batch in range(size // (MIB * 4)):
+        requests = [Request("large", os.urandom(64 << 10)) for _number in range(64)]  # what nothing compresses
+        answers = messages.publish_many(session, "Filling", requests)
+        assert not [answer for answer in answers if isinstance(answer, StreamsError)]
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def connected(make_server: MakeServer) -> Iterator[tuple[NatsServer, Session]]:
+    server = make_server()
+    with Session(settings(servers=server.url)) as session:
+        yield server, session
+
+
+@pytest.mark.parametrize("version", [None, "2.10"])
+def test_memory_does_not_grow(make_server: MakeServer, tmp_path: Path, version: str | None) -> None:
+    server = make_server(version=version)
+    with Session(settings(servers=server.url)) as session:
+        fill_large(session, SIZE)
+        call = f"backup(session, pathlib.Path({str(tmp_path)!r}), stream='LARGE')"
+        assert finish(start(server.url, call)) < MEMORY_LIMIT
+        (found,) = known(tmp_path)
+        assert found["verified"] and found["messages"] == SIZE // (64 << 10)
+        streams.delete(session, "LARGE")
+        assert finish(start(server.url, f"restore(session, {found['path']!r})")) < MEMORY_LIMIT
+        info = streams.info(session, "LARGE")
+        assert info is not None and info["state"]["messages"] == found["messages"]
+
+
+def test_no_space(connected: tuple[NatsServer, Session], tmp_path: Path) -> None:
+    server, session = connected
+    fill_large(session, 8 * MIB)
+    call = f"backup(session, pathlib.Path({str(tmp_path)!r}), stream='LARGE')"
+    process = start(server.url, call, file_limit=MIB)
+    errors = process.communicate(timeout=300)[1]
+    assert "does not fit into" in errors and "nothing of it is left there" in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_backup(connected: tuple[NatsServer, Session], tmp_path: Path) -> None:
+    server, session = connected
+    fill_large(session, 32 * MIB)
+    call = f"backup(session, pathlib.Path({str(tmp_path)!r}), stream='LARGE')"
+    process = start(server.url, call, stuck=True)
+    wait_for(lambda: any(tmp_path.glob(".LARGE-*.partial/stream.tar.s2")))
+    (partial,) = tmp_path.iterdir()
+    backup_writing.sweep(tmp_path, "LARGE")
+    assert partial.exists()  # it is at work
+    kill_in_the_middle(process)
+    assert partial.exists()
+    assert known(tmp_path) == []
+    assert backup(session, tmp_path, stream="LARGE")["changed"]
+    assert [entry.name for entry in tmp_path.iterdir()] == [Path(known(tmp_path)[0]["path"]).name]
+
+
+def test_a_server_that_goes_away_during_a_backup(connected: tuple[NatsServer, Session], tmp_path: Path) -> None:
+    server, session = connected
+    fill_large(session, 32 * MIB)
+    head, chunks = snapshot.snapshot(session, "LARGE")
+
+    def interrupted() -> Iterator[bytes]:
+        for number, chunk in enumerate(chunks):
+            if number == 3:
+                server.kill()
+            yield chunk
+
+    error = refusal(backup_writing.write, tmp_path, head, interrupted(), dict)
+    assert error.failure["code"] == "unreachable"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_is_too_slow(connected: tuple[NatsServer, Session], tmp_path: Path) -> None:
+    """The server gives up, and says so, when nothing is acknowledged."""
+    _server, session = connected
+    fill_large(session, 32 * MIB)
+    publish = session.publish
+    session.publish = lambda *_given, **_more: None  # type: ignore[method-assign]
+    try:
+        error = refusal(backup, session, tmp_path, stream="LARGE")
+    finally:
+        session.publish = publish  # type: ignore[method-assign]
+    assert (error.failure["code"], "No Flow Response" in error.message) == ("stalled", True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("version", [None, "2.14", "2.10"])
+def test_a_restore_that_ends_in_the_middle(make_server: MakeServer, tmp_path: Path, version: str | None) -> None:
+    """What the server gives up on is removed, and the next run does all."""
+    server = make_server(version=version)
+    with Session(settings(servers=server.url)) as session:
+        fill_large(session, 16 * MIB)
+        path = backup(session, tmp_path, stream="LARGE")["backup"]["path"]
+        streams.delete(session, "LARGE")
+        read = backups.chunks
+
+        def cut(path: Path, size: int) -> Iterator[bytes]:
+            for number, chunk in enumerate(read(path, size)):
+                if number < 40:
+                    yield chunk
+
+        backups.chunks = cut
+        try:
+            error = refusal(restore, session, path)
+        finally:
+            backups.chunks = read
+        assert error.message.startswith("Restoring stream LARGE: ")
+        assert streams.names(session) == []
+        assert restore(session, path)["changed"]
+
+
+def test_a_killed_restore(connected: tuple[NatsServer, Session], tmp_path: Path) -> None:
+    """The server may keep a part. It is never taken for the stream."""
+    server, session = connected
+    fill_large(session, 32 * MIB)
+    path = backup(session, tmp_path, stream="LARGE")["backup"]["path"]
+    streams.delete(session, "LARGE")
+    kill_in_the_middle(start(server.url, f"restore(session, {path!r})", stuck=True))
+    info = streams.info(session, "LARGE")
+    if info is not None:
+        assert info["state"]["messages"] < 512
+        assert refusal(restore, session, path).failure["code"] == "exists"
+        streams.delete(session, "LARGE")
+    assert restore(session, path)["stream"]["messages"] == 512
+
+
+def test_two_restores_at_once(connected: tuple[NatsServer, Session], tmp_path: Path) -> None:
+    """One of them, or both, find the stream whole; nobody removes the other's."""
+    server, session = connected
+    fill(session, count=200)
+    before = content(session, "ORDERS")
+    path = backup(session, tmp_path, stream="ORDERS")["backup"]["path"]
+    streams.delete(session, "ORDERS")
+    ends: list[Any] = []
+
+    def one() -> None:
+        with Session(settings(servers=server.url)) as mine:
+            try:
+                ends.append(restore(mine, path)["changed"])
+            except StreamsError as error:
+                ends.append(error)
+
+    threads = [threading.Thread(target=one) for _number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT)
+    assert len(ends) == 3 and True in ends
+    assert content(session, "ORDERS") == before
+
+
+def test_a_leader_that_moves(tmp_path: Path) -> None:
+    """The snapshot goes on at the server that began it, and is whole."""
+    with nats_cluster() as servers, Session(settings(servers=[server.url for server in servers])) as session:
+        fill_large(session, 32 * MIB, num_replicas=3)
+        head, chunks = snapshot.snapshot(session, "LARGE")
+
+        def moving() -> Iterator[bytes]:
+            with Session(settings(servers=servers[0].url)) as other:
+                for number, chunk in enumerate(chunks):
+                    if number == 3:
+                        answer = other.request(other.api("STREAM.LEADER.STEPDOWN.LARGE"))
+                        assert json.loads(answer.data)["success"]
+                    yield chunk
+
+        facts: dict[str, Any] = {"consumers": [], "server": {}}
+        made = backup_writing.write(tmp_path, head, moving(), lambda: facts)
+        assert made.problem() == ""
+        wait_for(lambda: bool((streams.info(session, "LARGE") or {}).get("cluster", {}).get("leader")))
+        streams.delete(session, "LARGE")
+        assert restore(session, made.path)["stream"]["messages"] == 512
+
+
+def test_through_a_leafnode(make_server: MakeServer, tmp_path: Path) -> None:
+    """Snapshots of another JetStream domain."""
+    hub = make_server({"server_name": "hub", "jetstream": {"domain": "hub"}, "leafnodes": {"listen": "127.0.0.1:-1"}})
+    port = hub.monitor("varz")["leaf"]["port"]
+    leaf = make_server(
+        {
+            "server_name": "leaf",
+            "jetstream": {"domain": "leaf"},
+            "leafnodes": {"remotes": [{"urls": [f"nats-leaf://127.0.0.1:{port}"]}]},
+        }
+    )
+    with Session(settings(servers=hub.url)) as session:
+        fill(session)
+        before = content(session, "ORDERS")
+    wait_for(lambda: leaf.monitor("leafz")["leafnodes"] == 1)
+    with Session(settings(servers=leaf.url, domain="hub")) as session:
+        path = backup(session, tmp_path, stream="ORDERS")["backup"]["path"]
+        streams.delete(session, "ORDERS")
+        restore(session, path)
+        assert content(session, "ORDERS") == before
