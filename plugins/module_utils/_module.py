@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
@@ -27,11 +28,31 @@ if TYPE_CHECKING:
     from ._resources.resource import Plan, Resource
     from ._services.choria_file import TextFile
 
+    Shown = Callable[[dict[str, Any]], dict[str, Any]]
+    Settle = Callable[[str, Any], bool]
+
 
 class _Module(AnsibleModule):
-    """Hides the passwords in servers' URLs as well: results show the options that a module was called with."""
+    """Hides the passwords in servers' URLs as well: results show the options that a module was called with.
+
+    ``shown`` gives the options as results and the system's log may show them.
+    """
+
+    params: dict[str, Any]
+
+    def __init__(self, shown: Shown | None = None, **given: Any) -> None:
+        self._shown = shown
+        super().__init__(**given)
+
+    def _log_invocation(self) -> None:
+        params = self.params
+        self.params = self._shown(params) if self._shown else params
+        super()._log_invocation()
+        self.params = params
 
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
+        if self._shown and self.params:
+            kwargs.setdefault("invocation", {"module_args": self._shown(self.params)})
         servers = (self.params or {}).get("servers") or []
         self.no_log_values |= secrets_of([servers] if isinstance(servers, str) else servers)
         super()._return_formatted(kwargs)
@@ -143,7 +164,7 @@ def run_document(
     bring_about: Callable[[Session, Document, bool, bool], dict[str, Any]],
 ) -> None:
     """A module that brings many resources into their desired state, which its lists have by their kinds."""
-    module = _module(spec, base=_DocumentModule)
+    module = _module(spec, shown=partial(_counted, kinds))
     with _failing(module):
         document = document_of(module.params, _items(kinds, module.params))
         with _session(module, read_only=module.check_mode) as session:
@@ -172,45 +193,44 @@ def _refusal(error: AnsibleValidationError) -> str:
 _INHERITED = ("allow_data_loss",)
 
 
-class _DocumentModule(_Module):
-    """Its lists are neither logged nor handed back: they are long, and hold the values of keys."""
-
-    params: dict[str, Any]
-
-    def _log_invocation(self) -> None:
-        lists = self.params
-        self.params = self._counted()
-        super()._log_invocation()
-        self.params = lists
-
-    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
-        self.params = self._counted()
-        super()._return_formatted(kwargs)
-
-    def _counted(self) -> dict[str, Any]:
-        lists = [name for name, argument in self.argument_spec.items() if argument.get("elements") == "dict"]
-        given = {name: self.params[name] for name in lists if isinstance(self.params.get(name), list)}
-        return {**self.params, **{name: f"{len(items)} items" for name, items in given.items()}}
+def _counted(kinds: Iterable[Kind], params: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the lengths of the lists alone: they are long, and hold the values of keys."""
+    given = {kind.option: params.get(kind.option) for kind in kinds}
+    return {**params, **{name: f"{len(items)} items" for name, items in given.items() if isinstance(items, list)}}
 
 
-def _module(
+def run_files(
     spec: Spec,
-    states: Mapping[str, Any] | None = None,
-    base: type[AnsibleModule] = _Module,
-    *,
-    add_file_common_args: bool = False,
-) -> AnsibleModule:
+    act: Callable[[Session, dict[str, Any], bool, Settle], dict[str, Any]],
+    shown: Shown,
+) -> None:
+    """A module that may write files, with the options on their owner and mode that all such modules have.
+
+    ``act(session, options, check_mode, settle)`` returns the whole result. ``settle(path, mode)`` gives a file or
+    folder what these options say, the mode apart, and tells whether that changed something. ``shown`` gives the
+    options as they may be shown.
+    """
+    module = _module(spec, shown=shown, add_file_common_args=True)
+
+    def settle(path: str, mode: Any) -> bool:
+        arguments = module.load_file_common_arguments({**module.params, "mode": mode}, path)
+        return bool(module.set_fs_attributes_if_different(arguments, False))
+
+    with _failing(module):
+        with _session(module, read_only=module.check_mode) as session:
+            result = act(session, module.params, module.check_mode, settle)
+        if not module._diff:
+            result.pop("diff", None)  # it can be large
+        module.exit_json(**result)
+
+
+def _module(spec: Spec, states: Mapping[str, Any] | None = None, **given: Any) -> AnsibleModule:
     whole = spec.merge(CONNECTION)
     arguments = {**whole.argument_spec(), **(states or {})}
     for row in CONNECTION:
         arguments[row.option]["fallback"] = (env_fallback, environment(row.option))
     # Settings checks the rules of the connection, in better words
-    return base(
-        argument_spec=arguments,
-        supports_check_mode=True,
-        add_file_common_args=add_file_common_args,
-        **spec.rules,
-    )
+    return _Module(argument_spec=arguments, supports_check_mode=True, **spec.rules, **given)
 
 
 def _session(module: AnsibleModule, *, read_only: bool) -> Session:

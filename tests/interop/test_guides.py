@@ -129,6 +129,10 @@ TRIED: dict[str, list[Task]] = {
     ],
     "the same without `names`": [module("choria_kv_bucket_info"), module("choria_consumer_info")],
     "`choria_kv`": [module("choria_kv", bucket="CFG", key="WHO", value="x")],
+    "`choria_kv_sync` with `data` or `src`": [
+        module("choria_kv_sync", bucket="CFG", prefix="sync.WHO", data={"a": "x"}, prune=True),
+    ],
+    "`choria_kv_sync` with `dest`": [module("choria_kv_sync", bucket="CFG", dest="~/pulled/WHO")],
     "lookup `choria_kv`": [
         lookup("choria_kv", "a", "b", bucket="CFG"),
         lookup("choria_kv", "", bucket="CFG", prefix=True),

@@ -156,8 +156,13 @@ def last(session: Session, bucket: Bucket, key: str) -> Entry | None:
     return _entry_or_none(bucket, messages.get(session, bucket.stream, subject=bucket.subject(key)))
 
 
+def last_from_leader(session: Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, Entry]:
+    """The newest revision of each key that has one, pipelined, as ``last`` gives it for one."""
+    return _entries(bucket, _there(_asked(session, bucket, [bucket.subject(key) for key in keys])))
+
+
 def last_many(session: Session, bucket: Bucket, keys: Sequence[str], up_to: int = 0) -> dict[str, Entry]:
-    """The newest revision of each key that has one, in as few requests as the server allows.
+    """The newest revision of each key that has one, in as few requests as the server allows, from any replica.
 
     With ``up_to`` the newest that is not after this revision, where a server without batches can't look back: there
     the key is left out when it has changed since.
@@ -241,6 +246,11 @@ def write_many(session: Session, writes: Iterable[tuple[Bucket, str, Mapping[str
     ]
 
 
+def size(session: Session, bucket: Bucket, key: str, **given: Any) -> int:
+    """How many bytes ``write`` would send: servers count the headers among a value's."""
+    return _request(session, bucket, key, **given).size
+
+
 def overtaken(error: object) -> bool:
     """Whether a write was refused since its key has another newest revision than ``expected``."""
     return isinstance(error, ApiError) and error.err_code in (WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT)
@@ -318,6 +328,10 @@ def _singly(session: Session, bucket: Bucket, subjects: Sequence[str]) -> Iterat
     answers = (
         messages.direct_last(session, bucket.stream, subjects) if bucket.direct else _asked(session, bucket, subjects)
     )
+    return _there(answers)
+
+
+def _there(answers: Iterable[Stored | StreamsError | None]) -> Iterator[Stored]:
     for answer in answers:
         if isinstance(answer, StreamsError):
             raise answer

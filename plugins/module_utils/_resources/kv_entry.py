@@ -36,6 +36,7 @@ class Lifetime(codecs.Duration):
         return length
 
 
+LIFETIME = Field("ttl", Lifetime({"type": "str"}, 0, 1), since=kv.LIFETIMES_SINCE)
 SPEC = Spec(
     (
         Field("bucket", BUCKET_NAME, argument_extra={"required": True}),
@@ -45,7 +46,7 @@ SPEC = Spec(
         Field("encoding", codecs.choice(*values.ENCODINGS), argument_extra={"default": values.TEXT}),
         Field("create_only", codecs.boolean(), argument_extra={"default": False}),
         Field("revision", codecs.whole(0)),
-        Field("ttl", Lifetime({"type": "str"}, 0, 1), since=kv.LIFETIMES_SINCE),
+        LIFETIME,
     ),
 )
 
@@ -103,7 +104,7 @@ class EntryResource:
         operation = _OPERATIONS[options["state"]]
         ttl = None if operation != PUT or options["ttl"] is None else wire.get("ttl", 0) // NANOSECOND
         value = _payload(options) if operation == PUT else b""
-        _check_limits(current.bucket, value, ttl, server)
+        check_limits(current.bucket, len(value), ttl, server)
         if _is_there(current, operation, value, ttl, options):
             return _plan(current, options, NONE)
         request = {"operation": operation, "value": value, "ttl": ttl or 0, "expected": _expected(current, options)}
@@ -153,7 +154,8 @@ def _payload(options: Mapping[str, Any]) -> bytes:
 # What follows from the state on the server
 
 
-def _check_limits(bucket: Bucket, value: bytes, ttl: int | None, server: Server) -> None:
+def check_limits(bucket: Bucket, length: int, ttl: int | None, server: Server, where: str = "value") -> None:
+    """Whether bucket and server take a value of this length in bytes. ``where`` names it. Raises Refused."""
     if ttl and not bucket.lifetimes:
         raise Refused(
             f"ttl: bucket {bucket.name} does not let keys carry lifetimes: set its limit_marker_ttl with "
@@ -170,11 +172,11 @@ def _check_limits(bucket: Bucket, value: bytes, ttl: int | None, server: Server)
         )
     limits = {"max_value_size of the bucket": bucket.max_value_size, "max_payload of the server": server.max_payload}
     for limit, size in limits.items():
-        if 0 < size < len(value):
+        if 0 < size < length:
             raise Refused(
-                f"value: has {len(value)} bytes, and {limit} allows {size}: store less, or raise the limit.",
+                f"{where}: has {length} bytes, and {limit} allows {size}: store less, or raise the limit.",
                 code="too_large",
-                option="value",
+                option=where.partition("[")[0].partition(":")[0],
             )
 
 

@@ -1,0 +1,148 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What choria_kv_sync costs beside the least that its work could cost, in turns within one run.
+
+"Service" is what the module does between reading its options and telling its result, beside a script with nats-py that
+pipelines the same puts and looks at each acknowledgement, and beside one read of all keys as of one moment. "Module" is
+the whole task, less what ansible.builtin.ping takes, beside the same.
+
+    kv_sync.py [--short]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import nats
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
+
+from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
+from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import snapshot
+from ansible_collections.choria.streams.plugins.module_utils._services.kv_sync import SPEC, sync
+from support.playbook import run_playbook
+from support.server import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WRITE_TARGET, READ_TARGET = 2.0, 1.5
+
+
+def bucket_name(session: Session, number: int) -> str:
+    name = f"B{number}"
+    config = {"name": f"KV_{name}", "subjects": [f"$KV.{name}.>"], "allow_direct": True, "max_msgs_per_subject": 1}
+    streams.create(session, {**config, "allow_rollup_hdrs": True})
+    return name
+
+
+async def puts(url: str, bucket: str, data: dict[str, str]) -> float:
+    """The raw script: each key on condition that it does not exist, each acknowledgement looked at."""
+    client = await nats.connect(url)
+    inbox, done, left = client.new_inbox(), asyncio.Event(), len(data)
+
+    async def acknowledged(message: Any) -> None:
+        nonlocal left
+        if "seq" not in json.loads(message.data):
+            raise RuntimeError(message.data)
+        left -= 1
+        if not left:
+            done.set()
+
+    await client.subscribe(f"{inbox}.*", cb=acknowledged)
+    start = time.perf_counter()
+    headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
+    for number, (key, value) in enumerate(data.items()):
+        await client.publish(f"$KV.{bucket}.{key}", value.encode(), reply=f"{inbox}.{number}", headers=headers)
+    await done.wait()
+    taken = time.perf_counter() - start
+    await client.close()
+    return taken
+
+
+def timed(work: Callable[..., Any], *arguments: Any) -> float:
+    start = time.perf_counter()
+    work(*arguments)
+    return time.perf_counter() - start
+
+
+def synced(session: Session, bucket: str, data: dict[str, str], prune: bool) -> dict[str, Any]:
+    given = {name: argument.get("default") for name, argument in SPEC.argument_spec().items()}
+    return sync(session, {**given, "bucket": bucket, "data": data, "prune": prune}, False, lambda path, mode: False)
+
+
+def task_seconds(server: NatsServer, tasks: dict[str, dict[str, Any]], rounds: int) -> dict[str, float]:
+    """The median of what the tasks of each name took."""
+    clock = {"name": "clock", "ansible.builtin.set_fact": {"clock": "{{ now().timestamp() }}"}}
+    listed: list[dict[str, Any]] = [clock]
+    for number in range(rounds):
+        listed += [each for name, task in tasks.items() for each in ({"name": name, **task}, clock)]
+        if number + 1 < rounds:
+            empty = {"bucket": "MODULE", "data": {}, "prune": True, "prune_state": "purged", "allow_data_loss": True}
+            listed += [{"name": "empty", "choria.streams.choria_kv_sync": empty}, clock]
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": listed}
+    ended = run_playbook([play], env={"CHORIA_STREAMS_SERVERS": server.url}, timeout=600).check()
+    taken: dict[str, list[float]] = {}
+    name, before = "", 0.0
+    for task in ended.tasks:
+        if task.name != "clock":
+            name = task.name
+            continue
+        now = float(task.result["ansible_facts"]["clock"])
+        taken.setdefault(name, []).append(now - before)
+        before = now
+    return {name: median(taken[name]) for name in tasks}
+
+
+def report(what: str, ours: float, floor: float, of: str, target: float = 0.0) -> bool:
+    aim = f" (at most {target:g})" if target else ""
+    print(f"{what:22} {ours * 1000:6.0f} ms, {of} {floor * 1000:6.0f} ms: {ours / floor:4.2f} times{aim}", flush=True)
+    return not target or ours / floor <= target
+
+
+def main() -> int:
+    short = "--short" in sys.argv
+    count, rounds = (500, 1) if short else (10_000, 5)
+    data = {f"web.server{number}": f"value {number}" for number in range(count)}
+    taken: dict[str, list[float]] = {name: [] for name in ("puts", "write", "read", "no-op", "pruning no-op")}
+    with NatsServer() as server, Session(Settings(servers=(server.url,))) as session:
+        for number in range(rounds):
+            raw, ours = bucket_name(session, 2 * number), bucket_name(session, 2 * number + 1)
+            bucket = kv.Bucket(ours)
+            taken["puts"].append(asyncio.run(puts(server.url, raw, data)))
+            taken["write"].append(timed(synced, session, ours, data, False))
+            taken["read"].append(timed(snapshot, session, bucket, ""))
+            taken["no-op"].append(timed(synced, session, ours, data, False))
+            taken["pruning no-op"].append(timed(synced, session, ours, data, True))
+        session.close()
+        print(f"{count} keys, {rounds} times, in turns")
+        floor = {name: median(seconds) for name, seconds in taken.items()}
+        met = report("Service, write:", floor["write"], floor["puts"], "raw puts", WRITE_TARGET)
+        met &= report("Service, no-op:", floor["no-op"], floor["read"], "snapshot", READ_TARGET)
+        met &= report("Service, pruning no-op:", floor["pruning no-op"], floor["read"], "snapshot", READ_TARGET)
+        with Session(Settings(servers=(server.url,))) as setup:
+            streams.create(
+                setup,
+                {"name": "KV_MODULE", "subjects": ["$KV.MODULE.>"], "allow_direct": True, "allow_rollup_hdrs": True},
+            )
+        task = {"choria.streams.choria_kv_sync": {"bucket": "MODULE", "data": data}}
+        whole = task_seconds(
+            server, {"ping": {"ansible.builtin.ping": {}}, "write": task, "no-op": task}, min(rounds, 3)
+        )
+        report("Module, write:", whole["write"] - whole["ping"], floor["puts"], "raw puts")
+        report("Module, no-op:", whole["no-op"] - whole["ping"], floor["read"], "snapshot")
+    return 0 if short or met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The keys below a prefix of a bucket become the files of a folder, as they were at one moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._api import kv
+from .._errors import OptionError, Refused
+from .._options import values
+from .._options.mask import Mask
+from .kv_folder import Folder
+from .kv_report import ATTRIBUTES, CREATE, DELETE, UPDATE, Report, Side
+from .kv_snapshot import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .._api.kv import Entry
+    from .._connection.session import Session
+
+    Settle = Callable[[str, Any], bool]
+
+
+def pull(session: Session, options: Mapping[str, Any], prefix: str, check_mode: bool, settle: Settle) -> dict[str, Any]:
+    """Writes and removes files. Returns the module's result."""
+    folder = Folder("dest", options["dest"], options["separator"])
+    if folder.path.exists() and not folder.path.is_dir():
+        raise OptionError("dest", f"{folder.path} is no folder: give the path of one, or of none yet.")
+    bucket = kv.open_bucket(session, options["bucket"])[0]
+    found = snapshot(session, bucket, prefix)
+    files = _files(folder, {key: entry for key, entry in found.items() if entry.alive}, prefix)
+    removed = {}
+    if options["prune"]:
+        removed = {name: path for name, path in folder.own_files(prefix).items() if path not in files}
+        _check_emptied(folder, files, removed, options)
+    for relative in files:
+        folder.check_free(relative, set(removed.values()))
+    report = Report(Mask(options["mask"]))
+    for name, relative in removed.items():
+        old = Side(str(folder.path / relative), folder.current(relative))
+        gone = Side(str(folder.path / relative), None)
+        report.add(f"{prefix}{name}", DELETE, None, old, gone, file=str(folder.path / relative))
+        if not check_mode:
+            folder.remove(relative)
+    for relative, entry in files.items():
+        _bring(folder, relative, entry, report, options, check_mode, settle)
+    revision = max([bucket.last_sequence, *(entry.revision for entry in found.values())])
+    return report.result(len(files), revision)
+
+
+def _files(folder: Folder, alive: Mapping[str, Entry], prefix: str) -> dict[str, Entry]:
+    """The keys by the paths of their files. Raises Refused where two can't be files of the same folder."""
+    files: dict[str, Entry] = {}
+    for key, entry in alive.items():
+        try:
+            files[folder.relative(key[len(prefix) :])] = entry
+        except ValueError as error:
+            raise _no_file(key, str(error)) from None
+    for relative, entry in files.items():
+        parts = relative.split("/")
+        for depth in range(1, len(parts)):
+            above = files.get("/".join(parts[:depth]))
+            if above is not None:
+                raise _no_file(entry.key, f"{above.key} is one, and would have to be a folder for it")
+    return files
+
+
+def _no_file(key: str, reason: str) -> Refused:
+    return Refused(
+        f"Key {key} can't be a file: {reason}. Set another separator, or pull a narrower prefix.",
+        code="no_file",
+        option="separator",
+        key=key,
+    )
+
+
+def _check_emptied(
+    folder: Folder, files: Mapping[str, Entry], removed: Mapping[str, str], options: Mapping[str, Any]
+) -> None:
+    if files or not removed or options["allow_data_loss"]:
+        return
+    raise Refused(
+        f"prune: there are no keys to pull from bucket {options['bucket']}, so that all {len(removed)} files in "
+        f"{folder.path} would be removed: check bucket and prefix, or set allow_data_loss: true where that is meant.",
+        code="data_loss",
+        option="allow_data_loss",
+    )
+
+
+def _bring(
+    folder: Folder,
+    relative: str,
+    entry: Entry,
+    report: Report,
+    options: Mapping[str, Any],
+    check_mode: bool,
+    settle: Settle,
+) -> None:
+    """One file becomes the value of its key, with owner and mode."""
+    path = folder.path / relative
+    old = folder.current(relative)
+    same = old == entry.value
+    if not check_mode and not same:
+        for made in folder.make_folders(relative):
+            settle(str(made), options["directory_mode"])
+        folder.write(relative, entry.value)
+    settled = settle(str(path), options["mode"]) if same or not check_mode else False
+    if same and not settled:
+        return
+    action = ATTRIBUTES if same else UPDATE if old is not None else CREATE
+    before = Side(str(path), old, values.TEXT, "owner or mode: others\n")
+    after = Side(f"{entry.key}, revision {entry.revision}", entry.value, values.TEXT, "owner or mode: as wanted\n")
+    report.add(entry.key, action, entry.revision, before, after, file=str(path))

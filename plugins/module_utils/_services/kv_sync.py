@@ -1,0 +1,76 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What choria_kv_sync does: a dict or a folder becomes the keys below a prefix, or the other way round."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._errors import OptionError
+from .._options import codecs, mask, values
+from .._options.codecs import Codec
+from .._options.fields import Field, Spec
+from .._options.kv import BUCKET_NAME
+from .._resources.kv_entry import LIFETIME
+from .kv_pull import pull
+from .kv_push import push
+from .kv_snapshot import normal_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .._connection.session import Session
+
+SPEC = Spec(
+    (
+        Field("bucket", BUCKET_NAME, argument_extra={"required": True}),
+        Field("prefix", codecs.text(), argument_extra={"default": ""}),
+        Field("data", Codec({"type": "dict"})),
+        Field("src", Codec({"type": "path"})),
+        Field("dest", Codec({"type": "path"})),
+        Field("encoding", codecs.choice(*values.ENCODINGS), argument_extra={"default": values.TEXT}),
+        Field("separator", codecs.choice(".", "/"), argument_extra={"default": "."}),
+        LIFETIME,
+        Field("prune", codecs.boolean(), argument_extra={"default": False}),
+        Field("prune_state", codecs.choice("absent", "purged"), argument_extra={"default": "absent"}),
+        Field("mask", codecs.names(), argument_extra={"default": list(mask.DEFAULT)}),
+        Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
+        Field("mode", Codec({"type": "raw"}), argument_extra={"default": "0600"}),
+        Field("directory_mode", Codec({"type": "raw"}), argument_extra={"default": "0700"}),
+    ),
+    {"mutually_exclusive": [("data", "src", "dest")], "required_one_of": [("data", "src", "dest")]},
+)
+
+
+def shown(options: dict[str, Any]) -> dict[str, Any]:
+    """The options as results and logs may show them: without the values of masked keys."""
+    data, patterns = options.get("data"), options.get("mask")
+    if data is None:
+        return options
+    if not isinstance(data, dict) or not isinstance(patterns, list):
+        return {**options, "data": mask.HIDDEN}
+    masked = mask.Mask(patterns)
+    prefix = options.get("prefix") or ""
+    return {
+        **options,
+        "data": {name: mask.HIDDEN if masked.hides(f"{prefix}{name}") else value for name, value in data.items()},
+    }
+
+
+def sync(
+    session: Session, options: Mapping[str, Any], check_mode: bool, settle: Callable[[str, Any], bool]
+) -> dict[str, Any]:
+    """Pushes or pulls. Returns the whole result."""
+    for row in (SPEC.fields[0], LIFETIME):
+        try:
+            if options[row.option] is not None:
+                row.codec.to_wire(options[row.option])
+        except ValueError as error:
+            raise OptionError(row.option, f"{error}.") from error
+    prefix = normal_prefix(options["prefix"])
+    if options["dest"] is None:
+        return push(session, options, prefix, check_mode)
+    if options["ttl"] is not None:
+        raise OptionError("ttl", "means nothing with dest: it belongs to data and src, which write keys.")
+    return pull(session, options, prefix, check_mode, settle)

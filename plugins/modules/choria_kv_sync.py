@@ -1,0 +1,267 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings many keys of a bucket and a dict or folder in line."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_kv_sync
+version_added: 0.1.0
+short_description: Synchronize a dict or a folder with the keys below a prefix in a bucket of Choria Streams
+description:
+  - Pushes a dict (O(data)) or the files of a folder (O(src)) into a bucket, or pulls keys into a folder (O(dest)).
+  - What is there is read at once, and what differs is written in one pipeline over one connection. What is there
+    already is not written again.
+  - Each key is written on the revision that was read. Where somebody else writes it meanwhile, it is read again and
+    decided on again; after three times the task fails and names the keys.
+  - Keys are pulled as they were at one moment.
+  - An interrupted task is finished by running it again.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  bucket:
+    description: The bucket, which has to exist, see M(choria.streams.choria_kv_bucket).
+    type: str
+    required: true
+  prefix:
+    description:
+      - What the keys begin with. Nothing outside it is read, written or removed.
+      - >-
+        V(auth) and V(auth.) mean all keys that begin with V(auth.); a prefix that ends in V(/) is taken as it is; an
+        empty one means the whole bucket.
+    type: str
+    default: ''
+  data:
+    description:
+      - The keys, without O(prefix), and their values.
+      - One of O(data), O(src) and O(dest) is needed.
+    type: dict
+  src:
+    description:
+      - A folder on the managed host. Each file in it and in its sub-folders is a value, byte for byte, and its path
+        the key.
+      - A file whose path can't be a key, such as one whose name begins with a dot, fails the task before anything is
+        written.
+    type: path
+  dest:
+    description:
+      - A folder on the managed host, into which keys are pulled. It is made where it does not exist.
+      - Each file is written whole or not at all. Links are replaced by files, and never followed out of the folder.
+    type: path
+  encoding:
+    description:
+      - How the values of O(data) are to be understood, as in M(choria.streams.choria_kv).
+      - With V(text) dicts and lists are written as JSON. They are compared by what they mean, so that the order of
+        keys and spaces are no difference.
+    type: str
+    choices: [text, json, base64]
+    default: text
+  separator:
+    description:
+      - What stands in a key where the path of its file has a slash. The file C(auth/username) is the key
+        C(auth.username) with V(.).
+      - With V(.) a dot in the name of a file is pulled as a folder. With V(/) folders are pulled as they were pushed.
+    type: str
+    choices: [., /]
+    default: .
+  ttl:
+    description:
+      - How long each value that is written lives, as O(choria.streams.choria_kv#module:ttl). Only with O(data) and
+        O(src).
+    type: str
+  prune:
+    description:
+      - Remove the keys below O(prefix) that O(data) or O(src) do not have, or the files in O(dest) that are no keys.
+      - Of O(dest), only regular files are removed whose path a key could have had, and folders that are empty then.
+    type: bool
+    default: false
+  prune_state:
+    description:
+      - What becomes of keys that O(prune) removes, as O(choria.streams.choria_kv#module:state). V(purged) removes
+        their history as well.
+    type: str
+    choices: [absent, purged]
+    default: absent
+  mask:
+    description:
+      - Patterns of keys whose values are secrets, with the wildcards V(*), V(?) and V([...]). They are compared with
+        the whole key, and the case of letters means nothing.
+      - Such values are not in the differences that C(--diff) shows, not among the options that results show, and not
+        in the log of the managed host. An empty list masks nothing.
+      - Values are never part of the other results or of errors.
+    type: list
+    elements: str
+    default: ['*passw*', '*passphrase*', '*secret*', '*token*', '*credential*', '*private*', '*key*', '*seed*']
+  allow_data_loss:
+    description:
+      - Whether O(prune) may remove everything, when O(data) or O(src) is empty or there are no keys to pull. More
+        often than not that is a mistake.
+    type: bool
+    default: false
+  mode:
+    description: The mode of the files in O(dest).
+    type: raw
+    default: '0600'
+  directory_mode:
+    description: The mode of folders that are made for O(dest).
+    type: raw
+    default: '0700'
+extends_documentation_fragment:
+  - ansible.builtin.files
+  - choria.streams.connection
+  - choria.streams.attributes
+attributes:
+  check_mode:
+    support: full
+    details: The same plan is made, nothing is sent but reads, and no file is touched.
+  diff_mode:
+    support: full
+    details: >-
+      A difference for each key, with its value. Of masked values only that they differ, of what is no text only size
+      and digest.
+  idempotent:
+    support: full
+notes:
+  - O(owner), O(group), O(attributes) and the like are for O(dest) alone, its files and the folders that are made.
+  - The module connects from the managed host. Use C(delegate_to) for a folder on the controller.
+  - To pull keys into a variable, use the lookup P(choria.streams.choria_kv#lookup) with C(prefix).
+seealso:
+  - module: choria.streams.choria_kv
+  - module: choria.streams.choria_kv_bucket
+  - plugin: choria.streams.choria_kv
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+---
+- name: A bucket for configuration, with five values of each key
+  choria.streams.choria_kv_bucket:
+    name: CFG
+    history: 5
+
+- name: Write several keys below auth
+  choria.streams.choria_kv_sync:
+    bucket: CFG
+    prefix: auth
+    data:
+      username: admin
+      password: "{{ vault_password | default('example') }}"
+      realms: [example.net, example.org]
+
+- name: Let auth have these keys and no others
+  choria.streams.choria_kv_sync:
+    bucket: CFG
+    prefix: auth
+    data:
+      username: admin
+      password: "{{ vault_password | default('example') }}"
+    prune: true
+  register: auth
+
+- name: Show what was done
+  ansible.builtin.debug:
+    msg: "{{ auth.counts.removed }} removed, the newest revision is {{ auth.revision }}"
+
+- name: Pull the keys into files
+  choria.streams.choria_kv_sync:
+    bucket: CFG
+    prefix: auth
+    dest: "{{ app_folder }}/auth"
+    mode: "0640"
+    prune: true
+
+- name: Push a folder, with slashes in the keys
+  choria.streams.choria_kv_sync:
+    bucket: CFG
+    prefix: copy/
+    src: "{{ app_folder }}"
+    separator: /
+"""
+
+RETURN = r"""
+---
+changes:
+  description: >-
+    What was done for each key that changed, or in check mode would be; where writing failed, what was done before.
+  returned: success, or when some changes were made
+  type: list
+  elements: dict
+  contains:
+    key:
+      description: The key, with the prefix.
+      type: str
+      sample: auth.username
+    action:
+      description: >-
+        V(create), V(update), V(delete) or V(purge); V(attributes) where a file has another owner or mode alone.
+      type: str
+      sample: update
+    revision:
+      description: >-
+        The revision that was written, null in check mode; with O(dest) the revision that the file holds, null where
+        it was removed.
+      type: int
+      sample: 17
+    file:
+      description: The file, with O(dest).
+      type: str
+counts:
+  description: How many keys or files there were of each kind.
+  returned: success
+  type: dict
+  contains:
+    created:
+      description: How many were new.
+      type: int
+    updated:
+      description: How many had another value.
+      type: int
+    removed:
+      description: How many were pruned.
+      type: int
+    unchanged:
+      description: How many were as wanted already.
+      type: int
+revision:
+  description:
+    - The bucket's newest revision that was seen or written.
+  returned: success
+  type: int
+  sample: 17
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(no_bucket), V(too_large),
+        V(data_loss), V(overtaken), V(changing), V(no_file), V(file) or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+    overtaken_keys:
+      description: The keys that others changed each time, with V(overtaken).
+      type: list
+      elements: str
+    written:
+      description: How many changes were made before the failure.
+      type: int
+    err_code:
+      description: JetStream's number of the error, where the server refused.
+      type: int
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_files
+from ansible_collections.choria.streams.plugins.module_utils._services.kv_sync import SPEC, shown, sync
+
+
+def main() -> None:
+    run_files(SPEC, sync, shown)
+
+
+if __name__ == "__main__":
+    main()
