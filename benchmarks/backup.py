@@ -5,7 +5,8 @@
 
 backup.py [--short]
 
-The script acknowledges and sends chunks as the nats CLI does, and brings them to the disk; it hashes and verifies nothing.
+The script acknowledges and sends chunks as the nats CLI does, and brings them to the disk; it hashes and verifies
+nothing.
 """
 
 from __future__ import annotations
