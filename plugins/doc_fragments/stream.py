@@ -11,14 +11,26 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   state:
-    description: >-
-      Whether it is to exist, with the options given. Options that are left out are not managed, and stay as they are.
+    description: Whether it is to exist, with the options given.
     type: str
     choices: [present, absent]
     default: present
   replicas:
     description: How many servers of the cluster keep a copy, 1 to 5. Can be changed in place, and data is kept.
     type: int
+  wait:
+    description:
+      - Whether to wait until all copies are current, where the servers that keep them change.
+      - It takes one such change after the other, each when the one before is complete, since the server refuses them
+        together.
+    type: bool
+    default: true
+  wait_timeout:
+    description: >-
+      How long O(wait) waits for one change, as seconds or text such as V(5m). After that the task fails, and the server
+      goes on.
+    type: str
+    default: 5m
 """
 
     # What streams and buckets have in common
@@ -29,6 +41,13 @@ options:
       - Whether a change may delete messages, such as deleting what is not empty, or lowering a limit below what is
         stored.
       - Without it such a change is refused, in check mode too, and the number of messages that would be lost is told.
+    type: bool
+    default: false
+  exact:
+    description:
+      - Whether options that are left out go back to their defaults. Without it they stay as they are.
+      - What can't go back is refused, and named. What counts only at creation stays.
+      - It does not end a mirror, unless that is asked for.
     type: bool
     default: false
   description:
@@ -43,7 +62,7 @@ options:
     type: dict
   placement:
     description: >-
-      Which servers may hold it, V({}) for any. A change moves the data, and can't be made together with O(replicas).
+      Which servers may hold it, V({}) for any. A change moves the data, O(wait) tells how it goes with O(replicas).
     type: dict
     suboptions:
       cluster:

@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 
+# Codes of failures after a write: something is changed
+WRITTEN = ("not_applied", "not_current")
+
+
 class StreamsError(Exception):
     """One sentence for the user: what, where, why and what to do. Never holds a secret.
 

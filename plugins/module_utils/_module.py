@@ -17,7 +17,7 @@ from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 
 from ._connection.session import Session
 from ._connection.settings import Settings, secrets_of
-from ._errors import OptionError, Overtaken, StreamsError
+from ._errors import WRITTEN, OptionError, Overtaken, StreamsError
 from ._options.connection import CONNECTION, environment
 
 if TYPE_CHECKING:
@@ -245,5 +245,5 @@ def _failing(module: AnsibleModule) -> Iterator[None]:
     try:
         yield
     except StreamsError as error:
-        written = error.failure["code"] == "not_applied"
+        written = error.failure["code"] in WRITTEN
         module.fail_json(msg=error.message, failure=error.failure, **{"changed": written, **error.result})

@@ -14,6 +14,9 @@ description:
   - Makes, resizes and deletes governors, which limit how many run at once across playbooks, cron jobs and Autonomous
     Agents.
   - They are the same as those of C(choria governor), and each counts the other's seats.
+  - Deleting a governor, or shortening O(expire), takes seats from their holders, who are not stopped, and does not ask
+    for O(choria.streams.choria_stream#module:allow_data_loss), since seats are no data. RV(consequences.messages_lost)
+    tells how many they are.
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -112,16 +115,20 @@ changes:
       description: V(create), V(delete) or V(in place).
       type: str
 consequences:
-  description: What the change loses.
+  description: What the change takes away.
   returned: success
   type: dict
   contains:
     messages_lost:
-      description: How many messages; null where some would go but their number can't be known before.
+      description: How many seats, whose holders go on and then find nothing to give back.
       type: int
     consumers_lost:
       description: How many consumers.
       type: int
+    at_least:
+      description: Whether it may be more seats, because the user may not read the stream.
+      returned: when it may be more
+      type: bool
 failure:
   description: The machine-readable part of an error.
   returned: failure

@@ -138,19 +138,30 @@ changes:
       description: The value after.
       type: raw
     effect:
-      description: V(create), V(delete) or V(in place).
+      description: V(create), V(delete) or V(in place). In RV(failure.changes) also V(refused) and V(without effect).
       type: str
 consequences:
-  description: What the change loses.
+  description: What the change loses, counted from the live state. Also part of RV(failure) where that is refused.
   returned: success
   type: dict
   contains:
     messages_lost:
-      description: How many messages; null where some would go but their number can't be known before.
+      description: How many messages.
       type: int
     consumers_lost:
       description: How many consumers.
       type: int
+    at_least:
+      description: >-
+        Whether it may be more messages than RV(consequences.messages_lost), because more than 10,000 or 64 MiB had to
+        be read to count them, or the user may not read them.
+      returned: when it may be more
+      type: bool
+    irreversible:
+      description: The changed fields that can't be changed back.
+      returned: when there are some
+      type: list
+      elements: str
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -165,8 +176,14 @@ failure:
       description: The option to change, where it is one.
       type: str
     err_code:
-      description: JetStream's number of the error, where the server refused.
+      description: JetStream's number of the error, where the server refused or would refuse.
       type: int
+    changes:
+      description: >-
+        As RV(changes), with the refused ones, which have the server's RV(failure.err_code) too. Where an update is
+        refused.
+      type: list
+      elements: dict
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_resource

@@ -10,7 +10,6 @@ an update has to hold for us and for the server: done in place, refused with tha
 from __future__ import annotations
 
 import re
-import time
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +22,6 @@ from ansible_collections.choria.streams.plugins.module_utils._options.fields imp
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
-from support.cluster import nats_cluster
 from support.connect import options, settings
 from support.server import NatsServer
 
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import StreamBacked
 
 KINDS: dict[str, StreamBacked] = {kind.noun: kind for kind in (STREAM, BUCKET, GOVERNOR)}
-LATEST, OLD = "latest", "2.10"
+SERVERS = ("latest", "2.14", "2.10")
 # A stream and a bucket that mirrors and sources can have as their origin, and what is needed to create each kind
 ORIGIN = {"name": "ORIGIN", "subjects": ["origin.>"]}
 BUCKET_ORIGIN = {"name": "KV_ORIGIN", "subjects": ["$KV.ORIGIN.>"], "allow_direct": True}
@@ -90,7 +88,7 @@ STREAM_SAMPLES: dict[str, list[Sample]] = {
     "storage": [sample("file", "memory")],
     "compression": [sample("none", "s2")],
     "first_seq": [sample(100, 200), sample(0, 5)],
-    "replicas": [sample(1)],  # more in test_replicas_in_a_cluster
+    "replicas": [sample(1)],  # more in test_moves.py
     "no_ack": [sample(False, True)],
     "discard": [sample("old", "new", max_msgs=5)],
     "discard_new_per_subject": [sample(False, True, discard="new", max_msgs_per_subject=5)],
@@ -240,10 +238,10 @@ def row_of(noun: str, option: str) -> Field:
     return next(row for row in KINDS[noun].spec if row.option == option)
 
 
-@pytest.fixture(scope="module", params=[LATEST, OLD])
+@pytest.fixture(scope="module", params=SERVERS)
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     """Of a server with an origin for mirrors and sources."""
-    version = None if request.param == LATEST else request.param
+    version = None if request.param == SERVERS[0] else request.param
     with NatsServer(version=version) as server, Session(settings(servers=server.url)) as session:
         streams.create(session, ORIGIN)
         streams.create(session, BUCKET_ORIGIN)
@@ -307,51 +305,7 @@ def test_row(session: Session, noun: str, option: str, walked: Sample) -> None:
         streams.delete(session, walk.stream)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Session]:
-    with nats_cluster() as servers, Session(settings(servers=servers[0].url)) as session:
-        yield session
-
-
-@pytest.mark.parametrize("noun", KINDS)
-def test_replicas_in_a_cluster(cluster: Session, noun: str) -> None:
-    walk = Walk(cluster, KINDS[noun], row_of(noun, "replicas"), {})
-    walk.write(1)
-    subject = walk.config["subjects"][0].replace(">", "key")
-    cluster.request(subject, b"kept")
-    walk.write(3)
-    info = streams.info(cluster, walk.stream)
-    assert info
-    assert info["state"]["messages"] == 1
-    with pytest.raises(ApiError, match=r"no suitable peers .* Give fewer replicas, or add servers") as refusal:
-        walk.kind.apply(cluster, walk.plan(5))
-    assert refusal.value.err_code == 10005
-    walk.there(3)
-
-
-def test_placement_in_a_cluster(cluster: Session) -> None:
-    row = row_of("stream", "placement")
-    walk = Walk(cluster, STREAM, row, {})
-    walk.write({"tags": ["n:2"]})
-    info = streams.info(cluster, walk.stream)
-    assert info
-    assert info["cluster"]["leader"] == "n2"
-
-    # With another change that moves data it is refused, by us and by the server
-    both = {**walk.beside, "placement": {"cluster": "C1"}, "replicas": 3}
-    with pytest.raises(Refused, match=r"placement can't change together with replicas .*: change one, wait") as ours:
-        STREAM.plan(STREAM.read(cluster, options(STREAM, **both)), options(STREAM, **both), cluster.server)
-    with pytest.raises(ApiError) as theirs:
-        streams.update(cluster, {**walk.config, "placement": {"cluster": "C1"}, "num_replicas": 3})
-    assert theirs.value.err_code == ours.value.failure["err_code"] == 10123
-
-    walk.write({"tags": ["n:3"]})
-    with pytest.raises(ApiError, match=r"already in progress .* Wait until all replicas are current"):
-        walk.kind.apply(cluster, walk.plan({"tags": ["n:1"]}))
-    walk.write({})
-
-
-# What is written is looked at again, and what is told to be lost is lost
+# What is written is looked at again
 
 
 def test_accepted_but_not_applied(session: Session) -> None:
@@ -364,66 +318,3 @@ def test_accepted_but_not_applied(session: Session) -> None:
     )
     assert error.value.failure == {"code": "not_applied", "option": "mirror_direct"}
     streams.delete(session, "OVERRULED")
-
-
-# Older servers keep what a new limit for each subject, or the change to interest, deletes now: some of it until later
-KEPT_BEFORE = {"max_msgs_per_subject": (2, 14), "retention": (2, 15)}
-LOSSES: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({}, {"max_msgs": 4}),
-    ({"discard": "new"}, {"max_msgs": 4}),
-    ({}, {"max_msgs": 4, "discard": "new"}),
-    ({}, {"max_bytes": 200}),
-    ({"discard": "new"}, {"max_bytes": 200}),
-    ({}, {"max_msgs_per_subject": 2}),
-    ({"discard": "new"}, {"max_msgs_per_subject": 2}),
-    ({"max_msgs_per_subject": 8}, {"max_msgs_per_subject": 7}),
-    ({}, {"max_age": "100ms"}),
-    ({"max_age": "1h"}, {"max_age": "100ms", "discard": "new"}),
-    ({}, {"max_age": "1h"}),
-    ({}, {"subjects": ["walk.elsewhere"]}),
-    ({}, {"retention": "interest"}),
-]
-
-
-@pytest.mark.parametrize(("there", "given"), LOSSES)
-@pytest.mark.parametrize("shrunk_before", [False, True])
-def test_losses(session: Session, there: dict[str, Any], given: dict[str, Any], shrunk_before: bool) -> None:
-    name = f"LOSSES{next(_number)}"
-    streams.create(session, {"name": name, "subjects": [f"{name}.>"]})
-    for subject in "aaaaaaabbb":
-        session.request(f"{name}.{subject}", b"1")
-
-    def messages() -> int:
-        info = streams.info(session, name)
-        assert info
-        return int(info["state"]["messages"])
-
-    def change(**wanted: Any) -> Any:
-        both = options(STREAM, name=name, allow_data_loss=True, **wanted)
-        planned = STREAM.plan(STREAM.read(session, both), both, session.server)
-        if planned.changed:
-            STREAM.apply(session, planned)
-        return planned.consequences["messages_lost"]
-
-    if shrunk_before:
-        # With discard new the stream is over its limit then, until it discards old ones
-        change(discard="new", max_msgs=6)
-        there = {"discard": "old", **there}
-    if there:
-        expected = messages() - (change(**there) or 0)
-        assert messages() == expected
-    before = messages()
-    if given.get("max_age") == "100ms":
-        time.sleep(0.2)
-    lost = change(**given)
-    deadline = time.monotonic() + 5
-    while lost is None and messages() == before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if session.server.version < KEPT_BEFORE.get(next(iter(given)), ()) and there.get(next(iter(given))) is None:
-        assert lost
-        assert messages() == before
-    elif lost is None:
-        assert messages() < before
-    else:
-        assert messages() == before - lost
-    streams.delete(session, name)

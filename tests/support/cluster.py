@@ -25,7 +25,7 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def nats_cluster(size: int = 3) -> Iterator[list[NatsServer]]:
+def nats_cluster(size: int = 3, version: str | None = None) -> Iterator[list[NatsServer]]:
     """Servers n1, n2, … of the cluster C1, with the tags n:1, n:2, …; they have a leader and know each other."""
     ports = [_free_port() for _server in range(size)]
     routes = [f"nats://127.0.0.1:{port}" for port in ports]
@@ -37,7 +37,8 @@ def nats_cluster(size: int = 3) -> Iterator[list[NatsServer]]:
                         "server_name": f"n{number}",
                         "server_tags": [f"n:{number}"],
                         "cluster": {"name": "C1", "listen": f"127.0.0.1:{port}", "routes": routes},
-                    }
+                    },
+                    version=version,
                 )
             )
             for number, port in enumerate(ports, start=1)

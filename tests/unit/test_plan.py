@@ -13,6 +13,7 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.wire im
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.losses import Loss, Measured
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import Current
 from support.connect import options
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import StreamBacked
 
 SECOND = 10**9
+NOTHING = Measured()
 NEW, OLD = (2, 15, 1), (2, 10, 26)
 NOW, EARLIER = "2026-03-01T12:00:00.5Z", "2026-03-01T11:00:00Z"
 # What a server adds to each stream
@@ -78,7 +80,7 @@ def plan(
     config: dict[str, Any] | None = None,
     state: dict[str, Any] | None = None,
     *,
-    counts: dict[str, int] | None = None,
+    measured: Measured = NOTHING,
     taken: dict[str, str] | None = None,
     release: tuple[int, ...] = NEW,
     clustered: bool = False,
@@ -90,7 +92,7 @@ def plan(
         info = {"config": {**FILLED, **config}, "state": there, "created": EARLIER, "ts": NOW}
     kind = KINDS[name]
     server = Server("n1", release, jetstream=True, clustered=clustered, max_payload=1 << 20)
-    return kind.plan(Current(info, counts, taken), options(kind, name=name, **given), server)
+    return kind.plan(Current(info, measured, taken), options(kind, name=name, **given), server)
 
 
 # What is created
@@ -434,12 +436,12 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any] | None, dict[str, Any], 
     ("PUPPET", {"replicas": 3}, PUPPET, {}, "option", "replicas: 3 copies are not possible, n1 is a single server"),
     (
         "ORDERS",
-        {"replicas": 3, "placement": {"tags": ["a"]}},
+        {"replicas": 3, "placement": {"tags": ["a"]}, "wait": False},
         ORDERS,
         {"clustered": True},
         "update_refused",
         "placement can't change together with replicas (JetStream error 10123): change one, wait until all replicas "
-        "are current, then the other.",
+        "are current, then the other, or let wait: true do so.",
     ),
     (
         "ORDERS",
@@ -526,79 +528,171 @@ def test_names_that_cannot_be(kind: StreamBacked, name: str, sentence: str, stat
     assert error.value.message.startswith(sentence)
 
 
-# What is lost
+# What is lost: it is counted in tests/integration/test_losses.py
 
 
 FULL: dict[str, Any] = {"messages": 10, "bytes": 1000, "num_subjects": 2, "consumer_count": 1}
-COUNTS = {"orders.a": 7, "orders.b": 3}
-LIMIT_1H = 3600 * SECOND
-# options, on the server, counts, how many messages go, and why
-LOSSES: list[tuple[dict[str, Any], dict[str, Any], dict[str, int] | None, int | None, str]] = [
-    ({"max_msgs": 4}, {}, None, 6, "max_msgs 4"),
-    ({"max_msgs": 20}, {}, None, 0, ""),
-    ({"max_msgs": 4}, {"discard": "new"}, None, 0, ""),
-    ({"max_msgs": 4, "discard": "new"}, {}, None, 0, ""),
-    ({"discard": "old"}, {"discard": "new", "max_msgs": 4}, None, 6, "max_msgs 4"),
-    ({"max_msgs": -1}, {"max_msgs": 10}, None, 0, ""),
-    ({"max_bytes": 999}, {}, None, None, "max_bytes 999"),
-    ({"max_bytes": 1000}, {}, None, 0, ""),
-    ({"max_bytes": 999}, {"discard": "new"}, None, 0, ""),
-    ({"max_age": "30m"}, {}, None, None, "max_age 1800s"),
-    ({"max_age": "30m"}, {"max_age": LIMIT_1H, "discard": "new"}, None, None, "max_age 1800s"),
-    ({"max_age": "61m"}, {}, None, 0, ""),
-    ({"max_age": "7d"}, {"max_age": LIMIT_1H}, None, 0, ""),
-    ({"max_msgs_per_subject": 2}, {}, COUNTS, 6, "max_msgs_per_subject 2"),
-    ({"max_msgs_per_subject": 2}, {"discard": "new"}, COUNTS, 6, "max_msgs_per_subject 2"),
-    ({"max_msgs_per_subject": 7}, {}, COUNTS, 0, ""),
-    ({"max_msgs_per_subject": 2, "max_msgs": 9}, {}, COUNTS, 6, "max_msgs_per_subject 2"),
-    ({"max_msgs_per_subject": 2, "max_bytes": 10}, {}, COUNTS, None, "max_bytes 10"),
-    ({"retention": "interest"}, {}, None, None, "retention interest"),
-    ({"subjects": ["other"]}, {}, None, 0, ""),
-    ({"description": "x"}, {}, None, 0, ""),
+LOSSES = [
+    (Loss(6, 0, "max_msgs 4"), "max_msgs 4 would lose 6 messages", "max_msgs 4 loses 6 messages"),
+    (
+        Loss(1, 2, "max_age 60s and max_bytes 10", at_least=True),
+        "max_age 60s and max_bytes 10 would lose at least 1 message and 2 consumers",
+        "max_age 60s and max_bytes 10 loses at least 1 message and 2 consumers",
+    ),
+    (
+        Loss(0, 0, "retention interest", at_least=True),
+        "retention interest would lose an unknown number of messages",
+        "retention interest loses an unknown number of messages",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("given", "config", "counts", "lost", "cause"), LOSSES)
-def test_losses(
-    given: dict[str, Any], config: dict[str, Any], counts: dict[str, int] | None, lost: int | None, cause: str
-) -> None:
-    there = {**ORDERS, **config}
-    report = {"messages_lost": lost, "consumers_lost": 0}
-    assert plan("ORDERS", {**given, "allow_data_loss": True}, there, FULL, counts=counts).consequences == report
-    if lost == 0:
-        assert plan("ORDERS", given, there, FULL, counts=counts).consequences == report
-        return
+@pytest.mark.parametrize(("loss", "sentence", "note"), LOSSES)
+def test_losses(loss: Loss, sentence: str, note: str) -> None:
+    given = {"description": "x"}
     with pytest.raises(Refused) as error:
-        plan("ORDERS", given, there, FULL, counts=counts)
-    amount = "some of its messages" if lost is None else f"{lost} messages"
-    assert error.value.message == (
-        f"stream ORDERS: {cause} would lose {amount}: set allow_data_loss: true if that is wanted."
-    )
-    assert error.value.failure == {"code": "data_loss", "option": "allow_data_loss", **report}
+        plan("ORDERS", given, ORDERS, FULL, measured=Measured(loss))
+    assert error.value.message == f"stream ORDERS: {sentence}: set allow_data_loss: true if that is wanted."
+    assert error.value.failure == {"code": "data_loss", "option": "allow_data_loss", **loss.report}
+    allowed = plan("ORDERS", {**given, "allow_data_loss": True}, ORDERS, FULL, measured=Measured(loss))
+    assert allowed.consequences == loss.report
+    assert allowed.diff["prepared"] == f"stream ORDERS: {note}\n"
+    assert allowed.promise == (None if loss.at_least else 10 - loss.messages)
 
 
-def test_the_option_of_a_bucket_is_named() -> None:
-    with pytest.raises(Refused, match="bucket CFG: history 1 would lose 1 message: set allow_data_loss"):
-        plan("CFG", {"history": 1}, CFG, FULL, counts={"a": 2, "b": 1})
-    with pytest.raises(Refused, match="bucket CFG: ttl 60s would lose some of its messages: set allow_data_loss"):
-        plan("CFG", {"ttl": "1m"}, CFG, FULL)
+def test_consumers_beyond_a_new_limit() -> None:
+    with pytest.raises(Refused, match=r"refuses it \(JetStream error 10069\): change or delete A, B first") as error:
+        plan("ORDERS", {"consumer_limits": {"max_ack_pending": 5}}, ORDERS, FULL, measured=Measured(Loss(), ("A", "B")))
+    assert (error.value.failure["option"], error.value.failure["err_code"]) == ("consumer_limits", 10069)
 
 
-def test_interest_without_consumers_loses_all() -> None:
-    with pytest.raises(Refused, match="retention interest would lose 10 messages"):
-        plan("ORDERS", {"retention": "interest"}, ORDERS, {**FULL, "consumer_count": 0})
+def test_what_cannot_be_taken_back_is_told() -> None:
+    planned = plan("ORDERS", {"deny_delete": True, "allow_msg_ttl": True, "no_ack": True}, ORDERS)
+    assert planned.consequences["irreversible"] == ["deny_delete", "allow_msg_ttl"]
+    assert planned.diff["prepared"] == "stream ORDERS: deny_delete, allow_msg_ttl can't be taken back\n"
+    mirror = {"name": "ORDERS", "mirror": {"name": "A"}}
+    assert plan("ORDERS", {"mirror": {}}, mirror).consequences["irreversible"] == ["mirror"]
 
 
-def test_an_empty_stream_has_nothing_to_lose() -> None:
-    given = {"max_msgs": 1, "max_age": "1s", "max_bytes": 1, "retention": "interest"}
-    assert plan("ORDERS", given, ORDERS).consequences == {"messages_lost": 0, "consumers_lost": 0}
+def test_every_refused_field_is_named_with_its_effect() -> None:
+    given = {"storage": "memory", "description": "x", "first_seq": 5}
+    with pytest.raises(Refused, match=r"^storage of stream ORDERS .* first_seq of stream ORDERS can't") as error:
+        plan("ORDERS", given, ORDERS)
+    assert error.value.failure["changes"] == [
+        {"field": "description", "before": "", "after": "x", "effect": "in place"},
+        {"field": "storage", "before": "file", "after": "memory", "effect": "refused", "err_code": 10052},
+        {"field": "first_seq", "before": 0, "after": 5, "effect": "without effect"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "config"),
+    [
+        ({}, {"retention": "interest"}),
+        ({"max_age": "1h"}, {}),
+        ({}, {"allow_msg_ttl": True}),
+    ],
+)
+def test_nothing_is_promised_where_messages_go_by_themselves(given: dict[str, Any], config: dict[str, Any]) -> None:
+    assert plan("ORDERS", {"description": "x", **given}, {**ORDERS, **config}, FULL).promise is None
 
 
 def test_seats_are_no_data() -> None:
-    planned = plan("PUPPET", {"expire": "1m"}, PUPPET, {"messages": 2, "num_subjects": 1})
-    assert planned.consequences == {"messages_lost": None, "consumers_lost": 0}
-    assert plan("PUPPET", {"capacity": 1}, PUPPET, {"messages": 2}).consequences["messages_lost"] == 0
-    assert plan("PUPPET", {"state": "absent"}, PUPPET, {"messages": 2}).consequences["messages_lost"] == 2
+    taken = {"messages": 2, "num_subjects": 1}
+    planned = plan("PUPPET", {"expire": "1m"}, PUPPET, taken, measured=Measured(Loss(1, 0, "expire 60s")))
+    assert planned.consequences == {"messages_lost": 1, "consumers_lost": 0}
+    assert planned.diff["prepared"] == "governor PUPPET: expire 60s loses 1 seat\n"
+    assert planned.promise is None
+    planned = plan("PUPPET", {"state": "absent"}, PUPPET, taken)
+    assert planned.consequences["messages_lost"] == 2
+    assert planned.diff["prepared"] == "governor PUPPET: deleting it loses 2 seats\n"
+
+
+# Exact mode
+
+
+EVERYTHING: dict[str, Any] = {
+    "description": "x",
+    "max_msgs": 5,
+    "max_age": 60 * SECOND,
+    "duplicate_window": 60 * SECOND,
+    "discard": "new",
+    "republish": {"src": ">", "dest": "copies.>"},
+    "consumer_limits": {"max_ack_pending": 5},
+    "metadata": {**FILLED["metadata"], "a": "b"},
+    "first_seq": 100,
+}
+
+
+def test_exact_brings_back_defaults() -> None:
+    planned = plan("ORDERS", {"exact": True, "no_ack": True}, {**ORDERS, **EVERYTHING})
+    changes = {change.field: change.after for change in planned.changes}
+    assert changes == {
+        "no_ack": True,
+        "description": "",
+        "subjects": ["ORDERS"],
+        "max_msgs": -1,
+        "max_age": 0,
+        "duplicate_window": 120,
+        "discard": "old",
+        "republish": None,
+        "consumer_limits": None,
+        "metadata": {},
+    }
+    assert planned.request["metadata"] == FILLED["metadata"]
+    assert "republish" not in planned.request
+    given = {"exact": True, "subjects": ["orders.>"]}
+    assert plan("ORDERS", given, {**ORDERS, "first_seq": 100}).action == "none"
+    # Without it, what is not given stays
+    assert plan("ORDERS", {}, {**ORDERS, **EVERYTHING}).action == "none"
+
+
+def test_exact_knows_what_follows() -> None:
+    window = {"max_age": 60 * SECOND, "duplicate_window": 60 * SECOND}
+    given = {"exact": True, "subjects": ["orders.>"]}
+    assert plan("ORDERS", {**given, "max_age": "1m"}, {**ORDERS, **window}).changes == ()
+    assert plan("CFG", {"exact": True, "history": 5, "ttl": "1m"}, {**CFG, **window}).changes == ()
+    planned = plan("CFG", {"exact": True, "ttl": "1m"}, {**CFG, "max_msgs": 7, "deny_purge": True})
+    assert {change.field: change.after for change in planned.changes} == {
+        "history": 1,
+        "ttl": 60,
+        "max_msgs": -1,
+        "duplicate_window": 60,
+    }
+    copies = {"name": "ORDERS", "subjects": [], "sources": [{"name": "A"}], "duplicate_window": 0}
+    assert plan("ORDERS", {"exact": True, "sources": [{"name": "A"}]}, copies).changes == ()
+    sealed = {"sealed": True, "discard": "new", "deny_delete": True, "deny_purge": True}
+    assert plan("ORDERS", {**given, "sealed": True}, {**ORDERS, **sealed}).changes == ()
+    assert plan("ORDERS", given, ORDERS, release=OLD).changes == ()
+
+
+def test_exact_names_what_cannot_go_back() -> None:
+    there = {**ORDERS, "storage": "memory", "deny_purge": True}
+    with pytest.raises(Refused, match=r"storage of stream .*\. Make another .*deny_purge of stream .*Once on, it"):
+        plan("ORDERS", {"exact": True}, there)
+    with pytest.raises(Refused, match="mirror: bucket CFG is a mirror, and exact mode does not end that unasked"):
+        plan("CFG", {"exact": True}, {**CFG, "mirror": {"name": "KV_A"}})
+
+
+# Moves
+
+
+def test_placement_and_replicas_in_two_steps() -> None:
+    there = {**ORDERS, "placement": {"tags": ["a"]}, "num_replicas": 1}
+    moving = {"replicas": 3, "placement": {"tags": ["b"]}}
+    planned = plan("ORDERS", moving, there, clustered=True)
+    assert (planned.first["placement"], planned.first["num_replicas"]) == ({"tags": ["b"]}, 1)
+    assert (planned.request["placement"], planned.request["num_replicas"]) == ({"tags": ["b"]}, 3)
+    assert planned.wait == 300
+    planned = plan("ORDERS", {**moving, "replicas": 1}, {**there, "num_replicas": 3}, clustered=True)
+    assert (planned.first["placement"], planned.first["num_replicas"]) == ({"tags": ["a"]}, 1)
+    # Or one after the other by hand
+    assert not plan("ORDERS", {"replicas": 3, "wait_timeout": "1m"}, there, clustered=True).first
+    assert plan("ORDERS", {"replicas": 3, "wait": False}, there, clustered=True).wait == 0
+    assert plan("ORDERS", {"replicas": 3}, clustered=True).wait == 300
+    assert plan("ORDERS", {"description": "x"}, there, clustered=True).wait == 0
+    with pytest.raises(OptionError, match="wait_timeout: 'soon' is not a duration"):
+        plan("ORDERS", {"replicas": 3, "wait_timeout": "soon"}, there, clustered=True)
 
 
 # What is deleted
@@ -622,10 +716,11 @@ def test_deleting_what_is_not_empty() -> None:
     with pytest.raises(Refused) as error:
         plan("ORDERS", {"state": "absent"}, ORDERS, FULL)
     assert error.value.message == (
-        "stream ORDERS: deleting it would lose 10 messages: set allow_data_loss: true if that is wanted."
+        "stream ORDERS: deleting it would lose 10 messages and 1 consumer: set allow_data_loss: true if that is wanted."
     )
     planned = plan("ORDERS", {"state": "absent", "allow_data_loss": True}, ORDERS, FULL)
     assert planned.consequences == {"messages_lost": 10, "consumers_lost": 1}
+    assert planned.diff["prepared"] == "stream ORDERS: deleting it loses 10 messages and 1 consumer\n"
 
 
 # What results show

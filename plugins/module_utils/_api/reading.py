@@ -54,11 +54,37 @@ def newest(session: Session, stream: str, subject: str = ALL, count: int = 1) ->
 
 def count_before(session: Session, stream: str, subject: str, sequence: int, total: int) -> int:
     """How many of the ``total`` messages on a subject have a lower sequence number."""
+    later = count_from(session, stream, subject, sequence)
+    if later is not None:
+        return total - later
+    return sum(1 for _message in _between(session, stream, subject, 1, sequence))
+
+
+def count_from(session: Session, stream: str, subject: str, sequence: int) -> int | None:
+    """How many messages on a subject have this sequence number or a higher one, None where there are no batches."""
     try:
         found, beyond = _page(session, stream, subject, sequence, 1)
-        return total - beyond - len(found)
     except _NoPages:
-        return sum(1 for _message in _between(session, stream, subject, 1, sequence))
+        return None
+    return beyond + len(found)
+
+
+def first_since(session: Session, stream: str, subject: str, moment: datetime) -> int | None:
+    """The sequence of the first message that is not older than the moment, None where all are."""
+    if session.server.version >= _BATCHES:
+        found = _nexts(session, stream, [{"start_time": _rfc3339(moment), "next_by_subj": subject}])[0]
+        return found.sequence if found else None
+    # An older server does not know start_time. Times grow with the sequence: searched by halves
+    last = get(session, stream, subject=subject)
+    low, high = 1, last.sequence + 1 if last else 1
+    while low < high:
+        middle = (low + high) // 2
+        found = _nexts(session, stream, [{"seq": middle, "next_by_subj": subject}])[0]
+        if found is None or parse_timestamp(found.time) >= moment:
+            high = middle
+        else:
+            low = found.sequence + 1
+    return low if last and low <= last.sequence else None
 
 
 class _NoPages(Exception):
@@ -76,8 +102,9 @@ def _in_order(session: Session, stream: str, subject: str, start: int | datetime
         try:
             found, beyond = _page(session, stream, subject, start, min(size, _PAGE_MESSAGES))
         except _NoPages:
-            sequence = _first_since(session, stream, subject, start) if isinstance(start, datetime) else start
-            yield from _one_by_one(session, stream, subject, sequence)
+            sequence = first_since(session, stream, subject, start) if isinstance(start, datetime) else start
+            if sequence is not None:
+                yield from _one_by_one(session, stream, subject, sequence)
             return
         if not found:
             return
@@ -90,7 +117,7 @@ def _page(session: Session, stream: str, subject: str, start: int | datetime, si
         raise _NoPages
     body: dict[str, Any] = {"next_by_subj": subject, "batch": size, "max_bytes": _PAGE_BYTES}
     if isinstance(start, datetime):
-        body["start_time"] = start.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+        body["start_time"] = _rfc3339(start)
     else:
         body["seq"] = start
     try:
@@ -105,7 +132,8 @@ def _one_by_one(session: Session, stream: str, subject: str, start: int) -> Iter
     """Asks for the next message after several sequences at once, after more of them where all bring different ones."""
     width = 1
     while True:
-        found = _nexts(session, stream, subject, range(start, start + width))
+        bodies = [{"seq": sequence, "next_by_subj": subject} for sequence in range(start, start + width)]
+        found = _nexts(session, stream, bodies)
         different = {message.sequence: message for message in found if message}
         yield from different.values()
         if None in found:
@@ -114,9 +142,8 @@ def _one_by_one(session: Session, stream: str, subject: str, start: int) -> Iter
         width = min(_WIDEST, width * 2) if len(different) == width else len(different)
 
 
-def _nexts(session: Session, stream: str, subject: str, starts: Iterable[int]) -> list[Stored | None]:
+def _nexts(session: Session, stream: str, bodies: Iterable[dict[str, Any]]) -> list[Stored | None]:
     what, call = f"Reading stream {stream}", f"STREAM.MSG.GET.{stream}"
-    bodies = [{"seq": start, "next_by_subj": subject} for start in starts]
     return [_message(answer) for answer in call_many(session, ((what, call, body) for body in bodies))]
 
 
@@ -128,15 +155,5 @@ def _message(answer: dict[str, Any] | StreamsError) -> Stored | None:
     return stored_of(answer["message"])
 
 
-def _first_since(session: Session, stream: str, subject: str, moment: datetime) -> int:
-    """The sequence from which messages are that young, searched by halves: times grow with the sequence."""
-    last = get(session, stream, subject=subject)
-    low, high = 1, last.sequence + 1 if last else 1
-    while low < high:
-        middle = (low + high) // 2
-        found = _nexts(session, stream, subject, [middle])[0]
-        if found is None or parse_timestamp(found.time) >= moment:
-            high = middle
-        else:
-            low = found.sequence + 1
-    return low
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")

@@ -72,6 +72,12 @@ def subject_counts(session: Session, name: str, subject: str = ">") -> dict[str,
             return counts
 
 
+def deleted_sequences(session: Session, name: str) -> list[int]:
+    """The sequences between a stream's first and last message that hold none any more."""
+    answer = call(session, f"Reading stream {name}", f"STREAM.INFO.{name}", {"deleted_details": True})
+    return [int(sequence) for sequence in answer["state"].get("deleted") or []]
+
+
 def list_all(session: Session) -> Iterator[dict[str, Any]]:
     """The ``info`` of every stream, by the paged LIST call."""
     return pages(session, "Listing streams", "STREAM.LIST", "streams")

@@ -97,6 +97,12 @@ class Field:
         """The option's entry in an argument specification."""
         return {**self.codec.spec, **self.argument_extra}
 
+    @property
+    def unset(self) -> Any:
+        """The wire value that brings the field back to its default."""
+        fill = self.default if self.default is not None else self.codec.zero
+        return {"dict": {}, "list": []}.get(self.codec.spec["type"], fill)
+
     def read(self, config: Mapping[str, Any]) -> Any:
         """The wire value in a server's answer, with the server's default where it leaves the field out."""
         value = config.get(self.path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._options.codecs import NANOSECOND, parse_timestamp, seconds
 from .consumer_table import ROWS
-from .stream_backed import facts
+from .stream_facts import facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

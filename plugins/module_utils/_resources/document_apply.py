@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .._api import kv
 from .._api.jetstream import STREAM_NOT_FOUND, call_many
 from .._connection.session import WINDOW
-from .._errors import ApiError, StreamsError
+from .._errors import WRITTEN, ApiError, StreamsError
 from .document import KEYS, STOP, STREAM_KINDS, stream_backed
 from .document_order import phases
 from .document_plan import revise
@@ -87,7 +87,7 @@ def _write(session: Session, batch: list[Item]) -> None:
 
 
 def _one_call(item: Item) -> bool:
-    return item.plan is not None and item.plan.action in (CREATE, UPDATE, DELETE)
+    return item.plan is not None and item.plan.action in (CREATE, UPDATE, DELETE) and not item.plan.wait
 
 
 def _apply_alone(session: Session, item: Item) -> None:
@@ -97,7 +97,7 @@ def _apply_alone(session: Session, item: Item) -> None:
             item.kind.resource.apply(session, item.plan)
         item.written = True
     except StreamsError as error:
-        item.written = error.failure.get("code") == "not_applied"
+        item.written = error.failure.get("code") in WRITTEN
         item.error = error
     item.proven = True
 

@@ -13,6 +13,7 @@ from .._api.kv import Bucket
 from .._errors import PermissionMissing, Refused, StreamsError
 from . import kv_entry
 from .document import KEYS, STREAM_KINDS, Item, Problem, Problems, stream_backed
+from .losses import NOT_MEASURED
 from .ownership import owner_of
 from .resource import DELETE, NONE
 from .stream_backed import Current
@@ -53,8 +54,8 @@ def _plan_stream(session: Session, document: Document, known: Known, item: Item)
     _check_owner(document, item, info)
     collective = session.settings.collective
     needs = resource.needs(info, item.options, session.server, collective)
-    counts = streams.subject_counts(session, item.stream) if needs.subject_counts else None
-    current = Current(info, counts, None, collective)
+    measured = resource.measure(session, info, item.options) if info and needs.measured else NOT_MEASURED
+    current = Current(info, measured, None, collective)
     item.plan = resource.plan(current, item.options, session.server)
     item.new_subjects = tuple(needs.subjects)
     config = item.plan.request if item.changes else current.config

@@ -13,7 +13,7 @@ from .._errors import OptionError
 from .._options import codecs
 from .._options.codecs import parse_timestamp
 from .._options.fields import Field, Spec
-from .stream import PRESENT_OR_ABSENT, REPLICAS, rows
+from .stream import REPLICAS, REPLICATED, rows
 from .stream_backed import Current, StreamBacked, window_for
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ class GovernorResource(StreamBacked):
     prefix = PREFIX
     spec = SPEC
     implied = rows("subjects", "retention", "discard", "duplicate_window", "metadata")
-    states = PRESENT_OR_ABSENT
+    states = REPLICATED
     keeps_data = False
+    content = "seat"
 
     def fixed(self, name: str, collective: str | None) -> dict[str, Any]:
         config: dict[str, Any] = {"retention": "limits", "discard": "new"}

@@ -12,6 +12,7 @@ from .._errors import Refused
 from .._options import codecs
 from .._options.fields import Field, Spec
 from .._options.kv import BUCKET_NAME, STREAM_PREFIX
+from .exact import hidden_defaults, keep_mirror
 from .stream import (
     DESCRIPTION,
     METADATA,
@@ -23,12 +24,15 @@ from .stream import (
     V2_11,
     WITH_DATA,
     origins,
-    rows,
 )
-from .stream_backed import StreamBacked, facts, window_for
+from .stream import SPEC as STREAM_ROWS
+from .stream_backed import StreamBacked, window_for
+from .stream_facts import facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .._connection.wire import Server
 
 _MIRROR, _SOURCES = origins(
     codecs.mapped(
@@ -67,16 +71,7 @@ class BucketResource(StreamBacked):
     noun = "bucket"
     prefix = STREAM_PREFIX
     spec = SPEC
-    implied = rows(
-        "subjects",
-        "discard",
-        "allow_rollup_hdrs",
-        "deny_delete",
-        "allow_direct",
-        "mirror_direct",
-        "duplicate_window",
-        "allow_msg_ttl",
-    )
+    implied = tuple(row for row in STREAM_ROWS if row.path not in {row.path for row in SPEC})
     states = WITH_DATA
 
     def fixed(self, name: str, collective: str | None) -> dict[str, Any]:
@@ -113,6 +108,18 @@ class BucketResource(StreamBacked):
             if "subject_transforms" not in source:
                 source["subject_transforms"] = [_moved(source, name)]
         return desired
+
+    def unmanaged(
+        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: Server
+    ) -> dict[str, Any]:
+        keep_mirror(f"bucket {name}", desired, current)
+        hidden = hidden_defaults(self.implied, current, server)
+        wanted = {**hidden, **super().unmanaged(name, desired, current, server)}
+        for path in ("subjects", "mirror_direct", "duplicate_window"):
+            del wanted[path]
+        if not (desired.get("mirror") or desired.get("sources")):
+            wanted["duplicate_window"] = window_for(desired.get("max_age"))
+        return {**wanted, "max_msgs_per_subject": 1, "allow_direct": True}
 
     def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
         told = facts(info)

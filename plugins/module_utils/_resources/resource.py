@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._errors import OptionError, Refused
-from .._options.fields import NO_EFFECT, RECREATE, REFUSED, Field, Spec
+from .._options.fields import IN_PLACE, NO_EFFECT, RECREATE, REFUSED, Field, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,19 +24,31 @@ NONE, CREATE, UPDATE, DELETE = "none", "create", "update", "delete"
 
 @dataclass(frozen=True)
 class Change:
-    """One field that changes; ``before`` and ``after`` as results show them, ``effect`` as in _options/fields.py."""
+    """One field that changes; ``before`` and ``after`` as results show them, ``effect`` as in _options/fields.py.
+
+    ``err_code`` is JetStream's number where the server refuses, ``for_good`` tells that there is no way back.
+    """
 
     field: str
     before: Any
     after: Any
     effect: str
+    err_code: int = 0
+    for_good: bool = False
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        told = {"field": self.field, "before": self.before, "after": self.after, "effect": self.effect}
+        return {**told, "err_code": self.err_code} if self.err_code else told
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a module would do. ``request`` is what is sent, ``after`` the resource as it is expected to be then.
 
-    ``consequences`` counts what is lost; a number that can't be known before is None.
+    ``consequences`` counts what is lost, and ``notes`` are sentences of it for people who look at the difference.
+    ``first`` is sent before ``request`` where one would not be taken together with the other. ``wait`` is how long, in
+    seconds, to wait until all copies are current, 0 for not at all. ``promise`` is how many messages have to be left.
     """
 
     noun: str
@@ -48,6 +60,10 @@ class Plan:
     changes: tuple[Change, ...] = ()
     consequences: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    first: dict[str, Any] = field(default_factory=dict)
+    wait: float = 0
+    promise: int | None = None
 
     @property
     def changed(self) -> bool:
@@ -55,7 +71,7 @@ class Plan:
 
     @property
     def change_list(self) -> list[dict[str, Any]]:
-        return [vars(change) for change in self.changes]
+        return [change.shown for change in self.changes]
 
     @property
     def diff(self) -> dict[str, Any]:
@@ -67,7 +83,10 @@ class Plan:
             before = {}
         if self.action == DELETE:
             after = {}
-        return {"before_header": title, "after_header": title, "before": before, "after": after}
+        diff = {"before_header": title, "after_header": title, "before": before, "after": after}
+        if self.notes:
+            diff["prepared"] = "".join(f"{title}: {note}\n" for note in self.notes)
+        return diff
 
     @property
     def result(self) -> dict[str, Any]:
@@ -146,27 +165,54 @@ def field_changes(
 ) -> list[Change]:
     """The fields that differ, and what becomes of each.
 
-    Those that the server would not change have the effect RECREATE where the user allows that, else Refused is raised.
+    Those that the server would not change have the effect RECREATE where the user allows that, else Refused is raised,
+    with all that differs.
     """
-    changes = []
+    changes, refusals = [], []
     for row in rows:
         if row.path not in desired or row.equal(current.get(row.path), desired[row.path]):
             continue
-        before, after = row.codec.to_result(row.read(current)), row.codec.to_result(desired[row.path])
-        effect = row.update.effect_of(row.read(current), desired[row.path], release)
+        old, new = row.read(current), desired[row.path]
+        effect = row.update.effect_of(old, new, release)
         if recreate and effect in (REFUSED, NO_EFFECT):
             effect = RECREATE
+        before, after = row.codec.to_result(old), row.codec.to_result(new)
+        err_code = row.update.err_code if effect == REFUSED else 0
+        for_good = effect == IN_PLACE and row.update.effect_of(new, old, release) == REFUSED
+        changes.append(Change(row.option, before, after, effect, err_code, for_good))
         if effect in (REFUSED, NO_EFFECT):
-            refusal = (
-                f"the server refuses that (JetStream error {row.update.err_code})"
-                if effect == REFUSED
-                else "that has no effect"
-            )
-            raise Refused(
-                f"{row.option} of {name} can't be changed from {before!r} to {after!r}: {refusal}. {row.update.why}",
-                code="update_refused",
-                option=row.option,
-                err_code=row.update.err_code,
-            )
-        changes.append(Change(row.option, before, after, effect))
+            refusals.append((changes[-1], row.update.why))
+    if refusals:
+        raise _refusal(name, refusals, changes)
     return changes
+
+
+def _refusal(name: str, refusals: list[tuple[Change, str]], changes: list[Change]) -> Refused:
+    """Names every field that can't change, and the way out of each. The first is the option of the failure."""
+    sentences = []
+    for change, why in refusals:
+        reason = f"the server refuses that (JetStream error {change.err_code})"
+        sentences.append(
+            f"{change.field} of {name} can't be changed from {change.before!r} to {change.after!r}: "
+            f"{reason if change.effect == REFUSED else 'that has no effect'}. {why}"
+        )
+    first = refusals[0][0]
+    return Refused(
+        " ".join(sentences),
+        code="update_refused",
+        option=first.field,
+        err_code=first.err_code,
+        changes=[change.shown for change in changes],
+    )
+
+
+def merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration to send: what is there, with what is wanted. Metadata that the server added stays.
+
+    An empty object is left out: servers read it as one with empty values, and would republish to every subject.
+    """
+    whole = {**config, **desired}
+    if "metadata" in desired:
+        own = {key: text for key, text in (config.get("metadata") or {}).items() if key.startswith("_nats.")}
+        whole["metadata"] = {**own, **desired["metadata"]}
+    return {path: value for path, value in whole.items() if value != {}}

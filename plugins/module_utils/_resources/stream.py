@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from .._options import codecs
 from .._options.fields import Field, Spec, only_once_on, refused, without_effect
+from .exact import keep_mirror
+from .moves import WAIT
 from .stream_backed import StreamBacked, shrink_window, window_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .._connection.wire import Server
 
 V2_11, V2_12, V2_14 = (2, 11, 0), (2, 12, 0), (2, 14, 0)
 UNLIMITED = -1
@@ -22,7 +26,12 @@ STREAM_NAME = codecs.text(
 )
 SUBJECT = codecs.text(r"[^\s.]+(\.[^\s.]+)*", "a subject is words joined by dots, without spaces")
 PRESENT_OR_ABSENT: dict[str, Any] = {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
-WITH_DATA: dict[str, Any] = {**PRESENT_OR_ABSENT, "allow_data_loss": {"type": "bool", "default": False}}
+REPLICATED: dict[str, Any] = {**PRESENT_OR_ABSENT, **WAIT}
+WITH_DATA: dict[str, Any] = {
+    **REPLICATED,
+    "allow_data_loss": {"type": "bool", "default": False},
+    "exact": {"type": "bool", "default": False},
+}
 RECREATE_BY_HAND = "Make another under a new name, or delete this one first."
 ONCE_ON = "Once on, it stays on."
 # What sealing a stream, and what markers of deleted subjects turn on as well
@@ -153,6 +162,16 @@ class StreamResource(StreamBacked):
         if desired.get("mirror") == {} and current.get("mirror_direct"):
             desired = {"mirror_direct": False, **desired}  # the server would refuse it without a mirror
         return shrink_window(desired, current)
+
+    def unmanaged(
+        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: Server
+    ) -> dict[str, Any]:
+        keep_mirror(f"stream {name}", desired, current)
+        wanted = super().unmanaged(name, desired, current, server)
+        if desired.get("mirror") or desired.get("sources"):
+            # Their subjects are those of the origins, and what follows from these is the server's choice
+            return {path: value for path, value in wanted.items() if path not in ("duplicate_window", "mirror_direct")}
+        return {**wanted, "subjects": [name], "duplicate_window": window_for(desired.get("max_age"))}
 
     def expected(self, config: Mapping[str, Any]) -> dict[str, Any]:
         filled = dict(config)

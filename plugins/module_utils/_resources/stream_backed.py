@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .._api import streams
+from .._api import moves, streams
 from .._api.jetstream import call
 from .._errors import OptionError, PermissionMissing, Refused, StreamsError
 from .._options.codecs import NANOSECOND
 from .._options.connection import DEFAULT_COLLECTIVE
 from .._options.fields import Field, Spec
-from .losses import Loss, losses
+from .exact import defaults
+from .losses import NOT_MEASURED, Loss, Measured, limits, measure
+from .moves import first_step, moved, patience
 from .ownership import marked
-from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, field_changes, to_wire
+from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, field_changes, merged, to_wire
+from .stream_facts import facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,12 +33,12 @@ DEFAULT_WINDOW = 120 * NANOSECOND
 
 @dataclass(frozen=True)
 class Current:
-    """What was read: the stream's info, the messages on each of its subjects where the plan needs to count them, and
-    which of the wanted subjects other streams have. ``collective`` is where one is made that is told none.
+    """What was read: the stream's info, what a change of its limits would do, and which of the wanted subjects other
+    streams have. ``collective`` is where one is made that is told none.
     """
 
     info: dict[str, Any] | None = None
-    subject_counts: Mapping[str, int] | None = None
+    measured: Measured = NOT_MEASURED
     taken: Mapping[str, str] | None = None
     collective: str = DEFAULT_COLLECTIVE
 
@@ -50,19 +53,20 @@ class Current:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a plan has to know beside the stream's info: whether other streams have these new ``subjects``, and how many
-    messages each subject of the stream has.
+    """What a plan has to know beside the stream's info: whether other streams have these new ``subjects``, and with
+    ``measured`` what ``measure`` tells.
     """
 
     subjects: Sequence[str] = ()
-    subject_counts: bool = False
+    measured: bool = False
 
 
 class StreamBacked:
     """Read, plan and apply for all kinds. A kind gives the noun, the table, and what is fixed or follows from options.
 
     ``implied`` are the rows of fields that are no options of the kind, but that ``fixed`` and ``complete`` set.
-    ``keeps_data`` tells that what is lost counts as data, so that losing it needs ``allow_data_loss``.
+    ``keeps_data`` tells that what is lost counts as data, so that losing it needs ``allow_data_loss``, and ``content``
+    how people call one message of it.
     """
 
     noun = "stream"
@@ -71,6 +75,7 @@ class StreamBacked:
     implied: tuple[Field, ...] = ()
     states: Mapping[str, Any] = MappingProxyType({})
     keeps_data = True
+    content = "message"
 
     # What kinds change
 
@@ -85,6 +90,12 @@ class StreamBacked:
     def expected(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """A configuration with what the server fills in."""
         return dict(config)
+
+    def unmanaged(
+        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: Server
+    ) -> dict[str, Any]:
+        """What exact mode wants of the fields that nobody gave."""
+        return defaults(self.spec, server)
 
     def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """The resource as results show it."""
@@ -115,8 +126,8 @@ class StreamBacked:
         name, collective = self.stream_of(options), session.settings.collective
         info = streams.info(session, name)
         needs = self.needs(info, options, session.server, collective)
-        counts = streams.subject_counts(session, name) if needs.subject_counts else None
-        return Current(info, counts, _taken(session, name, needs.subjects), collective)
+        measured = self.measure(session, info, options) if info and needs.measured else NOT_MEASURED
+        return Current(info, measured, _taken(session, name, needs.subjects), collective)
 
     def needs(self, info: dict[str, Any] | None, options: Mapping[str, Any], server: Server, collective: str) -> Needs:
         """What has to be read beside the stream's info before there can be a plan."""
@@ -125,7 +136,12 @@ class StreamBacked:
         name, present = self.stream_of(options), info["config"] if info else {}
         desired = self._desired(options, present, server, collective)
         expected = self.expected({"name": name, **present, **desired}).get("subjects") or []
-        return Needs(sorted(set(expected) - set(present.get("subjects") or [])), _trims_subjects(info, desired))
+        return Needs(sorted(set(expected) - set(present.get("subjects") or [])), limits(present, desired))
+
+    def measure(self, session: Session, info: Mapping[str, Any], options: Mapping[str, Any]) -> Measured:
+        """What an update that changes limits would do, counted from the live state."""
+        desired = self._desired(options, info["config"], session.server, session.settings.collective)
+        return measure(session, info, desired, self._names)
 
     def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
         name = self.checked_name(options["name"])
@@ -136,15 +152,24 @@ class StreamBacked:
             raise self.overlap(subject, owner)
         _check_replicas(desired, server)
         if current.info is None:
-            return self._plan_create(name, desired)
+            return self._plan_create(name, desired, options)
         return self._plan_update(current, name, desired, options, server)
 
     def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
         if plan.action == DELETE:
             streams.delete(session, plan.request["name"])
             return plan.result
+        name = plan.request["name"]
+        if plan.wait and plan.action == UPDATE:
+            moves.wait_until_at_rest(session, name, plan.wait)
+        if plan.first:
+            streams.update(session, plan.first)
+            moves.wait_until_current(session, name, plan.wait)
         call(session, *self.call_of(plan))
-        return self.proven(plan, streams.info(session, plan.request["name"]))
+        info = streams.info(session, name)
+        if plan.wait:
+            info = moves.wait_until_current(session, name, plan.wait, info)
+        return self.proven(plan, info)
 
     def call_of(self, plan: Plan) -> Call:
         """The call that does what is planned."""
@@ -160,6 +185,7 @@ class StreamBacked:
                 code="not_applied",
             )
         self._prove(plan, info["config"])
+        self._prove_state(plan, int(info["state"]["messages"]))
         return {self.noun: self.result(info)}
 
     def _desired(
@@ -169,7 +195,15 @@ class StreamBacked:
         desired = to_wire(self.spec, options, server)
         desired.pop("name", None)
         desired.update(self.fixed(name, options.get("collective") or (None if current else collective)))
-        return self.complete(name, marked(desired, current, options.get("owner")), current)
+        desired = self.complete(name, marked(desired, current, options.get("owner")), current)
+        if not (options.get("exact") and current):
+            return desired
+        return {**self.unmanaged(name, desired, current, server), **desired}
+
+    @property
+    def _names(self) -> dict[str, str]:
+        """The options by the fields of the server."""
+        return {row.path: row.option for row in (*self.implied, *self.spec)}
 
     def overlap(self, subject: str, owner: str) -> Refused:
         choosable = any(row.option == "subjects" for row in self.spec)
@@ -182,14 +216,14 @@ class StreamBacked:
             option=option,
         )
 
-    def _plan_create(self, name: str, desired: dict[str, Any]) -> Plan:
+    def _plan_create(self, name: str, desired: dict[str, Any], options: Mapping[str, Any]) -> Plan:
         if desired.get("sealed"):
             raise Refused(
                 f"sealed: a {self.noun} can't be created sealed (JetStream error 10052): fill it, then seal it.",
                 code="option",
                 option="sealed",
             )
-        request = _merged({"name": f"{self.prefix}{name}"}, desired)
+        request = merged({"name": f"{self.prefix}{name}"}, desired)
         known = {row.path: row for row in self.spec}
         changes = tuple(
             Change(known[path].option, None, known[path].codec.to_result(value), CREATE)
@@ -197,7 +231,8 @@ class StreamBacked:
             if path in known
         )
         after = self.result({"config": self.expected(request)})
-        return Plan(self.noun, name, CREATE, request, None, after, changes, Loss().report)
+        wait = patience(options) if int(request.get("num_replicas") or 1) > 1 else 0
+        return Plan(self.noun, name, CREATE, request, None, after, changes, Loss().report, wait=wait)
 
     def _plan_update(
         self, current: Current, name: str, desired: dict[str, Any], options: Mapping[str, Any], server: Server
@@ -207,14 +242,28 @@ class StreamBacked:
         changes = field_changes((*self.spec, *self.implied), f"{self.noun} {name}", config, desired, server.version)
         if not changes:
             return Plan(self.noun, name, NONE, {}, before, before, (), Loss().report)
-        _check_combination(changes)
-        names = {row.path: row.option for row in (*self.implied, *self.spec)}
-        loss = losses(current.info or {}, desired, current.subject_counts, names)
+        self._check_consumers(name, current.measured)
+        loss = current.measured.loss
         if self.keeps_data:
             loss.check(f"{self.noun} {name}", bool(options.get("allow_data_loss")))
-        request = _merged(config, desired)
+        request = merged(config, desired)
         after = self.result({**(current.info or {}), "config": self.expected(request)})
-        return Plan(self.noun, name, UPDATE, request, before, after, tuple(changes), loss.report)
+        report, told = loss.consequences(changes, self.content)
+        wait = patience(options) if moved(changes) else 0
+        return Plan(
+            self.noun,
+            name,
+            UPDATE,
+            request,
+            before,
+            after,
+            tuple(changes),
+            report,
+            notes=told,
+            first=first_step(config, request, changes, wait),
+            wait=wait,
+            promise=self._promise(current, request),
+        )
 
     def _plan_delete(self, current: Current, name: str, options: Mapping[str, Any]) -> Plan:
         if current.info is None:
@@ -224,11 +273,32 @@ class StreamBacked:
         if self.keeps_data:
             loss.check(f"{self.noun} {name}", bool(options.get("allow_data_loss")))
         before = self.result(current.info)
+        report, told = loss.consequences([], self.content)
         shown = self.options_of(current.config)
         changes = tuple(
             Change(option, value, None, DELETE) for option, value in shown.items() if value not in (None, "", [], {})
         )
-        return Plan(self.noun, name, DELETE, {"name": current.config["name"]}, before, None, changes, loss.report)
+        return Plan(
+            self.noun, name, DELETE, {"name": current.config["name"]}, before, None, changes, report, notes=told
+        )
+
+    def _check_consumers(self, name: str, measured: Measured) -> None:
+        if measured.exceeding:
+            raise Refused(
+                f"consumer_limits of {self.noun} {name}: consumers have more than that, and the server refuses it "
+                f"(JetStream error 10069): change or delete {', '.join(measured.exceeding)} first.",
+                code="update_refused",
+                option="consumer_limits",
+                err_code=10069,
+            )
+
+    def _promise(self, current: Current, request: Mapping[str, Any]) -> int | None:
+        """How many messages have to be there afterwards; None where others take some away in the meantime."""
+        config, loss = current.config, current.measured.loss
+        busy = config.get("retention") != "limits" or request.get("max_age") or config.get("allow_msg_ttl")
+        if busy or loss.at_least or not self.keeps_data:
+            return None
+        return int(current.state["messages"]) - loss.messages
 
     def _prove(self, plan: Plan, config: Mapping[str, Any]) -> None:
         """A reply that says ok is no proof: compares what was asked for with what is there now."""
@@ -243,53 +313,15 @@ class StreamBacked:
                     option=row.option,
                 )
 
-
-def _trims_subjects(info: Mapping[str, Any] | None, desired: Mapping[str, Any]) -> bool:
-    """Whether a lower limit per subject may trim some, so that the messages of each have to be counted."""
-    limit = int(desired.get("max_msgs_per_subject") or 0)
-    if info is None or limit <= 0 or int(info["state"]["messages"]) == int(info["state"].get("num_subjects", 0)):
-        return False
-    present = int(info["config"].get("max_msgs_per_subject") or 0)
-    return not 0 < present <= limit
-
-
-def facts(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What the server tells of a stream beside its configuration. Times are RFC 3339 UTC, None without messages."""
-    state = info.get("state") or {}
-    cluster = info.get("cluster") or {}
-    metadata = info["config"].get("metadata") or {}
-    return {
-        "created": info.get("created"),
-        "state": {
-            "messages": state.get("messages", 0),
-            "bytes": state.get("bytes", 0),
-            "first_seq": state.get("first_seq", 0),
-            "first_time": _moment(state.get("first_ts")),
-            "last_seq": state.get("last_seq", 0),
-            "last_time": _moment(state.get("last_ts")),
-            "subjects": state.get("num_subjects", 0),
-            "deleted": state.get("num_deleted", 0),
-            "consumers": state.get("consumer_count", 0),
-        },
-        "cluster": {
-            "name": cluster.get("name"),
-            "leader": cluster.get("leader"),
-            "replicas": [
-                {
-                    "name": peer.get("name"),
-                    "current": bool(peer.get("current")),
-                    "lag": peer.get("lag", 0),
-                    "offline": bool(peer.get("offline")),
-                }
-                for peer in cluster.get("replicas") or []
-            ],
-        },
-        "server": {
-            "version": metadata.get("_nats.ver"),
-            "level": _number(metadata.get("_nats.level")),
-            "required_level": _number(metadata.get("_nats.req.level")),
-        },
-    }
+    def _prove_state(self, plan: Plan, there: int) -> None:
+        if plan.promise is not None and there < plan.promise:
+            raise StreamsError(
+                f"{self.noun} {plan.name}: after the change {plan.promise} messages should have been left, but it has "
+                f"{there}: unless somebody else deleted some at that moment, look at the server's log.",
+                code="not_applied",
+                promised=plan.promise,
+                messages=there,
+            )
 
 
 def window_for(max_age: int | None) -> int:
@@ -327,36 +359,3 @@ def _check_replicas(desired: Mapping[str, Any], server: Server) -> None:
             code="option",
             option="replicas",
         )
-
-
-def _check_combination(changes: list[Change]) -> None:
-    together = {change.field for change in changes} & {"placement", "replicas", "retention"}
-    if "placement" in together and len(together) > 1:
-        other = sorted(together - {"placement"})[0]
-        raise Refused(
-            f"placement can't change together with {other} (JetStream error 10123): change one, wait until all "
-            "replicas are current, then the other.",
-            code="update_refused",
-            option="placement",
-            err_code=10123,
-        )
-
-
-def _merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration to send: what is there, with what is wanted. Metadata that the server added stays.
-
-    An empty object is left out: servers read it as one with empty values, and would republish to every subject.
-    """
-    merged = {**config, **desired}
-    if "metadata" in desired:
-        own = {key: text for key, text in (config.get("metadata") or {}).items() if key.startswith("_nats.")}
-        merged["metadata"] = {**own, **desired["metadata"]}
-    return {path: value for path, value in merged.items() if value != {}}
-
-
-def _moment(text: str | None) -> str | None:
-    return None if not text or text.startswith("0001-") else text
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdigit() else None

@@ -52,4 +52,5 @@ def _changed(
     title: str, change: dict[str, Any], before: Any, after: Any, lost: int | None, **results: Any
 ) -> dict[str, Any]:
     diff = {"before_header": title, "after_header": title, "before": before, "after": after}
-    return {"changed": True, "changes": [change], "consequences": Loss(lost).report, "diff": diff, **results}
+    consequences = {**Loss().report, "messages_lost": lost}
+    return {"changed": True, "changes": [change], "consequences": consequences, "diff": diff, **results}

@@ -1,0 +1,112 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the copies of a stream are: moving them, its leader, and waiting until all of them are current."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from .._errors import ApiError, NoAnswer, StreamsError
+from . import streams
+from .jetstream import call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .._connection.session import Session
+
+_SHORTEST, _LONGEST = 0.05, 1.0
+# JetStream has no leader at the moment, or the stream is not served yet
+_NOT_NOW = (10008, 10009, 10118)
+
+
+def moving(info: Mapping[str, Any]) -> bool:
+    """Whether the stream is on its way to other servers, or has no leader at the moment."""
+    cluster = info.get("cluster")
+    if not cluster:
+        return False
+    copies = 1 + len(cluster.get("replicas") or [])
+    return bool(cluster.get("desired") or not cluster.get("leader") or copies > _wanted(info))
+
+
+def current(info: Mapping[str, Any]) -> bool:
+    """Whether the stream has all of its copies, and all are up to date. A lone server's stream always is."""
+    cluster = info.get("cluster")
+    if not cluster:
+        return True
+    others = cluster.get("replicas") or []
+    complete = 1 + len(others) == _wanted(info)
+    return not moving(info) and complete and all(peer.get("current") and not peer.get("offline") for peer in others)
+
+
+def wait_until_current(
+    session: Session, name: str, seconds: float, info: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The stream's info once all of its copies are up to date; ``info`` is one that is at hand.
+
+    Raises StreamsError (``not_current``) when it takes longer than ``seconds``.
+    """
+    return _wait_until(session, name, current, seconds, info)
+
+
+def wait_until_at_rest(session: Session, name: str, seconds: float) -> dict[str, Any]:
+    """The same once a move that is under way has ended, although some copy may be behind or away."""
+    return _wait_until(session, name, lambda info: not moving(info), seconds, None)
+
+
+def _wait_until(
+    session: Session,
+    name: str,
+    reached: Callable[[Mapping[str, Any]], bool],
+    seconds: float,
+    info: dict[str, Any] | None,
+) -> dict[str, Any]:
+    # Servers tell nobody when copies are current, so they are asked, less often the longer it takes
+    deadline, pause = time.monotonic() + seconds, _SHORTEST
+    found = info or _look(session, name)
+    while found is None or not reached(found):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise StreamsError(
+                f"The copies of stream {name} were not all current after {seconds:g} s ({_told(found)}): look at the "
+                "servers' logs, or wait longer with wait_timeout.",
+                code="not_current",
+                option="wait_timeout",
+            )
+        time.sleep(min(pause, left))
+        pause = min(_LONGEST, pause * 1.5)
+        found = _look(session, name) or found
+    return found
+
+
+def step_down(session: Session, name: str, preferred: str = "") -> None:
+    """Lets another server lead the stream, which is ``preferred`` where that is given (nats-server 2.11)."""
+    body = {"placement": {"preferred": preferred}} if preferred else None
+    call(session, f"Changing the leader of stream {name}", f"STREAM.LEADER.STEPDOWN.{name}", body)
+
+
+def _wanted(info: Mapping[str, Any]) -> int:
+    return int(info["config"].get("num_replicas") or 1)
+
+
+def _look(session: Session, name: str) -> dict[str, Any] | None:
+    """None while nobody can tell."""
+    try:
+        return streams.info(session, name)
+    except NoAnswer:
+        return None
+    except ApiError as error:
+        if error.err_code in _NOT_NOW:
+            return None
+        raise
+
+
+def _told(info: Mapping[str, Any] | None) -> str:
+    cluster = (info or {}).get("cluster") or {}
+    behind = [peer["name"] for peer in cluster.get("replicas") or [] if not peer.get("current") or peer.get("offline")]
+    if behind:
+        return f"not {', '.join(behind)}"
+    status = ((cluster.get("desired") or {}).get("status") or {}).get("description")
+    return status or ("it moves" if cluster.get("leader") else "it has no leader")

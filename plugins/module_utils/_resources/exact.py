@@ -1,0 +1,47 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Exact mode: what nobody gave goes back to its default."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._errors import Refused
+from .._options.fields import IN_PLACE, NO_EFFECT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .._connection.wire import Server
+    from .._options.fields import Field
+
+
+def defaults(rows: Iterable[Field], server: Server) -> dict[str, Any]:
+    """The defaults of the fields that this server knows, as it writes them.
+
+    What counts only at creation tells how something was made, and not how it is: it stays.
+    """
+    known = (row for row in rows if row.option != "name" and row.since <= server.version)
+    return {row.path: row.unset for row in known if row.update.effect != NO_EFFECT}
+
+
+def hidden_defaults(rows: Iterable[Field], current: Mapping[str, Any], server: Server) -> dict[str, Any]:
+    """The same for fields that the kind has no options for, as far as they can be changed."""
+    wanted = defaults(rows, server)
+    return {
+        row.path: wanted[row.path]
+        for row in rows
+        if row.path in wanted and row.update.effect_of(row.read(current), wanted[row.path], server.version) == IN_PLACE
+    }
+
+
+def keep_mirror(what: str, desired: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Raises Refused where exact mode would end a mirror, since there is no way back from that."""
+    if current.get("mirror") and "mirror" not in desired:
+        raise Refused(
+            f"mirror: {what} is a mirror, and exact mode does not end that unasked: give mirror as it is, or "
+            "mirror: {} to make it one of its own.",
+            code="update_refused",
+            option="mirror",
+        )

@@ -1,0 +1,315 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is told to be lost is lost, no more and no less; what is written is looked at again; exact mode brings back
+defaults. On the newest server, the one before and the oldest.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import counting, messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._errors import Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from support.manage import Manager
+from support.server import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_number = count(1)
+SECOND = 10**9
+NOTHING = {"messages_lost": 0, "consumers_lost": 0}
+
+
+@pytest.fixture(scope="module", params=["latest", "2.14", "2.10"])
+def server(request: pytest.FixtureRequest) -> Iterator[NatsServer]:
+    with NatsServer(version=None if request.param == "latest" else request.param) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def manager(server: NatsServer) -> Iterator[Manager]:
+    with Manager(servers=server.url) as manager:
+        yield manager
+
+
+class Filled:
+    """A stream with ten messages: seven on the subject a, the sixth to the eighth message on b."""
+
+    def __init__(self, manager: Manager, **config: Any) -> None:
+        self.manager, self.session = manager, manager.session
+        self.name = f"LOSSES{next(_number)}"
+        streams.create(self.session, {"name": self.name, "subjects": [f"{self.name}.>"], **config})
+        for number, subject in enumerate("aaaaabbbaa"):
+            self.session.request(f"{self.name}.{subject}", b"1" * number, {"number": "1"} if number % 2 else None)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        info = streams.info(self.session, self.name)
+        assert info
+        return info
+
+    @property
+    def messages(self) -> int:
+        return int(self.info["state"]["messages"])
+
+    def delete(self, *sequences: int) -> None:
+        for sequence in sequences:
+            messages.delete(self.session, self.name, sequence)
+
+    def consume(self, name: str, number: int) -> None:
+        """A consumer that is done with so many messages."""
+        config = {"name": name, "durable_name": name, "ack_policy": "explicit", "max_ack_pending": 100}
+        if number:
+            config.update(deliver_policy="by_start_sequence", opt_start_seq=number + 1)
+        body = json.dumps({"stream_name": self.name, "config": config}).encode()
+        assert b'"error"' not in self.session.request(f"$JS.API.CONSUMER.CREATE.{self.name}.{name}", body).data
+
+    def change(self, **wanted: Any) -> dict[str, Any]:
+        """Does it, and returns what was told of its consequences."""
+        return self.manager.apply(STREAM, name=self.name, allow_data_loss=True, **wanted).consequences
+
+
+# Older servers keep what a new limit for each subject, or the change to interest, deletes now: some of it until later
+KEPT_BEFORE = {"max_msgs_per_subject": (2, 14), "retention": (2, 15)}
+LOSSES: list[tuple[dict[str, Any], dict[str, Any], int]] = [
+    ({}, {"max_msgs": 4}, 6),
+    ({"discard": "new"}, {"max_msgs": 4}, 0),
+    ({}, {"max_msgs": 4, "discard": "new"}, 0),
+    ({"discard": "new", "max_msgs": 20}, {"max_msgs": 4, "discard": "old"}, 6),
+    ({}, {"max_bytes": 300}, 6),
+    ({"storage": "memory"}, {"max_bytes": 200}, 6),
+    ({"discard": "new"}, {"max_bytes": 200}, 0),
+    ({}, {"max_bytes": 1}, 10),
+    ({}, {"max_msgs_per_subject": 2}, 6),
+    ({"discard": "new"}, {"max_msgs_per_subject": 2}, 6),
+    ({"max_msgs_per_subject": 8}, {"max_msgs_per_subject": 6}, 1),
+    # The first four messages go for one reason, of the rest the fifth and sixth for another
+    ({"max_msgs_per_subject": 9}, {"max_msgs_per_subject": 2, "max_msgs": 6}, 6),
+    ({"max_msgs_per_subject": 9}, {"max_msgs_per_subject": 3, "max_msgs": 4}, 6),
+    ({"max_msgs_per_subject": 9}, {"max_msgs_per_subject": 1, "max_msgs": 9, "max_bytes": 500}, 8),
+    ({}, {"max_age": "1h"}, 0),
+    ({}, {"subjects": ["elsewhere"]}, 0),
+    ({}, {"retention": "interest"}, 10),
+    ({}, {"description": "x"}, 0),
+]
+
+
+@pytest.mark.parametrize(("there", "given", "lost"), LOSSES)
+def test_losses(manager: Manager, there: dict[str, Any], given: dict[str, Any], lost: int) -> None:
+    stream = Filled(manager, **there)
+    given = {**given, **({"subjects": [f"{stream.name}.a"]} if "subjects" in given else {})}
+    if lost:
+        with pytest.raises(Refused, match=f"would lose {lost} message") as refusal:
+            manager.plan(STREAM, name=stream.name, **given)
+        assert refusal.value.failure["messages_lost"] == lost
+    assert stream.change(**given) == {**NOTHING, "messages_lost": lost}
+    kept = manager.session.server.version < KEPT_BEFORE.get(next(iter(given)), ()) and next(iter(given)) not in there
+    assert stream.messages == (10 if kept else 10 - lost)
+    assert stream.change(**given) == NOTHING
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("deleted", [(), (1, 4), (3, 8), (5,)])
+def test_old_messages_are_counted(manager: Manager, deleted: tuple[int, ...], direct: bool) -> None:
+    stream = Filled(manager, allow_direct=direct)
+    stored = [messages.get(stream.session, stream.name, sequence=number) for number in range(1, 11)]
+    stream.delete(*deleted)
+    for number, message in enumerate(stored):
+        assert message
+        older = [sequence for sequence in range(1, number + 1) if sequence not in deleted]
+        found = counting.before(stream.session, stream.info, parse_timestamp(message.time))
+        # A moment has microseconds, so that the message may just be younger, and never the one before it
+        assert found == (len(older), True)
+        assert counting.before(stream.session, stream.info, number + 1) == (len(older), True)
+    later = parse_timestamp(stream.info["ts"]) + timedelta(hours=1)
+    assert counting.before(stream.session, stream.info, later) == (10 - len(deleted), True)
+
+
+def test_old_messages_are_lost(manager: Manager) -> None:
+    stream = Filled(manager)
+    youngest = parse_timestamp(stream.info["state"]["last_ts"])
+    while parse_timestamp(stream.info["ts"]) < youngest + timedelta(seconds=0.1):
+        time.sleep(0.02)
+    told = manager.plan(STREAM, name=stream.name, max_age="100ms", discard="new", allow_data_loss=True)
+    assert told.consequences == {**NOTHING, "messages_lost": 10}
+    stream.change(max_age="100ms")
+    deadline = time.monotonic() + 60
+    while stream.messages and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert stream.messages == 0
+
+
+def test_what_is_too_much_to_be_read_is_told(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "MOST_READ", 3)
+    stream = Filled(manager, max_msgs_per_subject=9)
+    with pytest.raises(Refused, match="max_bytes 100 would lose at least 4 messages: set") as refusal:
+        manager.plan(STREAM, name=stream.name, max_bytes=100)
+    assert refusal.value.failure["at_least"] is True
+    with pytest.raises(Refused, match="max_msgs 4 and max_msgs_per_subject 2 would lose at least 6 messages: set"):
+        manager.plan(STREAM, name=stream.name, max_msgs=4, max_msgs_per_subject=2)
+    with pytest.raises(Refused, match="max_msgs 4 would lose 6 messages: set"):
+        manager.plan(STREAM, name=stream.name, max_msgs=4)
+
+
+def test_interest_keeps_what_consumers_wait_for(manager: Manager) -> None:
+    stream = Filled(manager)
+    stream.consume("one", 4)
+    # On 2.10 a consumer that begins later has not acknowledged what came before
+    lost = 0 if manager.session.server.version < (2, 11) else 4
+    assert stream.change(retention="interest") == {**NOTHING, "messages_lost": lost}
+    assert stream.messages == 10 - lost
+
+    stream = Filled(manager)
+    stream.consume("none", 0)
+    stream.consume("one", 4)
+    told = manager.plan(STREAM, name=stream.name, retention="interest", allow_data_loss=True).consequences
+    assert told == ({**NOTHING, "at_least": True} if lost else NOTHING)
+
+
+def test_consumers_beyond_a_new_limit(manager: Manager) -> None:
+    stream = Filled(manager)
+    stream.consume("C", 0)
+    with pytest.raises(Refused, match=r"\(JetStream error 10069\): change or delete C first") as ours:
+        manager.plan(STREAM, name=stream.name, consumer_limits={"max_ack_pending": 99})
+    config = {**stream.info["config"], "consumer_limits": {"max_ack_pending": 99}}
+    with pytest.raises(StreamsError, match="violates consumers: C") as theirs:
+        streams.update(stream.session, config)
+    assert theirs.value.failure["err_code"] == ours.value.failure["err_code"]
+    manager.apply(STREAM, name=stream.name, consumer_limits={"max_ack_pending": 100})
+    with pytest.raises(Refused, match="deleting it would lose 10 messages and 1 consumer: set allow_data_loss"):
+        manager.plan(STREAM, name=stream.name, state="absent")
+
+
+def test_sealing_can_never_be_undone(manager: Manager) -> None:
+    stream = Filled(manager)
+    told = stream.change(sealed=True)
+    assert told == {**NOTHING, "irreversible": ["sealed", "deny_delete", "deny_purge"]}
+    with pytest.raises(Refused, match="A sealed stream stays sealed: delete it to be rid of it"):
+        manager.plan(STREAM, name=stream.name, sealed=False)
+
+
+# What was written is looked at again
+
+
+def test_less_is_left_than_was_promised(manager: Manager) -> None:
+    """Somebody deletes a message after the plan was made. It might have been the server."""
+    stream = Filled(manager)
+    planned = manager.plan(STREAM, name=stream.name, max_msgs=8, allow_data_loss=True)
+    streams.purge(stream.session, stream.name, {"keep": 5})
+    with pytest.raises(StreamsError, match="after the change 8 messages should have been left, but it has 5") as error:
+        STREAM.apply(stream.session, planned)
+    assert error.value.failure == {"code": "not_applied", "promised": 8, "messages": 5}
+
+
+# A governor's messages are its seats
+
+
+def test_a_smaller_governor_keeps_its_holders(manager: Manager) -> None:
+    manager.apply(GOVERNOR, name="SMALL", capacity=3, expire="1h")
+    for holder in ("one", "two", "three"):
+        manager.session.request("mcollective.governor.SMALL", holder.encode())
+    planned = manager.apply(GOVERNOR, name="SMALL", capacity=1)
+    assert planned.consequences == NOTHING
+    info = streams.info(manager.session, "GOVERNOR_SMALL")
+    assert info
+    assert info["state"]["messages"] == 3
+    refused = json.loads(manager.session.request("mcollective.governor.SMALL", b"four").data)
+    assert refused["error"]["err_code"] == 10077
+    planned = manager.apply(GOVERNOR, name="SMALL", state="absent")
+    assert planned.consequences == {**NOTHING, "messages_lost": 3}
+    assert planned.notes == ("deleting it loses 3 seats",)
+
+
+# Exact mode
+
+
+def test_exact(manager: Manager) -> None:
+    """All that can be changed, in one go, and never again."""
+    everything: dict[str, Any] = {
+        "description": "x",
+        "max_msgs": 100,
+        "max_bytes": 100_000,
+        "max_msgs_per_subject": 50,
+        "max_age": "1h",
+        "max_msg_size": 1000,
+        "compression": "s2",
+        "no_ack": True,
+        "discard": "new",
+        "discard_new_per_subject": True,
+        "duplicate_window": "10s",
+        "republish": {"dest": "copies.>"},
+        "subject_transform": {"src": "exact.>", "dest": "exact.x.>"},
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+        "consumer_limits": {"max_ack_pending": 7},
+        "metadata": {"a": "b"},
+        "first_seq": 7,
+    }
+    manager.apply(STREAM, name="EXACT", subjects=["exact.>"], **everything)
+    manager.apply(STREAM, name="PLAIN", subjects=["plain.>"])
+    assert not manager.plan(STREAM, name="EXACT").changed
+    planned = manager.apply(STREAM, name="EXACT", subjects=["exact.>"], exact=True)
+    assert {change.field for change in planned.changes} == set(everything) - {"first_seq"}
+    assert not manager.plan(STREAM, name="EXACT", subjects=["exact.>"], exact=True).changed
+    exact, plain = manager.config("EXACT"), manager.config("PLAIN")
+    for config in (exact, plain):
+        for own in ("name", "subjects", "first_seq"):
+            config.pop(own, None)
+    assert exact == plain
+    for name in ("EXACT", "PLAIN"):
+        streams.delete(manager.session, name)
+
+
+def test_exact_buckets(manager: Manager) -> None:
+    wanted = {"name": "EXACT", "exact": True}
+    manager.apply(BUCKET, name="EXACT", history=5, ttl="1h", max_value_size=100, compression=True, description="x")
+    planned = manager.apply(BUCKET, **wanted)
+    fields = {change.field for change in planned.changes}
+    assert fields == {"history", "ttl", "max_value_size", "compression", "description"}
+    assert not manager.plan(BUCKET, **wanted).changed
+    # What others changed in the stream beneath it
+    streams.update(manager.session, {**manager.config("KV_EXACT"), "max_msgs": 7, "no_ack": True})
+    assert {change.field for change in manager.apply(BUCKET, **wanted).changes} == {"max_msgs", "no_ack"}
+    assert not manager.plan(BUCKET, **wanted).changed
+    manager.apply(BUCKET, name="OF", mirror={"name": "EXACT"})
+    assert not manager.plan(BUCKET, name="OF", mirror={"name": "EXACT"}, exact=True).changed
+    manager.apply(BUCKET, name="OUT_OF", sources=[{"name": "EXACT"}])
+    assert not manager.plan(BUCKET, name="OUT_OF", sources=[{"name": "EXACT"}], exact=True).changed
+    for name in ("EXACT", "OF", "OUT_OF"):
+        manager.apply(BUCKET, name=name, state="absent", allow_data_loss=True)
+
+
+def test_exact_asks_before_a_mirror_ends(manager: Manager) -> None:
+    manager.apply(STREAM, name="FROM")
+    manager.apply(STREAM, name="TO", mirror={"name": "FROM"})
+    assert not manager.plan(STREAM, name="TO", mirror={"name": "FROM"}, exact=True).changed
+    with pytest.raises(Refused, match="mirror: stream TO is a mirror, and exact mode does not end that unasked"):
+        manager.plan(STREAM, name="TO", exact=True)
+    for name in ("TO", "FROM"):
+        streams.delete(manager.session, name)
+
+
+def test_an_idle_run_asks_once(server: NatsServer) -> None:
+    """One request for the stream's info, and none for what a change would need."""
+    with Manager(servers=server.url) as manager:
+        manager.apply(STREAM, name="IDLE", subjects=["idle.>"], max_msgs=5, max_age="1h")
+        before = server.monitor("varz")["jetstream"]["stats"]["api"]["total"]
+        for exact in (False, True):
+            assert not manager.plan(
+                STREAM, name="IDLE", subjects=["idle.>"], max_msgs=5, max_age="1h", exact=exact
+            ).changed
+        assert server.monitor("varz")["jetstream"]["stats"]["api"]["total"] == before + 2
+        assert not manager.plan(BUCKET, name="NONE", state="absent").changed
+        streams.delete(manager.session, "IDLE")

@@ -1,0 +1,182 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Copies of streams in a cluster: more and fewer, on other servers, with another leader, and waiting for them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import moves, streams
+from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from support.cluster import nats_cluster
+from support.manage import Manager
+from support.playbook import run_playbook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import StreamBacked
+    from support.server import NatsServer
+
+KINDS: dict[str, StreamBacked] = {kind.noun: kind for kind in (STREAM, BUCKET, GOVERNOR)}
+
+
+@pytest.fixture(scope="module", params=["latest", "2.14"])
+def servers(request: pytest.FixtureRequest) -> Iterator[list[NatsServer]]:
+    with nats_cluster(version=None if request.param == "latest" else request.param) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def manager(servers: list[NatsServer]) -> Iterator[Manager]:
+    with Manager(servers=servers[0].url) as manager:
+        yield manager
+
+
+def info_of(manager: Manager, stream: str) -> dict[str, Any]:
+    info = streams.info(manager.session, stream)
+    assert info
+    return info
+
+
+def fill(manager: Manager, subject: str, number: int = 200) -> None:
+    for _message in range(number):
+        manager.session.request(subject, b"x" * 5000)
+
+
+@pytest.mark.parametrize("noun", KINDS)
+def test_replicas(manager: Manager, noun: str) -> None:
+    kind = KINDS[noun]
+    given = {"name": f"COPIES_{noun}", **({"capacity": 2, "expire": "20m"} if kind is GOVERNOR else {})}
+    stream = f"{kind.prefix}{given['name']}"
+    manager.apply(kind, **given, replicas=1)
+    subject = manager.config(stream)["subjects"][0].replace(">", "key")
+    manager.session.request(subject, b"kept")
+    for replicas in (3, 1, 2):
+        manager.apply(kind, **given, replicas=replicas)
+        info = info_of(manager, stream)
+        assert moves.current(info)
+        assert len(info["cluster"].get("replicas") or []) == replicas - 1
+        assert info["state"]["messages"] == 1
+        assert not manager.plan(kind, **given, replicas=replicas).changed
+    with pytest.raises(ApiError, match=r"no suitable peers .* Give fewer replicas, or add servers") as refusal:
+        manager.apply(kind, **given, replicas=5)
+    assert refusal.value.err_code == 10005
+    assert not manager.plan(kind, **given, replicas=2).changed
+
+
+def test_placement(manager: Manager) -> None:
+    """One move after the other: each is waited for, or the next would be refused."""
+    given = {"name": "PLACED", "subjects": ["placed.>"]}
+    manager.apply(STREAM, **given, placement={"tags": ["n:2"]})
+    fill(manager, "placed.x")
+    for number in (3, 1, 2):
+        manager.apply(STREAM, **given, placement={"tags": [f"n:{number}"]})
+        info = info_of(manager, "PLACED")
+        assert (info["cluster"]["leader"], info["cluster"].get("replicas") or []) == (f"n{number}", [])
+        assert info["state"]["messages"] == 200
+    manager.apply(STREAM, **given, placement={})
+    assert not manager.plan(STREAM, **given, placement={}).changed
+
+
+def test_placement_and_replicas_together(manager: Manager) -> None:
+    given = {"name": "BOTH", "subjects": ["both.>"]}
+    manager.apply(STREAM, **given, placement={"tags": ["n:2"]})
+    fill(manager, "both.x")
+    both = {"placement": {"cluster": "C1"}, "replicas": 3, "description": "x"}
+
+    # Without waiting it is refused, by us and by the server
+    with pytest.raises(Refused, match=r"placement can't change together with replicas .*: change one, wait") as ours:
+        manager.plan(STREAM, **given, **both, wait=False)
+    with pytest.raises(ApiError) as theirs:
+        streams.update(manager.session, {**manager.config("BOTH"), "placement": {"cluster": "C1"}, "num_replicas": 3})
+    assert theirs.value.err_code == ours.value.failure["err_code"] == 10123
+
+    planned = manager.apply(STREAM, **given, **both)
+    assert {change.field for change in planned.changes} == {"placement", "replicas", "description"}
+    info = info_of(manager, "BOTH")
+    assert moves.current(info)
+    assert (len(info["cluster"]["replicas"]), info["state"]["messages"]) == (2, 200)
+
+    # With exact, both go back, the other way round
+    manager.apply(STREAM, **given, placement={"tags": ["n:3"]}, replicas=1)
+    info = info_of(manager, "BOTH")
+    assert (info["cluster"]["leader"], info["config"]["num_replicas"], info["state"]["messages"]) == ("n3", 1, 200)
+    assert not manager.plan(STREAM, **given, placement={"tags": ["n:3"]}, replicas=1).changed
+
+
+def test_a_move_under_way(manager: Manager) -> None:
+    given = {"name": "MOVING", "subjects": ["moving.>"]}
+    manager.apply(STREAM, **given, placement={"tags": ["n:2"]})
+    fill(manager, "moving.x")
+    manager.apply(STREAM, **given, placement={"tags": ["n:3"]}, wait=False)
+    assert moves.moving(info_of(manager, "MOVING"))
+    planned = manager.plan(STREAM, **given, placement={"tags": ["n:1"]}, wait=False)
+    with pytest.raises(ApiError, match=r"already in progress.* Wait until all replicas are current") as refusal:
+        STREAM.apply(manager.session, planned)
+    assert refusal.value.err_code == 10124
+    with pytest.raises(StreamsError, match=r"were not all current after 0.001 s \(.+\): look at") as late:
+        manager.apply(STREAM, **given, placement={"tags": ["n:1"]}, wait_timeout="1ms")
+    assert late.value.failure == {"code": "not_current", "option": "wait_timeout"}
+    manager.apply(STREAM, **given, placement={"tags": ["n:1"]})
+    info = info_of(manager, "MOVING")
+    assert (info["cluster"]["leader"], info["state"]["messages"]) == ("n1", 200)
+
+
+def test_step_down(manager: Manager) -> None:
+    manager.apply(STREAM, name="LED", subjects=["led.>"], replicas=3)
+    before = info_of(manager, "LED")["cluster"]["leader"]
+    preferred = next(name for name in ("n1", "n2", "n3") if name != before)
+    moves.step_down(manager.session, "LED", preferred)
+    leader, deadline = before, time.monotonic() + 60
+    while leader == before and time.monotonic() < deadline:
+        leader = moves.wait_until_current(manager.session, "LED", 60)["cluster"]["leader"]
+    assert leader == preferred
+    moves.step_down(manager.session, "LED")
+    while leader == preferred and time.monotonic() < deadline:
+        leader = moves.wait_until_current(manager.session, "LED", 60)["cluster"]["leader"]
+    assert leader != preferred
+
+
+def test_a_copy_that_is_away(servers: list[NatsServer], manager: Manager) -> None:
+    """It does not keep a stream from being repaired, and is named where it is waited for."""
+    manager.apply(STREAM, name="AWAY", subjects=["away.>"], replicas=3)
+    info = info_of(manager, "AWAY")
+    absent = next(number for number in (2, 3) if info["cluster"]["leader"] != f"n{number}")
+    servers[absent - 1].shutdown()
+    try:
+        with pytest.raises(StreamsError, match=rf"not all current after .* \(not n{absent}\): look at"):
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                moves.wait_until_current(manager.session, "AWAY", 0.2)
+        manager.apply(STREAM, name="AWAY", replicas=1)
+    finally:
+        servers[absent - 1].start()
+    moves.wait_until_current(manager.session, "AWAY", 60)
+
+
+def test_as_a_user_sees_it(servers: list[NatsServer], manager: Manager) -> None:
+    manager.apply(STREAM, name="SHOWN", placement={"tags": ["n:3"]})
+    moved = {"name": "SHOWN", "placement": {"cluster": "C1"}, "replicas": 3}
+    tasks = [
+        {"name": "check", "choria.streams.choria_stream": moved, "check_mode": True},
+        {"name": "move", "choria.streams.choria_stream": moved},
+        {"name": "again", "choria.streams.choria_stream": moved},
+    ]
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "module_defaults": {"group/choria.streams.all": {"servers": [servers[0].url]}},
+        "tasks": tasks,
+    }
+    result = run_playbook([play]).check()
+    assert [result.task(name).changed for name in ("check", "move", "again")] == [True, True, False]
+    peers = result.task("move").result["stream"]["cluster"]["replicas"]
+    assert [peer["current"] for peer in peers] == [True, True]
