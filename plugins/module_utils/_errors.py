@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 # Codes of failures after a write: something is changed
 WRITTEN = ("not_applied", "not_current")
 

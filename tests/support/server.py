@@ -31,7 +31,8 @@ class NatsServer:
     """A running nats-server; it takes its store with it when it is stopped.
 
     `config` is more nats-server configuration, as text or as a dict. `jetstream=False` leaves JetStream off.
-    `version="2.10"` runs the oldest server that we support. `trace=True` writes the whole protocol into the log.
+    `version="2.10"` runs the oldest server that we support, "2.14" the one before the newest.
+    `trace=True` writes the whole protocol into the log.
     """
 
     def __init__(

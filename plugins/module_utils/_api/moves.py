@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .._connection.session import Session
 
-_SHORTEST, _LONGEST = 0.05, 1.0
+_SHORTEST, _LONGEST, _STEADY = 0.05, 1.0, 0.25
 # JetStream has no leader at the moment, or the stream is not served yet
 _NOT_NOW = (10008, 10009, 10118)
 
@@ -41,44 +41,41 @@ def current(info: Mapping[str, Any]) -> bool:
     return not moving(info) and complete and all(peer.get("current") and not peer.get("offline") for peer in others)
 
 
-def wait_until_current(
-    session: Session, name: str, seconds: float, info: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """The stream's info once all of its copies are up to date; ``info`` is one that is at hand.
+def wait_until_current(session: Session, name: str, seconds: float) -> dict[str, Any]:
+    """The stream's info once all of its copies are up to date, and stay so for a moment.
 
     Raises StreamsError (``not_current``) when it takes longer than ``seconds``.
     """
-    return _wait_until(session, name, current, seconds, info)
+    return _wait_until(session, name, current, seconds, looks=2)
 
 
 def wait_until_at_rest(session: Session, name: str, seconds: float) -> dict[str, Any]:
     """The same once a move that is under way has ended, although some copy may be behind or away."""
-    return _wait_until(session, name, lambda info: not moving(info), seconds, None)
+    return _wait_until(session, name, lambda info: not moving(info), seconds, looks=1)
 
 
 def _wait_until(
-    session: Session,
-    name: str,
-    reached: Callable[[Mapping[str, Any]], bool],
-    seconds: float,
-    info: dict[str, Any] | None,
+    session: Session, name: str, reached: Callable[[Mapping[str, Any]], bool], seconds: float, looks: int
 ) -> dict[str, Any]:
-    # Servers tell nobody when copies are current, so they are asked, less often the longer it takes
-    deadline, pause = time.monotonic() + seconds, _SHORTEST
-    found = info or _look(session, name)
-    while found is None or not reached(found):
-        left = deadline - time.monotonic()
+    # Servers tell nobody when copies are current, so they are asked, less often the longer it takes. A copy that has
+    # just joined is current, not current, and current again within milliseconds.
+    deadline, pause, good = time.monotonic() + seconds, _SHORTEST, 0
+    last: dict[str, Any] | None = None
+    while True:
+        found = _look(session, name)
+        good = good + 1 if found and reached(found) else 0
+        if found and good and (good >= looks or not found.get("cluster")):
+            return found
+        last, left = found or last, deadline - time.monotonic()
         if left <= 0:
             raise StreamsError(
-                f"The copies of stream {name} were not all current after {seconds:g} s ({_told(found)}): look at the "
+                f"The copies of stream {name} were not all current after {seconds:g} s ({_told(last)}): look at the "
                 "servers' logs, or wait longer with wait_timeout.",
                 code="not_current",
                 option="wait_timeout",
             )
-        time.sleep(min(pause, left))
+        time.sleep(min(_STEADY if good else pause, left))
         pause = min(_LONGEST, pause * 1.5)
-        found = _look(session, name) or found
-    return found
 
 
 def step_down(session: Session, name: str, preferred: str = "") -> None:

@@ -188,7 +188,8 @@ class ConsumerResource:
         if info is None:
             return Plan(self.noun, options["name"], NONE, consequences=_consequences())
         lost = _lost_with(info, current)
-        Loss(lost, 1, "deleting it").check(f"consumer {options['name']}", bool(options["allow_data_loss"]))
+        loss = Loss(lost or 0, 1, "deleting it", at_least=lost is None)
+        loss.check(f"consumer {options['name']}", bool(options["allow_data_loss"]))
         before, config = result_of(info), declared(info)
         shown = {row.option: before[row.option] for row in ROWS.values() if not row.equal(config.get(row.path), None)}
         return Plan(

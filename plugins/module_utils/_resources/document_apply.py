@@ -87,7 +87,9 @@ def _write(session: Session, batch: list[Item]) -> None:
 
 
 def _one_call(item: Item) -> bool:
-    return item.plan is not None and item.plan.action in (CREATE, UPDATE, DELETE) and not item.plan.wait
+    if item.plan is None or (item.plan.action == UPDATE and item.plan.wait):
+        return False  # copies that move are waited for
+    return item.plan.action in (CREATE, UPDATE, DELETE)
 
 
 def _apply_alone(session: Session, item: Item) -> None:

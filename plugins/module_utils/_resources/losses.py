@@ -185,7 +185,10 @@ def _beyond(session: Session, info: Mapping[str, Any], limit: int, others: Count
         return alone, least
     if not others.number:
         return alone, alone
-    gone = counting.oldest_subjects(session, info, others.number)
+    try:
+        gone = counting.oldest_subjects(session, info, others.number)
+    except PermissionMissing:
+        gone = None
     if gone is None:
         return alone, least
     rest = sum(max(0, count - gone.get(subject, 0) - limit) for subject, count in counts.items())

@@ -166,9 +166,7 @@ class StreamBacked:
             streams.update(session, plan.first)
             moves.wait_until_current(session, name, plan.wait)
         call(session, *self.call_of(plan))
-        info = streams.info(session, name)
-        if plan.wait:
-            info = moves.wait_until_current(session, name, plan.wait, info)
+        info = moves.wait_until_current(session, name, plan.wait) if plan.wait else streams.info(session, name)
         return self.proven(plan, info)
 
     def call_of(self, plan: Plan) -> Call:
