@@ -67,4 +67,4 @@ def _list(module: str) -> dict[str, Any]:
 
 
 class ModuleDocFragment:
-    DOCUMENTATION = yaml.safe_dump({"options": {option: _list(module) for option, module in LISTS.items()}})
+    ITEMS = yaml.safe_dump({"options": {option: _list(module) for option, module in LISTS.items()}})

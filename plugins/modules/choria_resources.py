@@ -57,7 +57,7 @@ options:
     elements: str
     default: []
 extends_documentation_fragment:
-  - choria.streams.document
+  - choria.streams.document.items
   - choria.streams.connection
   - choria.streams.attributes
   - choria.streams.attributes.resource
