@@ -4,7 +4,7 @@
 # dev.py makes the virtual environments in .venv when needed, and then runs the tool that is named after it
 DEV := python3 tests/tools/dev.py
 
-.PHONY: quickstart test integration lint bench
+.PHONY: quickstart test integration molecule lint bench
 
 quickstart: python3
 	@$(DEV) serve env ANSIBLE_CONFIG=playbooks/quickstart.cfg ansible-playbook playbooks/quickstart.yml
@@ -14,6 +14,10 @@ test: python3
 
 integration: python3
 	@$(DEV) pytest -n 2 tests/integration
+
+# SCENARIOS="…" takes some alone
+molecule: python3
+	@$(DEV) molecule $(SCENARIOS)
 
 lint: python3
 	@python3 tests/tools/gates.py

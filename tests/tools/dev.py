@@ -6,6 +6,7 @@
     dev.py pytest ARGUMENTS    run pytest in every environment, and count its tests over all
     dev.py run COMMAND …       run a command in the environment with the newest ansible-core
     dev.py serve COMMAND …     the same, beside a nats-server with JetStream: $CHORIA_STREAMS_SERVERS has its address
+    dev.py molecule SCENARIOS  try the role on hosts of its own, booted as root; all scenarios where none is named
     dev.py setup               make the environments, and nothing more
 
 Runs with the standard library, so that a bare machine needs only Python and make to begin with.
@@ -55,6 +56,18 @@ CORES = (
 )
 # The oldest Python that modules run on, for managed hosts: they need nothing of Ansible
 OLDEST_HOST = Environment("modules-3.9", ("3.9",), ("-r", "requirements.txt", "cryptography>=42"))
+# Tries the role on hosts of its own
+MOLECULE = Environment(
+    "molecule", ("3.13", "3.12"), ("ansible-core>=2.21,<2.22", "molecule==26.10.0", "-r", "requirements.txt")
+)
+# Programs that boot hosts, and the packages of Debian that bring them
+HOST_PROGRAMS = {
+    "ip": "iproute2",
+    "mmdebstrap": "mmdebstrap",
+    "nft": "nftables",
+    "ssh": "openssh-client",
+    "systemd-nspawn": "systemd-container",
+}
 # The oldest nats-server that we support, and the one before the newest
 OLD_SERVERS = ("2.10", "2.14")
 
@@ -193,6 +206,35 @@ def serve(command: Sequence[str]) -> int:
         return run(environment, command, {"CHORIA_STREAMS_SERVERS": server.url})
 
 
+def install_host_programs() -> None:
+    """What boots hosts, by apt where it is missing."""
+    missing = [package for program, package in HOST_PROGRAMS.items() if not shutil.which(program)]
+    if not missing:
+        return
+    apt = shutil.which("apt-get")
+    if not apt:
+        raise MissingError(f"There is no apt-get, so what boots hosts is yours to install: {', '.join(missing)}.")
+    print(f"Installing {', '.join(missing)}", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for action in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
+        subprocess.run([apt, "--quiet=2", *action], check=True, env=environment)
+
+
+def molecule(scenarios: Sequence[str]) -> int:
+    """Run the role's scenarios on hosts that are booted for them and destroyed afterwards in any case."""
+    if os.geteuid() != 0:
+        raise MissingError(
+            "The hosts that molecule tries the role on are booted by root: run this as root, or by sudo."
+        )
+    program = shutil.which(os.environ.get("CHORIA_BIN") or "choria")
+    if not program:
+        raise MissingError("There is no choria program to deploy: put it on PATH, or its path into CHORIA_BIN.")
+    install_host_programs()
+    environment = prepare((MOLECULE,))[0]
+    # The address of each host's bridge, and more, are settings of the scripts: extensions/molecule/nspawn/common.sh
+    return run(environment, ["extensions/molecule/run.sh", *scenarios], {"CHORIA_BIN": str(Path(program).resolve())})
+
+
 def count(report: Path) -> tuple[int, int, int]:
     """Passed, failed and skipped tests of a JUnit report; without one, pytest itself failed."""
     try:
@@ -235,6 +277,8 @@ def main() -> int:
             return run(prepare_one(), arguments)
         if action == "serve" and arguments:
             return serve(arguments)
+        if action == "molecule":
+            return molecule(arguments)
         if action == "setup" and not arguments:
             install_old_servers(prepare()[-1])
             install_oldest_host()
