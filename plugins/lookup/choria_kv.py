@@ -185,7 +185,7 @@ from ansible_collections.choria.streams.plugins.module_utils._options.kv import 
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix
 from ansible_collections.choria.streams.plugins.plugin_utils._formats import Query, decode
-from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, translated
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -211,7 +211,7 @@ class LookupModule(LookupBase):
         with translated("choria_kv: "):
             default = [kwargs.pop("default")] if "default" in kwargs else []
             options, settings = options_of(self, variables or {}, kwargs)
-            targets = [_target(term, options) for term in _flat(terms)]
+            targets = [_target(term, options) for term in flat(terms)]
             _check(options, targets)
             query = Query(options["query"]) if options["query"] else None
             reader = KvReader(shared_session(settings, read_only=True), _max_age(options["cache_ttl"]))
@@ -225,11 +225,6 @@ class LookupModule(LookupBase):
 
 
 # The question
-
-
-def _flat(terms: Sequence[Any]) -> Iterator[Any]:
-    for term in terms:
-        yield from term if isinstance(term, list) else [term]
 
 
 def _target(term: Any, options: Mapping[str, Any]) -> Target:

@@ -154,7 +154,7 @@ from ansible_collections.choria.streams.plugins.module_utils._services.stream_se
     described,
 )
 from ansible_collections.choria.streams.plugins.plugin_utils._formats import YAML, Query, decode
-from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, translated
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -167,7 +167,7 @@ class LookupModule(LookupBase):
         with translated("choria_stream: "):
             default = [kwargs.pop("default")] if "default" in kwargs else []
             options, settings = options_of(self, variables or {}, kwargs)
-            streams = [checked_stream(name) for term in terms for name in (term if isinstance(term, list) else [term])]
+            streams = [checked_stream(name) for name in flat(terms)]
             selection = Selection.from_options(options.get)
             query = _query(options)
             session = shared_session(settings, read_only=True)

@@ -17,7 +17,7 @@ from ..module_utils._errors import OptionError, StreamsError
 from ..module_utils._options.connection import NAMES, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from ansible.plugins.lookup import LookupBase
 
@@ -58,6 +58,12 @@ def options_of(
         _found.clear()
     found = _found[question] = _options_of(lookup, given, direct)
     return found
+
+
+def flat(terms: Sequence[Any]) -> Iterator[Any]:
+    """The terms of a lookup, with the items of those that are lists."""
+    for term in terms:
+        yield from term if isinstance(term, list) else [term]
 
 
 def _options_of(

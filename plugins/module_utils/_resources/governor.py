@@ -90,6 +90,7 @@ def seats_of(session: Session, info: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Who holds a seat, the longest first: ``sequence``, ``name``, ``since`` and ``expires`` (RFC 3339 UTC or None)."""
     config = info["config"]
     age = int(config.get("max_age") or 0)
+    subjects = config.get("subjects") or []  # none where somebody gave a mirror the name of a governor
     return [
         {
             "sequence": seat.sequence,
@@ -97,7 +98,8 @@ def seats_of(session: Session, info: Mapping[str, Any]) -> list[dict[str, Any]]:
             "since": seat.time,
             "expires": _later(seat.time, age) if age else None,
         }
-        for seat in messages.on_subject(session, config["name"], config["subjects"][0])
+        for subject in subjects[:1]
+        for seat in messages.on_subject(session, config["name"], subject)
     ]
 
 

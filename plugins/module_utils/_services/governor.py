@@ -104,8 +104,10 @@ def read_if_there(session: Session, name: str) -> Governor | None:
 
 
 def view(session: Session, name: str) -> list[dict[str, Any]]:
-    """Who holds a seat, the longest first: ``sequence``, ``name``, ``since`` and ``expires`` (RFC 3339 UTC or None)."""
-    return seats_of(session, _info(session, name))
+    """Who holds a seat, as ``seats_of`` tells it. Raises Refused as ``read`` does."""
+    info = _info(session, name)
+    _from_info(name, info)
+    return seats_of(session, info)
 
 
 def leave(session: Session, seat: Seat, patience: float) -> str:

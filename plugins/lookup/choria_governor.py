@@ -1,0 +1,138 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads who holds seats in governors."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: choria_governor
+version_added: 0.1.0
+short_description: Read the seats of concurrency governors of Choria Streams
+description:
+  - Returns the seats that are taken in the governors of the terms, the longest held first.
+  - >-
+    C(query) gives a list whatever their number, and C(lookup) a list only of more than one, so that C(query) is the one
+    to use.
+  - It reads with the rights of the controller, and never writes. To take a seat there is
+    M(choria.streams.choria_governor_run).
+  - All lookups of a process with the same connection options share one connection.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  _terms:
+    description: The names of the governors.
+    type: list
+    elements: str
+    required: true
+  missing:
+    description: What becomes of a governor that does not exist.
+    type: str
+    choices:
+      error: The lookup fails, and names it.
+      skip: It has no seats.
+    default: error
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.connection.plugins
+notes:
+  - The options of a connection are those of the controller, and may be templates when variables set them.
+  - Capacity, expiry and how many seats are free is told by M(choria.streams.choria_governor_info).
+seealso:
+  - module: choria.streams.choria_governor
+  - module: choria.streams.choria_governor_info
+  - module: choria.streams.choria_governor_lease
+  - module: choria.streams.choria_governor_run
+"""
+
+EXAMPLES = r"""
+---
+- name: A governor with two seats
+  choria.streams.choria_governor:
+    name: PUPPET
+    capacity: 2
+    expire: 20m
+
+- name: Take one of them
+  choria.streams.choria_governor_lease:
+    name: PUPPET
+    state: acquired
+    identity: web1.example.net
+
+- name: Show who holds a seat
+  ansible.builtin.debug:
+    msg: "{{ query('choria.streams.choria_governor', 'PUPPET') | map(attribute='name') }}"
+
+- name: Show until when
+  ansible.builtin.debug:
+    msg: "{{ item.name }} has seat {{ item.sequence }} until {{ item.expires }}"
+  loop: "{{ query('choria.streams.choria_governor', 'PUPPET') }}"
+  loop_control:
+    label: "{{ item.sequence }}"
+
+- name: Evict who has a seat and is not in the inventory any more
+  choria.streams.choria_governor_lease:
+    name: PUPPET
+    state: evicted
+    lease_id: "{{ item.sequence }}"
+  loop: "{{ query('choria.streams.choria_governor', 'PUPPET') | rejectattr('name', 'in', groups.all) }}"
+  loop_control:
+    label: "{{ item.name }}"
+"""
+
+RETURN = r"""
+---
+_raw:
+  description: A dict for each seat that is taken.
+  type: list
+  elements: dict
+  contains:
+    governor:
+      description: The name of the governor.
+      type: str
+    sequence:
+      description: The seat's number, which is its lease id.
+      type: int
+    name:
+      description: Who holds it.
+      type: str
+    since:
+      description: When it was taken, RFC 3339 UTC.
+      type: str
+    expires:
+      description: When it is taken back, RFC 3339 UTC; null where seats do not expire.
+      type: str
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import shared_session
+from ansible_collections.choria.streams.plugins.module_utils._errors import Refused
+from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+
+
+class LookupModule(LookupBase):
+    def run(self, terms: Sequence[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
+        with translated("choria_governor: "):
+            options, settings = options_of(self, variables or {}, kwargs)
+            names = [governors.checked_name(term) for term in flat(terms)]
+            session = shared_session(settings, read_only=True)
+            return [seat for name in names for seat in _seats(session, name, options["missing"])]
+
+
+def _seats(session: Session, name: str, missing: str) -> list[dict[str, Any]]:
+    try:
+        return [{"governor": name, **seat} for seat in governors.view(session, name)]
+    except Refused as error:
+        if missing == "skip" and error.failure["code"] == "not_found":
+            return []
+        raise
