@@ -15,6 +15,7 @@ import yaml
 PLUGINS = Path(__file__).resolve().parents[1]
 LISTS = {
     "streams": "choria_stream",
+    "consumers": "choria_consumer",
     "kv_buckets": "choria_kv_bucket",
     "governors": "choria_governor",
     "keys": "choria_kv",

@@ -169,6 +169,8 @@ def run_document(
         document = document_of(module.params, _items(kinds, module.params))
         with _session(module, read_only=module.check_mode) as session:
             result = bring_about(session, document, module.check_mode, module._diff)
+        for warning in result.pop("warnings"):
+            module.warn(warning)
         module.exit_json(**result)
 
 
@@ -246,4 +248,6 @@ def _failing(module: AnsibleModule) -> Iterator[None]:
         yield
     except StreamsError as error:
         written = error.failure["code"] in WRITTEN
+        for warning in error.result.pop("warnings", []):
+            module.warn(warning)
         module.fail_json(msg=error.message, failure=error.failure, **{"changed": written, **error.result})

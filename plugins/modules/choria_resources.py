@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: choria_resources
 version_added: 0.1.0
-short_description: Declare streams, buckets, governors and keys of Choria Streams in one document
+short_description: Declare streams, consumers, buckets, governors and keys of Choria Streams in one document
 description:
   - Brings all that a document lists into the desired state, over one connection and many at a time, so that a thousand
     resources take little longer than one.
@@ -23,13 +23,13 @@ author:
 options:
   owner:
     description:
-      - Whose document this is. Each stream, bucket and governor gets a mark with the owner in its metadata, under
-        C(choria.streams.owner). One that exists without a mark gets it, and keeps what the document does not say.
+      - Whose document this is. Each stream, consumer, bucket and governor gets a mark with the owner in its metadata,
+        under C(choria.streams.owner). One that exists without a mark gets it, and keeps what the document does not say.
       - What has another owner's mark is refused, see O(take_over).
     type: str
   prune:
     description:
-      - Remove the streams, buckets and governors that have the mark of O(owner) and are not in the document.
+      - Remove the streams, consumers, buckets and governors that have the mark of O(owner) and are not in the document.
       - What has no mark or another owner's is left alone, and so are the streams that brokers and servers make for
         themselves, and keys. What holds data is not removed without O(allow_data_loss).
     type: bool
@@ -63,6 +63,7 @@ extends_documentation_fragment:
   - choria.streams.attributes.resource
 seealso:
   - module: choria.streams.choria_stream
+  - module: choria.streams.choria_consumer
   - module: choria.streams.choria_kv_bucket
   - module: choria.streams.choria_governor
   - module: choria.streams.choria_kv
@@ -79,6 +80,11 @@ EXAMPLES = r"""
         max_age: 30d
       - name: ORDERS_COPY
         mirror: {name: ORDERS}
+    consumers:
+      - stream: ORDERS
+        name: SHIPPING
+        filter_subject: orders.paid
+        ack_wait: 1m
     kv_buckets:
       - name: SHOP
         history: 5
@@ -126,10 +132,10 @@ resources:
   elements: dict
   contains:
     kind:
-      description: V(stream), V(kv_bucket), V(governor) or V(key).
+      description: V(stream), V(consumer), V(kv_bucket), V(governor) or V(key).
       type: str
     name:
-      description: Its name; of a key the bucket and the key, joined by C(/).
+      description: Its name; of a key the bucket and the key, of a consumer its stream and its name, joined by C(/).
       type: str
       sample: SHOP/db.host
     changed:
@@ -182,6 +188,15 @@ consequences:
     revisions_lost:
       description: How many old revisions of keys.
       type: int
+    messages_redelivered:
+      description: How many messages consumers get again at most. Left out where there are no consumers.
+      type: int
+    messages_skipped:
+      description: How many messages removed consumers had still to process. Left out where there are no consumers.
+      type: int
+    at_least:
+      description: True where more messages may be lost than could be counted, else left out.
+      type: bool
 failure:
   description: The machine-readable part of an error.
   returned: failure

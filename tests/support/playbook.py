@@ -151,6 +151,17 @@ class RunningPlaybook:
         """What Ctrl-C does: SIGINT to the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
+    def crash(self) -> None:
+        """What a power failure of the controller does: ends the run, its workers and their modules at once."""
+        left = [self.process.pid]
+        while left:
+            pid = left.pop()
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    left += [int(child) for child in (task / "children").read_text().split()]
+                os.kill(pid, signal.SIGKILL)
+        self.close()
+
     def output(self) -> str:
         """What the run has written so far."""
         return "".join(path.read_text(errors="replace") for path in self._output)

@@ -27,7 +27,12 @@ def info(session: Session, stream: str, name: str) -> dict[str, Any] | None:
 
 def info_many(session: Session, stream: str, names: Iterable[str]) -> list[dict[str, Any] | None]:
     """``info`` of several consumers of a stream, pipelined."""
-    return [_or_none(answer) for answer in call_many(session, (_reading(stream, name) for name in names))]
+    return info_each(session, ((stream, name) for name in names))
+
+
+def info_each(session: Session, wanted: Iterable[tuple[str, str]]) -> list[dict[str, Any] | None]:
+    """``info`` of consumers that are given by their streams and names, pipelined."""
+    return [_or_none(answer) for answer in call_many(session, (_reading(stream, name) for stream, name in wanted))]
 
 
 def info_beside_stream(session: Session, stream: str, name: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
@@ -90,6 +95,26 @@ def list_all(session: Session, stream: str) -> list[dict[str, Any]]:
         if error.err_code == STREAM_NOT_FOUND:
             return []
         raise
+
+
+def list_many(session: Session, streams: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """``list_all`` of several streams, pipelined page by page."""
+    found: dict[str, list[dict[str, Any]]] = {stream: [] for stream in streams}
+    left = list(found)
+    while left:
+        calls = [
+            (f"Listing consumers of {stream}", f"CONSUMER.LIST.{stream}", {"offset": len(found[stream])})
+            for stream in left
+        ]
+        more = []
+        for stream, answer in zip(left, call_many(session, calls)):
+            page = _or_none(answer) or {}
+            infos = page.get("consumers") or []
+            found[stream] += infos
+            if infos and len(found[stream]) < int(page.get("total", 0)):
+                more.append(stream)
+        left = more
+    return found
 
 
 def _reading(stream: str, name: str) -> Call:

@@ -13,6 +13,7 @@ from .._errors import OptionError, StreamsError
 from .._options import codecs
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
+from .consumer import CONSUMER
 from .governor import GOVERNOR
 from .kv_bucket import BUCKET
 from .kv_entry import ENTRY, check_offline
@@ -60,11 +61,13 @@ class Kind:
 
 
 STREAMS = Kind("streams", "stream", STREAM)
+CONSUMERS = Kind("consumers", "consumer", CONSUMER, "stream", CONSUMER.check)
 BUCKETS = Kind("kv_buckets", "kv_bucket", BUCKET)
 GOVERNORS = Kind("governors", "governor", GOVERNOR)
 KEYS = Kind("keys", "key", ENTRY, "bucket", check_offline)
 STREAM_KINDS = (STREAMS, BUCKETS, GOVERNORS)
-KINDS = (*STREAM_KINDS, KEYS)
+# In the order of their lists in results; what is in streams is written in this order as well
+KINDS = (STREAMS, CONSUMERS, BUCKETS, GOVERNORS, KEYS)
 
 LIST = Codec({"type": "list", "elements": "dict"})
 SPEC = Spec(
@@ -113,6 +116,8 @@ class Item:
         """The stream that it is, or that it lives in."""
         if self.kind is KEYS:
             return BUCKET.stream_of({"name": self.options["bucket"]})
+        if self.kind is CONSUMERS:
+            return str(self.options["stream"])
         return stream_backed(self).stream_of(self.options)
 
     @property
@@ -167,12 +172,14 @@ class Document:
         check_duplicates(document.items)
         for item in document.of_kind(*STREAM_KINDS):
             document.streams[item.stream] = item
+        for item in document.of_kind(*STREAM_KINDS, CONSUMERS):
             item.options["owner"] = document.owner
         return document
 
     def add(self, item: Item) -> None:
         self.items.append(item)
-        self.streams[item.stream] = item
+        if not item.kind.parent:
+            self.streams[item.stream] = item
 
     def of_kind(self, *kinds: Kind) -> Iterator[Item]:
         return (item for item in self.items if item.kind in kinds)
@@ -225,7 +232,7 @@ def check_duplicates(items: Iterable[Item]) -> None:
     seen: dict[tuple[str, str], Item] = {}
     problems = []
     for item in items:
-        same = (item.stream, item.name if item.kind.parent else "")
+        same = (item.stream, f"{item.kind.noun} {item.name}" if item.kind.parent else "")
         first = seen.setdefault(same, item)
         if first is not item:
             what = f"{item.kind.noun} {item.name}" if item.kind.parent else f"stream {item.stream}"

@@ -11,7 +11,8 @@ from .._api import kv
 from .._api.jetstream import STREAM_NOT_FOUND, call_many
 from .._connection.session import WINDOW
 from .._errors import WRITTEN, ApiError, StreamsError
-from .document import KEYS, STOP, STREAM_KINDS, stream_backed
+from .document import CONSUMERS, KEYS, STOP, STREAM_KINDS, stream_backed
+from .document_consumers import is_removal, prove_consumers, write_consumers
 from .document_order import phases
 from .document_plan import revise
 from .document_state import infos_again
@@ -40,7 +41,7 @@ def apply(session: Session, document: Document, known: Known) -> None:
 
 
 def _has_streams(group: list[Item]) -> bool:
-    return bool(group) and not group[0].kind.parent and not _is_removal(group[0])
+    return bool(group) and not group[0].kind.parent and not is_removal(group[0])
 
 
 def _write_group(session: Session, document: Document, group: list[Item]) -> None:
@@ -78,11 +79,12 @@ def _obstacle(document: Document, item: Item) -> StreamsError | None:
 
 def _write(session: Session, batch: list[Item]) -> None:
     keys = [item for item in batch if item.kind is KEYS]
-    rest = [item for item in batch if item.kind is not KEYS]
+    rest = [item for item in batch if not item.kind.parent]
     _write_streams(session, [item for item in rest if _one_call(item)])
     for item in rest:
         if not _one_call(item):
             _apply_alone(session, item)
+    write_consumers(session, [item for item in batch if item.kind is CONSUMERS])
     _write_keys(session, keys)
 
 
@@ -107,10 +109,10 @@ def _apply_alone(session: Session, item: Item) -> None:
 def _write_streams(session: Session, items: list[Item]) -> None:
     calls = [stream_backed(item).call_of(item.plan) for item in items if item.plan]
     for item, answer in zip(items, call_many(session, calls)):
-        gone = _is_removal(item) and isinstance(answer, ApiError) and answer.err_code == STREAM_NOT_FOUND
+        gone = is_removal(item) and isinstance(answer, ApiError) and answer.err_code == STREAM_NOT_FOUND
         item.error = answer if isinstance(answer, StreamsError) and not gone else None
         item.written = item.error is None
-        item.proven = item.written and _is_removal(item)
+        item.proven = item.written and is_removal(item)
 
 
 def _prove(session: Session, document: Document) -> None:
@@ -127,7 +129,17 @@ def _prove(session: Session, document: Document) -> None:
             except StreamsError as error:
                 item.error = error
         item.proven = True
-        document.failed = document.failed or item.error is not None
+    _prove_consumers(session, [item for item in document.of_kind(CONSUMERS) if item.written and not item.proven])
+    document.failed = document.failed or any(item.error for item in document.items)
+
+
+def _prove_consumers(session: Session, items: list[Item]) -> None:
+    try:
+        prove_consumers(session, items)
+    except StreamsError as error:
+        _fail(items, error)
+    for item in items:
+        item.proven = True
 
 
 def _write_keys(session: Session, items: list[Item], tries: int = _TRIES) -> None:
@@ -148,7 +160,3 @@ def _write_keys(session: Session, items: list[Item], tries: int = _TRIES) -> Non
             item.error = error
     if again:
         _write_keys(session, [item for item in again if item.error is None and item.changes], tries - 1)
-
-
-def _is_removal(item: Item) -> bool:
-    return item.plan is not None and item.plan.action == DELETE

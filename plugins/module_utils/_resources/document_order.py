@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .document import KINDS
+from .document import CONSUMERS, KEYS
 from .resource import DELETE
 
 if TYPE_CHECKING:
@@ -38,8 +38,23 @@ def phases(document: Document, current: Mapping[str, Mapping[str, Any]]) -> list
     early = _levels([item for item in doomed if item in room], copied)[::-1]
     late = _levels([item for item in doomed if item not in room], copied)[::-1]
     levels = _levels(kept, {item: item.after for item in kept})
-    inner = [[item for item in changing if item.kind is kind] for kind in KINDS if kind.parent]
+    inner = [*_consumers(document, current), [item for item in changing if item.kind is KEYS]]
     return [group for group in (*early, *levels, *inner, *late) if group]
+
+
+def _consumers(document: Document, current: Mapping[str, Mapping[str, Any]]) -> list[list[Item]]:
+    """A stream for work queues has one consumer for each message, so that the old one goes before the new one comes.
+    Others keep messages that a new one waits for only if it is there before the old one goes.
+    """
+    changing = [item for item in document.of_kind(CONSUMERS) if item.changes]
+    doomed = [item for item in changing if _removed(item)]
+    queues = [item for item in doomed if _retention(current, item) == "workqueue"]
+    kept = [item for item in changing if not _removed(item)]
+    return [queues, kept, [item for item in doomed if item not in queues]]
+
+
+def _retention(current: Mapping[str, Mapping[str, Any]], item: Item) -> str:
+    return str(current.get(item.stream, {}).get("config", {}).get("retention", ""))
 
 
 def _in_document(document: Document, config: Mapping[str, Any]) -> list[Item]:

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._api import kv, streams
 from .._api.kv import Bucket
 from .._errors import PermissionMissing, Refused, StreamsError
 from . import kv_entry
 from .document import KEYS, STREAM_KINDS, Item, Problem, Problems, stream_backed
+from .document_consumers import plan_consumers
 from .losses import NOT_MEASURED
-from .ownership import owner_of
+from .ownership import check_owner
 from .resource import DELETE, NONE
 from .stream_backed import Current
 from .subjects import SubjectIndex
@@ -38,12 +39,13 @@ def plan(session: Session, document: Document, known: Known) -> None:
             # What it has now is what others must not have
             item.subjects = tuple(known.infos.get(item.stream, {}).get("config", {}).get("subjects") or ())
     problems += _overlaps(document, known, _listeners(session, document, known))
+    problems += plan_consumers(session, document, known)
     problems += _plan_keys(session, document, known)
     if problems:
         raise Problems(problems)
-    for item in document.items:
-        if not item.changes:
-            known.infos.pop(item.stream, None)  # of thousands, those that stay need no place
+    changing = {item.stream for item in document.items if item.changes}
+    for name in known.infos.keys() - changing:
+        del known.infos[name]  # of thousands, those that stay need no place
 
 
 # Streams, buckets and governors
@@ -51,7 +53,7 @@ def plan(session: Session, document: Document, known: Known) -> None:
 
 def _plan_stream(session: Session, document: Document, known: Known, item: Item) -> None:
     resource, info = stream_backed(item), known.infos.get(item.stream)
-    _check_owner(document, item, info)
+    check_owner(document, item, info)
     collective = session.settings.collective
     needs = resource.needs(info, item.options, session.server, collective)
     measured = resource.measure(session, info, item.options) if info and needs.measured else NOT_MEASURED
@@ -62,18 +64,6 @@ def _plan_stream(session: Session, document: Document, known: Known, item: Item)
     if item.plan.action == NONE:
         item.plan = replace(item.plan, before=None, after=None)
     item.subjects = () if item.absent else tuple(resource.expected(config).get("subjects") or ()) if config else ()
-
-
-def _check_owner(document: Document, item: Item, info: Mapping[str, Any] | None) -> None:
-    there = owner_of(info["config"]) if info else ""
-    if document.owner and there not in ("", document.owner) and not document.take_over:
-        raise Refused(
-            f"{item.kind.noun} {item.name} belongs to the owner '{there}': leave it out of this document, or set "
-            "take_over: true if it is to be yours.",
-            code="other_owner",
-            option="take_over",
-            owner=there,
-        )
 
 
 def _listeners(session: Session, document: Document, known: Known) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import StreamsError
 from .document_apply import DEPENDENCY, STOPPED, apply
+from .document_consumers import add_pruned_consumers, read_consumers
 from .document_plan import plan
 from .document_state import add_pruned, read
 from .resource import CREATE, DELETE, NONE
@@ -41,6 +42,9 @@ def bring_about(session: Session, document: Document, check_mode: bool, diff: bo
     known = read(session, document)
     if document.prune:
         add_pruned(document, known)
+    read_consumers(session, document, known)
+    if document.prune:
+        add_pruned_consumers(document, known)
     plan(session, document, known)
     if not check_mode:
         apply(session, document, known)
@@ -57,23 +61,34 @@ def _not_tried(item: Item) -> bool:
 
 def _report(document: Document, check_mode: bool, diff: bool) -> dict[str, Any]:
     summary = dict.fromkeys(("created", "updated", "deleted", "unchanged", "failed"), 0)
-    lost: dict[str, int | None] = {}
     for item in document.items:
         done = item.plan.action if item.plan else NONE
         summary["failed" if item.error else _COUNTS.get(done, "updated")] += 1
-        for name, count in (item.plan.consequences if item.plan and not item.error else {}).items():
-            before = lost.get(name, 0)
-            lost[name] = None if before is None or count is None else before + count
     result: dict[str, Any] = {
         "changed": any(item.written or (check_mode and item.changes) for item in document.items),
         "resources": [_entry(document, item, check_mode) for item in document.items],
         "summary": summary,
-        "consequences": {"messages_lost": 0, "consumers_lost": 0, "revisions_lost": 0, **lost},
+        "consequences": _lost(document),
     }
+    found = (warning for item in document.items if item.plan and not item.error for warning in item.plan.warnings)
+    result["warnings"] = list(found)
     if diff:
         shown = [item for item in document.items if item.plan and item.changes and (check_mode or item.written)]
         result["diff"] = [_diff(document, item) for item in shown]
     return result
+
+
+def _lost(document: Document) -> dict[str, Any]:
+    """The sums of what is lost, None where a number is not known. What can't be taken back is told with its item."""
+    sums: dict[str, Any] = {"messages_lost": 0, "consumers_lost": 0, "revisions_lost": 0}
+    for item in document.items:
+        for name, count in (item.plan.consequences if item.plan and not item.error else {}).items():
+            if name == "at_least":
+                sums[name] = True
+            elif name != "irreversible":
+                before = sums.get(name, 0)
+                sums[name] = None if before is None or count is None else before + count
+    return sums
 
 
 def _entry(document: Document, item: Item, check_mode: bool) -> dict[str, Any]:

@@ -19,18 +19,20 @@ if TYPE_CHECKING:
     from .._connection.session import Session
     from .document import Document
 
-# A page of the LIST call has 256 streams: for fewer than this it is cheaper to ask for each
+# A page of a LIST call has 256 infos: for fewer than this it is cheaper to ask for each
 FEW = 64
 
 
 @dataclass
 class Known:
-    """``infos`` are the streams that the document is about, and those that it prunes. ``subjects`` are those of all
-    streams of the account by their names, None where only some are known.
+    """``infos`` are the streams that the document is about, and those from which something may be pruned. ``subjects``
+    are those of all streams of the account by their names, None where only some are known. ``consumers`` are infos by
+    stream and name.
     """
 
     infos: dict[str, dict[str, Any]] = field(default_factory=dict)
     subjects: dict[str, list[str]] | None = None
+    consumers: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
 
 def read(session: Session, document: Document) -> Known:
@@ -67,7 +69,7 @@ def _listed(session: Session, wanted: set[str], owner: str) -> Known:
         config = info["config"]
         name = config["name"]
         known.subjects[name] = config.get("subjects") or []  # type: ignore[index]
-        if name in wanted or (owner and owner_of(config) == owner):
+        if name in wanted or (owner and (owner_of(config) == owner or info["state"].get("consumer_count"))):
             known.infos[name] = info
     return known
 

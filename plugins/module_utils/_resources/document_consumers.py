@@ -1,0 +1,154 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The consumers of a document: read, planned against what their streams will be, written and read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .._api import consumers
+from .._api.jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, call_many
+from .._errors import ApiError, PermissionMissing, Refused, StreamsError
+from .._services.stream_selection import missing
+from .consumer import CONSUMER, Current
+from .document import CONSUMERS, Item, Problem, stream_backed
+from .document_state import FEW
+from .ownership import check_owner, owner_of
+from .resource import DELETE, NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .._connection.session import Session
+    from .document import Document
+    from .document_state import Known
+
+_GONE = (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND)
+
+
+def read_consumers(session: Session, document: Document, known: Known) -> None:
+    """Raises PermissionMissing where pruning needs the list of all consumers, and nobody may have it."""
+    populated = [name for name, info in known.infos.items() if info["state"].get("consumer_count")]
+    known.consumers = _by_name(consumers.list_many(session, populated if document.prune else ()))
+    items = [item for item in document.of_kind(CONSUMERS) if item.stream not in known.consumers]
+    known.consumers.update(_read(session, items))
+
+
+def add_pruned_consumers(document: Document, known: Known) -> None:
+    """Adds the removal of what has its owner's mark and is not in it. Those of removed streams go with these."""
+    named = {item.name for item in document.of_kind(CONSUMERS)}
+    for stream, found in sorted(known.consumers.items()):
+        if stream in document.streams and document.streams[stream].absent:
+            continue
+        for name in sorted(found):
+            if owner_of(found[name]["config"]) == document.owner and f"{stream}/{name}" not in named:
+                options = {"stream": stream, "name": name, "state": "absent", "owner": document.owner}
+                document.add(Item(CONSUMERS, None, {**options, "allow_data_loss": document.allow_data_loss}))
+
+
+def plan_consumers(session: Session, document: Document, known: Known) -> Iterator[Problem]:
+    """Gives each consumer its plan, and tells what stands in the way. Streams have theirs already."""
+    for stream, items in _by_stream(document.of_kind(CONSUMERS)).items():
+        above = _stream_then(document, known, stream)
+        if above is not None:
+            yield from _plan_of_stream(session, document, known, above, items)
+
+
+def write_consumers(session: Session, items: list[Item]) -> None:
+    """Does what is planned, all items' first calls at once, then their second ones, and so on."""
+    left = [(item, CONSUMER.calls_of(item.plan)) for item in items if item.plan]
+    while left:
+        for (item, _calls), answer in zip(left, call_many(session, [calls[0] for _item, calls in left])):
+            gone = is_removal(item) and isinstance(answer, ApiError) and answer.err_code in _GONE
+            item.error = answer if isinstance(answer, StreamsError) and not gone else None
+            item.written = item.written or item.error is None
+            item.proven = item.written and is_removal(item)
+        left = [(item, calls[1:]) for item, calls in left if calls[1:] and item.error is None]
+
+
+def prove_consumers(session: Session, items: list[Item]) -> None:
+    """Reads back what was written."""
+    there = _read(session, items)
+    for item in items:
+        try:
+            if item.plan:
+                CONSUMER.proven(item.plan, there[item.stream].get(item.options["name"]))
+        except StreamsError as error:
+            item.error = error
+
+
+def is_removal(item: Item) -> bool:
+    return item.plan is not None and item.plan.action == DELETE
+
+
+def _read(session: Session, items: Iterable[Item]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The infos of these consumers by stream and name, or of all of a stream where that is cheaper or needed."""
+    wanted = _by_stream(items)
+    whole = [stream for stream, few in wanted.items() if len(few) > FEW or any(map(_needs_others, few))]
+    try:
+        found = _by_name(consumers.list_many(session, whole))
+    except PermissionMissing:
+        found = {}
+    rest = [(stream, item.options["name"]) for stream in wanted.keys() - found.keys() for item in wanted[stream]]
+    for (stream, name), info in zip(rest, consumers.info_each(session, rest)):
+        found.setdefault(stream, {}).update({name: info} if info else {})
+    return found
+
+
+def _needs_others(item: Item) -> bool:
+    return CONSUMER.needs_others(item.options)
+
+
+def _by_stream(items: Iterable[Item]) -> dict[str, list[Item]]:
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(item.stream, []).append(item)
+    return found
+
+
+def _by_name(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, dict[str, Any]]]:
+    return {stream: {info["name"]: info for info in infos} for stream, infos in found.items()}
+
+
+def _stream_then(document: Document, known: Known, name: str) -> dict[str, Any] | None:
+    """The stream as it is going to be; empty where it is not there then, None where that can't be planned."""
+    parent, info = document.streams.get(name), known.infos.get(name)
+    if parent is None or not parent.changes:
+        return None if parent and parent.plan is None else info or {}
+    if parent.plan is None or is_removal(parent):
+        return {}
+    return {**(info or {}), "config": stream_backed(parent).expected(parent.plan.request)}
+
+
+def _plan_of_stream(
+    session: Session, document: Document, known: Known, above: dict[str, Any], items: Iterable[Item]
+) -> Iterator[Problem]:
+    for item in items:
+        found = known.consumers.get(item.stream, {})
+        try:
+            check_owner(document, item, found.get(item.options["name"]))
+            if not above and not item.absent:
+                raise _without_stream(document, item)
+            current = Current.listed(item.options["name"], above or None, found.values())
+            item.plan = _planned(session, item, current, goes_with_stream=not above)
+        except StreamsError as error:
+            yield Problem(item.path, error)
+
+
+def _planned(session: Session, item: Item, current: Current, *, goes_with_stream: bool) -> Any:
+    options = {**item.options, "allow_data_loss": True} if goes_with_stream else item.options
+    plan = CONSUMER.plan(current, options, session.server)
+    if plan.action == NONE:
+        return replace(plan, before=None, after=None)
+    if goes_with_stream:
+        # What it loses is counted with the stream
+        return replace(plan, consequences=dict.fromkeys(plan.consequences, 0))
+    return plan
+
+
+def _without_stream(document: Document, item: Item) -> StreamsError:
+    if item.stream in document.streams:
+        return Refused(f"stream {item.stream} is to be deleted: leave out its consumers, or keep it.", code="no_stream")
+    return missing(item.stream)

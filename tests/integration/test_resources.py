@@ -1,0 +1,430 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What choria_resources does where a playbook can't look: orders, failures in the middle, thousands, permissions."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import WINDOW, Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._module import _items
+from ansible_collections.choria.streams.plugins.module_utils._resources.document import (
+    KINDS,
+    SPEC,
+    Document,
+    Problems,
+)
+from ansible_collections.choria.streams.plugins.module_utils._resources.document_report import Unfinished, bring_about
+from ansible_collections.choria.streams.plugins.module_utils._resources.ownership import OWNER
+from support.connect import settings
+from support.playbook import RunningPlaybook, run_playbook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import MakeServer
+
+TIMEOUT = 60.0
+
+
+@pytest.fixture
+def session(make_server: MakeServer) -> Iterator[Session]:
+    with Session(settings(servers=make_server().url)) as session:
+        yield session
+
+
+def declared(session: Session, check: bool = False, **given: Any) -> dict[str, Any]:
+    """What the module would return."""
+    result = ArgumentSpecValidator(SPEC.argument_spec(), **SPEC.rules).validate(given)
+    assert not result.error_messages
+    params = result.validated_parameters
+    session.read_only = check
+    try:
+        return bring_about(session, Document.of(params, _items(KINDS, params)), check, True)
+    finally:
+        session.read_only = False
+
+
+def outcome(result: dict[str, Any]) -> dict[str, str]:
+    """What was done with each resource, or the code of its failure."""
+    return {
+        f"{entry['kind']} {entry['name']}": entry.get("failure", {}).get("code", entry["action"])
+        for entry in result["resources"]
+    }
+
+
+def publish(session: Session, *subjects: str) -> None:
+    for answer in messages.publish_many(session, "Filling", (Request(subject, b"x") for subject in subjects)):
+        assert isinstance(answer, dict)
+
+
+def names(session: Session, stream: str) -> list[str]:
+    return sorted(info["name"] for info in consumers.list_all(session, stream))
+
+
+# Order
+
+
+def test_what_others_need_is_written_first(session: Session) -> None:
+    document: dict[str, Any] = {
+        "keys": [{"bucket": "SHOP", "key": "a", "value": "1"}],
+        "consumers": [
+            {"stream": "KV_SHOP", "name": "WATCHER", "filter_subject": "$KV.SHOP.a"},
+            {"stream": "COPY", "name": "READER"},
+        ],
+        "streams": [
+            {"name": "COPY", "mirror": {"name": "ALL"}},
+            {"name": "ALL", "sources": [{"name": "ORDERS"}, {"name": "KV_SHOP"}]},
+            {"name": "ORDERS", "subjects": ["orders.>"]},
+        ],
+        "kv_buckets": [{"name": "SHOP"}],
+    }
+    planned = declared(session, check=True, **document)
+    assert streams.names(session) == []
+    made = declared(session, **document)
+    assert made == planned
+    assert set(outcome(made).values()) == {"create"}
+    assert names(session, "KV_SHOP") == ["WATCHER"]
+    again = declared(session, **document)
+    assert not again["changed"]
+    assert set(outcome(again).values()) == {"none"}
+
+
+def test_subjects_change_hands(session: Session) -> None:
+    """Three streams pass on their subjects in a ring of two and a rest; the server takes one owner at a time."""
+    declared(session, streams=[{"name": "A", "subjects": ["a", "b"]}, {"name": "OLD", "subjects": ["c"]}])
+    publish(session, "a")
+    wanted: dict[str, Any] = {
+        "streams": [
+            {"name": "NEW", "subjects": ["b", "c"]},
+            {"name": "A", "subjects": ["a"]},
+            {"name": "OLD", "state": "absent"},
+        ]
+    }
+    result = declared(session, **wanted)
+    assert outcome(result) == {"stream NEW": "create", "stream A": "update", "stream OLD": "delete"}
+    assert streams.info(session, "A")["state"]["messages"] == 1  # type: ignore[index]
+
+
+def test_a_removed_stream_takes_its_consumers_with_it(session: Session) -> None:
+    streams_and_readers: dict[str, Any] = {
+        "owner": "shop",
+        "streams": [{"name": "A", "subjects": ["a"]}, {"name": "B", "subjects": ["b"]}],
+        "consumers": [{"stream": stream, "name": name} for stream in "AB" for name in ("ONE", "TWO")],
+    }
+    declared(session, **streams_and_readers)
+    publish(session, "a")
+    with pytest.raises(Problems) as refused:
+        declared(
+            session,
+            streams=[{"name": "A", "state": "absent", "allow_data_loss": True}],
+            consumers=[{"stream": "A", "name": "ONE"}],
+        )
+    assert "consumers[0]: stream A is to be deleted: leave out its consumers, or keep it." in refused.value.message
+    result = declared(
+        session,
+        owner="shop",
+        prune=True,
+        streams=[{"name": "A", "state": "absent", "allow_data_loss": True}, {"name": "B"}],
+        consumers=[{"stream": "A", "name": "ONE", "state": "absent"}],
+    )
+    assert outcome(result) == {
+        "stream A": "delete",
+        "stream B": "none",
+        "consumer A/ONE": "delete",
+        "consumer B/ONE": "delete",
+        "consumer B/TWO": "delete",
+    }
+    # Two with their stream, two by themselves; the one that is named twice counts once
+    assert result["consequences"]["consumers_lost"] == 4
+    assert result["consequences"]["messages_lost"] == 1
+    assert names(session, "B") == []
+
+
+def test_consumers_replace_each_other(session: Session) -> None:
+    """Without a moment in which a stream by interest has nobody who waits, or one for work queues has two."""
+    kept: dict[str, Any] = {
+        "streams": [
+            {"name": "NEWS", "subjects": ["news"], "retention": "interest"},
+            {"name": "JOBS", "subjects": ["jobs"], "retention": "workqueue"},
+        ]
+    }
+    declared(session, **kept, consumers=[{"stream": "NEWS", "name": "OLD"}, {"stream": "JOBS", "name": "OLD"}])
+    publish(session, "news", "jobs")
+    changed = [
+        {"stream": stream, "name": name, "state": state, "allow_data_loss": True}
+        for stream in ("NEWS", "JOBS")
+        for name, state in (("OLD", "absent"), ("NEW", "present"))
+    ]
+    result = declared(session, **kept, consumers=changed)
+    assert result["summary"]["failed"] == 0
+    for stream in ("NEWS", "JOBS"):
+        assert names(session, stream) == ["NEW"]
+        assert streams.info(session, stream)["state"]["messages"] == 1  # type: ignore[index]
+
+
+# The whole document first
+
+
+def test_nothing_is_written_where_anything_is_wrong(session: Session) -> None:
+    with pytest.raises(Problems) as refused:
+        declared(
+            session,
+            streams=[{"name": "A", "subjects": ["a"]}, {"name": "B", "subjects": ["a.b c"]}],
+            consumers=[
+                {"stream": "A", "name": "bad name"},
+                {"stream": "A", "name": "C", "backoff": ["1s", "2s"], "max_deliver": 1},
+                {"stream": "A", "name": "D", "sizes": 1},
+                {"name": "E"},
+            ],
+        )
+    assert [problem["path"] for problem in refused.value.failure["problems"]] == [
+        "streams[1]",
+        *(f"consumers[{index}]" for index in range(4)),
+    ]
+    with pytest.raises(Problems) as refused:
+        declared(
+            session,
+            streams=[{"name": "A", "subjects": ["a"]}],
+            consumers=[
+                {"stream": "NONE", "name": "C"},
+                {"stream": "A", "name": "C", "replicas": 3},
+                {"stream": "A", "name": "C"},
+            ],
+        )
+    assert "consumers[2]: consumer A/C is in the document twice, see consumers[1]: keep one." in refused.value.message
+    with pytest.raises(Problems) as refused:
+        declared(
+            session,
+            streams=[{"name": "A", "subjects": ["a"]}],
+            consumers=[{"stream": "NONE", "name": "C"}, {"stream": "A", "name": "C", "replicas": 3}],
+        )
+    assert "consumers[0].stream: there is no stream NONE" in refused.value.message
+    assert "consumers[1].replicas: 3 copies are more than the stream has" in refused.value.message
+    assert streams.names(session) == []
+
+
+def test_what_can_not_be_taken_back_is_counted_and_told(session: Session) -> None:
+    declared(session, streams=[{"name": "A", "subjects": ["a"]}])
+    publish(session, *["a"] * 5)
+    result = declared(
+        session, streams=[{"name": "A", "max_msgs": 2, "deny_delete": True}], allow_data_loss=True, check=True
+    )
+    assert result["consequences"]["messages_lost"] == 3
+    assert result["resources"][0]["consequences"]["irreversible"] == ["deny_delete"]
+
+
+def test_warnings_are_told(session: Session) -> None:
+    result = declared(
+        session,
+        streams=[{"name": "A", "subjects": ["a"]}],
+        consumers=[{"stream": "A", "name": "C", "filter_subject": "b"}],
+    )
+    assert [warning.partition(":")[0] for warning in result["warnings"]] == ["consumer C"]
+
+
+# Failures in the middle
+
+LIMITED = {
+    "accounts": {"A": {"jetstream": {"max_bytes": True}, "users": [{"user": "a", "password": "a"}]}},
+    "no_auth_user": "a",
+}
+
+
+@pytest.mark.parametrize("on_error", ["stop", "continue"])
+def test_the_server_refuses_some(make_server: MakeServer, on_error: str) -> None:
+    """What an account demands is not foreseen. What does not need what failed goes on, or nothing does."""
+    document: dict[str, Any] = {
+        "streams": [{"name": name, "subjects": [name.lower()], "max_bytes": "1MiB"} for name in "ABC"],
+        "consumers": [{"stream": stream, "name": "READER"} for stream in "AC"],
+    }
+    del document["streams"][2]["max_bytes"]
+    with Session(settings(servers=make_server(LIMITED).url)) as session:
+        with pytest.raises(Unfinished) as raised:
+            declared(session, **document, on_error=on_error)
+        result = raised.value.result
+        done = outcome(result)
+        assert done == {
+            "stream A": "create",
+            "stream B": "create",
+            "stream C": "api",
+            "consumer A/READER": "create" if on_error == "continue" else "stopped",
+            "consumer C/READER": "dependency",
+        }
+        assert result["changed"] is True
+        assert result["summary"]["failed"] == len([code for code in done.values() if code != "create"])
+        assert "account requires a stream config to have max bytes set" in raised.value.message
+        # With the cause gone it is finished by running it again
+        document["streams"][2]["max_bytes"] = "1MiB"
+        assert declared(session, **document)["summary"]["failed"] == 0
+        assert not declared(session, **document)["changed"]
+
+
+COUNT = 600
+
+
+def test_killed_in_the_middle_and_run_again(make_server: MakeServer) -> None:
+    server = make_server()
+    wanted = [f"S{number}" for number in range(COUNT)]
+    document = {
+        "owner": "shop",
+        "streams": [{"name": name, "storage": "memory", "subjects": [name.lower()]} for name in wanted],
+        "consumers": [{"stream": name, "name": "READER"} for name in wanted[:100]],
+    }
+    tasks = [{"name": "Declare", "choria.streams.choria_resources": document}]
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]
+    env = {"CHORIA_STREAMS_SERVERS": server.url}
+    first = RunningPlaybook(play, env=env)
+    try:
+        deadline = time.monotonic() + TIMEOUT
+        while not server.monitor("jsz")["streams"]:
+            assert first.process.poll() is None, first.output()
+            assert time.monotonic() < deadline, first.output()
+            time.sleep(0.005)
+        with server.frozen():
+            first.crash()
+    finally:
+        first.close()
+    with Session(settings(servers=server.url)) as session:
+        assert 0 < len(streams.names(session)) < COUNT
+    again = run_playbook(play * 2, env=env).check()
+    finished, idle = [task.result for task in again.tasks]
+    assert finished["changed"] is True
+    assert 0 < finished["summary"]["unchanged"] < COUNT
+    assert finished["summary"]["created"] == COUNT + 100 - finished["summary"]["unchanged"]
+    assert idle["changed"] is False
+    assert idle["summary"]["unchanged"] == COUNT + 100
+
+
+# Thousands
+
+
+def test_few_requests_however_long_the_document_is(make_server: MakeServer) -> None:
+    server = make_server()
+    document: dict[str, Any] = {
+        "streams": [{"name": f"S{number}", "subjects": [f"s{number}"], "storage": "memory"} for number in range(600)],
+        "consumers": [{"stream": "S0", "name": f"C{number}"} for number in range(600)],
+        "keys": [{"bucket": "SHOP", "key": f"k{number}", "value": "v"} for number in range(600)],
+        "kv_buckets": [{"name": "SHOP"}],
+    }
+    with Session(settings(servers=server.url)) as session:
+        session.connect()
+        before = server.monitor("varz")["in_msgs"]
+        assert declared(session, **document)["summary"]["created"] == 1801
+        made = server.monitor("varz")["in_msgs"]
+        assert declared(session, owner="nobody", prune=True, check=True)["summary"]["deleted"] == 0
+        listed = server.monitor("varz")["in_msgs"]
+        document.pop("kv_buckets")
+        assert not declared(session, **document)["changed"]
+        idle = server.monitor("varz")["in_msgs"]
+        assert server.monitor("varz")["total_connections"] == 1
+    # Each is written once; of 256 a page brings the rest
+    assert made - before < 1801 + 30
+    assert listed - made < 10
+    assert idle - listed < 10
+
+
+# Whose it is
+
+
+def test_prune_leaves_others_alone(session: Session) -> None:
+    mark = {OWNER: "shop"}
+    declared(session, owner="wiki", streams=[{"name": "WIKI", "subjects": ["w"]}])
+    declared(
+        session,
+        streams=[{"name": "KV_CHORIA_X", "metadata": mark}, {"name": "CHORIA_EVENTS", "metadata": mark}],
+        governors=[{"name": "NOBODYS", "capacity": 1, "expire": "1m"}],
+    )
+    theirs = [("WIKI", "wiki"), ("CHORIA_EVENTS", "wiki"), ("CHORIA_EVENTS", None), ("CHORIA_EVENTS", "shop")]
+    for stream, owner in theirs:
+        declared(session, owner=owner, consumers=[{"stream": stream, "name": f"OF_{owner}"}])
+    result = declared(session, owner="shop", prune=True, allow_data_loss=True)
+    # A consumer with our mark is ours to remove, on whosever stream it is
+    assert outcome(result) == {"consumer CHORIA_EVENTS/OF_shop": "delete"}
+    assert streams.names(session) == ["CHORIA_EVENTS", "GOVERNOR_NOBODYS", "KV_CHORIA_X", "WIKI"]
+    assert names(session, "CHORIA_EVENTS") == ["OF_None", "OF_wiki"]
+    assert not declared(session, owner="shop", prune=True)["changed"]
+
+
+def test_prune_asks_before_messages_go_with_a_consumer(session: Session) -> None:
+    declared(session, streams=[{"name": "NEWS", "subjects": ["news"], "retention": "interest"}])
+    declared(session, owner="shop", consumers=[{"stream": "NEWS", "name": "READER"}])
+    publish(session, "news", "news")
+    with pytest.raises(Problems) as refused:
+        declared(session, owner="shop", prune=True)
+    assert "consumer NEWS/READER: consumer READER: deleting it would lose 2 messages" in refused.value.message
+    result = declared(session, owner="shop", prune=True, allow_data_loss=True)
+    assert result["consequences"]["messages_lost"] == 2
+
+
+def test_a_consumer_of_another_owner(session: Session) -> None:
+    reader = {"stream": "A", "name": "READER"}
+    declared(session, owner="wiki", streams=[{"name": "A", "subjects": ["a"]}], consumers=[reader])
+    for wanted in (reader, {**reader, "state": "absent"}):
+        with pytest.raises(Problems) as refused:
+            declared(session, owner="shop", consumers=[wanted])
+        assert refused.value.message.endswith(
+            "consumers[0]: consumer A/READER belongs to the owner 'wiki': leave it out of this document, or set "
+            "take_over: true if it is to be yours."
+        )
+    taken = declared(session, owner="shop", take_over=True, consumers=[reader])
+    assert taken["resources"][0]["changes"][0]["after"] == {OWNER: "shop"}
+
+
+# Permissions
+
+ALLOWED = ["$JS.API.STREAM.INFO.>", "$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.NAMES", "$JS.API.CONSUMER.INFO.>"]
+NARROW = {
+    "authorization": {
+        "users": [{"user": "a", "password": "a", "permissions": {"publish": [*ALLOWED, "$JS.API.CONSUMER.CREATE.>"]}}]
+    },
+    "no_auth_user": "a",
+}
+
+
+def test_without_the_permission_to_list(make_server: MakeServer) -> None:
+    document: dict[str, Any] = {
+        "streams": [{"name": f"S{number}", "subjects": [f"s{number}"], "storage": "memory"} for number in range(100)],
+        "consumers": [{"stream": "S0", "name": f"C{number}"} for number in range(100)],
+    }
+    with Session(settings(servers=make_server(NARROW).url)) as session:
+        assert declared(session, **document)["summary"]["created"] == 200
+        assert not declared(session, **document)["changed"]
+        with pytest.raises(PermissionMissing) as refused:
+            declared(session, owner="shop", prune=True)
+        assert "$JS.API.STREAM.LIST" in refused.value.message
+
+
+def test_the_connection_breaks(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server goes away while it writes: what is known to be written is told, and a later run finishes."""
+    server = make_server()
+    document: dict[str, Any] = {
+        "streams": [{"name": f"S{number}", "subjects": [f"s{number}"]} for number in range(WINDOW + 20)]
+    }
+    with Session(settings(servers=server.url)) as session:
+        exchange, writes = session.request_many, []
+
+        def breaking(requests: Any, **given: Any) -> Any:
+            if any(".CREATE." in request.subject for request in requests):
+                writes.append(requests)
+            if len(writes) == 2:
+                server.kill()
+            return exchange(requests, **given)
+
+        monkeypatch.setattr(session, "request_many", breaking)
+        with pytest.raises(StreamsError) as raised:
+            declared(session, **document)
+        assert raised.value.failure["code"] == "unfinished"
+        assert raised.value.result["summary"]["created"] + raised.value.result["summary"]["failed"] == WINDOW + 20
+        assert raised.value.result["summary"]["failed"] >= 20
+        server.start()
+        monkeypatch.setattr(session, "request_many", exchange)
+        assert declared(session, **document)["summary"]["failed"] == 0
+        assert not declared(session, **document)["changed"]
