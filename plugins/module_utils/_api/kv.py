@@ -14,13 +14,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .._connection.session import Request
-from .._errors import ApiError, NoAnswer, PermissionMissing, StreamsError
+from .._errors import ApiError, NoAnswer, StreamsError
 from .._options.codecs import NANOSECOND, parse_duration
 from .._options.kv import STREAM_PREFIX
-from . import messages
+from . import lasts, messages
 from .jetstream import (
     MAXIMUM_MESSAGES,
-    NO_MESSAGE_FOUND,
     STREAM_NOT_FOUND,
     WRONG_LAST_SEQUENCE,
     WRONG_LAST_SEQUENCE_CONSTANT,
@@ -30,15 +29,14 @@ from .jetstream import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .._connection.session import Message, Session
     from .messages import Stored
 
 PUT, DELETED, PURGED = "put", "delete", "purge"
-# nats-server's limit for one request with multi_last (server/stream.go)
-BATCH = 1024
-BATCHES_SINCE = LIFETIMES_SINCE = (2, 11, 0)
+BATCH = lasts.BATCH
+LIFETIMES_SINCE = (2, 11, 0)
 
 _VERBS = {PUT: "Writing", DELETED: "Deleting", PURGED: "Purging"}
 _OPERATIONS = {"DEL": DELETED, "PURGE": PURGED}
@@ -158,7 +156,8 @@ def last(session: Session, bucket: Bucket, key: str) -> Entry | None:
 
 def last_from_leader(session: Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, Entry]:
     """The newest revision of each key that has one, pipelined, as ``last`` gives it for one."""
-    return _entries(bucket, _there(_asked(session, bucket, [bucket.subject(key) for key in keys])))
+    subjects = [bucket.subject(key) for key in keys]
+    return _entries(bucket, lasts.there(lasts.from_leader(session, _reading(bucket), bucket.stream, subjects)))
 
 
 def last_many(session: Session, bucket: Bucket, keys: Sequence[str], up_to: int = 0) -> dict[str, Entry]:
@@ -168,13 +167,8 @@ def last_many(session: Session, bucket: Bucket, keys: Sequence[str], up_to: int 
     the key is left out when it has changed since.
     """
     subjects = [bucket.subject(key) for key in keys]
-    if len(subjects) > 1 and bucket.direct and session.server.version >= BATCHES_SINCE:
-        try:
-            return _entries(bucket, _multi_last(session, bucket, subjects, up_to))
-        except PermissionMissing:
-            pass  # what is allowed may be the single reads, which name their keys
-    entries = _entries(bucket, _singly(session, bucket, subjects))
-    return {key: entry for key, entry in entries.items() if not up_to or entry.revision <= up_to}
+    found = lasts.of_each(session, _reading(bucket), bucket.stream, subjects, direct=bucket.direct, up_to=up_to)
+    return _entries(bucket, found)
 
 
 def last_below(session: Session, bucket: Bucket, keys: str) -> dict[str, Entry] | None:
@@ -182,7 +176,7 @@ def last_below(session: Session, bucket: Bucket, keys: str) -> dict[str, Entry] 
 
     None where one request is not enough for that: too many keys, too much data, or an old server.
     """
-    if not bucket.direct or session.server.version < BATCHES_SINCE:
+    if not bucket.direct or session.server.version < lasts.BATCHES_SINCE:
         return None
     try:
         found, beyond = messages.direct_page(session, bucket.stream, {"multi_last": [bucket.subject(keys)]})
@@ -195,7 +189,7 @@ def last_below(session: Session, bucket: Bucket, keys: str) -> dict[str, Entry] 
 
 def count_values(session: Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, int]:
     """How many values of each key the bucket keeps, pipelined."""
-    what, subject = f"Reading bucket {bucket.name}", f"STREAM.INFO.{bucket.stream}"
+    what, subject = _reading(bucket), f"STREAM.INFO.{bucket.stream}"
     answers = call_many(session, ((what, subject, {"subjects_filter": bucket.subject(key)}) for key in keys))
     counts = {}
     for key, answer in zip(keys, answers):
@@ -298,55 +292,18 @@ def no_bucket(name: str) -> StreamsError:
     )
 
 
+def _reading(bucket: Bucket) -> str:
+    return f"Reading bucket {bucket.name}"
+
+
 def _info(session: Session, bucket: Bucket, keys: str, offset: int = 0) -> dict[str, Any]:
     body = {"subjects_filter": bucket.subject(keys), "offset": offset} if keys else None
     try:
-        return call(session, f"Reading bucket {bucket.name}", f"STREAM.INFO.{bucket.stream}", body)
+        return call(session, _reading(bucket), f"STREAM.INFO.{bucket.stream}", body)
     except ApiError as error:
         if error.err_code == STREAM_NOT_FOUND:
             raise no_bucket(bucket.name) from error
         raise
-
-
-def _multi_last(session: Session, bucket: Bucket, subjects: Sequence[str], up_to: int) -> Iterator[Stored]:
-    for start in range(0, len(subjects), BATCH):
-        body: dict[str, Any] = {"multi_last": list(subjects[start : start + BATCH])}
-        if up_to:
-            body["up_to_seq"] = up_to
-        beyond = 1
-        while beyond:
-            # The server ends a page when it has sent 64 MiB
-            found, beyond = messages.direct_page(session, bucket.stream, body)
-            yield from found
-            if not found:
-                break
-            body["seq"] = found[-1].sequence + 1
-
-
-def _singly(session: Session, bucket: Bucket, subjects: Sequence[str]) -> Iterator[Stored]:
-    answers: Iterable[Stored | StreamsError | None]
-    answers = (
-        messages.direct_last(session, bucket.stream, subjects) if bucket.direct else _asked(session, bucket, subjects)
-    )
-    return _there(answers)
-
-
-def _there(answers: Iterable[Stored | StreamsError | None]) -> Iterator[Stored]:
-    for answer in answers:
-        if isinstance(answer, StreamsError):
-            raise answer
-        if answer is not None:
-            yield answer
-
-
-def _asked(session: Session, bucket: Bucket, subjects: Sequence[str]) -> Iterator[Stored | StreamsError | None]:
-    """``messages.direct_last`` for a bucket that only its leader reads."""
-    what, subject = f"Reading bucket {bucket.name}", f"STREAM.MSG.GET.{bucket.stream}"
-    for answer in call_many(session, ((what, subject, {"last_by_subj": wanted}) for wanted in subjects)):
-        if isinstance(answer, ApiError) and answer.err_code == NO_MESSAGE_FOUND:
-            yield None
-        else:
-            yield answer if isinstance(answer, StreamsError) else messages.stored_of(answer["message"])
 
 
 def _entries(bucket: Bucket, found: Iterable[Stored]) -> dict[str, Entry]:

@@ -1,0 +1,77 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The last message on each of many subjects, in as few requests as the server allows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._errors import ApiError, PermissionMissing, StreamsError
+from .jetstream import NO_MESSAGE_FOUND, call_many
+from .messages import Stored, direct_last, direct_page, stored_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .._connection.session import Session
+
+# nats-server's limit for one request with multi_last (server/stream.go)
+BATCH = 1024
+BATCHES_SINCE = (2, 11, 0)
+
+
+def of_each(
+    session: Session, what: str, stream: str, subjects: Sequence[str], *, direct: bool, up_to: int = 0
+) -> Iterator[Stored]:
+    """The last message on each subject that has one, from any replica where the stream allows ``direct`` reads.
+
+    With ``up_to`` the last that is not after this sequence, where a server without batches can't look back: there a
+    subject is left out when it has a later one. ``what`` begins the sentence of an error.
+    """
+    if len(subjects) > 1 and direct and session.server.version >= BATCHES_SINCE:
+        try:
+            yield from _batches(session, stream, subjects, up_to)
+            return
+        except PermissionMissing:
+            pass  # what is allowed may be the single reads, which name their subjects
+    asked = direct_last(session, stream, subjects) if direct else from_leader(session, what, stream, subjects)
+    for message in there(asked):
+        if not up_to or message.sequence <= up_to:
+            yield message
+
+
+def from_leader(
+    session: Session, what: str, stream: str, subjects: Iterable[str]
+) -> Iterator[Stored | StreamsError | None]:
+    """``direct_last`` of a stream that only its leader reads."""
+    calls = ((what, f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}) for subject in subjects)
+    for answer in call_many(session, calls):
+        if isinstance(answer, ApiError) and answer.err_code == NO_MESSAGE_FOUND:
+            yield None
+        else:
+            yield answer if isinstance(answer, StreamsError) else stored_of(answer["message"])
+
+
+def there(answers: Iterable[Stored | StreamsError | None]) -> Iterator[Stored]:
+    """The messages that there are. Raises the first error."""
+    for answer in answers:
+        if isinstance(answer, StreamsError):
+            raise answer
+        if answer is not None:
+            yield answer
+
+
+def _batches(session: Session, stream: str, subjects: Sequence[str], up_to: int) -> Iterator[Stored]:
+    for start in range(0, len(subjects), BATCH):
+        body: dict[str, Any] = {"multi_last": list(subjects[start : start + BATCH])}
+        if up_to:
+            body["up_to_seq"] = up_to
+        beyond = 1
+        while beyond:
+            # The server ends a page when it has sent 64 MiB
+            found, beyond = direct_page(session, stream, body)
+            yield from found
+            if not found:
+                break
+            body["seq"] = found[-1].sequence + 1
