@@ -89,11 +89,16 @@ def _bring_about(
 
 def run_info(spec: Spec, key: str, read: Callable[[Session, dict[str, Any]], list[dict[str, Any]]]) -> None:
     """A module that reads, and returns a list under ``key``."""
+    run_reading(spec, lambda session, options: {key: read(session, options)})
+
+
+def run_reading(spec: Spec, read: Callable[[Session, dict[str, Any]], dict[str, Any]]) -> None:
+    """A module that reads. ``read(session, options)`` returns the whole result."""
     module = _module(spec)
     with _failing(module):
         with _session(module, read_only=True) as session:
             found = read(session, module.params)
-        module.exit_json(changed=False, **{key: found})
+        module.exit_json(changed=False, **found)
 
 
 def run_action(spec: Spec, act: Callable[[Session, dict[str, Any], bool], dict[str, Any]]) -> None:

@@ -23,7 +23,7 @@ LOG_LINES = 60
 
 # Hosts have other Pythons than the controller: some targets run their modules with the oldest one as well
 OLDEST_PYTHON = ROOT / ".venv" / "modules-3.9" / "bin" / "python"
-ON_OLDEST = ("choria_governor", "choria_kv", "choria_kv_bucket", "choria_stream")
+ON_OLDEST = ("choria_governor", "choria_kv", "choria_kv_bucket", "choria_run_info", "choria_stream")
 RUNS = [(path.parent.name, Path(sys.executable)) for path in TARGETS.glob("*/tasks")]
 if OLDEST_PYTHON.exists():
     RUNS += [(target, OLDEST_PYTHON) for target in ON_OLDEST]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .._api.messages import Stored
 
 TYPE = "io.choria.streams.ansible.v1."
+_LONGEST = 1e9
 RUN_STARTED, PLAY_STARTED, TASK_RESULT, RUN_FINISHED = "run_started", "play_started", "task_result", "run_finished"
 
 
@@ -74,6 +75,7 @@ def text_of(data: Mapping[str, Any], *names: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def number_of(value: Any) -> float:
-    """The number, 0 where it is none."""
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+def length_of(value: Any) -> float:
+    """A length in seconds, 0 where it is none that can be."""
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _LONGEST
+    return value if fits else 0

@@ -77,7 +77,7 @@ class Selection:
                     there[0], f"can't be given together with {' and '.join(there[1:])}: give one of them."
                 )
         if "since" in given:
-            given["since"] = _moment(given["since"], datetime.now(timezone.utc))
+            given["since"] = moment_of("since", given["since"], datetime.now(timezone.utc))
         return cls(**given)
 
     @property
@@ -184,7 +184,7 @@ def described(stream: str, found: Stored, data: Any) -> dict[str, Any]:
     }
 
 
-def _moment(text: str, now: datetime) -> datetime:
+def moment_of(option: str, text: str, now: datetime) -> datetime:
     """The moment of RFC 3339 text, or a duration before now."""
     try:
         return now - timedelta(seconds=parse_duration(text))
@@ -194,5 +194,5 @@ def _moment(text: str, now: datetime) -> datetime:
         return parse_timestamp(text)
     except ValueError:
         raise OptionError(
-            "since", f"'{text}' is no time and no duration: write RFC 3339 such as 2026-03-01T12:00:00Z, or 1h or 7d."
+            option, f"'{text}' is no time and no duration: write RFC 3339 such as 2026-03-01T12:00:00Z, or 1h or 7d."
         ) from None

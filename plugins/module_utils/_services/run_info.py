@@ -1,0 +1,198 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What choria_run_info is asked, and its answer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from .._api import streams
+from .._errors import OptionError
+from .._options import codecs
+from .._options.codecs import NANOSECOND
+from .._options.fields import Field, Spec
+from .._resources.stream import STREAM_NAME
+from .._resources.subjects import SubjectIndex
+from .run_events import RUN_STARTED, seconds_of
+from .run_reading import Mark, RunReader
+from .run_summary import OUTCOMES, STATUSES, Kept, RunSummary, row_of
+from .stream_selection import checked, missing, moment_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._connection.session import Session
+
+_LIMIT = 10
+
+SPEC = Spec(
+    (
+        Field("stream", STREAM_NAME, argument_extra={"default": "ANSIBLE_RUNS"}),
+        Field(
+            "subject_prefix",
+            codecs.text(r"[^\s.*>]+(\.[^\s.*>]+)*", "write words joined by dots, without spaces, * and >"),
+            argument_extra={"default": "ansible.runs"},
+        ),
+        Field("run_id", codecs.text(r"\S{1,255}", "a run's id has no spaces")),
+        Field("hosts", codecs.names()),
+        Field("since", codecs.text()),
+        Field("until", codecs.text()),
+        Field("outcomes", codecs.names(), argument_extra={"choices": list(OUTCOMES)}),
+        Field("limit", codecs.whole(1, 10_000)),
+        Field("statuses", codecs.names(), argument_extra={"choices": list(STATUSES)}),
+        Field("max_results", codecs.whole(1), argument_extra={"default": 1000}),
+        Field("lost_after", codecs.duration(), argument_extra={"default": "1h"}),
+        Field("last_results", codecs.boolean(), argument_extra={"default": False}),
+    ),
+    {
+        "mutually_exclusive": [
+            ("run_id", "since"),
+            ("run_id", "until"),
+            ("run_id", "outcomes"),
+            ("run_id", "limit"),
+        ]
+    },
+)
+_OF_RUNS = ("run_id", "outcomes", "limit")
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which runs. ``now`` is the server's time, all times are in seconds since 1970."""
+
+    hosts: frozenset[str]
+    since: datetime | None
+    until: datetime | None
+    outcomes: frozenset[str]
+    limit: int
+    lost_after: float
+    now: float
+
+    def may_have(self, mark: Mark) -> bool:
+        """False where the run's start and end tell already that it is none of these."""
+        if not self.has_moment(mark.start):
+            return False
+        if mark.end is None:
+            return True
+        hosts = mark.end.data.get("hosts")
+        strange = self.hosts and isinstance(hosts, dict) and self.hosts.isdisjoint(hosts)
+        return not strange and (not self.outcomes or mark.end.data.get("outcome") in self.outcomes)
+
+    def has(self, run: RunSummary) -> bool:
+        if run.empty or (self.outcomes and run.outcome(self.now, self.lost_after) not in self.outcomes):
+            return False
+        return not self.hosts or not self.hosts.isdisjoint(run.hosts)
+
+    def has_moment(self, moment: float) -> bool:
+        early = self.since and moment < self.since.timestamp()
+        late = self.until and moment > self.until.timestamp()
+        return not early and not late
+
+
+def read(session: Session, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole result of choria_run_info."""
+    given = checked(SPEC, options.get)
+    if given["last_results"]:
+        for option in _OF_RUNS:
+            if option in given:
+                raise OptionError(option, "means nothing with last_results, which are of hosts and not of runs.")
+    info = _results_stream(session, given["stream"], given["subject_prefix"])
+    query = _query(given, _now(info))
+    reader = RunReader(session, info, given["subject_prefix"])
+    kept = Kept(query.hosts, frozenset(given.get("statuses") or ()), given["max_results"])
+    found: dict[str, Any] = {"stream": _described(info)}
+    if given["last_results"]:
+        found["last_results"] = _last_results(reader, query, kept)
+    else:
+        runs = _one(reader, given["run_id"], kept) if "run_id" in given else _several(reader, query, kept)
+        found["runs"] = [run.result(query.now, query.lost_after) for run in runs]
+    return {**found, "unreadable": reader.unreadable}
+
+
+def _results_stream(session: Session, name: str, prefix: str) -> dict[str, Any]:
+    info = streams.info(session, name)
+    if info is None:
+        raise missing(name)
+    subjects = info["config"].get("subjects") or []
+    index = SubjectIndex()
+    index.add(subjects, name)
+    # A mirror has no subjects of its own, and a stream with sources may have others
+    borrowed = info["config"].get("mirror") or info["config"].get("sources")
+    if not borrowed and not index.overlapping(f"{prefix}.{RUN_STARTED}"):
+        raise OptionError(
+            "stream",
+            f"{name} is no stream of results: it takes {', '.join(subjects)}, and no {prefix}.{RUN_STARTED}. "
+            "Name the stream to which choria_results submits, or its subject_prefix.",
+        )
+    return info
+
+
+def _query(given: Mapping[str, Any], now: float) -> Query:
+    times = {
+        name: moment_of(name, given[name], datetime.fromtimestamp(now, timezone.utc))
+        for name in ("since", "until")
+        if name in given
+    }
+    return Query(
+        hosts=frozenset(given.get("hosts") or ()),
+        since=times.get("since"),
+        until=times.get("until"),
+        outcomes=frozenset(given.get("outcomes") or ()),
+        limit=given.get("limit", _LIMIT),
+        lost_after=given["lost_after"] / NANOSECOND,
+        now=now,
+    )
+
+
+def _one(reader: RunReader, run_id: str, kept: Kept) -> list[RunSummary]:
+    # Without start and end, single events may still be anywhere
+    mark = reader.find(run_id) or Mark(run_id, 0.0)
+    return [run for run in reader.read([mark], kept) if not run.empty]
+
+
+def _several(reader: RunReader, query: Query, kept: Kept) -> list[RunSummary]:
+    """The newest runs that are wanted, the newest first."""
+    found: list[RunSummary] = []
+    for marks in reader.newest(query.limit, query.since):
+        left = [mark for mark in marks if query.may_have(mark)]
+        while left and len(found) < query.limit:
+            some, left = left[: query.limit - len(found)], left[query.limit - len(found) :]
+            found += [run for run in reader.read(some, kept) if query.has(run)]
+        if len(found) >= query.limit:
+            break
+    return sorted(found, key=lambda run: run.start, reverse=True)
+
+
+def _last_results(reader: RunReader, query: Query, kept: Kept) -> list[dict[str, Any]]:
+    words = {_word(host) for host in query.hosts}
+    found = []
+    for event in reader.last_results(lambda word: not words or word in words):
+        row = {"run_id": event.run_id, **row_of(event)}
+        if query.has_moment(event.moment) and (not kept.statuses or row["status"] in kept.statuses):
+            found.append(row)
+    return sorted(found, key=lambda row: str(row["host"]))
+
+
+def _word(host: str) -> str:
+    """A host's name as the callback writes it in subjects."""
+    return re.sub(
+        r"[^A-Za-z0-9_@:/+-]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode(errors="replace")), host
+    )
+
+
+def _now(info: Mapping[str, Any]) -> float:
+    return seconds_of(info.get("ts")) or datetime.now(timezone.utc).timestamp()
+
+
+def _described(info: Mapping[str, Any]) -> dict[str, Any]:
+    state = info["state"]
+    return {
+        "name": info["config"]["name"],
+        "messages": int(state["messages"]),
+        "first_sequence": int(state["first_seq"]),
+        "last_sequence": int(state["last_seq"]),
+    }

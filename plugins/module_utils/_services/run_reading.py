@@ -1,0 +1,174 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finds runs in a stream and reads them: only the ranges in which their events are, page by page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from .._api import lasts, reading, streams
+from .run_events import RUN_FINISHED, RUN_STARTED, TASK_RESULT, event_of, length_of
+from .run_summary import Kept, RunSummary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .._api.messages import Stored
+    from .._connection.session import Session
+    from .run_events import RunEvent
+
+# Events can't be stored before their run begins, but the clocks of controller and server may differ by so much
+_CLOCKS = timedelta(minutes=10)
+# Above this it takes longer to look for each run's id than to understand the event
+_MOST_IDS = 16
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a run begins and ends in the stream, 0 where that is not there. ``end`` is its last event."""
+
+    run_id: str
+    start: float
+    first: int = 0
+    last: int = 0
+    end: RunEvent | None = None
+
+
+class RunReader:
+    """Reads runs of one stream, up to what it held when the reader was made."""
+
+    def __init__(self, session: Session, info: dict[str, Any], prefix: str) -> None:
+        self._session = session
+        self._prefix = prefix
+        self.stream = str(info["config"]["name"])
+        self.last = int(info["state"]["last_seq"])
+        self._direct = bool(info["config"].get("allow_direct"))
+        self.unreadable = 0
+
+    # Where runs are
+
+    def newest(self, count: int, since: datetime | None = None) -> Iterator[list[Mark]]:
+        """Runs by their starts, the newest first, in lists that grow; all at once with ``since``."""
+        if since:
+            yield self._marks(self._onward(RUN_STARTED, since - _CLOCKS))
+            return
+        seen: list[Stored] = []
+        while True:
+            found = reading.newest(self._session, self.stream, self._subject(RUN_STARTED), count)
+            yield self._marks(found[: len(found) - len(seen)])
+            if len(found) < count:
+                return
+            seen, count = found, count * 4
+
+    def find(self, run_id: str) -> Mark | None:
+        """The run with this id, None where the stream has neither its start nor its end."""
+        wanted = run_id.encode()
+        for kind in (RUN_STARTED, RUN_FINISHED):
+            messages = (message for message in self._onward(kind, 1) if wanted in message.data)
+            event = next((event for event in map(event_of, messages) if event and event.run_id == run_id), None)
+            if event and kind == RUN_STARTED:
+                return self._with_ends({run_id: Mark(run_id, event.moment, event.place)})[0]
+            if event:
+                return Mark(run_id, event.moment - length_of(event.data.get("duration")), 0, event.place, event)
+        return None
+
+    def _marks(self, starts: Iterable[Stored]) -> list[Mark]:
+        found: dict[str, Mark] = {}
+        for message in starts:
+            event = self._event(message)
+            if event:
+                found.setdefault(event.run_id, Mark(event.run_id, event.moment, event.place))
+        return self._with_ends(found)[::-1]
+
+    def _with_ends(self, found: dict[str, Mark]) -> list[Mark]:
+        """The marks in their order, with the ends that come after the first of them."""
+        if not found:
+            return []
+        left = set(found)
+        for message in self._onward(RUN_FINISHED, min(mark.first for mark in found.values())):
+            event = event_of(message)
+            if event and event.run_id in left:
+                left.discard(event.run_id)
+                mark = found[event.run_id]
+                found[event.run_id] = Mark(mark.run_id, mark.start, mark.first, event.place, event)
+                if not left:
+                    break
+        return list(found.values())
+
+    # What is in them
+
+    def read(self, marks: Iterable[Mark], kept: Kept) -> list[RunSummary]:
+        """The runs, in the order of the marks. Where events are missing, all that came after the start is searched."""
+        wanted = list(marks)
+        found = {mark.run_id: RunSummary(mark.run_id, kept) for mark in wanted}
+        done = joined((mark.first, mark.last or self.last) for mark in wanted if mark.first)
+        for first, last in done:
+            self._collect(found, first, last)
+        lacking = [mark for mark in wanted if found[mark.run_id].missing or not mark.first]
+        if lacking:
+            some = {mark.run_id: found[mark.run_id] for mark in lacking}
+            for first, last in without(self._from(min(mark.start for mark in lacking)), self.last, done):
+                self._collect(some, first, last)
+        return [found[mark.run_id] for mark in wanted]
+
+    def _from(self, start: float) -> int:
+        moment = datetime.fromtimestamp(max(start, 0), timezone.utc) - _CLOCKS
+        return reading.first_since(self._session, self.stream, self._subject(">"), moment) or self.last + 1
+
+    def _collect(self, found: dict[str, RunSummary], first: int, last: int) -> None:
+        ids = [run_id.encode() for run_id in found] if len(found) <= _MOST_IDS else []
+        for message in self._onward(">", first, last):
+            if ids and not any(run_id in message.data for run_id in ids):
+                continue
+            event = self._event(message)
+            if event and event.run_id in found:
+                found[event.run_id].add(event)
+
+    def last_results(self, wanted: Callable[[str], bool]) -> Iterator[RunEvent]:
+        """The last result of each host whose subject is wanted, in the order of the stream."""
+        counts = streams.subject_counts(self._session, self.stream, self._subject(f"{TASK_RESULT}.*"))
+        subjects = [subject for subject in counts if wanted(subject.rpartition(".")[2])]
+        what = f"Reading stream {self.stream}"
+        for message in lasts.of_each(self._session, what, self.stream, subjects, direct=self._direct):
+            event = self._event(message)
+            if event:
+                yield event
+
+    def _event(self, message: Stored) -> RunEvent | None:
+        event = event_of(message)
+        self.unreadable += event is None
+        return event
+
+    def _onward(self, kind: str, start: int | datetime, last: int = 0) -> Iterator[Stored]:
+        end = last or self.last
+        messages = reading.onward(self._session, self.stream, self._subject(kind), start)
+        return takewhile(lambda message: message.sequence <= end, messages)
+
+    def _subject(self, kind: str) -> str:
+        return f"{self._prefix}.{kind}"
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The ranges in their order, those that overlap or touch as one."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(found[-1][1], last)
+        else:
+            found.append((first, last))
+    return found
+
+
+def without(first: int, last: int, done: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What of a range is in none of the joined ranges."""
+    left = []
+    for begin, end in done:
+        if begin > first:
+            left.append((first, min(begin - 1, last)))
+        first = max(first, end + 1)
+    left.append((first, last))
+    return [(begin, end) for begin, end in left if begin <= end]

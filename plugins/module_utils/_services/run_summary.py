@@ -1,0 +1,255 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the events of a run amount to: counts by host and task, failures, and whether all of them are there. Pure.
+
+Events may come in any order and more than once. What is kept grows with the hosts and tasks of a run, with the results
+that are asked for, and with the gaps among its events, not with their number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from .run_events import PLAY_STARTED, RUN_FINISHED, RUN_STARTED, TASK_RESULT, length_of, seconds_of, text_of
+from .run_numbers import Numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from .run_events import RunEvent
+
+STATUSES = ("ok", "changed", "failed", "skipped", "unreachable", "ignored")
+FAILURES = ("failed", "unreachable")
+COUNTED = (*STATUSES, "rescued")
+RUNNING, LOST = "running", "lost"
+OUTCOMES = ("succeeded", "failed", "interrupted", RUNNING, LOST)
+# Of a result's data these are told in a form of our own
+_OWN = ("run_id", "sequence", "host", "play", "task", "status", "rescued", "duration")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which results are kept whole: the failures, and those of these hosts and statuses; at most so many of each."""
+
+    hosts: Collection[str] = ()
+    statuses: Collection[str] = ()
+    most: int = 1000
+
+
+@dataclass
+class Tally:
+    """Counts of results, and how long they took. Moments are seconds since 1970."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
+    duration: float = 0.0
+    began: float | None = None
+    ended: float = 0.0
+    longest: float = 0.0
+    longest_host: str = ""
+    waited: float = 0.0
+    held: float = 0.0
+
+    def add(self, row: Mapping[str, Any], moment: float) -> None:
+        status = "rescued" if row["rescued"] else row["status"]
+        if status in self.counts:
+            self.counts[status] += 1
+        length = row["duration"] or 0.0
+        self.duration += length
+        self.began = min(moment - length, moment if self.began is None else self.began)
+        self.ended = max(self.ended, moment)
+        if length > self.longest or not self.longest_host:
+            self.longest, self.longest_host = length, row["host"]
+        governor = row.get("governor")
+        if isinstance(governor, dict):
+            self.waited += length_of(governor.get("waited"))
+            self.held += length_of(governor.get("held"))
+
+    def told(self, start: float) -> dict[str, Any]:
+        return {
+            **self.counts,
+            "duration": round(self.duration, 6),
+            "began": round((self.began or start) - start, 6),
+            "ended": round(self.ended - start, 6),
+            "waited": round(self.waited, 6),
+            "held": round(self.held, 6),
+        }
+
+
+def row_of(event: RunEvent) -> dict[str, Any]:
+    """A task's result on a host, as results show it."""
+    data = event.data
+    status = text_of(data, "status")
+    rescued = status == "rescued" or data.get("rescued") is True
+    duration = data.get("duration")
+    return {
+        "sequence": event.number,
+        "time": rfc3339(event.moment),
+        "host": text_of(data, "host"),
+        "play": text_of(data, "play", "name") or text_of(data, "play"),
+        "task": text_of(data, "task", "name") or text_of(data, "task"),
+        "action": text_of(data, "task", "action"),
+        "path": text_of(data, "task", "path"),
+        "status": "failed" if status == "rescued" else status,
+        "rescued": rescued,
+        "duration": length_of(duration) if duration is not None else None,
+        **{name: value for name, value in data.items() if name not in _OWN},
+    }
+
+
+def rfc3339(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class RunSummary:
+    """One run. ``add`` its events, then ask for ``result``."""
+
+    def __init__(self, run_id: str, kept: Kept) -> None:
+        self.run_id = run_id
+        self.total = Tally()
+        self._kept = kept
+        self._numbers, self._repeated = Numbers(), Numbers()
+        self._duplicates = 0
+        self._started: RunEvent | None = None
+        self._finished: RunEvent | None = None
+        self._first = self._last = 0.0
+        self._places: tuple[int, int] = (0, 0)
+        self._stored = ""
+        self._plays: dict[str, dict[str, Any]] = {}
+        self._hosts: dict[str, Tally] = {}
+        self._tasks: dict[str, tuple[dict[str, Any], Tally]] = {}
+        self._failures: list[dict[str, Any]] = []
+        self._results: list[dict[str, Any]] = []
+        self._left_out = {"failures": 0, "results": 0}
+
+    def add(self, event: RunEvent) -> None:
+        low, high = self._places
+        self._places = min(low or event.place, event.place), max(high, event.place)
+        if not self._numbers.add(event.number):
+            self._repeated.add(event.number)
+            self._duplicates += 1
+            return
+        self._first = min(self._first or event.moment, event.moment)
+        self._last, self._stored = max(self._last, event.moment), max(self._stored, event.stored)
+        if event.kind == RUN_STARTED:
+            self._started = event
+        elif event.kind == RUN_FINISHED:
+            self._finished = event
+        elif event.kind == PLAY_STARTED:
+            name, uuid = text_of(event.data, "play", "name"), text_of(event.data, "play", "uuid")
+            self._plays[uuid or str(event.number)] = {"name": name, "uuid": uuid, "began": event.moment}
+        elif event.kind == TASK_RESULT:
+            self._add_result(event)
+
+    def _add_result(self, event: RunEvent) -> None:
+        row = row_of(event)
+        uuid = text_of(event.data, "task", "uuid")
+        names = {name: row[name] for name in ("task", "action", "path", "play")}
+        of_host = self._hosts.setdefault(row["host"], Tally())
+        of_task = self._tasks.setdefault(uuid or row["task"], ({**names, "uuid": uuid}, Tally()))[1]
+        for tally in (self.total, of_host, of_task):
+            tally.add(row, event.moment)
+        if self._kept.hosts and row["host"] not in self._kept.hosts:
+            return
+        if row["status"] in FAILURES:
+            self._keep("failures", self._failures, row)
+        if row["status"] in self._kept.statuses:
+            self._keep("results", self._results, row)
+
+    def _keep(self, name: str, rows: list[dict[str, Any]], row: dict[str, Any]) -> None:
+        if len(rows) < self._kept.most:
+            rows.append(row)
+        else:
+            self._left_out[name] += 1
+
+    # What it amounts to
+
+    @property
+    def empty(self) -> bool:
+        return not self._numbers.count
+
+    @property
+    def hosts(self) -> set[str]:
+        recap = self._finished.data.get("hosts") if self._finished else None
+        return {*self._hosts, *(recap if isinstance(recap, dict) else ())}
+
+    @property
+    def expected(self) -> int | None:
+        """How many events there are, None as long as the run's end is not there."""
+        if self._finished is None:
+            return None
+        told = self._finished.data.get("events")
+        return max(told if isinstance(told, int) else 0, self._finished.number)
+
+    @property
+    def missing(self) -> list[dict[str, int]]:
+        return self._numbers.missing(self.expected or self._numbers.highest)
+
+    @property
+    def complete(self) -> bool:
+        return self._finished is not None and not self.missing
+
+    @property
+    def start(self) -> float:
+        """When it started, as far as its events tell, in seconds since 1970."""
+        if self._started is None and self._finished is not None:
+            return min(self._first, self._finished.moment - length_of(self._finished.data.get("duration")))
+        return self._started.moment if self._started else self._first
+
+    def outcome(self, now: float, lost_after: float) -> str:
+        if self._finished is not None:
+            return text_of(self._finished.data, "outcome")
+        return LOST if now - (seconds_of(self._stored) or now) > lost_after else RUNNING
+
+    def result(self, now: float, lost_after: float) -> dict[str, Any]:
+        end = self._finished
+        told = end.data.get("duration") if end else None
+        last = end.moment if end else self._last
+        return {
+            "run_id": self.run_id,
+            "outcome": self.outcome(now, lost_after),
+            "started": rfc3339(self.start),
+            "finished": rfc3339(end.moment) if end else None,
+            "duration": length_of(told) if told is not None else round(last - self.start, 6),
+            "about": self._about(),
+            "complete": self.complete,
+            "events": self._events(),
+            "counts": self.total.told(self.start),
+            "plays": [{**play, "began": round(play["began"] - self.start, 6)} for play in self._plays.values()],
+            "hosts": [{"host": host, **self._hosts[host].told(self.start)} for host in sorted(self._hosts)],
+            "recap": end.data.get("hosts") if end else None,
+            "tasks": [self._task(names, tally) for names, tally in self._tasks.values()],
+            "failures": self._rows(self._failures),
+            "results": self._rows(self._results),
+            "left_out": dict(self._left_out),
+        }
+
+    def _about(self) -> dict[str, Any]:
+        data = self._started.data if self._started else {}
+        return {name: value for name, value in data.items() if name not in ("run_id", "sequence")}
+
+    def _events(self) -> dict[str, Any]:
+        missing = self.missing
+        return {
+            "found": self._numbers.count,
+            "expected": self.expected,
+            "missing": missing,
+            "missing_count": sum(gap["last"] - gap["first"] + 1 for gap in missing),
+            "duplicates": self._repeated.ranges(),
+            "duplicate_count": self._duplicates,
+            "first_in_stream": self._places[0],
+            "last_in_stream": self._places[1],
+        }
+
+    def _task(self, names: Mapping[str, Any], tally: Tally) -> dict[str, Any]:
+        longest = {"longest": round(tally.longest, 6), "longest_host": tally.longest_host}
+        return {**names, **tally.told(self.start), **longest}
+
+    def _rows(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """In the order of the run, with when each began in seconds after its start."""
+        return [
+            {**row, "began": round((seconds_of(row["time"]) or 0) - (row["duration"] or 0) - self.start, 6)}
+            for row in sorted(rows, key=lambda row: int(row["sequence"]))
+        ]

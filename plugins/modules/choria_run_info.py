@@ -1,0 +1,259 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads the results of runs."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_run_info
+version_added: 0.1.0
+short_description: Read the results of runs from a stream of Choria Streams
+description:
+  - Reads what the callback P(choria.streams.choria_results#callback) submitted, straight from the stream, and never
+    writes; no consumer is made.
+  - Returns the newest runs, or one of them, with counts by host and task, the failures, and how long all took; or with
+    O(last_results) the last result of each host.
+  - The events of a run are numbered without a gap, so that RV(runs[].complete) is a proof. What is missing and what is
+    in the stream more than once is told by these numbers.
+  - A run's start and end are found by their subjects, and only what lies between them is read, page by page. Where
+    events are missing they are looked for in all that came after the run's start.
+  - Whoever reads needs no more than the permission to read the stream.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  stream:
+    description: The stream to which the callback submits; a mirror of it will do.
+    type: str
+    default: ANSIBLE_RUNS
+  subject_prefix:
+    description: The first words of the subjects of events.
+    type: str
+    default: ansible.runs
+  run_id:
+    description:
+      - The one run with this id. Without it the newest runs are returned.
+      - A run whose start the stream does not hold any more is found in this way only.
+    type: str
+  hosts:
+    description:
+      - Only runs in which one of these hosts had a part, and only the failures and results of these.
+      - Whether a run is complete, and all its counts, are still those of the whole run.
+    type: list
+    elements: str
+  since:
+    description:
+      - Only runs that started since then.
+      - A time is written as RFC 3339, such as V(2026-03-01T12:00:00Z); a duration before now as V(90s), V(1h) or V(7d).
+    type: str
+  until:
+    description: Only runs that started until then, written as O(since) is.
+    type: str
+  outcomes:
+    description: Only runs with one of these outcomes, see RV(runs[].outcome).
+    type: list
+    elements: str
+    choices: [succeeded, failed, interrupted, running, lost]
+  limit:
+    description: At most this many of the newest runs, by default 10.
+    type: int
+  statuses:
+    description:
+      - Which results RV(runs[].results) holds; none where it is left out.
+      - With O(last_results), only hosts whose last result has one of these statuses.
+    type: list
+    elements: str
+    choices: [ok, changed, failed, skipped, unreachable, ignored]
+  max_results:
+    description: At most this many failures, and as many results, are returned of each run. The counts are of all.
+    type: int
+    default: 1000
+  lost_after:
+    description:
+      - A run without an end counts as lost when nothing of it was stored for so long, as seconds or text such as V(1h).
+    type: str
+    default: 1h
+  last_results:
+    description:
+      - Return the last result of each host, or of O(hosts), and no runs.
+      - O(since), O(until) and O(statuses) then select by that result. It is the one that was stored last.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.info
+seealso:
+  - plugin: choria.streams.choria_results
+    plugin_type: callback
+"""
+
+EXAMPLES = r"""
+---
+- name: The failed runs of the last day
+  choria.streams.choria_run_info:
+    outcomes: [failed, lost]
+    since: 1d
+  register: bad
+
+- name: What failed in them
+  ansible.builtin.debug:
+    msg: "{{ item.host }}, {{ item.task }}: {{ item.msg | default(item.status) }}"
+  loop: "{{ bad.runs | map(attribute='failures') | flatten }}"
+
+- name: The last run, with all of its results
+  choria.streams.choria_run_info:
+    limit: 1
+    statuses: [ok, changed, failed, skipped, unreachable, ignored]
+  register: last
+
+- name: All of its events are there
+  ansible.builtin.assert:
+    that: last.runs[0].complete
+  when: last.runs | length == 1
+
+- name: The hosts whose last result is bad
+  choria.streams.choria_run_info:
+    last_results: true
+    statuses: [failed, unreachable]
+  register: troubled
+"""
+
+RETURN = r"""
+---
+runs:
+  description: The runs, the newest first. It is not returned with O(last_results).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    run_id:
+      description: The id.
+      type: str
+    outcome:
+      description:
+        - V(succeeded), V(failed) or V(interrupted), as the run's end says.
+        - Without an end V(running), or V(lost) where nothing was stored for O(lost_after).
+      type: str
+    started:
+      description: When it started, RFC 3339 UTC.
+      type: str
+    finished:
+      description: When it ended, RFC 3339 UTC; null where the end is not there.
+      type: str
+    duration:
+      description: How long it took in seconds, without an end so far.
+      type: float
+    about:
+      description: >-
+        What the event of its start says, such as C(playbook), C(user), C(controller), C(check_mode) and C(limit);
+        empty where that is missing.
+      type: dict
+    complete:
+      description: Whether the end is there and no event is missing.
+      type: bool
+    events:
+      description: What is there of its events.
+      type: dict
+      contains:
+        found:
+          description: How many different ones.
+          type: int
+        expected:
+          description: How many there were; null where the end is not there.
+          type: int
+        missing:
+          description: The missing ones as ranges of sequence numbers, C(first) to C(last).
+          type: list
+          elements: dict
+        missing_count:
+          description: How many are missing. Without an end, of those before the last that is there.
+          type: int
+        duplicates:
+          description: Those that the stream has more than once, as ranges of sequence numbers.
+          type: list
+          elements: dict
+        duplicate_count:
+          description: How many events are there for nothing.
+          type: int
+        first_in_stream:
+          description: The stream's sequence number of the first.
+          type: int
+        last_in_stream:
+          description: The stream's sequence number of the last.
+          type: int
+    counts:
+      description:
+        - How many results had which status, C(ok) to C(ignored) and C(rescued); how long all took, C(duration), how
+          long they waited for a governor's seat and held one, C(waited) and C(held), in seconds.
+        - C(failed) does not count what was rescued. C(began) and C(ended) are seconds after the run's start.
+      type: dict
+    plays:
+      description: The plays, C(name), C(uuid) and C(began).
+      type: list
+      elements: dict
+    hosts:
+      description: For each host, C(host), what RV(runs[].counts) has.
+      type: list
+      elements: dict
+    recap:
+      description: The counts of Ansible's own recap by host; null where the end is not there.
+      type: dict
+    tasks:
+      description: >-
+        For each task, C(task), C(action), C(path), C(play) and C(uuid), what RV(runs[].counts) has, and the longest
+        time, C(longest), with the host that took it, C(longest_host).
+      type: list
+      elements: dict
+    failures:
+      description:
+        - The results that are failed or unreachable, rescued ones among them, in their order.
+        - Each has C(sequence), C(time), C(host), C(play), C(task), C(action), C(path), C(status), C(rescued),
+          C(began) (seconds after the run's start) and C(duration), and all else that the event has, such as C(msg),
+          C(rc), C(items) and C(governor).
+      type: list
+      elements: dict
+    results:
+      description: The results with one of O(statuses), in the form of RV(runs[].failures).
+      type: list
+      elements: dict
+    left_out:
+      description: How many C(failures) and C(results) are not returned because of O(max_results).
+      type: dict
+last_results:
+  description: The last result of each host, in the form of RV(runs[].failures) and with C(run_id), by host.
+  returned: success and O(last_results)
+  type: list
+  elements: dict
+stream:
+  description: The stream that was read, C(name), C(messages), C(first_sequence) and C(last_sequence).
+  returned: success
+  type: dict
+unreadable:
+  description: How many messages on these subjects were no events, among those that were read.
+  returned: success
+  type: int
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: What kind of failure it was, such as V(option), V(no_stream), V(permission) or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_reading
+from ansible_collections.choria.streams.plugins.module_utils._services.run_info import SPEC, read
+
+
+def main() -> None:
+    run_reading(SPEC, read)
+
+
+if __name__ == "__main__":
+    main()

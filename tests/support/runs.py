@@ -1,0 +1,76 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Events of runs written by hand, also such as no callback would leave behind."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+STREAM = "ANSIBLE_RUNS"
+PREFIX = "ansible.runs"
+TYPE = "io.choria.streams.ansible.v1."
+
+
+def declare(session: Session, **config: Any) -> None:
+    # No window for duplicates: what is published twice is stored twice
+    streams.create(session, {"name": STREAM, "subjects": [f"{PREFIX}.>"], **config})
+
+
+def event(run_id: str, number: int, kind: str, moment: float | None = None, **data: Any) -> Request:
+    """An event as the callback submits it, but without the id that would keep it from being stored twice."""
+    moment = time.time() if moment is None else moment
+    host = str(data.get("host", ""))
+    envelope = {
+        "specversion": "1.0",
+        "id": f"{run_id}.{number}",
+        "source": "io.choria.streams.ansible",
+        "type": f"{TYPE}{kind}",
+        "time": datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="microseconds"),
+        "datacontenttype": "application/json",
+        "data": {"run_id": run_id, "sequence": number, **data},
+        **({"subject": host} if host else {}),
+    }
+    word = "." + host.replace(".", "%2E") if host else ""
+    return Request(f"{PREFIX}.{kind}{word}", json.dumps(envelope).encode())
+
+
+def result(run_id: str, number: int, host: str, status: str, task: str = "A task", **data: Any) -> Request:
+    names = {"name": task, "uuid": f"uuid-{task}", "action": "ansible.builtin.command", "path": "/site.yml:3"}
+    told = {"host": host, "status": status, "changed": status == "changed", "play": {"name": "A play", "uuid": "p"}}
+    return event(run_id, number, "task_result", **{**told, "task": names, "duration": 0.5, **data})
+
+
+def whole_run(run_id: str, statuses: Iterable[tuple[str, str]], *, outcome: str = "succeeded") -> list[Request]:
+    """A run with one result for each host and status."""
+    results = list(statuses)
+    recap = {host: {"ok": 1} for host, _status in results}
+    return [
+        event(run_id, 1, "run_started", playbook="/site.yml", user="ann"),
+        event(run_id, 2, "play_started", play={"name": "A play", "uuid": "p"}),
+        *(result(run_id, index, host, status) for index, (host, status) in enumerate(results, 3)),
+        event(
+            run_id,
+            len(results) + 3,
+            "run_finished",
+            outcome=outcome,
+            events=len(results) + 3,
+            duration=1.5,
+            hosts=recap,
+        ),
+    ]
+
+
+def store(session: Session, requests: Iterable[Request]) -> None:
+    for answer in session.request_many(requests):
+        assert isinstance(answer, list), answer
+        assert "error" not in json.loads(answer[0].data), answer

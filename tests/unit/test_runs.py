@@ -1,0 +1,85 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Numbers of events, ranges of a stream, and the word for a host in subjects."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._services.run_events import length_of, seconds_of
+from ansible_collections.choria.streams.plugins.module_utils._services.run_info import _word
+from ansible_collections.choria.streams.plugins.module_utils._services.run_numbers import Numbers
+from ansible_collections.choria.streams.plugins.module_utils._services.run_reading import joined, without
+from ansible_collections.choria.streams.plugins.plugin_utils import _events
+
+
+def pairs(ranges: list[dict[str, int]]) -> list[tuple[int, int]]:
+    return [(each["first"], each["last"]) for each in ranges]
+
+
+@pytest.mark.parametrize(
+    ("given", "there", "missing"),
+    [
+        ([], [], [(1, 9)]),
+        ([1, 2, 3], [(1, 3)], [(4, 9)]),
+        ([3, 2, 1], [(1, 3)], [(4, 9)]),
+        ([1, 3, 2], [(1, 3)], [(4, 9)]),
+        ([2, 5, 9, 7], [(2, 2), (5, 5), (7, 7), (9, 9)], [(1, 1), (3, 4), (6, 6), (8, 8)]),
+        ([9, 8, 1], [(1, 1), (8, 9)], [(2, 7)]),
+        ([12, 1], [(1, 1), (12, 12)], [(2, 9)]),
+    ],
+)
+def test_numbers(given: list[int], there: list[tuple[int, int]], missing: list[tuple[int, int]]) -> None:
+    numbers = Numbers()
+    assert all(numbers.add(number) for number in given)
+    assert not any(numbers.add(number) for number in given)
+    assert pairs(numbers.ranges()) == there
+    assert pairs(numbers.missing(9)) == missing
+    assert numbers.count == len(given)
+    assert numbers.highest == max(given, default=0)
+
+
+def test_numbers_in_any_order() -> None:
+    chance = random.Random(5)
+    for _round in range(200):
+        numbers, expected = Numbers(), set()
+        for _step in range(60):
+            number = chance.randint(1, 40)
+            assert numbers.add(number) is (number not in expected)
+            expected.add(number)
+        there = {number for first, last in pairs(numbers.ranges()) for number in range(first, last + 1)}
+        gone = {number for first, last in pairs(numbers.missing(40)) for number in range(first, last + 1)}
+        assert there == expected
+        assert gone == set(range(1, 41)) - expected
+
+
+def test_ranges() -> None:
+    assert joined([(5, 9), (1, 2), (3, 3), (8, 12), (20, 21)]) == [(1, 3), (5, 12), (20, 21)]
+    assert without(1, 30, [(3, 5), (10, 12)]) == [(1, 2), (6, 9), (13, 30)]
+    assert without(4, 11, [(3, 5), (10, 12)]) == [(6, 9)]
+    assert without(20, 30, [(3, 5)]) == [(20, 30)]
+    assert without(1, 2, [(5, 9)]) == [(1, 2)]
+    assert without(7, 6, []) == []
+
+
+@pytest.mark.parametrize("host", ["web1", "web1.example.net", "a b*c>d", "fe80::1", "münchen", "x%2Ey", "\udc80"])
+def test_word_of_a_host(host: str) -> None:
+    assert _word(host) == _events.token(host)
+
+
+def test_what_is_no_time_and_no_length() -> None:
+    assert seconds_of("2026-03-01T12:00:00.5Z") == seconds_of("2026-03-01T12:00:00.500000+00:00") == 1772366400.5
+    assert [seconds_of(value) for value in (None, 7, "", "soon", "2026-99-01T12:00:00Z", [])] == [None] * 6
+    assert [length_of(value) for value in (1, 0.5, -1, True, "1", None, float("nan"), 1e300)] == [
+        1,
+        0.5,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
