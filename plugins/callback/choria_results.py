@@ -12,10 +12,10 @@ type: notification
 version_added: 0.1.0
 short_description: Submit the results of runs to a stream
 description:
-  - Sends an event when a run and a play start, for each result of a task on a host, and when the run is finished.
-  - Events are CloudEvents 1.0 in JSON. Their types are V(io.choria.streams.ansible.v1.run_started),
-    V(io.choria.streams.ansible.v1.play_started), V(io.choria.streams.ansible.v1.task_result) and
-    V(io.choria.streams.ansible.v1.run_finished).
+  - Sends events when a run, a play and a task start, for each result of a task on a host, for what is included, and
+    when the run is finished.
+  - Events are CloudEvents 1.0 in JSON, of the types V(io.choria.streams.ansible.v1.run_started) and so on. The guide
+    C(docs/results.md) lists them, and C(docs/schemas) has a JSON Schema for each.
   - Events of a host are on the subject C(<subject_prefix>.<kind>.<host>), all others on C(<subject_prefix>.<kind>).
     Dots and what else can't be in one word of a subject are written as in URLs, such as C(web1%2Eexample%2Enet).
   - Each event has the run's id and a number that counts from 1, so that a reader can prove that none is missing.
@@ -76,6 +76,7 @@ requirements:
   - enabling in configuration, C(callbacks_enabled = choria.streams.choria_results)
   - C(bin_ansible_callbacks = true) for runs of C(ansible)
 extends_documentation_fragment:
+  - choria.streams.results
   - choria.streams.connection
   - choria.streams.connection.plugins
 """
@@ -99,21 +100,17 @@ EXAMPLES = r"""
 
 import atexit
 import functools
-import getpass
-import os
-import platform
 import re
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from ansible import context
 from ansible.plugins.callback import CallbackBase
-from ansible.release import __version__
 
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration, parse_size
-from ansible_collections.choria.streams.plugins.plugin_utils import _events
+from ansible_collections.choria.streams.plugins.plugin_utils import _event_data, _events
+from ansible_collections.choria.streams.plugins.plugin_utils._circumstances import circumstances
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import settings_of
 from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
 
@@ -124,6 +121,7 @@ if TYPE_CHECKING:
     from ansible.executor.task_result import CallbackTaskResult
     from ansible.inventory.host import Host
     from ansible.playbook import Playbook
+    from ansible.playbook.included_file import IncludedFile
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
@@ -159,7 +157,13 @@ class CallbackModule(CallbackBase):
         super().__init__()
         self._run: _events.Run | None = None
         self._sender: Sender | None = None
+        self._kinds: frozenset[str] = frozenset()
+        self._contents = _event_data.Contents()
+        # By host and task
         self._began: dict[tuple[str, str], float] = {}
+        self._items: dict[tuple[str, str], int] = {}
+        # What was started in this play
+        self._tasks: set[str] = set()
         self._start = 0.0
         self._flush_timeout = 0.0
         self._max_size = 0
@@ -179,8 +183,23 @@ class CallbackModule(CallbackBase):
     @_harmless
     def v2_playbook_on_play_start(self, play: Play) -> None:
         run = self._begin()
-        run.play = {"name": play.get_name(), "uuid": str(play._uuid)}
-        self._put(run, _events.PLAY_STARTED, {"play": run.play, "hosts": play.hosts, "strategy": play.strategy})
+        run.play = _event_data.play_data(play)
+        self._tasks.clear()
+        data = {"play": run.play, "hosts": play.hosts, "strategy": play.strategy, "serial": play.serial}
+        self._put(run, _events.PLAY_STARTED, data)
+
+    @_harmless
+    def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
+        self._task_started(task)
+
+    @_harmless
+    def v2_playbook_on_handler_task_start(self, task: Task) -> None:
+        self._task_started(task)
+
+    @_harmless
+    def v2_playbook_on_include(self, included_file: IncludedFile) -> None:
+        run = self._begin()
+        self._put(run, _events.INCLUDED, {"play": run.play, **_event_data.included_data(included_file)})
 
     @_harmless
     def v2_runner_on_start(self, host: Host, task: Task) -> None:
@@ -188,19 +207,31 @@ class CallbackModule(CallbackBase):
 
     @_harmless
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
-        self._result(result, _events.status("ok", changed=result.is_changed()))
+        self._task_result(result, _event_data.status("ok", changed=result.is_changed()))
 
     @_harmless
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
-        self._result(result, _events.status("failed", ignored=ignore_errors))
+        self._task_result(result, _event_data.status("failed", ignored=ignore_errors))
 
     @_harmless
     def v2_runner_on_skipped(self, result: CallbackTaskResult) -> None:
-        self._result(result, "skipped")
+        self._task_result(result, "skipped")
 
     @_harmless
     def v2_runner_on_unreachable(self, result: CallbackTaskResult) -> None:
-        self._result(result, _events.status("unreachable", ignored=result.task.ignore_unreachable is True))
+        self._task_result(result, _event_data.status("unreachable", ignored=result.task.ignore_unreachable is True))
+
+    @_harmless
+    def v2_runner_item_on_ok(self, result: CallbackTaskResult) -> None:
+        self._item_result(result)
+
+    @_harmless
+    def v2_runner_item_on_failed(self, result: CallbackTaskResult) -> None:
+        self._item_result(result)
+
+    @_harmless
+    def v2_runner_item_on_skipped(self, result: CallbackTaskResult) -> None:
+        self._item_result(result)
 
     @_harmless
     def v2_playbook_on_stats(self, stats: AggregateStats) -> None:
@@ -215,39 +246,71 @@ class CallbackModule(CallbackBase):
         if self._run:
             return self._run
         settings = settings_of(self)
+        self._choose_contents()
         self._open_sender(settings)
         self._run = _events.Run(str(uuid.uuid4()))
         self._start = time.monotonic()
         atexit.register(self._interrupted)
-        self._put(self._run, _events.RUN_STARTED, _circumstances(playbook, settings.identity))
+        self._put(self._run, _events.RUN_STARTED, circumstances(playbook, settings.identity, self.get_option("batch")))
         return self._run
 
+    def _choose_contents(self) -> None:
+        self._kinds = frozenset((*_events.ALWAYS, *self.get_option("events")))
+        self._contents = _event_data.Contents(
+            frozenset(self.get_option("include")),
+            tuple(self.get_option("facts")),
+            items=_events.ITEM_RESULT not in self._kinds,
+        )
+
     def _put(self, run: _events.Run, kind: str, data: dict[str, Any], host: str = "") -> None:
-        if self._sender:
+        if self._sender and kind in self._kinds:
             event = run.event(kind, time.time(), data, host)
             payload = _events.encode(event, self._max_size)
             self._sender.put(_events.subject(self._prefix, event), event.id, payload)
 
-    def _result(self, result: CallbackTaskResult, status: str) -> None:
+    def _task_started(self, task: Task) -> None:
+        """Once for each task of a play, also where each host starts it when its time has come."""
+        run = self._begin()
+        if task._uuid not in self._tasks:
+            self._tasks.add(task._uuid)
+            data = {"play": run.play, "task": _event_data.task_data(task), "handler": _event_data.is_handler(task)}
+            self._put(run, _events.TASK_STARTED, data)
+
+    def _task_result(self, result: CallbackTaskResult, status: str) -> None:
         run = self._begin()
         host, task = result.host.get_name(), result.task
-        found = result.result
         began = self._began.pop((host, task._uuid), None)
+        self._items.pop((host, task._uuid), None)
         data = {
             "status": status,
             "changed": result.is_changed(),
             "host": host,
             "play": run.play,
-            "task": {
-                "name": result.task_name,
-                "uuid": str(task._uuid),
-                "action": task.resolved_action or task.action,
-                "path": task.get_path(),
-            },
+            "task": _event_data.task_data(task),
+            "handler": _event_data.is_handler(task),
             "duration": None if began is None else round(time.monotonic() - began, 6),
-            **_events.result_data(found, hidden=task.no_log is True or _events.is_hidden(found)),
+            **_event_data.task_result_data(result, self._contents),
         }
+        if status == "failed" and _event_data.is_rescued(task):
+            data["rescued"] = True
         self._put(run, _events.TASK_RESULT, data, host)
+
+    def _item_result(self, result: CallbackTaskResult) -> None:
+        if _events.ITEM_RESULT not in self._kinds:
+            return
+        run = self._begin()
+        host, task = result.host.get_name(), result.task
+        self._items[host, task._uuid] = index = self._items.get((host, task._uuid), 0) + 1
+        data = {
+            "changed": result.is_changed(),
+            "host": host,
+            "play": run.play,
+            "task": _event_data.task_data(task),
+            "handler": _event_data.is_handler(task),
+            "index": index,
+            **_event_data.item_result_data(result, self._contents),
+        }
+        self._put(run, _events.ITEM_RESULT, data, host)
 
     def _finish(self, outcome: str, hosts: dict[str, Any] | None = None) -> None:
         run, sender, self._run = self._run, self._sender, None
@@ -284,29 +347,6 @@ class CallbackModule(CallbackBase):
     def _interrupted(self) -> None:
         """The program ends, and Ansible did not tell the end of the run."""
         self._finish("interrupted")
-
-
-def _circumstances(playbook: str | None, identity: str) -> dict[str, Any]:
-    options = context.CLIARGS
-    return {
-        "playbook": os.path.abspath(playbook) if playbook and os.path.exists(playbook) else None,
-        "user": _user(),
-        "controller": identity or platform.node(),
-        "ansible_version": __version__,
-        "check_mode": bool(options.get("check")),
-        "diff_mode": bool(options.get("diff")),
-        "limit": options.get("subset"),
-        "tags": list(options.get("tags") or []),
-        "skip_tags": list(options.get("skip_tags") or []),
-        "forks": options.get("forks"),
-    }
-
-
-def _user() -> str | None:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return None
 
 
 def _valid(option: str, check: Callable[[Any], Any], value: Any) -> Any:

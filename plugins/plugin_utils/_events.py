@@ -18,11 +18,15 @@ SOURCE = "io.choria.streams.ansible"
 
 RUN_STARTED = "run_started"
 PLAY_STARTED = "play_started"
+TASK_STARTED = "task_started"
 TASK_RESULT = "task_result"
+ITEM_RESULT = "item_result"
+INCLUDED = "included"
 RUN_FINISHED = "run_finished"
+KINDS = (RUN_STARTED, PLAY_STARTED, TASK_STARTED, TASK_RESULT, ITEM_RESULT, INCLUDED, RUN_FINISHED)
+# Without these nobody could tell whether a run is complete
+ALWAYS = (RUN_STARTED, RUN_FINISHED)
 
-# What of a task's result is passed on. Arguments, environment and all else that modules return stay behind.
-_PASSED_ON = ("msg", "rc", "attempts", "warnings")
 _DEPTH = 32
 _NARROWEST = 16
 
@@ -80,50 +84,6 @@ def encode(event: Event, limit: int) -> bytes:
         if width <= _NARROWEST:
             return _json(event, {"run_id": event.run_id, "sequence": event.sequence, "truncated": ["data"]})
         width //= 2
-
-
-def result_data(result: Mapping[str, Any], *, hidden: bool) -> dict[str, Any]:
-    """What of a task's result, or of a loop item's, is passed on; of a ``hidden`` one nothing."""
-    if hidden:
-        return {"no_log": True}
-    data = {name: result[name] for name in _PASSED_ON if result.get(name) not in (None, "", [])}
-    if "msg" not in data and result.get("skip_reason"):
-        data["msg"] = result["skip_reason"]
-    governor = result.get("governor")
-    if isinstance(governor, Mapping) and "waited" in governor:  # a module's may be the governor itself
-        data["governor"] = governor
-    items = result.get("results")
-    if isinstance(items, list) and items and all(_is_item(item) for item in items):
-        data["items"] = [{"status": _item_status(item), **result_data(item, hidden=False)} for item in items]
-    return data
-
-
-def is_hidden(result: Mapping[str, Any]) -> bool:
-    """Whether ``no_log`` hides the result, or that of a loop item."""
-    return "censored" in result or bool(result.get("_ansible_no_log"))
-
-
-def status(state: str, *, changed: bool = False, ignored: bool = False) -> str:
-    """``ok``, ``changed``, ``failed``, ``skipped``, ``unreachable`` or ``ignored``."""
-    if state == "ok":
-        return "changed" if changed else "ok"
-    return "ignored" if ignored else state
-
-
-def _is_item(item: Any) -> bool:
-    return isinstance(item, Mapping) and "ansible_loop_var" in item
-
-
-def _item_status(item: Mapping[str, Any]) -> str:
-    # ansible-core 2.21 leaves failed and skipped out of what callbacks see, but not what goes with them
-    for state, signs in (
-        ("unreachable", ("unreachable",)),
-        ("failed", ("failed", "exception")),
-        ("skipped", ("skipped", "skip_reason")),
-    ):
-        if any(item.get(sign) for sign in signs):
-            return state
-    return status("ok", changed=bool(item.get("changed")))
 
 
 def _json(event: Event, data: Mapping[str, Any]) -> bytes:

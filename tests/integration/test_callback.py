@@ -17,20 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
-from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from support.playbook import ROOT, PlaybookResult, RunningPlaybook, run_playbook
+from support.run_events import NAME, STREAM, assert_complete, declare, environment, events, stored
 
 if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.module_utils._api.messages import Stored
     from conftest import MakeServer
     from support.server import NatsServer
 
-NAME = "choria.streams.choria_results"
-STREAM = "ANSIBLE_RUNS"
 DOWN = {"CHORIA_STREAMS_SERVERS": "nats://127.0.0.1:1"}
-TYPE = "io.choria.streams.ansible.v1."
 
 STATUSES = """
 - name: All statuses
@@ -55,8 +50,8 @@ STATUSES = """
       loop: [planted-one, planted-two]
       no_log: "{{ item == 'planted-two' }}"
     - name: Has items
-      ansible.builtin.command: test {{ item }} != planted-b
-      loop: [planted-a, planted-b]
+      ansible.builtin.command: test {{ item }} != item-b
+      loop: [item-a, item-b]
       ignore_errors: true
     - name: Is retried
       ansible.builtin.command: "false"
@@ -90,42 +85,6 @@ TWO_TASKS = """
 """
 
 
-def declare(server: NatsServer, subjects: str = "ansible.runs.>") -> None:
-    with Session(Settings(servers=(server.url,))) as session:
-        streams.create(session, {"name": STREAM, "subjects": [subjects]})
-
-
-def stored(server: NatsServer) -> list[Stored]:
-    with Session(Settings(servers=(server.url,))) as session:
-        info = streams.info(session, STREAM) or {"state": {"messages": 0}}
-        found = [messages.get(session, STREAM, sequence=number + 1) for number in range(info["state"]["messages"])]
-        return [message for message in found if message]
-
-
-def events(server: NatsServer) -> list[dict[str, Any]]:
-    return [json.loads(message.data) for message in stored(server)]
-
-
-def environment(server: NatsServer | None, **more: str) -> dict[str, str]:
-    settings = {"ANSIBLE_CALLBACKS_ENABLED": f"task_results,{NAME}", **more}
-    return {"CHORIA_STREAMS_SERVERS": server.url, **settings} if server else settings
-
-
-def assert_complete(found: list[dict[str, Any]]) -> None:
-    """One whole run in order, of CloudEvents."""
-    assert [event["data"]["sequence"] for event in found] == list(range(1, len(found) + 1))
-    assert found[0]["type"] == f"{TYPE}run_started"
-    assert found[-1]["type"] == f"{TYPE}run_finished"
-    assert found[-1]["data"]["events"] == len(found)
-    assert len({event["id"] for event in found}) == len(found)
-    assert len({event["data"]["run_id"] for event in found}) == 1
-    for event in found:
-        assert event["specversion"] == "1.0"
-        assert event["source"] == "io.choria.streams.ansible"
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", event["time"])
-        assert event["datacontenttype"] == "application/json"
-
-
 @pytest.fixture(scope="module")
 def all_statuses() -> Any:
     """A run with every status on two hosts: its result, and the messages in the stream."""
@@ -151,7 +110,7 @@ def test_run_is_complete(all_statuses: tuple[PlaybookResult, list[Stored]]) -> N
     result, found = all_statuses
     cloud_events = [json.loads(message.data) for message in found]
     assert_complete(cloud_events)
-    assert len(found) == 1 + 1 + 2 * 10 + 1
+    assert len(found) == 1 + 1 + 10 + 2 * 10 + 1
     run_id = cloud_events[0]["data"]["run_id"]
     assert f"choria_results: run {run_id}: {len(found)} events in stream {STREAM}" in result.stderr
     assert [message.headers["Nats-Msg-Id"] for message in found] == [event["id"] for event in cloud_events]
@@ -162,6 +121,7 @@ def test_subjects(all_statuses: tuple[PlaybookResult, list[Stored]]) -> None:
     assert {message.subject for message in found} == {
         "ansible.runs.run_started",
         "ansible.runs.play_started",
+        "ansible.runs.task_started",
         "ansible.runs.task_result.web1",
         "ansible.runs.task_result.web2%2Eexample%2Enet",
         "ansible.runs.run_finished",
@@ -201,7 +161,7 @@ def test_facts_of_a_task(all_statuses: tuple[PlaybookResult, list[Stored]]) -> N
 
 def test_of_hidden_tasks_there_is_the_status_alone(all_statuses: tuple[PlaybookResult, list[Stored]]) -> None:
     tasks = task_events(all_statuses[1])
-    public = {"run_id", "sequence", "host", "play", "task", "duration", "status", "changed"}
+    public = {"run_id", "sequence", "host", "play", "task", "handler", "duration", "status", "changed"}
     assert {name for name, data in tasks.items() if data.get("no_log")} == {"Is hidden", "Has hidden items"}
     assert set(tasks["Is hidden"]) == set(tasks["Has hidden items"]) == {*public, "no_log"}
 
@@ -267,11 +227,11 @@ def call(folder: Path, server: NatsServer, *command: str) -> str:
 def test_ad_hoc_commands_are_runs_too(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()
     declare(server)
-    assert "4 events in stream ANSIBLE_RUNS" in call(tmp_path, server, "ansible", "localhost", "-m", "ping")
+    assert "5 events in stream ANSIBLE_RUNS" in call(tmp_path, server, "ansible", "localhost", "-m", "ping")
     found = events(server)
     assert_complete(found)
     assert found[0]["data"]["playbook"] is None
-    assert found[2]["data"]["status"] == "ok"
+    assert found[3]["data"]["status"] == "ok"
 
 
 def test_each_playbook_is_a_run(make_server: MakeServer, tmp_path: Path) -> None:
@@ -287,7 +247,7 @@ def test_each_playbook_is_a_run(make_server: MakeServer, tmp_path: Path) -> None
     runs: dict[str, list[dict[str, Any]]] = {}
     for event in events(server):
         runs.setdefault(event["data"]["run_id"], []).append(event)
-    assert [len(run) for run in runs.values()] == [1 + 1 + 4 + 1, 1 + 2 + 4 + 1]
+    assert [len(run) for run in runs.values()] == [1 + 1 + 2 + 4 + 1, 1 + 2 + 4 + 4 + 1]
     for run in runs.values():
         assert_complete(run)
 
@@ -320,7 +280,7 @@ def test_events_survive_a_restart_of_the_broker(make_server: MakeServer) -> None
     result.check()
     found = events(server)
     assert_complete(found)
-    assert len(found) == 3 + 6
+    assert len(found) == 3 + 2 + 6
     assert f"{len(found)} events in stream" in result.stderr
 
 
@@ -343,8 +303,8 @@ def test_an_interrupted_run_is_reported(make_server: MakeServer) -> None:
 @pytest.mark.parametrize(
     ("fails", "more", "expected"),
     [
-        (False, DOWN, "0 of 5 events are in stream ANSIBLE_RUNS, 5 were not"),
-        (True, DOWN, "0 of 5 events are in stream ANSIBLE_RUNS, 5 were not"),
+        (False, DOWN, "0 of 7 events are in stream ANSIBLE_RUNS, 7 were not"),
+        (True, DOWN, "0 of 7 events are in stream ANSIBLE_RUNS, 7 were not"),
         (
             False,
             {"CHORIA_STREAMS_SERVERS": "http://127.0.0.1:1"},
@@ -397,7 +357,7 @@ def test_refusals_are_one_warning(
     env = environment(make_server(config), CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT="0.5s", **more)
     result = run_playbook(TWO_TASKS, env=env).check()
     assert expected in re.sub(r"\s+", " ", result.stderr)
-    assert "0 of 5 events are in stream ANSIBLE_RUNS, 5 were not delivered: " in re.sub(r"\s+", " ", result.stderr)
+    assert "0 of 7 events are in stream ANSIBLE_RUNS, 7 were not delivered: " in re.sub(r"\s+", " ", result.stderr)
     assert result.stderr.count("WARNING") == 1
     assert "planted" not in result.output
 
@@ -420,7 +380,7 @@ def test_a_broker_that_hangs_harms_no_run(make_server: MakeServer) -> None:
         os.kill(server.pid, signal.SIGCONT)
     assert time.monotonic() - start < 60  # connect_timeout and timeout are longer
     assert re.search(
-        r"\d of 5 events are in stream ANSIBLE_RUNS, \d were not delivered: the servers did not", result.stderr
+        r"\d of 7 events are in stream ANSIBLE_RUNS, \d were not delivered: the servers did not", result.stderr
     )
     assert result.stderr.count("WARNING") == 1
     assert "Task was destroyed" not in result.stderr

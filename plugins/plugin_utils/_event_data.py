@@ -1,0 +1,178 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of Ansible's plays, tasks and results goes into the events of a run: what is named here, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from ansible.playbook.handler import Handler
+
+if TYPE_CHECKING:
+    from ansible.executor.task_result import CallbackTaskResult
+    from ansible.playbook.included_file import IncludedFile
+    from ansible.playbook.play import Play
+    from ansible.playbook.task import Task
+
+# What users may add to results by the option ``include``
+ARGS, DIFF, ENVIRONMENT, OUTPUT = "args", "diff", "environment", "output"
+
+_PASSED_ON = ("msg", "rc", "attempts", "retries")
+# How much of the end of an output is passed on, in characters
+_TAIL = 8192
+_NO_TRACEBACK = "(traceback unavailable)"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What users chose to have in results: ``include`` of the above, ``facts`` by patterns of their names."""
+
+    include: frozenset[str] = frozenset()
+    facts: tuple[str, ...] = ()
+    items: bool = True
+
+
+def play_data(play: Play) -> dict[str, Any]:
+    return {"name": play.get_name(), "uuid": str(play._uuid)}
+
+
+def task_data(task: Task) -> dict[str, Any]:
+    return {
+        "name": task_name(task),
+        "uuid": str(task._uuid),
+        "action": task.resolved_action or task.action,
+        "path": task.get_path(),
+    }
+
+
+def task_name(task: Task) -> str:
+    """The task's name. Where ``no_log`` is set, or may turn out to be, as it is written, with no template filled in."""
+    raw = str((task.get_ds() or {}).get("name") or "") if task.no_log else ""
+    if "{{" not in raw and "{%" not in raw:
+        return str(task.get_name())
+    return f"{task._role.get_name()} : {raw}" if task._role else raw
+
+
+def is_handler(task: Task) -> bool:
+    return isinstance(task, Handler)
+
+
+def included_data(included: IncludedFile) -> dict[str, Any]:
+    """What was included for which hosts. Its variables stay behind."""
+    where = "role" if included._is_role else "file"
+    return {"task": task_data(included._task), where: included._filename, "hosts": [str(h) for h in included._hosts]}
+
+
+def status(state: str, *, changed: bool = False, ignored: bool = False) -> str:
+    """``ok``, ``changed``, ``failed``, ``skipped``, ``unreachable`` or ``ignored``."""
+    if state == "ok":
+        return "changed" if changed else "ok"
+    return "ignored" if ignored else state
+
+
+def is_rescued(task: Task) -> bool:
+    """Whether a block around the task has a ``rescue`` that takes its failure."""
+    inner, outer = task, task._parent
+    while outer is not None:
+        if getattr(outer, "rescue", None) and any(child._uuid == inner._uuid for child in outer.block):
+            return True
+        inner, outer = outer, outer._parent
+    return False
+
+
+def is_hidden(task: Task, result: Mapping[str, Any]) -> bool:
+    """Whether ``no_log`` hides the result, or that of a loop item."""
+    return task.no_log is True or "censored" in result or bool(result.get("_ansible_no_log"))
+
+
+def task_result_data(result: CallbackTaskResult, contents: Contents) -> dict[str, Any]:
+    """What of a task's result is passed on; of a hidden one nothing."""
+    task, found = result.task, result.result
+    if is_hidden(task, found):
+        return {"no_log": True}
+    data = result_data(found, contents)
+    if task.delegate_to:
+        data["delegated_to"] = str(task.delegate_to)
+    if task.notify and result.is_changed():
+        data["notified"] = [task.notify] if isinstance(task.notify, str) else list(task.notify)
+    if found.get("ansible_job_id"):
+        data["job_id"] = found["ansible_job_id"]
+    if ARGS in contents.include:
+        data["args"] = (found.get("invocation") or {}).get("module_args") or task.args
+    if ENVIRONMENT in contents.include:
+        data["environment"] = {name: value for part in task.environment or [] for name, value in dict(part).items()}
+    return data
+
+
+def item_result_data(result: CallbackTaskResult, contents: Contents) -> dict[str, Any]:
+    """What of the result of a loop's item is passed on; of a hidden one the status alone."""
+    data = item_data(result.result, contents)
+    if data["status"] == "failed" and result.task.ignore_errors is True:
+        data["status"] = "ignored"
+    return {"status": data["status"], "no_log": True} if is_hidden(result.task, result.result) else data
+
+
+def result_data(result: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
+    """What of a result, or of a loop item's, is passed on."""
+    data = {name: result[name] for name in _PASSED_ON if result.get(name) not in (None, "", [])}
+    if "msg" not in data and result.get("skip_reason"):
+        data["msg"] = result["skip_reason"]
+    for kind in ("warnings", "deprecations"):
+        if result.get(kind):
+            data[kind] = [message["msg"] if isinstance(message, Mapping) else message for message in result[kind]]
+    governor = result.get("governor")
+    if isinstance(governor, Mapping) and "waited" in governor:  # a module's may be the governor itself
+        data["governor"] = governor
+    if contents.facts and result.get("ansible_facts"):
+        data["facts"] = _facts(result["ansible_facts"], contents.facts)
+    if DIFF in contents.include and result.get("diff"):
+        data["diff"] = result["diff"] if isinstance(result["diff"], list) else [result["diff"]]
+    if OUTPUT in contents.include:
+        data.update(_output(result))
+    items = result.get("results")
+    if contents.items and isinstance(items, list) and items and all(_is_item(item) for item in items):
+        data["items"] = [item_data(item, contents) for item in items]
+    return data
+
+
+def item_data(item: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
+    data = {"status": _item_status(item), **result_data(item, contents)}
+    label = item.get("_ansible_item_label")
+    if isinstance(label, (str, int, float)):  # of items with an inner life only what loop_control says of them
+        data["label"] = str(label)
+    return data
+
+
+def _is_item(item: Any) -> bool:
+    return isinstance(item, Mapping) and "ansible_loop_var" in item
+
+
+def _item_status(item: Mapping[str, Any]) -> str:
+    # ansible-core 2.21 leaves failed and skipped out of what callbacks see, but not what goes with them
+    for state, signs in (
+        ("unreachable", ("unreachable",)),
+        ("failed", ("failed", "exception")),
+        ("skipped", ("skipped", "skip_reason")),
+    ):
+        if any(item.get(sign) for sign in signs):
+            return state
+    return status("ok", changed=bool(item.get("changed")))
+
+
+def _facts(facts: Mapping[str, Any], patterns: tuple[str, ...]) -> dict[str, Any]:
+    """The facts whose names match, without the prefix that those of modules have."""
+    named = {str(name).removeprefix("ansible_"): value for name, value in facts.items()}
+    return {name: value for name, value in named.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
+
+
+def _output(result: Mapping[str, Any]) -> dict[str, Any]:
+    found = {
+        "stdout": result.get("stdout") or result.get("module_stdout"),
+        "stderr": result.get("stderr") or result.get("module_stderr"),
+        "traceback": None if result.get("exception") == _NO_TRACEBACK else result.get("exception"),
+    }
+    return {"output": {name: str(text)[-_TAIL:] for name, text in found.items() if text}} if any(found.values()) else {}

@@ -1,0 +1,101 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What of Ansible's results is passed on in events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.playbook.task import Task
+
+from ansible_collections.choria.streams.plugins.plugin_utils import _event_data
+
+PLAIN = _event_data.Contents()
+
+
+def test_only_what_is_named_is_passed_on() -> None:
+    result = {
+        "msg": "done",
+        "rc": 0,
+        "attempts": 2,
+        "warnings": ["careful"],
+        "governor": {"name": "PUPPET", "seat": 3, "waited": 0.5},
+        "changed": True,
+        "stdout": "SECRET",
+        "stderr": "SECRET",
+        "cmd": "SECRET",
+        "invocation": {"module_args": {"password": "SECRET"}},
+        "ansible_facts": {"env": "SECRET"},
+        "diff": "SECRET",
+        "exception": "SECRET",
+        "results": ["a module's own list", "SECRET"],
+    }
+    assert _event_data.result_data(result, PLAIN) == {
+        "msg": "done",
+        "rc": 0,
+        "attempts": 2,
+        "warnings": ["careful"],
+        "governor": {"name": "PUPPET", "seat": 3, "waited": 0.5},
+    }
+
+
+def test_a_governor_is_not_taken_for_a_seat() -> None:
+    assert _event_data.result_data({"governor": {"name": "PUPPET", "capacity": 2}}, PLAIN) == {}
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ({}, False),
+        ({"_ansible_no_log": False}, False),
+        ({"_ansible_no_log": True}, True),
+        ({"censored": "the output has been hidden"}, True),
+    ],
+)
+def test_hidden_results_are_known(result: dict[str, Any], expected: bool) -> None:
+    assert _event_data.is_hidden(Task(), result) is expected
+
+
+def test_reason_of_a_skipped_task() -> None:
+    data = _event_data.result_data({"skip_reason": "Conditional result was False"}, PLAIN)
+    assert data == {"msg": "Conditional result was False"}
+
+
+def test_items_of_a_loop() -> None:
+    items: list[dict[str, Any]] = [
+        {"msg": "", "rc": 0, "changed": True, "governor": {"waited": 1}, "stdout": "SECRET", "item": "SECRET"},
+        {"msg": "all is well"},
+        {"msg": "bad", "failed": True, "rc": 1},
+        {"msg": "bad", "exception": "(traceback unavailable)"},
+        {"skip_reason": "Conditional result was False"},
+        {"msg": "gone", "unreachable": True, "exception": "(traceback unavailable)"},
+    ]
+    result = {"msg": "One or more items failed", "results": [{"ansible_loop_var": "item", **item} for item in items]}
+    assert _event_data.result_data(result, PLAIN) == {
+        "msg": "One or more items failed",
+        "items": [
+            {"status": "changed", "rc": 0, "governor": {"waited": 1}},
+            {"status": "ok", "msg": "all is well"},
+            {"status": "failed", "msg": "bad", "rc": 1},
+            {"status": "failed", "msg": "bad"},
+            {"status": "skipped", "msg": "Conditional result was False"},
+            {"status": "unreachable", "msg": "gone"},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "flags", "expected"),
+    [
+        ("ok", {}, "ok"),
+        ("ok", {"changed": True}, "changed"),
+        ("failed", {"changed": True}, "failed"),
+        ("failed", {"ignored": True}, "ignored"),
+        ("unreachable", {"ignored": True}, "ignored"),
+        ("unreachable", {}, "unreachable"),
+    ],
+)
+def test_status(state: str, flags: dict[str, bool], expected: str) -> None:
+    assert _event_data.status(state, **flags) == expected
