@@ -25,12 +25,29 @@ description:
   - Of a task with C(no_log) it passes on the status alone. A message is passed on as Ansible shows it, so that tasks
     which show secrets need C(no_log) here as well.
   - A thread of its own sends. It does not slow the run, and whatever happens to it, the run's result is the same.
-    At the end of the run one line on the standard error output tells how many events are in the stream.
+    What the servers don't take within half a second goes to disk, and is sent in its order when they are back, in this
+    run or by a later one of the same user.
+  - At the end of the run one line on the standard error output tells how many events are in the stream, how many are on
+    disk, and how many were dropped.
   - O(identity) is the name of the controller in the events, where it is not set that of this host.
   - It creates no stream, see M(choria.streams.choria_stream). A stream that is created during the run gets all events.
 author:
   - The choria.streams developers (@choria-io)
 options:
+  transport:
+    description:
+      - V(direct) sends events to the servers of the connection.
+      - V(spool) hands them to the Choria Server of this host, through the submission spool that O(choria_config) names,
+        else C(/etc/choria/server.conf). See M(choria.streams.choria_submit). It publishes them on their subjects behind
+        C(<collective>.submission.in.), which the stream has to take.
+    type: str
+    choices: [direct, spool]
+    default: direct
+    env:
+      - name: CHORIA_STREAMS_RESULTS_TRANSPORT
+    ini:
+      - section: choria_streams
+        key: results_transport
   stream:
     description:
       - The stream that takes the events. Events that another stream would take are refused.
@@ -51,6 +68,26 @@ options:
     ini:
       - section: choria_streams
         key: results_subject_prefix
+  spool:
+    description:
+      - The folder for events that can't be sent. It is made when it is needed, for its owner alone.
+      - Where it is not set, C(choria_streams/results) in E(XDG_STATE_HOME), else in C(~/.local/state).
+    type: path
+    env:
+      - name: CHORIA_STREAMS_RESULTS_SPOOL
+    ini:
+      - section: choria_streams
+        key: results_spool
+  spool_size:
+    description:
+      - How large that folder may become, as bytes or text. What is too much is dropped, and the run's last line tells.
+    type: str
+    default: 256MiB
+    env:
+      - name: CHORIA_STREAMS_RESULTS_SPOOL_SIZE
+    ini:
+      - section: choria_streams
+        key: results_spool_size
   max_size:
     description:
       - How large an event may be, as bytes or text such as V(64KiB).
@@ -65,6 +102,7 @@ options:
   flush_timeout:
     description:
       - How long the end of the run may wait until all events are stored, as seconds or text such as V(5s).
+        Servers that were away for longer than this already are waited for a second.
     type: str
     default: 5s
     env:
@@ -109,10 +147,13 @@ from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration, parse_size
+from ansible_collections.choria.streams.plugins.module_utils._services.spool import find_spool
 from ansible_collections.choria.streams.plugins.plugin_utils import _event_data, _events
 from ansible_collections.choria.streams.plugins.plugin_utils._circumstances import circumstances
+from ansible_collections.choria.streams.plugins.plugin_utils._journal import Spool, spool_path
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import settings_of
 from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
+from ansible_collections.choria.streams.plugins.plugin_utils._transport import ChoriaSpool, Direct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,6 +167,7 @@ if TYPE_CHECKING:
     from ansible.playbook.task import Task
 
     from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
+    from ansible_collections.choria.streams.plugins.plugin_utils._transport import Transport
 
 _SMALLEST = 1024
 
@@ -247,8 +289,9 @@ class CallbackModule(CallbackBase):
             return self._run
         settings = settings_of(self)
         self._choose_contents()
-        self._open_sender(settings)
-        self._run = _events.Run(str(uuid.uuid4()))
+        run = _events.Run(str(uuid.uuid4()))
+        self._open_sender(settings, run.run_id)
+        self._run = run
         self._start = time.monotonic()
         atexit.register(self._interrupted)
         self._put(self._run, _events.RUN_STARTED, circumstances(playbook, settings.identity, self.get_option("batch")))
@@ -323,25 +366,26 @@ class CallbackModule(CallbackBase):
 
     # The sender
 
-    def _open_sender(self, settings: Settings) -> None:
+    def _open_sender(self, settings: Settings, run_id: str) -> None:
         self._flush_timeout = _valid("flush_timeout", parse_duration, self.get_option("flush_timeout"))
         self._max_size = _valid("max_size", _event_size, self.get_option("max_size"))
         self._prefix = _valid("subject_prefix", _words, self.get_option("subject_prefix"))
-        self._sender = Sender(settings, self._prefix, _valid("stream", _stream_name, self.get_option("stream")))
+        stream = _valid("stream", _stream_name, self.get_option("stream"))
+        size = _valid("spool_size", parse_size, self.get_option("spool_size"))
+        if self.get_option("transport") == "direct":
+            transport: Transport = Direct(settings, self._prefix, stream)
+        else:
+            transport = ChoriaSpool(find_spool(None, self.get_option("choria_config")), settings.identity, self._prefix)
+        self._sender = Sender(transport, Spool(spool_path(self.get_option("spool")), size), run_id)
 
     def _close_sender(self, run: _events.Run, sender: Sender) -> None:
         """Waits for the sender, and tells in one line what became of the events."""
-        sender.finish(self._flush_timeout)
-        stream = self.get_option("stream")
-        if sender.stored == run.sequence:
-            self._display.display(
-                f"choria_results: run {run.run_id}: {run.sequence} events in stream {stream}", stderr=True
-            )
+        report = sender.finish(self._flush_timeout)
+        line = f"choria_results: run {run.run_id}: {report.text}"
+        if report.fine:
+            self._display.display(line, stderr=True)
         else:
-            self._display.warning(
-                f"choria_results: run {run.run_id}: {sender.stored} of {run.sequence} events are in stream {stream}, "
-                f"{run.sequence - sender.stored} were not delivered: {sender.problem}"
-            )
+            self._display.warning(line)
 
     @_harmless
     def _interrupted(self) -> None:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sender: takes events without ever blocking, and sends them in order from a thread of its own.
+"""Sender: takes events without ever blocking, and delivers them in order from a thread of its own.
 
-Only that thread touches the connection, and Ansible's workers, which are forked from this process, use none of this:
-what they inherit are copies that nobody looks at. What a connection imports is imported before the thread starts,
+Only that thread touches connection and disk, and Ansible's workers, which are forked from this process, use none of
+this: what they inherit are copies that nobody looks at. What a connection imports is imported before the thread starts,
 since a worker that is forked in the middle of an import would wait for its end for ever.
 """
 
@@ -12,154 +12,178 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..module_utils._api.messages import publish_many
-from ..module_utils._connection.client import preload
-from ..module_utils._connection.session import WINDOW, Request, Session
-from ..module_utils._errors import ApiError, LibraryMissing, OptionError, PermissionMissing, StreamsError
+from ._journal import Outgoing
+from ._outbox import SPILL_AFTER, Earlier, Outbox
 
 if TYPE_CHECKING:
-    from ..module_utils._connection.settings import Settings
+    from collections.abc import Iterator
 
-CAPACITY = 10_000
+    from ._journal import Spool
+    from ._transport import Transport
+
 # How long a first event waits for company, so that the run is not interrupted for each
 _LINGER = 0.05
+_LOOK_EVERY = 0.1
 _FIRST_PAUSE, _LONGEST_PAUSE, _LAST_PAUSE = 0.2, 2.0, 0.25
-CONTENT_TYPE = "application/cloudevents+json"
-_MESSAGE_TOO_LARGE, _WRONG_STREAM = 10054, 10060
+# How long the end of a run waits for servers that were away for all of its flush_timeout already
+_BRIEFLY = 1.0
+# What of flush_timeout is kept for the disk, and how much longer a slow one is waited for
+_RESERVE, _GRACE = 0.2, 1.0
 
 
-@dataclass(frozen=True)
-class Outgoing:
-    """An event as it is sent, on its way to the stream."""
+class Report(NamedTuple):
+    """What became of a run's events. ``text`` tells it, ``fine`` where there is nothing to mind."""
 
-    subject: str
-    id: str
-    payload: bytes
+    stored: int
+    spooled: int
+    dropped: int
+    text: str
+    fine: bool
+
+
+class _TimeIsUp(Exception):
+    """The run is over, and flush_timeout as well."""
 
 
 class Sender:
-    """Events for one stream. ``put`` and ``finish`` are for the main thread.
+    """The events of one run. ``put`` and ``finish`` are for the main thread."""
 
-    ``stored`` counts what the stream acknowledged, ``problem`` is a sentence that says why the rest is not there.
-    """
-
-    def __init__(self, settings: Settings, prefix: str, stream: str) -> None:
-        """Raises LibraryMissing where this Python can't connect."""
-        preload(settings)
-        self.stored = 0
-        self.problem = ""
-        self._settings, self._prefix, self._stream = settings, prefix, stream
-        self._queue: deque[Outgoing] = deque()
-        self._unacknowledged: list[Outgoing] = []
-        self._overflown = 0
-        self._lost = ""
-        self._trusted = False
-        self._news, self._end = threading.Event(), threading.Event()
+    def __init__(self, transport: Transport, spool: Spool, run_id: str) -> None:
+        self._transport, self._spool = transport, spool
+        self._outbox = Outbox(spool, lambda: spool.create(run_id, transport.target))
+        self._earlier = Earlier(spool, transport.target)
+        self._count = 0
+        self._problem = ""
+        self._hopeless = False
+        # When all was well, or the attempt began that does not end
+        self._good = time.monotonic()
+        self._news, self._end, self._done = threading.Event(), threading.Event(), threading.Event()
         self._deadline = float("inf")
         self._thread = threading.Thread(target=self._work, name="choria_results", daemon=True)
         self._thread.start()
 
     def put(self, subject: str, event_id: str, payload: bytes) -> None:
-        """Hands over an event. Where too many wait already it is dropped: a run never waits for its reports."""
-        if len(self._queue) >= CAPACITY:
-            self._overflown += 1
-            return
-        self._queue.append(Outgoing(subject, event_id, payload))
+        """Hands over an event. Where memory is full it is dropped: a run never waits for its reports."""
+        self._count += 1
+        self._outbox.put(Outgoing(subject, event_id, payload))
         if not self._news.is_set():
             self._news.set()
 
-    def finish(self, timeout: float) -> None:
-        """Waits until all is stored or can't be, and at most ``timeout`` seconds."""
-        self._deadline = time.monotonic() + timeout
+    def finish(self, timeout: float) -> Report:
+        """Waits until all is delivered, and at most ``timeout`` seconds; what is left then stays on disk."""
+        now = time.monotonic()
+        troubled = bool(self._problem) or self._outbox.on_disk > 0
+        patience = min(timeout, _BRIEFLY) if troubled and now - self._good > timeout else timeout
+        self._deadline = now + max(patience - _RESERVE, patience / 2)
         self._end.set()
         self._news.set()
-        self._thread.join(timeout)
-        if not self.problem and self._thread.is_alive():
-            self.problem = f"the servers did not acknowledge them within flush_timeout ({timeout:g}s)."
-        elif not self.problem and self._overflown:
-            self.problem = f"{self._overflown} were dropped while {CAPACITY} others waited for the servers."
+        if self._done.wait(patience + _GRACE):
+            self._thread.join(max(0.0, now + patience - time.monotonic()))
+        return self._report()
+
+    def _report(self) -> Report:
+        stored, spooled = self._outbox.delivered, self._outbox.on_disk
+        dropped = self._count - stored - spooled
+        text = f"{stored} events {self._transport.place}, {spooled} spooled"
+        text += f" in {self._spool.path}, {dropped} dropped" if spooled else f", {dropped} dropped"
+        if self._earlier.delivered:
+            text += f", and {self._earlier.delivered} of earlier runs delivered"
+        reasons = list(self._reasons(spooled, dropped))
+        return Report(stored, spooled, dropped, ": ".join([text, " ".join(reasons)]) if reasons else text, not reasons)
+
+    def _reasons(self, spooled: int, dropped: int) -> Iterator[str]:
+        """Sentences on what is not as it should be."""
+        if spooled or dropped:
+            if self._problem:
+                yield self._problem
+            elif not self._done.is_set():
+                yield f"writing to {self._spool.path} takes too long."
+            elif spooled:
+                yield "the servers did not acknowledge them within flush_timeout."
+        if self._outbox.lost or self._earlier.lost:
+            yield f"{self._outbox.lost + self._earlier.lost} are larger than the stream takes: lower max_size."
+        if dropped and self._outbox.problem:
+            yield self._outbox.problem
+        if spooled:
+            yield "A later run delivers what is spooled."
+        if self._earlier.problem:
+            yield self._earlier.problem
+        if self._earlier.damaged:
+            yield f"{self._earlier.damaged} damaged events of earlier runs were dropped."
+        if self._spool.foreign:
+            yield f"In {self._spool.path} are events of {self._spool.foreign} runs for other servers or streams."
 
     # The thread
 
     def _work(self) -> None:
         try:
-            with Session(self._settings) as session:
-                ended = False
-                while not ended:
-                    self._news.wait()
-                    self._news.clear()
-                    ended = self._end.wait(_LINGER)
-                    self._drain(session)
-        except StreamsError as error:
-            self.problem = error.message
+            self._transport.meanwhile(_LOOK_EVERY, self._look)
+            self._deliver()
+        except _TimeIsUp:
+            pass
+        except OSError as error:
+            self._problem = f"{self._spool.path}: {error.strerror}."
         except Exception as error:  # whatever it is, the run goes on
-            self.problem = f"{type(error).__name__}: {error}, which is a bug of choria.streams."
+            self._problem = f"{type(error).__name__}: {error}, which is a bug of choria.streams."
+        finally:
+            self._outbox.finish()
+            self._earlier.close()
+            self._done.set()
+            self._transport.close()
 
-    def _drain(self, session: Session) -> None:
-        """Sends all that waits, again and again until it is stored or the time is over."""
+    def _deliver(self) -> None:
+        """Sends all that there is, again and again, until the run is over and nothing is left."""
         pause = _FIRST_PAUSE
-        while self._queue or self._unacknowledged:
-            if self._send(session):
+        while True:
+            ended = self._end.is_set()
+            self._look()
+            lane = self._lane()
+            if ended and (lane is None or self._hopeless):
+                return
+            if lane is None or self._hopeless:
+                self._await_news()
+            elif self._send(lane):
                 pause = _FIRST_PAUSE
-            elif self._end.is_set():
-                if time.monotonic() + _LAST_PAUSE > self._deadline:
-                    return
-                time.sleep(_LAST_PAUSE)
             else:
-                self._end.wait(pause)
+                self._rest(_LAST_PAUSE if ended else pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _send(self, session: Session) -> bool:
-        """Sends one window of events. False where some of them have to be sent again.
+    def _lane(self) -> Outbox | Earlier | None:
+        """Where the next events are. What other runs left waits for those of this one."""
+        if not self._outbox.empty:
+            return self._outbox
+        return None if self._earlier.empty else self._earlier
 
-        One event goes ahead alone, at first and after trouble: a stream that is just coming up could miss the first of
-        a whole window and take the rest, and their order would be lost.
-        """
-        room = WINDOW if self._trusted else 1
-        while len(self._unacknowledged) < room and self._queue:
-            self._unacknowledged.append(self._queue.popleft())
-        try:
-            again = self._exchange(session, self._unacknowledged[:room])
-        except (PermissionMissing, LibraryMissing, OptionError):
-            raise
-        except StreamsError as error:
-            self.problem, self._trusted = error.message, False
-            return False
-        self._unacknowledged[:room] = [event for event, _problem in again]
-        self.problem = again[0][1] if again else self._lost
-        self._trusted = not again
-        return self._trusted
+    def _send(self, lane: Outbox | Earlier) -> bool:
+        """Sends one window of events. After trouble one goes ahead alone."""
+        if not self._problem:
+            self._good = time.monotonic()
+        sent = self._transport.send(lane.window(1 if self._problem else self._transport.window))
+        lane.advance(sent.settled, sent.lost)
+        self._problem, self._hopeless = sent.problem, sent.hopeless
+        if not sent.problem:
+            self._good = time.monotonic()
+        return not sent.problem
 
-    def _exchange(self, session: Session, events: list[Outgoing]) -> list[tuple[Outgoing, str]]:
-        """Sends events and counts what is stored. Returns what has to be sent again, and why."""
-        requests = [Request(event.subject, event.payload, self._headers(event)) for event in events]
-        again = []
-        for event, answer in zip(events, publish_many(session, f"Storing events in {self._stream}", requests)):
-            if not isinstance(answer, StreamsError):
-                self.stored += 1
-            elif isinstance(answer, PermissionMissing):
-                raise answer
-            elif isinstance(answer, ApiError) and answer.err_code == _MESSAGE_TOO_LARGE:
-                self._lost = f"some are larger than max_msg_size of {self._stream}: lower max_size."
+    def _await_news(self) -> None:
+        self._news.wait()
+        self._news.clear()
+        # Where nothing can be sent, long enough for events to be due on disk
+        self._end.wait(SPILL_AFTER + _LOOK_EVERY if self._hopeless else _LINGER)
+
+    def _rest(self, seconds: float) -> None:
+        """Waits, but not beyond the end of the run."""
+        ended, until = self._end.is_set(), time.monotonic() + seconds
+        while time.monotonic() < until and self._end.is_set() == ended:
+            if ended:
+                time.sleep(_LOOK_EVERY)
             else:
-                again.append((event, self._reason(answer)))
-        return again
+                self._end.wait(_LOOK_EVERY)
+            self._look()
 
-    def _headers(self, event: Outgoing) -> dict[str, str]:
-        """What makes it harmless to send an event twice."""
-        return {"Nats-Msg-Id": event.id, "Nats-Expected-Stream": self._stream, "Content-Type": CONTENT_TYPE}
-
-    def _reason(self, error: StreamsError) -> str:
-        subjects = f"{self._prefix}.>"
-        if isinstance(error, ApiError) and error.err_code == _WRONG_STREAM:
-            return f"another stream than {self._stream} takes {subjects}: give its name in stream, or other subjects."
-        if error.failure.get("code") == "no_responders":
-            return (
-                f"no stream takes {subjects}: create it with choria.streams.choria_stream "
-                f"(name: {self._stream}, subjects: ['{subjects}'])."
-            )
-        return error.message
+    def _look(self) -> None:
+        self._outbox.look()
+        if time.monotonic() > self._deadline:
+            raise _TimeIsUp

@@ -18,10 +18,14 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
-from ansible_collections.choria.streams.plugins.plugin_utils import _events, _sender
+from ansible_collections.choria.streams.plugins.plugin_utils import _events, _outbox
+from ansible_collections.choria.streams.plugins.plugin_utils._journal import Spool
+from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
+from ansible_collections.choria.streams.plugins.plugin_utils._transport import Direct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from conftest import MakeServer
     from support.server import NatsServer
@@ -47,33 +51,33 @@ def stored(server: NatsServer) -> list[int]:
         return [json.loads(message.data)["data"]["sequence"] for message in found if message]
 
 
-def sender(url: str, **more: Any) -> _sender.Sender:
-    return _sender.Sender(settings(url, connect_timeout=0.5, **more), "ansible.runs", STREAM)
+def sender(url: str, folder: Path, run_id: str = "run", limit: int = 1 << 28, **more: Any) -> Sender:
+    transport = Direct(settings(url, connect_timeout=0.5, **more), "ansible.runs", STREAM)
+    return Sender(transport, Spool(folder / "spool", limit), run_id)
 
 
-def events(count: int) -> Iterator[tuple[str, str, bytes]]:
-    run = _events.Run("run")
+def events(count: int, run_id: str = "run") -> Iterator[tuple[str, str, bytes]]:
+    run = _events.Run(run_id)
     for _number in range(count):
         event = run.event(_events.TASK_RESULT, time.time(), {"msg": "x" * 200}, "web1")
         yield _events.subject("ansible.runs", event), event.id, _events.encode(event, 65536)
 
 
-def test_all_events_arrive_in_order(make_server: MakeServer) -> None:
+def test_all_events_arrive_in_order(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()
     declare(server)
-    subject = sender(server.url)
+    subject = sender(server.url, tmp_path)
     for event in events(3000):
         subject.put(*event)
-    subject.finish(20)
-    assert (subject.stored, subject.problem) == (3000, "")
+    assert subject.finish(20) == (3000, 0, 0, "3000 events in stream ANSIBLE_RUNS, 0 spooled, 0 dropped", True)
     assert stored(server) == list(range(1, 3001))
     assert server.monitor("varz")["total_connections"] == 3  # declare, the sender, stored
 
 
-def test_killed_servers_lose_nothing(make_server: MakeServer) -> None:
+def test_killed_servers_lose_nothing(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()
     declare(server)
-    subject = sender(server.url)
+    subject = sender(server.url, tmp_path)
     for number, event in enumerate(events(2000), start=1):
         subject.put(*event)
         if number % 700 == 300:
@@ -82,20 +86,18 @@ def test_killed_servers_lose_nothing(make_server: MakeServer) -> None:
         if number % 700 == 600:
             server.start()
         time.sleep(0.0002)
-    subject.finish(20)
-    assert (subject.stored, subject.problem) == (2000, "")
+    assert subject.finish(20).stored == 2000
     assert stored(server) == list(range(1, 2001))
 
 
-def test_a_stream_that_comes_late_gets_all(make_server: MakeServer) -> None:
+def test_a_stream_that_comes_late_gets_all(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()
-    subject = sender(server.url)
+    subject = sender(server.url, tmp_path)
     for event in events(500):
         subject.put(*event)
     time.sleep(0.3)
     declare(server)
-    subject.finish(20)
-    assert subject.stored == 500
+    assert subject.finish(20).stored == 500
     assert stored(server) == list(range(1, 501))
 
 
@@ -104,86 +106,96 @@ def test_a_stream_that_comes_late_gets_all(make_server: MakeServer) -> None:
     [
         (None, "no stream takes ansible.runs.>: create it with choria.streams.choria_stream (name: ANSIBLE_RUNS, "),
         ({"name": "OTHER"}, "another stream than ANSIBLE_RUNS takes ansible.runs.>: give its name in stream"),
-        ({"max_msg_size": 100}, "some are larger than max_msg_size of ANSIBLE_RUNS: lower max_size."),
+        ({"max_msg_size": 100}, "3 dropped: 3 are larger than the stream takes: lower max_size."),
         ({"max_msgs": 1, "discard": "new"}, "maximum messages exceeded"),
     ],
     ids=["no stream", "another stream", "too large", "full"],
 )
-def test_why_events_are_not_stored(make_server: MakeServer, config: dict[str, Any] | None, expected: str) -> None:
+def test_why_events_are_not_stored(
+    make_server: MakeServer, tmp_path: Path, config: dict[str, Any] | None, expected: str
+) -> None:
     server = make_server()
     if config is not None:
         declare(server, **config)
-    subject = sender(server.url)
+    subject = sender(server.url, tmp_path)
     for event in events(3):
         subject.put(*event)
-    subject.finish(0.6)
-    assert subject.stored < 3
-    assert expected in subject.problem
+    report = subject.finish(0.6)
+    assert report.stored < 3
+    assert report.stored + report.spooled + report.dropped == 3
+    assert expected in report.text
 
 
-def test_refused_credentials_are_not_tried_again(make_server: MakeServer) -> None:
+def test_refused_credentials_are_not_tried_again(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server({"authorization": {"user": "u", "password": "right"}})
-    subject = sender(server.url, user="u", password="SECRET")
+    subject = sender(server.url, tmp_path, user="u", password="SECRET")
     for event in events(2):
         subject.put(*event)
-    subject.finish(10)
-    assert "refused the credentials" in subject.problem
-    assert "SECRET" not in subject.problem
+    report = subject.finish(10)
+    assert (report.stored, report.spooled, report.dropped) == (0, 2, 0)
+    assert "refused the credentials" in report.text
+    assert "SECRET" not in report.text
     assert server.log().count("authentication error") == 1
 
 
-def test_missing_permission_is_named(make_server: MakeServer) -> None:
+def test_missing_permission_is_named(make_server: MakeServer, tmp_path: Path) -> None:
     user = {"user": "u", "password": "p", "permissions": {"publish": {"deny": SUBJECTS}}}
     server = make_server({"authorization": {"users": [user]}})
-    subject = sender(server.url, user="u", password="p")
+    subject = sender(server.url, tmp_path, user="u", password="p")
     for event in events(2):
         subject.put(*event)
-    subject.finish(10)
-    assert "may not publish to ansible.runs.task_result.web1" in subject.problem
+    report = subject.finish(10)
+    assert report.spooled == 2
+    assert "may not publish to ansible.runs.task_result.web1" in report.text
 
 
-def test_a_server_that_never_answers_costs_no_more_than_the_timeout() -> None:
+def test_a_server_that_never_answers_costs_no_more_than_the_timeout(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=listener.accept, daemon=True).start()
-        subject = sender(f"nats://127.0.0.1:{listener.getsockname()[1]}")
+        subject = sender(f"nats://127.0.0.1:{listener.getsockname()[1]}", tmp_path)
         for event in events(2):
             subject.put(*event)
         start = time.monotonic()
-        subject.finish(0.2)
+        report = subject.finish(0.2)
         assert time.monotonic() - start < 2
-        assert subject.stored == 0
-        assert subject.problem
+        assert (report.stored, report.spooled, report.dropped) == (0, 2, 0)
+        assert "2 spooled in " in report.text
 
 
-def test_too_many_waiting_are_dropped(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sender, "CAPACITY", 10)
+def test_what_does_not_fit_into_memory_is_dropped(
+    make_server: MakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_outbox, "MOST_BYTES", 10_000)
     server = make_server()
     declare(server)
     server.shutdown()
-    subject = sender(server.url)
+    (tmp_path / "spool").write_text("No folder can be made here")
+    subject = sender(server.url, tmp_path)
     for event in events(400):
         subject.put(*event)
     server.start()
-    subject.finish(20)
-    assert 0 < subject.stored < 400
-    assert "were dropped while 10 others waited for the servers" in subject.problem
-    assert stored(server) == list(range(1, subject.stored + 1))
+    report = subject.finish(20)
+    assert 0 < report.stored < 400
+    assert (report.spooled, report.dropped) == (0, 400 - report.stored)
+    assert "memory was full" in report.text
+    assert stored(server) == list(range(1, report.stored + 1))
 
 
-def test_nothing_is_imported_while_the_thread_works(make_server: MakeServer) -> None:
+def test_nothing_is_imported_while_the_thread_works(make_server: MakeServer, tmp_path: Path) -> None:
     """A worker that is forked in the middle of an import waits for ever for its end."""
     server = make_server()
     declare(server)
     url = server.url.replace("127.0.0.1", "localhost")
     code = f"""
 import sys
+from pathlib import Path
 from test_callback_sender import sender, events
-subject = sender({url!r})
+subject = sender({url!r}, Path({str(tmp_path)!r}))
 before = set(sys.modules)
 for event in events(300):
     subject.put(*event)
-subject.finish(20)
-assert subject.stored == 300, subject.problem
+report = subject.finish(20)
+assert report.stored == 300, report
 assert set(sys.modules) == before, set(sys.modules) - before
 """
     path = ":".join([*sys.path, str(__file__).rpartition("/")[0]])

@@ -24,6 +24,7 @@ from .._errors import PermissionMissing, Refused, StreamsError, Unreachable
 from . import reasons
 from .client import close, connect
 from .permissions import PUBLISH
+from .waiting import accompanied
 from .wire import Message, Pending, Request, Server
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Session:
         self._wake: Any = None  # asyncio.Event, like _closed: made with each connection, since they belong to its loop
         self._closed: Any = None
         self.refused_subscriptions: set[str] = set()
+        self._meanwhile: tuple[float, Callable[[], None]] | None = None
 
     def __enter__(self) -> Session:
         return self
@@ -158,6 +160,10 @@ class Session:
         self._drive(self._await_message(timeout))
         return self._arrived.popleft() if self._arrived else None
 
+    def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
+        """Has something called every so often while servers are waited for. What it raises ends the wait."""
+        self._meanwhile = (seconds, call)
+
     def close(self) -> None:
         """Closes the connection. The session can be used again, and then connects anew."""
         loop, client = self._loop, self._client
@@ -175,6 +181,8 @@ class Session:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         try:
+            if self._meanwhile:
+                work = accompanied(work, *self._meanwhile)
             return self._loop.run_until_complete(work)
         finally:
             self._used = time.monotonic()

@@ -1,0 +1,190 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is not delivered, the oldest first: events of this run, which go to disk before they are old, and of others."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ..module_utils._errors import StreamsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ._journal import Journal, Outgoing, Spool
+
+# An event that was not acknowledged after so many seconds goes to disk. With the clock of who calls `look`, and what
+# writing takes, it is there within one.
+SPILL_AFTER = 0.5
+# More than these in memory go to disk at once, and what does not fit into memory at all is dropped
+SPILL_BYTES, MOST_BYTES = 4 << 20, 24 << 20
+_OVERHEAD = 300
+_SYNC_EVERY = 1.0
+_NEXT_TRY = 1.0
+
+
+class Outbox:
+    """``put`` is for the main thread, which never waits here; all else is for the thread that sends."""
+
+    def __init__(self, spool: Spool, create: Callable[[], Journal]) -> None:
+        self.journal: Journal | None = None
+        self.delivered = self.lost = 0
+        self.problem = ""
+        self._spool, self._create = spool, create
+        self._arrived: deque[tuple[Outgoing, float]] = deque()
+        self._memory: deque[tuple[Outgoing, float]] = deque()
+        # One thread writes each of these two
+        self._bytes_in = self._bytes_out = 0
+        self._synced = self._failed = float("-inf")
+
+    def put(self, event: Outgoing) -> None:
+        """Takes an event over, or drops it where there is no room."""
+        size = len(event.payload) + _OVERHEAD
+        if self._bytes_in - self._bytes_out + size <= MOST_BYTES:
+            self._bytes_in += size
+            self._arrived.append((event, time.monotonic()))
+        else:
+            self.problem = "memory was full."
+
+    @property
+    def empty(self) -> bool:
+        return not (self.journal or self._memory or self._arrived)
+
+    @property
+    def crowded(self) -> bool:
+        return self._bytes_in - self._bytes_out > SPILL_BYTES
+
+    @property
+    def on_disk(self) -> int:
+        return self.journal.count if self.journal else 0
+
+    def _take(self) -> None:
+        while self._arrived:
+            self._memory.append(self._arrived.popleft())
+
+    def window(self, count: int) -> list[Outgoing]:
+        """The oldest events. What is on disk comes before what is in memory."""
+        if self.journal:
+            return self.journal.window(count)
+        self._take()
+        found, size = [], 0
+        for event, _moment in islice(self._memory, count):
+            found.append(event)
+            size += len(event.payload)
+            if size > SPILL_BYTES:
+                break
+        return found
+
+    def advance(self, count: int, lost: int) -> None:
+        """The first ``count`` events are settled, wherever they are by now: delivered, or ``lost``."""
+        self.delivered += count - lost
+        self.lost += lost
+        if self.journal:
+            self.journal.advance(count)
+            if not self.journal.count:
+                self.journal.remove()
+                self.journal = None
+        else:
+            for _event in range(count):
+                self._forget()
+
+    def _forget(self) -> None:
+        event, _moment = self._memory.popleft()
+        self._bytes_out += len(event.payload) + _OVERHEAD
+
+    def look(self) -> None:
+        """To be called several times a second: moves to disk what has waited too long, or is too much."""
+        self._take()
+        now = time.monotonic()
+        if self._memory and (self.crowded or now - self._memory[0][1] > SPILL_AFTER):
+            self.spill()
+        if self.journal and now - self._synced > _SYNC_EVERY:
+            self.sync()
+
+    def spill(self, *, at_last: bool = False) -> None:
+        """Moves all that is in memory to disk, as far as there is room. After trouble with it not again at once."""
+        self._take()
+        now = time.monotonic()
+        if not self._memory or (now - self._failed < _NEXT_TRY and not at_last):
+            return
+        try:
+            if self.journal is None:
+                self.journal = self._create()
+            while self._memory:
+                for _event in range(self.journal.append([event for event, _moment in self._memory])):
+                    self._forget()
+            self.problem = ""
+        except StreamsError as error:
+            self._failed, self.problem = now, error.message
+        except OSError as error:
+            self._failed, self.problem = now, f"{self._spool.path} did not take them: {error.strerror}."
+        if self.journal and not self.journal.count:
+            self.journal.remove()
+            self.journal = None
+
+    def sync(self) -> None:
+        self._synced = time.monotonic()
+        if self.journal:
+            try:
+                self.journal.sync()
+            except OSError as error:
+                self.problem = f"{self._spool.path}: {error.strerror}."
+
+    def finish(self) -> None:
+        """Leaves the rest on disk for another run. What does not fit there is dropped."""
+        self.spill(at_last=True)
+        if self.journal:
+            self.sync()
+            self.journal.close()
+
+
+class Earlier:
+    """What earlier runs have left on disk for the same servers, one journal after the other."""
+
+    def __init__(self, spool: Spool, target: Mapping[str, Any]) -> None:
+        self.delivered = self.lost = self.damaged = 0
+        self.problem = ""
+        self._journals = spool.left(target)
+        self._spool = spool
+        self._journal: Journal | None = None
+
+    @property
+    def empty(self) -> bool:
+        try:
+            while self._journal is None or not self._journal.window(1):
+                self._end()
+                self._journal = next(self._journals, None)
+                if self._journal is None:
+                    return True
+        except StreamsError as error:
+            self.problem = error.message
+        except OSError as error:
+            self.problem = f"{self._spool.path} can't be read: {error.strerror}."
+            self.close()
+        return self._journal is None
+
+    def _end(self) -> None:
+        """Done with a journal: all of it is delivered."""
+        if self._journal:
+            self.damaged += self._journal.damaged
+            self._journal.remove()
+            self._journal = None
+
+    def window(self, count: int) -> list[Outgoing]:
+        return self._journal.window(count) if self._journal else []
+
+    def advance(self, count: int, lost: int) -> None:
+        self.delivered += count - lost
+        self.lost += lost
+        if self._journal:
+            self._journal.advance(count)
+
+    def close(self) -> None:
+        """Leaves the rest for another run."""
+        if self._journal:
+            self._journal.close()
+            self._journal = None

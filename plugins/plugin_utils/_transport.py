@@ -1,0 +1,187 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two ways of events: straight to the stream, or into the spool of this host's Choria Server.
+
+A transport takes a window of events, and tells how many of the first are settled and what stood in the way of the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..module_utils._api.messages import publish_many
+from ..module_utils._connection.client import preload
+from ..module_utils._connection.session import Request, Session
+from ..module_utils._errors import ApiError, LibraryMissing, OptionError, PermissionMissing, Refused, StreamsError
+from ..module_utils._services.submission_message import MAX_TTL, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..module_utils._connection.settings import Settings
+    from ..module_utils._services.spool import Spool
+    from ._journal import Outgoing
+
+CONTENT_TYPE = "application/cloudevents+json"
+_MESSAGE_TOO_LARGE, _WRONG_STREAM = 10054, 10060
+# As often as in a month, which is as long as it keeps them
+# What does not go away by itself: these credentials, options and libraries are what this run has
+_HOPELESS = (PermissionMissing, OptionError, LibraryMissing)
+_MAX_TRIES = 1_000_000
+_PRIORITY = 4
+
+
+@dataclass
+class Sent:
+    """What became of a window: the first ``settled`` need not be sent again, ``lost`` of them since they never can be.
+
+    ``problem`` is a sentence that says why the next one could not; without one it can be sent at once. ``hopeless``:
+    what stands in the way stays there while this run lasts.
+    """
+
+    settled: int = 0
+    lost: int = 0
+    problem: str = ""
+    hopeless: bool = False
+
+
+class Transport(Protocol):
+    """``target`` is what must be the same in a later run that delivers what is left, ``place`` where events end up."""
+
+    window: int
+    target: dict[str, Any]
+    place: str
+
+    def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
+        """Has something called every so often while servers are waited for."""
+
+    def send(self, events: Sequence[Outgoing]) -> Sent: ...
+
+    def close(self) -> None: ...
+
+
+class Direct:
+    """Publishes with acknowledgements, over one connection.
+
+    A window is sent when the one before it is stored, so that an event that got lost is sent again before what follows.
+    Within a window that can't be had: Nats-Expected-Last-Msg-Id would be the means, but a replicated stream on which it
+    does not hold stops working for good ("critical write error", nats-server 2.14 and 2.15).
+    """
+
+    window = 512
+    # Short enough to arrive as one while leaders change
+    _window_in_cluster = 64
+
+    def __init__(self, settings: Settings, prefix: str, stream: str) -> None:
+        """Raises LibraryMissing where this Python can't connect."""
+        preload(settings)
+        self.place = f"in stream {stream}"
+        self.target = {
+            "transport": "direct",
+            "servers": sorted(settings.servers),
+            "api": settings.api,
+            "stream": stream,
+            "prefix": prefix,
+        }
+        self._prefix, self._stream = prefix, stream
+        self._session = Session(settings)
+
+    def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
+        self._session.meanwhile(seconds, call)
+
+    def send(self, events: Sequence[Outgoing]) -> Sent:
+        requests = [Request(event.subject, event.payload, self._headers(event)) for event in events]
+        try:
+            server = self._session.server
+            requests = requests[: self._window_in_cluster] if server.clustered else requests
+            limit = server.max_payload
+            fitting = [request for request in requests if request.size <= limit]
+            answers = iter(publish_many(self._session, f"Storing events in {self._stream}", fitting))
+        except StreamsError as error:
+            return Sent(problem=error.message, hopeless=isinstance(error, _HOPELESS))
+        sent = Sent()
+        for request in requests:
+            answer = next(answers) if request.size <= limit else Refused("It is too large.", code="too_large")
+            if not self._settle(sent, answer):
+                break
+        return sent
+
+    def _headers(self, event: Outgoing) -> dict[str, str]:
+        """What makes it harmless to send an event twice."""
+        return {"Nats-Msg-Id": event.id, "Nats-Expected-Stream": self._stream, "Content-Type": CONTENT_TYPE}
+
+    def _settle(self, sent: Sent, answer: dict[str, Any] | StreamsError) -> bool:
+        """Adds what became of one event. False where the rest has to be sent again."""
+        err_code = answer.err_code if isinstance(answer, ApiError) else 0
+        if not isinstance(answer, StreamsError):
+            sent.settled += 1
+        elif err_code == _MESSAGE_TOO_LARGE or answer.failure.get("code") == "too_large":
+            sent.settled += 1
+            sent.lost += 1
+        else:
+            sent.problem, sent.hopeless = self._reason(answer), isinstance(answer, _HOPELESS)
+            return False
+        return True
+
+    def _reason(self, error: StreamsError) -> str:
+        subjects = f"{self._prefix}.>"
+        if isinstance(error, ApiError) and error.err_code == _WRONG_STREAM:
+            return f"another stream than {self._stream} takes {subjects}: give its name in stream, or other subjects."
+        if error.failure.get("code") == "no_responders":
+            return (
+                f"no stream takes {subjects}: create it with choria.streams.choria_stream "
+                f"(name: {self._stream}, subjects: ['{subjects}'])."
+            )
+        return error.message
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class ChoriaSpool:
+    """Hands events to this host's Choria Server, as reliable messages of the lowest priority."""
+
+    window = 16  # each waits for the disk
+
+    def __init__(self, spool: Spool, identity: str, prefix: str) -> None:
+        self.place = f"in the spool of Choria Server, {spool.path}"
+        self.target = {"transport": "spool", "path": str(spool.path), "prefix": prefix}
+        self._spool = spool
+        self._identity = identity or (spool.config.identity if spool.config else "") or socket.getfqdn()
+
+    def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
+        """Nothing is waited for."""
+
+    def send(self, events: Sequence[Outgoing]) -> Sent:
+        sent = Sent()
+        for event in events:
+            message = Message(
+                subject=event.subject,
+                payload=event.payload,
+                sender=f"user {os.geteuid()}",
+                identity=self._identity,
+                reliable=True,
+                priority=_PRIORITY,
+                ttl=MAX_TTL,
+                max_tries=_MAX_TRIES,
+                headers={"Content-Type": CONTENT_TYPE},
+                id=event.id,
+            )
+            try:
+                message.check()
+                message.check_size()
+                self._spool.write(message)
+            except OptionError:
+                sent.lost += 1
+            except StreamsError as error:
+                sent.problem = error.message
+                break
+            sent.settled += 1
+        return sent
+
+    def close(self) -> None:
+        """Nothing is open."""
