@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -161,6 +162,10 @@ TRIED: dict[str, list[Task]] = {
         module("choria_backup", stream="ORDERS", path="BACKUPS/WHO"),
         module("choria_restore", path="BACKUPS/SAVED_WHO"),
     ],
+    "`choria_machine_info`": [module("choria_machine_info")],
+    "`choria_machine_info` with `wait_for_state`": [
+        module("choria_machine_info", names=["M"], hosts=["WHO"], wait_for_state="there", max_wait="30s"),
+    ],
     "`choria_submit` with `transport: direct`": [
         module("choria_submit", subject="WHO", payload="x", transport="direct"),
     ],
@@ -228,6 +233,10 @@ def outcome(admin: ChoriaClient, manager: Manager, tokens: Tokens) -> PlaybookRe
     with Manager(choria_config=str(publisher)) as filler:
         for kind in (*SEQUENCES, *SEQUENCES):
             filler.session.request(f"orders.{kind}", b"x")
+    told = {"protocol": "io.choria.machine.v1.transition", "machine": "M", "to_state": "there"}
+    with Manager(choria_config=str(tokens.config("client", "--publish choria.machine.>"))) as machine:
+        for kind in SEQUENCES:
+            machine.session.publish("choria.machine.transition", json.dumps({**told, "identity": kind}).encode())
     for kind in SEQUENCES:
         saved = f"SAVED_{kind}"
         manager.apply(STREAM, name=saved, subjects=[f"saved.{kind}"])
@@ -268,6 +277,7 @@ def test_the_table_is_whole() -> None:
         "choria_config",
         "choria_config_info",
         "choria_credentials",
+        "choria_machine",
         "choria_submission_info",
     }
     found = {

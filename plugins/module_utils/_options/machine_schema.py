@@ -1,0 +1,262 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The JSON Schema of an autonomous agent's definition, as Choria Server 0.30 runs it; docs/machine.schema.json is it.
+
+Choria's own schema, which ``choria machine validate`` uses, knows eight of the server's watchers, durations of one unit
+and keys without dots; and it lets pass what the server can't start, such as a kv watcher without an interval, which
+even ends the server. Keys that the server would pass over without a word are refused here. Rules: go-choria,
+aagent/machine/machine.go and aagent/watchers/.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Schema = dict[str, Any]
+
+NAME: Schema = {"type": "string", "pattern": r"^[a-zA-Z][a-zA-Z0-9_-]+$"}
+_TEXT: Schema = {"type": "string", "pattern": r"\S"}
+_STRING: Schema = {"type": "string"}
+_FLAG: Schema = {"type": "boolean"}
+_WHOLE: Schema = {"type": "integer"}
+_NAMES: Schema = {"type": "array", "items": NAME}
+_LABELS: Schema = {"type": "object", "additionalProperties": _STRING}
+# How often, and how long: the first in Choria's words, which have days, the second in Go's own; none is zero
+_EVERY: Schema = {"type": "string", "pattern": r"^(?=.*[1-9])(\d+(\.\d+)?(ms|s|m|h|d|D|w|W|M|y|Y))+$"}
+_PERIOD: Schema = {"type": "string", "pattern": r"^(?=.*[1-9])(\d+(\.\d+)?(ms|s|m|h))+$"}
+
+
+def _record(required: Sequence[str] = (), /, **properties: Any) -> Schema:
+    return {
+        "type": "object",
+        **({"required": list(required)} if required else {}),
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+_GOVERNED: dict[str, Any] = {"governor": _TEXT, "governor_timeout": _PERIOD, "timeout": _PERIOD}
+# By the type of a watcher its properties
+WATCHERS: dict[str, Schema] = {
+    "archive": _record(
+        ("source", "creates", "target", "checksum"),
+        source=_TEXT,
+        creates=_TEXT,
+        target=_TEXT,
+        checksum=_TEXT,
+        insecure=_FLAG,
+        username=_STRING,
+        password=_STRING,
+        verify=_STRING,
+        verify_checksum=_STRING,
+        **_GOVERNED,
+    ),
+    "ccm_manifest": _record(
+        manifest_file=_TEXT,
+        manifest={"type": "object"},
+        noop=_FLAG,
+        healthcheck_only=_FLAG,
+        splay=_FLAG,
+        **_GOVERNED,
+    ),
+    "exec": _record(
+        ("command",),
+        command=_TEXT,
+        environment={"type": "array", "items": {"type": "string", "pattern": r"^[a-zA-Z_][a-zA-Z0-9_]*="}},
+        parse_as_data=_FLAG,
+        suppress_success_announce=_FLAG,
+        gather_initial_state=_FLAG,
+        disown=_FLAG,
+        **_GOVERNED,
+    ),
+    "expression": _record(success_when=_TEXT, fail_when=_TEXT),
+    "file": _record(
+        ("path",),
+        path=_TEXT,
+        gather_initial_state=_FLAG,
+        contents=_STRING,
+        owner=_STRING,
+        group=_STRING,
+        mode=_STRING,
+    ),
+    "gossip": _record(
+        subject=_STRING,
+        payload=_STRING,
+        ttl_seconds=_WHOLE,
+        registration={"type": "object"},
+    ),
+    "httpswitch": _record(on_when=_NAMES, off_when=_NAMES, disable_when=_NAMES, annotations=_LABELS),
+    "kv": _record(
+        ("bucket", "key"),
+        bucket=_TEXT,
+        key=_TEXT,
+        mode={"enum": ["poll"]},
+        bucket_prefix=_FLAG,
+        on_successful_get=_FLAG,
+        on_matching_update=_FLAG,
+        republish_trigger=_STRING,
+        hiera_config=_FLAG,
+        store_key=_STRING,
+        query=_STRING,
+    ),
+    "metric": _record(
+        ("command",),
+        command=_TEXT,
+        interval=_PERIOD,
+        labels=_LABELS,
+        skip_prometheus=_FLAG,
+        store=_FLAG,
+        http=_FLAG,
+        graphite_host=_STRING,
+        graphite_port=_STRING,
+        graphite_prefix=_STRING,
+    ),
+    "nagios": _record(
+        plugin=_TEXT,
+        builtin={"enum": ["choria_status", "goss", "heartbeat"]},
+        annotations=_LABELS,
+        gossfile=_STRING,
+        last_message=_PERIOD,
+        pubcert_expire=_PERIOD,
+        token_expire=_PERIOD,
+        timeout=_PERIOD,
+    ),
+    "plugins": _record(
+        ("data_item",),
+        data_item=_TEXT,
+        purge_unknown=_FLAG,
+        plugin_manage_interval=_PERIOD,
+        public_key=_STRING,
+        plugins_directory=_STRING,
+        manager_machine_prefix=_STRING,
+    ),
+    "schedule": _record(
+        ("duration", "schedules"),
+        duration=_PERIOD,
+        schedules={"type": "array", "minItems": 1, "items": _TEXT},
+        start_splay=_PERIOD,
+        skip_trigger_on_reenter=_FLAG,
+    ),
+    "timer": _record(("timer",), timer=_PERIOD, splay=_FLAG),
+}
+# The watcher itself, where its type asks for more than its properties
+_MORE: dict[str, Schema] = {"kv": {"required": ["interval"]}}
+
+_WATCHER: Schema = {
+    **_record(
+        ("name", "type", "properties"),
+        name=NAME,
+        type={"enum": sorted(WATCHERS)},
+        state_match=_NAMES,
+        foreign_state_required={
+            "type": "array",
+            "items": _record(("machine_name", "machine_state"), machine_name=NAME, machine_state=NAME),
+        },
+        fail_transition=NAME,
+        success_transition=NAME,
+        interval=_EVERY,
+        announce_interval=_EVERY,
+        properties={"type": "object"},
+    ),
+    "allOf": [
+        {
+            "if": {"required": ["type"], "properties": {"type": {"enum": [kind]}}},
+            "then": {"properties": {"properties": properties}, **_MORE.get(kind, {})},
+        }
+        for kind, properties in WATCHERS.items()
+    ],
+}
+_TRANSITION = _record(
+    ("name", "from", "destination"),
+    name=NAME,
+    **{"from": {"type": "array", "minItems": 1, "items": NAME}},
+    destination=NAME,
+    description=_STRING,
+    subscribe={
+        "type": "array",
+        "items": _record(("machine_name", "event"), machine_name=NAME, event=NAME),
+    },
+)
+SCHEMA: Schema = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "title": "The definition of a Choria Autonomous Agent",
+    **_record(
+        ("name", "version", "initial_state", "transitions", "watchers"),
+        name=NAME,
+        version={"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
+        initial_state=NAME,
+        splay_start=_WHOLE,
+        transitions={"type": "array", "minItems": 1, "items": _TRANSITION},
+        watchers={"type": "array", "minItems": 1, "items": _WATCHER},
+    ),
+}
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "integer": (int,),
+    "boolean": (bool,),
+}
+_WORDS = {"object": "dict", "array": "list", "string": "text", "integer": "whole number", "boolean": "boolean"}
+_SHAPES = {
+    NAME["pattern"]: "is no name: begin with a letter, and go on with letters, digits, _ and -, at least one",
+    _TEXT["pattern"]: "is empty",
+    _EVERY["pattern"]: "is no duration such as 30s, 10m or 1d, above zero",
+    _PERIOD["pattern"]: "is no duration such as 30s, 10m or 1h30m, above zero",
+    r"^\d+\.\d+\.\d+$": "is no version such as 1.0.0",
+    r"^[a-zA-Z_][a-zA-Z0-9_]*=": "is no variable such as NAME=value",
+}
+
+
+def problems(schema: Schema, value: Any, where: str = "") -> list[str]:
+    """What is wrong with a value by a schema of the keywords that are used here, each with its place."""
+    kind = schema.get("type")
+    if kind and (not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "boolean")):
+        return [f"{where or 'the definition'} is no {_WORDS[kind]}"]
+    found: list[str] = []
+    if "enum" in schema and value not in schema["enum"]:
+        found.append(f"{where} is {value!r}, and has to be {_one_of(schema['enum'])}")
+    # What ends a text is $ in a schema, and \\Z in Python, where $ lets a line feed follow
+    if "pattern" in schema and not re.search(schema["pattern"].replace("$", r"\Z"), value):
+        found.append(f"{where} {_SHAPES[schema['pattern']]}")
+    if isinstance(value, dict):
+        found += _in_object(schema, value, where)
+    if isinstance(value, list):
+        if len(value) < schema.get("minItems", 0):
+            found.append(f"{where} is empty")
+        for index, item in enumerate(value):
+            found += problems(schema.get("items", {}), item, f"{where}[{index}]")
+    for rule in schema.get("allOf", ()):
+        if not problems(rule["if"], value):
+            found += problems(rule["then"], value, where)
+    return found
+
+
+def _in_object(schema: Schema, value: dict[str, Any], where: str) -> list[str]:
+    known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+    inside = f"{where}." if where else ""
+    found = [f"{inside}{name} is missing" for name in schema.get("required", ()) if name not in value]
+    for name, item in value.items():
+        if name in known:
+            found += problems(known[name], item, f"{inside}{name}")
+        elif others is False:
+            found.append(f"{inside}{name} is not known here{_like(str(name), known)}")
+        else:
+            found += problems(others, item, f"{inside}{name}")
+    return found
+
+
+def _like(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f", did you mean {near[0]}" if near else ""
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"

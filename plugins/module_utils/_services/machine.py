@@ -1,0 +1,202 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What choria_machine does: an autonomous agent in the store of the node, or those taken away that nobody names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._errors import OptionError
+from .._options import codecs
+from .._options.codecs import Codec
+from .._options.fields import Field, Spec
+from .._options.values import ENCODINGS, TEXT
+from .machine_definition import MANIFEST, check_by_program, check_definition, checked_name, to_yaml
+from .machine_files import DEFINITION_MODE, File, files_in, files_of
+from .machine_folder import Content, listing_of, read_file
+from .machine_store import Store, find_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .._connection.session import Session
+
+    LoadYaml = Callable[[str], Any]
+
+PRESENT, ABSENT, PURGED = "present", "absent", "purged"
+_FILE = {
+    "path": {"type": "str", "required": True},
+    "content": {"type": "raw", "required": True},
+    "encoding": {"type": "str", "choices": list(ENCODINGS), "default": TEXT},
+    "mode": {"type": "raw", "default": "0644"},
+}
+STORE = Field("store", Codec({"type": "path"}))
+SPEC = Spec(
+    (
+        Field("state", codecs.choice(PRESENT, ABSENT, PURGED), argument_extra={"default": PRESENT}),
+        Field("name", Codec({"type": "str"})),
+        STORE,
+        Field("definition", Codec({"type": "dict"})),
+        Field("files", Codec({"type": "list", "elements": "dict", "default": [], "options": _FILE})),
+        Field("archive", Codec({"type": "path"})),
+        Field("archive_checksum", Codec({"type": "str"})),
+        Field("exact", codecs.boolean(), argument_extra={"default": False}),
+        Field("validate", codecs.boolean(), argument_extra={"default": True}),
+        Field("program", Codec({"type": "path"})),
+        Field("keep", Codec({"type": "list", "elements": "str"})),
+    ),
+    {
+        "required_if": [
+            ("state", PRESENT, ("name",)),
+            ("state", PRESENT, ("definition", "archive"), True),
+            ("state", ABSENT, ("name",)),
+            ("state", PURGED, ("keep",)),
+        ],
+        "required_together": [("archive", "archive_checksum")],
+    },
+)
+
+
+def act(
+    load_yaml: LoadYaml | None, connect: Callable[[], Session], options: Mapping[str, Any], check_mode: bool
+) -> dict[str, Any]:
+    """The whole result. ``load_yaml`` reads YAML, None where this host has no library for it. Never connects."""
+    store = find_store(options["store"], options["choria_config"])
+    if options["state"] == PRESENT:
+        return _present(store, options, check_mode, load_yaml)
+    if options["state"] == ABSENT:
+        return _absent(store, checked_name(options["name"]), check_mode)
+    return _purged(store, options["keep"], check_mode)
+
+
+def _present(store: Store, options: Mapping[str, Any], check_mode: bool, load_yaml: LoadYaml | None) -> dict[str, Any]:
+    name = checked_name(options["name"])
+    files, validated = _files(name, options, load_yaml)
+    content = Content(files, options["exact"])
+    option = "definition" if options["definition"] is not None else "archive"
+    check = partial(_ask_program, options["program"], option, validated)
+    if check_mode and not store.path.exists():
+        check_alone(content, check)
+        return _result(store, name, content, validated, changed=True)
+    store.check()
+    with nullcontext() if check_mode else store.locked():
+        folder = store.folder(name)
+        changed = not content.is_in(folder)
+        result = _result(store, name, content, validated, changed)
+        if changed and check_mode:
+            check_alone(content, check)
+        elif changed:
+            store.put(name, content, check)
+    return result
+
+
+def check_alone(content: Content, check: Callable[[Path], None]) -> None:
+    """Checks a folder outside of the store."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "machine"
+        content.write(folder)
+        check(folder)
+
+
+def _ask_program(program: str | None, option: str, validated: list[str], folder: Path) -> None:
+    if program:
+        check_by_program(program, str(folder), option)
+        validated.append("program")
+
+
+def _files(name: str, options: Mapping[str, Any], load_yaml: LoadYaml | None) -> tuple[dict[str, File], list[str]]:
+    """All files, and by what their definition was checked. Raises OptionError."""
+    files = files_in(options["archive"], options["archive_checksum"]) if options["archive"] else {}
+    files.update(files_of(options["files"]))
+    definition, option = options["definition"], "definition"
+    if definition is not None:
+        if any(entry["path"] == MANIFEST for entry in options["files"]):
+            raise OptionError("files", f"{MANIFEST} is what definition says: take it away from one of both.")
+        definition = {"name": name, **definition}
+        files[MANIFEST] = File(to_yaml(definition).encode(), DEFINITION_MODE)
+    elif MANIFEST in files:
+        option = "archive"
+        definition = _loaded(files[MANIFEST].content, load_yaml)
+    else:
+        raise OptionError("archive", f"{options['archive']} has no {MANIFEST}: add it, or give definition.")
+    if definition is None:
+        return files, []
+    if not isinstance(definition, dict) or definition.get("name") != name:
+        told = definition.get("name") if isinstance(definition, dict) else None
+        raise OptionError(option, f"it defines {told}, and not {name}: give the name that it has.")
+    if options["validate"]:
+        check_definition(definition, option)
+    return files, ["schema"] if options["validate"] else []
+
+
+def _loaded(text: bytes, load_yaml: LoadYaml | None) -> Any:
+    """The definition of an archive. None where it is no JSON and this host can't read YAML."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    if load_yaml is None:
+        return None
+    try:
+        return load_yaml(text.decode())
+    except Exception as error:  # whatever the library raises
+        raise OptionError("archive", f"its {MANIFEST} is no YAML ({str(error).splitlines()[0]}).") from error
+
+
+def _result(store: Store, name: str, content: Content, validated: list[str], changed: bool) -> dict[str, Any]:
+    folder = store.path / name
+    manifest = content.files[MANIFEST].content
+    result: dict[str, Any] = {
+        "changed": changed,
+        "machine": {
+            "name": name,
+            "path": str(folder),
+            "checksum": hashlib.sha256(manifest).hexdigest(),
+            "files": sorted(content.files),
+            "validated": validated,
+        },
+    }
+    if changed:
+        there = read_file(folder / MANIFEST)
+        shown = there.content.decode(errors="replace") if there else ""
+        result["diff"] = [
+            _diff(str(folder / MANIFEST), shown, manifest.decode(errors="replace")),
+            _diff(f"{folder} (files)", listing_of(folder, content), content.listing()),
+        ]
+    return result
+
+
+def _diff(header: str, before: str, after: str) -> dict[str, str]:
+    return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+
+def _absent(store: Store, name: str, check_mode: bool) -> dict[str, Any]:
+    if not store.path.exists():
+        return {"changed": False, "removed": []}
+    store.check()
+    return _removed(store, [name] if store.folder(name).exists() else [], check_mode)
+
+
+def _purged(store: Store, keep: list[str], check_mode: bool) -> dict[str, Any]:
+    if check_mode and not store.path.exists():
+        return {"changed": False, "removed": []}
+    store.check()
+    return _removed(store, store.unknown(keep), check_mode)
+
+
+def _removed(store: Store, names: list[str], check_mode: bool) -> dict[str, Any]:
+    result: dict[str, Any] = {"changed": bool(names), "removed": names}
+    if names:
+        result["diff"] = _diff(str(store.path), "".join(f"{name}\n" for name in names), "")
+    if names and not check_mode:
+        with store.locked():
+            for name in names:
+                store.remove(name)
+    return result

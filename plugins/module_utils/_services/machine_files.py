@@ -1,0 +1,165 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files that an autonomous agent is made of: those of an archive, those of the task, and its definition."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from .._errors import OptionError
+from .._options.values import to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# The server writes it, and it is never ours
+DATA = "machine_data.json"
+DEFINITION_MODE = 0o600
+# Far above what agents need, and far below what fills a host's memory
+_MOST_BYTES, _MOST_FILES = 64 << 20, 10_000
+_MODE = re.compile(r"0?[0-7]{3}")
+_CHECKSUM = re.compile(r"(sha256|sha384|sha512):([0-9a-fA-F]+)")
+
+
+@dataclass(frozen=True)
+class File:
+    content: bytes
+    mode: int
+
+    def __str__(self) -> str:
+        return f"{self.mode:04o} {len(self.content)} bytes, SHA-256 {hashlib.sha256(self.content).hexdigest()}"
+
+
+def safe_path(path: str, where: str) -> str:
+    """A path inside the machine's folder, without detours. Raises OptionError."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or any(ord(sign) < 32 for sign in path):
+        raise OptionError(
+            where, f"'{path}' is no path inside the folder of the machine: give a relative one without '..'."
+        )
+    return str(PurePosixPath(*parts))
+
+
+def files_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, File]:
+    """The files of the option ``files`` by their paths."""
+    found: dict[str, File] = {}
+    for index, entry in enumerate(entries):
+        where = f"files[{index}]"
+        path = safe_path(entry["path"], f"{where}.path")
+        if path in found or PurePosixPath(path).name == DATA:
+            why = f"is the server's own ({DATA})" if path not in found else "is there twice"
+            raise OptionError(f"{where}.path", f"'{path}' {why}: take it away.")
+        try:
+            content = to_bytes(entry["content"], entry["encoding"])
+        except ValueError as error:
+            raise OptionError(f"{where}.content", f"{error}.") from error
+        found[path] = File(content, _mode(entry["mode"], f"{where}.mode"))
+    return found
+
+
+def _mode(given: Any, where: str) -> int:
+    """The mode of a file. YAML makes a number of 0755 itself."""
+    if isinstance(given, int):
+        mode = given
+    elif _MODE.fullmatch(str(given)):
+        mode = int(str(given), 8)
+    else:
+        raise OptionError(where, f"'{given}' is no mode: give octal digits as text, such as '0755'.")
+    if mode & ~0o775 or not mode & stat.S_IRUSR:
+        raise OptionError(
+            where,
+            f"{mode:04o} lets others write what runs as root, runs as somebody else, or can't be read: "
+            "give a mode such as '0755' or '0644'.",
+        )
+    return mode
+
+
+def files_in(archive: str, checksum: str) -> dict[str, File]:
+    """The files of a tar or zip archive by their paths; a single folder around all of them is left out."""
+    _check_sum(archive, checksum)
+    try:
+        found = dict(_zip(archive) if zipfile.is_zipfile(archive) else _tar(archive))
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
+        raise OptionError("archive", f"{archive} can't be read ({error}): give a tar or zip archive.") from error
+    tops = {PurePosixPath(path).parts[0] for path in found}
+    if len(tops) == 1 and all("/" in path for path in found):
+        found = {path.split("/", 1)[1]: file for path, file in found.items()}
+    own = sorted(path for path in found if PurePosixPath(path).name == DATA)
+    if own:
+        raise OptionError("archive", f"{archive} has {own[0]}, which is the server's own: make it without.")
+    return found
+
+
+def _check_sum(archive: str, checksum: str) -> None:
+    match = _CHECKSUM.fullmatch(checksum)
+    if not match:
+        raise OptionError("archive_checksum", f"'{checksum}' is no checksum: give one such as sha256:0123….")
+    digest = hashlib.new(match.group(1))
+    try:
+        with Path(archive).open("rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as error:
+        raise OptionError("archive", f"{archive} can't be read ({error.strerror}): check the path.") from error
+    if digest.hexdigest() != match.group(2).lower():
+        raise OptionError(
+            "archive_checksum",
+            f"{archive} is not what was meant, its checksum is {match.group(1)}:{digest.hexdigest()}.",
+        )
+
+
+def _tar(archive: str) -> Iterator[tuple[str, File]]:
+    size = count = 0
+    with tarfile.open(archive) as opened:
+        for member in opened:
+            if member.isdir():
+                continue
+            if not member.isfile():
+                raise _unusable(archive, member.name, "is no file but a link or a device")
+            size, count = size + member.size, count + 1
+            _check_size(archive, size, count)
+            content = opened.extractfile(member)
+            yield _member(archive, member.name, content.read() if content else b"", member.mode)
+
+
+def _zip(archive: str) -> Iterator[tuple[str, File]]:
+    size = count = 0
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.infolist():
+            mode = member.external_attr >> 16
+            if member.is_dir():
+                continue
+            if mode and not stat.S_ISREG(mode) and stat.S_IFMT(mode):
+                raise _unusable(archive, member.filename, "is no file but a link or a device")
+            size, count = size + member.file_size, count + 1
+            _check_size(archive, size, count)
+            yield _member(archive, member.filename, opened.read(member), mode)
+
+
+def _member(archive: str, name: str, content: bytes, mode: int) -> tuple[str, File]:
+    """Of an archive's modes only counts who may run the file."""
+    try:
+        path = safe_path(name, "archive")
+    except OptionError as error:
+        raise _unusable(archive, name, "would be outside of the machine's folder") from error
+    return path, File(content, 0o755 if mode & 0o111 else 0o644)
+
+
+def _check_size(archive: str, size: int, count: int) -> None:
+    if size > _MOST_BYTES or count > _MOST_FILES:
+        raise OptionError(
+            "archive",
+            f"{archive} has more than {_MOST_BYTES >> 20} MiB or {_MOST_FILES} files: bring them by other means.",
+        )
+
+
+def _unusable(archive: str, name: str, why: str) -> OptionError:
+    return OptionError("archive", f"'{name}' in {archive} {why}: make the archive of plain files with relative paths.")

@@ -1,0 +1,191 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What choria_machine_info tells: the machines in the store of a node, and what machines have told of themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .._api.jetstream import STREAM_NOT_FOUND
+from .._connection.choria_config import read_config
+from .._errors import ApiError, OptionError, StreamsError
+from .._options import codecs
+from .._options.codecs import Codec, parse_duration, parse_timestamp
+from .._options.fields import Field, Spec
+from .machine import STORE
+from .machine_definition import MANIFEST
+from .machine_events import STREAM, Machines, known_to
+from .machine_files import DATA
+from .machine_folder import read_file
+from .machine_store import KEY, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from .._connection.session import Session
+    from .machine import LoadYaml
+    from .machine_events import Told
+
+_SHOWN = 5
+_NAMES = Codec({"type": "list", "elements": "str"})
+SPEC = Spec(
+    (
+        Field("names", _NAMES),
+        Field("hosts", _NAMES),
+        STORE,
+        Field("events", codecs.boolean(), argument_extra={"default": True}),
+        Field("wait_for_state", Codec({"type": "str"})),
+        Field("since", codecs.timestamp()),
+        Field("max_wait", codecs.duration(), argument_extra={"default": "5m"}),
+    ),
+    {"required_by": {"wait_for_state": ("names", "hosts"), "since": ("wait_for_state",)}},
+)
+
+
+def read(
+    load_yaml: LoadYaml | None, connect: Callable[[], Session], options: Mapping[str, Any], check_mode: bool
+) -> dict[str, Any]:
+    """The whole result. ``load_yaml`` is that of ``machine.act``."""
+    names, hosts, goal = options["names"], options["hosts"], _goal(options)
+    result: dict[str, Any] = {"changed": False, "installed": _installed(options, names, load_yaml), "machines": []}
+    if not options["events"]:
+        return result
+
+    def chosen(host: str, name: str) -> bool:
+        # Where one is waited for in vain, it is told what there is instead of it
+        return bool(goal) or ((not names or name in names) and (not hosts or host in hosts))
+
+    machines = Machines(connect(), chosen)
+    try:
+        if goal is None or check_mode:
+            machines.read()
+        else:
+            goal.wait(machines)
+    except ApiError as error:
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        raise StreamsError(
+            f"There is no stream {STREAM}, which a Choria Broker makes up to a minute after its start: check where we "
+            "are connected to (servers, choria_config).",
+            code="no_stream",
+        ) from error
+    result["machines"] = _results(machines.told, names, hosts)
+    return result
+
+
+def _goal(options: Mapping[str, Any]) -> Goal | None:
+    """What to wait for. Raises OptionError."""
+    if options["wait_for_state"] is None:
+        return None
+    if not options["events"]:
+        raise OptionError("events", "is false, and without events there is nothing to wait for: take one of both away.")
+    try:
+        max_wait = parse_duration(options["max_wait"])
+    except ValueError as error:
+        raise OptionError("max_wait", f"{error}.") from error
+    try:
+        since = parse_timestamp(options["since"]) if options["since"] else None
+    except ValueError as error:
+        raise OptionError("since", f"{error}.") from error
+    wanted = [(host, name) for host in options["hosts"] for name in options["names"]]
+    return Goal(wanted, options["wait_for_state"], since, max_wait)
+
+
+def _results(
+    told: Mapping[tuple[str, str], Told], names: list[str] | None, hosts: list[str] | None
+) -> list[dict[str, Any]]:
+    keys = sorted((host, name) for host, name in told if (not hosts or host in hosts) and (not names or name in names))
+    return [told[key].result() for key in keys]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A state in which each of the machines shall be, which it has entered not before ``since``."""
+
+    wanted: list[tuple[str, str]]
+    state: str
+    since: datetime | None
+    max_wait: float
+
+    def wait(self, machines: Machines) -> None:
+        """Raises StreamsError where the time is over, with those that are not there."""
+        if machines.wait(lambda told: not self._late(told), self.max_wait):
+            return
+        told, late = machines.told, self._late(machines.told)
+        shown = "; ".join(self._why(told, host, name) for host, name in late[:_SHOWN])
+        more = f"; and {len(late) - _SHOWN} more" if len(late) > _SHOWN else ""
+        after = f" since {self.since.isoformat()}" if self.since else ""
+        error = StreamsError(
+            f"After {self.max_wait:g} seconds {len(late)} of {len(self.wanted)} machines have not come into state "
+            f"{self.state}{after}: {shown}{more}.",
+            code="timeout",
+            option="max_wait",
+            machines=[{"host": host, "name": name} for host, name in late],
+        )
+        error.result = {"machines": [told[key].result() for key in sorted(set(self.wanted) & set(told))]}
+        raise error
+
+    def _late(self, told: Mapping[tuple[str, str], Told]) -> list[tuple[str, str]]:
+        return [key for key in self.wanted if not self._holds(told.get(key))]
+
+    def _holds(self, found: Told | None) -> bool:
+        if found is None or found.state != self.state or found.since is None:
+            return False
+        return self.since is None or parse_timestamp(found.since) >= self.since
+
+    def _why(self, told: Mapping[tuple[str, str], Told], host: str, name: str) -> str:
+        found = told.get((host, name))
+        if found is None:
+            return f"{name} on {host} has never told anything ({known_to(told, name, host)})"
+        if found.state is None:
+            return f"{name} on {host} has not moved since it started, so that it is in its initial state"
+        return f"{name} on {host} is in state {found.state} since {found.since}"
+
+
+def _installed(
+    options: Mapping[str, Any], names: list[str] | None, load_yaml: LoadYaml | None
+) -> list[dict[str, Any]] | None:
+    """The machines in the store of this host; None where the options name no store, as on a controller."""
+    path = options["store"]
+    if not path and options["choria_config"]:
+        path = read_config(options["choria_config"]).file(KEY)
+    if not path:
+        return None
+    store = Store.at(path)
+    describe = partial(_described, store, load_yaml)
+    return [describe(name) for name in store.machines() if not names or name in names]
+
+
+def _described(store: Store, load_yaml: LoadYaml | None, name: str) -> dict[str, Any]:
+    folder = store.path / name
+    manifest, data = read_file(folder / MANIFEST), read_file(folder / DATA)
+    content = manifest.content if manifest else b""
+    definition = _loaded(content, load_yaml)
+    known = _loaded(data.content, None) if data else {}
+    return {
+        "name": name,
+        "path": str(folder),
+        "checksum": hashlib.sha256(content).hexdigest(),
+        "version": definition.get("version"),
+        "initial_state": definition.get("initial_state"),
+        "data_keys": sorted(known),
+    }
+
+
+def _loaded(content: bytes, load_yaml: LoadYaml | None) -> dict[str, Any]:
+    """A dict in a file, an empty one where it is none, or this host can't read YAML."""
+    found: Any = None
+    try:
+        found = json.loads(content)
+    except ValueError:
+        try:
+            found = load_yaml(content.decode()) if load_yaml else None
+        except Exception:  # whatever the library raises: what the file says is not our question
+            found = None
+    return found if isinstance(found, dict) else {}

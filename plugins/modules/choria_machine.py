@@ -1,0 +1,239 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings an autonomous agent into the store of a node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_machine
+version_added: 0.1.0
+short_description: Bring an autonomous agent to a node
+description:
+  - Puts an autonomous agent, which Choria also calls a machine, into the machine store of Choria Server on the managed
+    host, with its definition and further files. The server sees it within ten seconds, and needs no restart.
+  - The definition is checked before anything is written, for what the server would stumble over, and for what it would
+    pass over without a word.
+  - A machine changes in one step. Its new folder is made whole beside the old one, under a name that the server passes
+    over, and both change places. The server starts a machine anew where its definition changed.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  state:
+    description:
+      - V(present) brings the machine O(name) into the store, V(absent) takes it away with all that it has stored.
+      - V(purged) takes away every machine that O(keep) does not name.
+    type: str
+    choices: [present, absent, purged]
+    default: present
+  name:
+    description: The name of the machine, which also is that of its folder.
+    type: str
+  store:
+    description:
+      - The folder of machines.
+      - Where it is not set, C(plugin.choria.machine.store) in the file O(choria_config) tells it, or where that is not
+        set either, in V(/etc/choria/server.conf).
+    type: path
+  definition:
+    description:
+      - What C(machine.yaml) says, as a dict. O(name) is its C(name).
+      - Templates of the agent itself, such as C({{ lookup "data.release" "" }}), need C(!unsafe) before them, or
+        Ansible would take them for its own.
+      - A file of the controller is C({{ lookup('ansible.builtin.file', 'machine.yaml') | from_yaml }}).
+    type: dict
+  files:
+    description: Further files of the machine, such as the scripts that its watchers run.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where it is in the folder of the machine.
+        type: str
+        required: true
+      content:
+        description: What it holds.
+        type: raw
+        required: true
+      encoding:
+        description: >-
+          How O(files[].content) is meant, V(text) for what it says, V(json) for a structure that is written as JSON,
+          V(base64) for binary content.
+        type: str
+        choices: [text, json, base64]
+        default: text
+      mode:
+        description: >-
+          Its permissions, V('0755') for a script. Only the owner and its group may be allowed to write.
+        type: raw
+        default: '0644'
+  archive:
+    description:
+      - A tar or zip archive on the managed host with the files of the machine. A single folder around all of them is
+        left out.
+      - With O(definition), C(machine.yaml) in it does not count. Files of O(files) win over those of the archive.
+      - Links, and paths that lead out of the folder, are refused.
+    type: path
+  archive_checksum:
+    description: What O(archive) has to be, as V(sha256:…), V(sha384:…) or V(sha512:…).
+    type: str
+  exact:
+    description:
+      - Whether files of the machine that the task does not bring are taken away. C(machine_data.json), in which the
+        server keeps what the machine knows, always stays.
+    type: bool
+    default: false
+  validate:
+    description:
+      - Whether the definition is checked. Set it to V(false) for watchers and properties of a Choria that knows more
+        than this collection.
+      - The C(machine.yaml) of an archive can be checked where it is JSON, or where the host has PyYAML.
+    type: bool
+    default: true
+  program:
+    description:
+      - The C(choria) program on the managed host. Where it is given, C(choria machine validate) has to accept a new
+        definition as well.
+      - It knows fewer watchers than the server itself, no keys with dots, and no durations such as V(1m30s).
+    type: path
+  keep:
+    description:
+      - With O(state=purged), the names of machines that stay, also as patterns such as V(site-*). Machines of Choria's
+        own plugin manager are in the same store, and have to be named too.
+    type: list
+    elements: str
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Everything is checked, O(program) included, and the store stays as it is.
+  diff_mode:
+    support: full
+    details: Shows the definition, and sizes, modes and digests of the other files.
+  idempotent:
+    support: full
+notes:
+  - Of the connection options O(choria_config) alone counts. No connection is made, and nats-py is not needed.
+  - The store is for root alone, as whom the server runs what is in it, so that tasks need C(become).
+  - A command that a watcher runs just then goes on with the files that it has open, in a folder that is gone.
+seealso:
+  - module: choria.streams.choria_machine_info
+  - name: Autonomous Agents
+    description: What definitions say.
+    link: https://choria.io/docs/autoagents/
+"""
+
+EXAMPLES = r"""
+---
+- name: An agent that deploys the release which a key names, on as many nodes at once as the governor DEPLOY has seats
+  choria.streams.choria_machine:
+    choria_config: "{{ server_config }}"
+    name: DEPLOY
+    definition:
+      version: 1.0.0
+      initial_state: idle
+      transitions:
+        - {name: wanted, from: [idle], destination: deploying}
+        - {name: done, from: [deploying], destination: idle}
+        - {name: failed, from: [deploying], destination: broken}
+      watchers:
+        - name: release
+          type: kv
+          interval: 10s
+          state_match: [idle]
+          success_transition: wanted
+          properties:
+            bucket: DEPLOY
+            key: release
+            bucket_prefix: false
+        - name: deploy
+          type: exec
+          state_match: [deploying]
+          success_transition: done
+          fail_transition: failed
+          properties:
+            command: !unsafe ./deploy '{{ lookup "data.release" "" }}'
+            timeout: 10m
+            governor: DEPLOY
+            governor_timeout: 1h
+    files:
+      - path: deploy
+        mode: "0755"
+        content: |
+          #!/bin/sh
+          echo "deploying $1"
+
+- name: Take away all other machines, those of site-wide tools apart
+  choria.streams.choria_machine:
+    choria_config: "{{ server_config }}"
+    state: purged
+    keep: [DEPLOY, site-*]
+"""
+
+RETURN = r"""
+---
+machine:
+  description: The machine as it is now.
+  returned: success, with O(state=present)
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+    path:
+      description: Its folder.
+      type: str
+    checksum:
+      description: The SHA-256 digest of C(machine.yaml), which the server's log has as well.
+      type: str
+    files:
+      description: The files that the task brought.
+      type: list
+      elements: str
+    validated:
+      description: By what the definition was checked, V(schema) and V(program).
+      type: list
+      elements: str
+removed:
+  description: The machines that were taken away.
+  returned: success, with O(state=absent) or O(state=purged)
+  type: list
+  elements: str
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, V(option), V(store_missing), V(store_mode), V(store_entry) or
+        V(store_permission).
+      type: str
+    option:
+      description: The option to change.
+      type: str
+    problems:
+      description: All that is wrong with a definition.
+      returned: where a definition was refused
+      type: list
+      elements: str
+"""
+
+from functools import partial
+
+from ansible.module_utils.common.yaml import HAS_YAML, yaml_load
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
+from ansible_collections.choria.streams.plugins.module_utils._services.machine import SPEC, act
+
+
+def main() -> None:
+    run_hybrid(SPEC, partial(act, yaml_load if HAS_YAML else None))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Autonomous agents of real nodes: brought by a playbook, set off by a key, held back by a governor, told of."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from integration.test_examples import blocks, plays
+
+from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._services import machine, machine_info
+from ansible_collections.choria.streams.plugins.module_utils._services.machine_definition import to_yaml
+from support.choria import ChoriaServer, find_choria
+from support.intervals import Recorder
+from support.machines import BAD, GOOD, UNKNOWN_TO_THE_PROGRAM
+from support.manage import Manager
+from support.playbook import ROOT, RunningPlaybook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.choria import ChoriaBroker
+
+GUIDE = ROOT / "docs" / "machines.md"
+NODES = ("web1.example.net", "web2.example.net", "web3.example.net")
+SEATS = 2
+# As long as a command runs that nobody ends
+LONG = 60.0
+
+
+def test_the_program_agrees(choria: None, tmp_path: Path) -> None:
+    """Where it does not, the definitions say so."""
+    definitions = {**GOOD, **{label: bad.definition for label, bad in BAD.items()}}
+    expected = {label: label not in UNKNOWN_TO_THE_PROGRAM for label in GOOD}
+    expected.update({label: not bad.program for label, bad in BAD.items()})
+
+    def accepts(label: str) -> bool:
+        folder = tmp_path / label.replace(" ", "-")
+        folder.mkdir()
+        (folder / "machine.yaml").write_text(to_yaml({"name": "DEPLOY", **definitions[label]}))
+        command = [str(find_choria()), "machine", "validate", str(folder)]
+        return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
+
+    with ThreadPoolExecutor(4) as pool:
+        assert dict(zip(definitions, pool.map(accepts, definitions))) == expected
+
+
+class Fleet(Manager):
+    """Nodes with empty stores, a client who may do everything, and the record of what ran."""
+
+    def __init__(self, broker: ChoriaBroker, folder: Path) -> None:
+        self.client = broker.client("fleet", "--stream-admin", "--stream-user", "--governor", "--event-viewer")
+        super().__init__(choria_config=str(self.client.config))
+        self.recorder = Recorder(folder)
+        self.nodes: dict[str, ChoriaServer] = {}
+
+    def guide(self) -> RunningPlaybook:
+        """The guide's playbook on all nodes."""
+        local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+        hosts = {
+            name: {
+                "server_config": str(node.config),
+                "deploy_command": self.recorder.command(name, LONG),
+            }
+            for name, node in self.nodes.items()
+        }
+        return RunningPlaybook(
+            plays(blocks(GUIDE), {}),
+            inventory={"all": {"hosts": hosts, "vars": {**local, "client_config": str(self.client.config)}}},
+        )
+
+    def running(self) -> list[str]:
+        return [interval.name for interval in self.recorder.intervals() if interval.end is None]
+
+    def info(self, **given: Any) -> dict[str, Any]:
+        options = {
+            **dict.fromkeys(("names", "hosts", "store", "choria_config", "wait_for_state", "since")),
+            "events": True,
+            "max_wait": "60s",
+        }
+        return machine_info.read(yaml.safe_load, lambda: self.session, {**options, **given}, False)
+
+    def why(self, **given: Any) -> StreamsError:
+        with pytest.raises(StreamsError) as caught:
+            self.info(wait_for_state="deployed", max_wait=0, **given)
+        return caught.value
+
+
+@pytest.fixture(scope="module")
+def fleet(broker: ChoriaBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        found = stack.enter_context(Fleet(broker, tmp_path_factory.mktemp("fleet")))
+        for name in NODES:
+            found.nodes[name] = stack.enter_context(ChoriaServer(broker, name))
+        yield found
+
+
+def wait_until(holds: Callable[[], bool], what: Callable[[], str], timeout: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline, f"not in {timeout:g} s: {what()}"
+        time.sleep(0.05)
+
+
+def test_a_rolling_update_by_one_key(fleet: Fleet) -> None:
+    """The guide, word for word: never more nodes than seats deploy at once."""
+    run = fleet.guide()
+    try:
+        for _turn in NODES[SEATS:]:
+            wait_until(lambda: len(fleet.running()) == SEATS, lambda: f"two nodes deploy\n{run.output()}")
+            seats = [seat["name"] for seat in governors.view(fleet.session, "DEPLOY")]
+            assert sorted(name.rsplit(" ", 1)[-1] for name in seats) == sorted(fleet.running())
+            fleet.recorder.finish(fleet.running()[0])
+        for name in NODES:
+            fleet.recorder.finish(name)
+        result = run.wait().check()
+    finally:
+        run.close()
+    told = result.task("Wait until all nodes have it").result["machines"]
+    assert [(one["host"], one["state"], one["from_state"]) for one in told] == [
+        (name, "deployed", "deploying") for name in NODES
+    ]
+    assert all(one["watchers"][0]["status"]["previous_outcome"] == "success" for one in told)
+    assert sorted(interval.name for interval in fleet.recorder.intervals()) == sorted(NODES)
+    assert fleet.recorder.most_at_once() == SEATS
+
+
+def test_what_is_told_and_installed(fleet: Fleet) -> None:
+    node = fleet.nodes[NODES[0]]
+    found = fleet.info(choria_config=str(node.config), hosts=[NODES[0]])
+    [told], [installed] = found["machines"], found["installed"]
+    assert (told["host"], told["name"], told["version"]) == (NODES[0], "DEPLOY", "1.0.0")
+    assert installed["initial_state"] == "waiting" and installed["data_keys"] == ["release"]
+    # The server tells the same digest
+    assert f"from {installed['path']} ({installed['checksum']})" in node.log()
+    again = fleet.info(names=["DEPLOY"], hosts=[NODES[0]], wait_for_state="deployed", since=told["since"])
+    assert again["machines"] == [told]
+
+
+def test_what_is_waited_for_in_vain(fleet: Fleet) -> None:
+    late = fleet.why(names=["DEPLOY"], hosts=[NODES[0]], since="2100-01-01T00:00:00Z")
+    assert late.failure["code"] == "timeout" and "DEPLOY on web1.example.net is in state deployed since" in late.message
+    unknown = fleet.why(names=["OTHER"], hosts=[NODES[0]]).message
+    assert "OTHER on web1.example.net has never told anything (known there: DEPLOY)" in unknown
+    nowhere = fleet.why(names=["DEPLOY"], hosts=["web9.example.net"]).message
+    assert "DEPLOY on web9.example.net has never told anything (it has on web1.example.net" in nowhere
+
+
+def test_waiting_is_over_with_the_event(fleet: Fleet) -> None:
+    """Another release, to which one node after the other comes; and the connection breaks meanwhile."""
+    fleet.client.run("kv", "put", "DEPLOY", "release", "1.5")
+    since = max(one["since"] for one in fleet.info()["machines"])
+    since = re.sub(r"\d{3}Z$", "999Z", since)
+    breaker = threading.Timer(1.0, lambda: fleet.session._client._transport.close())
+    breaker.start()
+    found = fleet.info(names=["DEPLOY"], hosts=list(NODES), wait_for_state="deployed", since=since)
+    breaker.join()
+    assert {one["state"] for one in found["machines"]} == {"deployed"}
+    assert len(fleet.recorder.intervals()) == 2 * len(NODES)
+    assert fleet.recorder.most_at_once() == SEATS
+
+
+def test_a_server_never_sees_half_of_a_machine(fleet: Fleet) -> None:
+    """A machine changes all the time, while the server looks through the store."""
+    node = fleet.nodes[NODES[0]]
+    data = (node.machines / "DEPLOY" / "machine_data.json").read_text()
+    definition = {**GOOD["a key and a command"], "name": "DEPLOY"}
+    options = dict.fromkeys([row.option for row in machine.SPEC])
+    options |= {"state": "present", "name": "DEPLOY", "store": str(node.machines), "choria_config": None}
+    before, number = len(node.log()), 0
+    while "version 2.0." not in node.log()[before:]:
+        number += 1
+        options |= {
+            "definition": {**definition, "version": f"2.0.{number}"},
+            "files": [{"path": "bin/deploy", "content": f"{number}\n", "encoding": "text", "mode": "0755"}],
+            "validate": True,
+        }
+        assert machine.act(None, pytest.fail, options, False)["changed"]
+        time.sleep(0.02)
+        assert number < 2000
+    log = node.log()[before:]
+    for trouble in ("Could not load", "could not determine hash", "does not exist anymore", "panic"):
+        assert trouble not in log, log
+    assert (node.machines / "DEPLOY" / "machine_data.json").read_text() == data
+    node.wait_for("Starting Choria Machine DEPLOY version 2.0.", after=before)
+    # It began anew, and has not moved
+    options |= {"state": "purged", "keep": []}
+    assert machine.act(None, pytest.fail, options, False)["removed"] == ["DEPLOY"]
+    node.wait_for("Machine DEPLOY does not exist anymore", after=before)
+
+
+def test_a_node_s_token_may_read_and_not_wait(jwt_broker: ChoriaBroker, jwt_server: ChoriaServer) -> None:
+    with Manager(choria_config=str(jwt_server.config)) as node:
+        options = {
+            **dict.fromkeys(("names", "hosts", "store", "choria_config", "wait_for_state", "since")),
+            "events": True,
+            "max_wait": "1s",
+        }
+        assert machine_info.read(None, lambda: node.session, options, False)["machines"] == []
+        options |= {"names": ["DEPLOY"], "hosts": [jwt_server.identity], "wait_for_state": "deployed"}
+        with pytest.raises(PermissionMissing, match="no server's token may"):
+            machine_info.read(None, lambda: node.session, options, False)

@@ -1,0 +1,296 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Autonomous agents in a store: what is refused, what stays, and that no half of one is ever seen."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import tarfile
+import threading
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+import yaml
+
+from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused
+from ansible_collections.choria.streams.plugins.module_utils._options.machine_schema import SCHEMA, WATCHERS
+from ansible_collections.choria.streams.plugins.module_utils._services import machine, machine_store
+from ansible_collections.choria.streams.plugins.module_utils._services.machine_definition import to_yaml
+from support.machines import BAD, GOOD, changed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "machine.schema.json"
+DEFAULTS: dict[str, Any] = {
+    "state": "present",
+    "name": "DEPLOY",
+    "definition": None,
+    "files": [],
+    "archive": None,
+    "archive_checksum": None,
+    "exact": False,
+    "validate": True,
+    "program": None,
+    "keep": None,
+    "choria_config": None,
+}
+SCRIPT = {"path": "bin/run", "content": "one", "encoding": "text", "mode": "0755"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    folder = tmp_path / "machines"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def act(store: Path, *, check: bool = False, load: Callable[[str], Any] | None = yaml.safe_load, **given: Any) -> Any:
+    options = {**DEFAULTS, "store": str(store), **given}
+    if options["state"] == "present" and options["definition"] is None and options["archive"] is None:
+        options["definition"] = GOOD["a key and a command"]
+    return machine.act(load, lambda: pytest.fail("it connects"), options, check)
+
+
+def refused(store: Path, **given: Any) -> str:
+    with pytest.raises((OptionError, Refused)) as caught:
+        act(store, **given)
+    assert [path.name for path in store.iterdir()] == [], "something was written"
+    return str(caught.value)
+
+
+def test_the_schema_is_published() -> None:
+    assert json.loads(PUBLISHED.read_text()) == SCHEMA, (
+        "write it anew: python3 -c 'import json; from ansible_collections.choria.streams.plugins.module_utils._options."
+        "machine_schema import SCHEMA; print(json.dumps(SCHEMA, indent=2))' > docs/machine.schema.json"
+    )
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("label", GOOD)
+def test_good_definitions(label: str) -> None:
+    jsonschema.Draft7Validator(SCHEMA).validate({"name": "DEPLOY", **GOOD[label]})
+    machine.check_definition({"name": "DEPLOY", **GOOD[label]}, "definition")
+
+
+@pytest.mark.parametrize("label", BAD)
+def test_bad_definitions(label: str) -> None:
+    case = BAD[label]
+    with pytest.raises(OptionError) as caught:
+        machine.check_definition({"name": "DEPLOY", **case.definition}, "definition")
+    assert case.says in caught.value.message
+    valid = jsonschema.Draft7Validator(SCHEMA).is_valid({"name": "DEPLOY", **case.definition})
+    assert valid == case.beyond_schema
+
+
+def test_every_watcher_has_a_good_definition() -> None:
+    assert {watcher["type"] for one in GOOD.values() for watcher in one["watchers"]} == set(WATCHERS)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *GOOD.values(),
+        {"on": ["yes", {"a": []}, ["x", ["y"]]], "text": 'two\nlines "and" \u00e9 \U0001f600 # : {', "none": None},
+    ],
+)
+def test_yaml_says_the_same(value: dict[str, Any]) -> None:
+    assert yaml.safe_load(to_yaml(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"name": "a.b"}, "'a.b' can't name an autonomous agent"),
+        ({"name": "ab\n"}, "can't name an autonomous agent"),
+        ({"name": "../up"}, "can't name an autonomous agent"),
+        ({"name": "my-temp"}, "passes over folders"),
+        ({"definition": {"name": "OTHER", **GOOD["a key and a command"]}}, "defines OTHER, and not DEPLOY"),
+        ({"files": [{**SCRIPT, "path": "../up"}]}, "files[0].path: '../up' is no path inside"),
+        ({"files": [{**SCRIPT, "path": "/etc/x"}]}, "is no path inside"),
+        ({"files": [{**SCRIPT, "path": "."}]}, "is no path inside"),
+        ({"files": [SCRIPT, {**SCRIPT, "path": "bin//run"}]}, "files[1].path: 'bin/run' is there twice"),
+        ({"files": [{**SCRIPT, "path": "machine_data.json"}]}, "the server's own"),
+        ({"files": [{**SCRIPT, "path": "machine.yaml"}]}, "is what definition says"),
+        ({"files": [{**SCRIPT, "mode": "4755"}]}, "'4755' is no mode"),
+        ({"files": [{**SCRIPT, "mode": 755}]}, "lets others write"),
+        ({"files": [{**SCRIPT, "mode": "0777"}]}, "lets others write"),
+        ({"files": [{**SCRIPT, "encoding": "base64", "content": "!"}]}, "files[0].content: is not base64"),
+        ({"program": "/none/choria"}, "/none/choria machine validate does not work"),
+    ],
+)
+def test_what_can_t_be_used_is_refused(store: Path, given: dict[str, Any], says: str) -> None:
+    assert says in refused(store, **given)
+
+
+def tar(path: Path, *members: tarfile.TarInfo | str) -> dict[str, Any]:
+    with tarfile.open(path, "w:gz") as made:
+        for member in members:
+            info = tarfile.TarInfo(member) if isinstance(member, str) else member
+            content = to_yaml({"name": "DEPLOY", **GOOD["a key and a command"]}).encode()
+            info.size = len(content) if info.isfile() else 0
+            made.addfile(info, io.BytesIO(content))
+    return {"archive": str(path), "archive_checksum": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"}
+
+
+def link(name: str, kind: bytes) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, "/etc/passwd"
+    return info
+
+
+def test_archives_that_can_t_be_used(store: Path, tmp_path: Path) -> None:
+    cases: list[tuple[tarfile.TarInfo | str, str]] = [
+        ("../up", "outside of the machine's folder"),
+        ("/etc/up", "outside of the machine's folder"),
+        (link("x", tarfile.SYMTYPE), "a link or a device"),
+        (link("x", tarfile.LNKTYPE), "a link or a device"),
+        (link("x", tarfile.CHRTYPE), "a link or a device"),
+        ("machine_data.json", "the server's own"),
+    ]
+    for number, (member, says) in enumerate(cases):
+        assert says in refused(store, **tar(tmp_path / f"{number}.tgz", "machine.yaml", member))
+    good = tar(tmp_path / "good.tgz", "machine.yaml")
+    assert "is not what was meant" in refused(store, **{**good, "archive_checksum": f"sha256:{'0' * 64}"})
+    assert "is no checksum" in refused(store, **{**good, "archive_checksum": "md5:00"})
+    assert "can't be read" in refused(store, **{**good, "archive": str(tmp_path / "none.tgz")})
+    assert "has no machine.yaml" in refused(store, **tar(tmp_path / "without.tgz", "run"))
+    assert "defines DEPLOY, and not OTHER" in refused(store, name="OTHER", **good)
+    text = tmp_path / "text"
+    text.write_text("no archive")
+    told: dict[str, Any] = {
+        "archive": str(text),
+        "archive_checksum": f"sha256:{hashlib.sha256(b'no archive').hexdigest()}",
+    }
+    assert "can't be read" in refused(store, **told)
+
+
+def test_a_zip_archive_with_a_folder_around_all(store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "machine.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("agent-1.0/machine.yaml", json.dumps({"name": "DEPLOY", **GOOD["a key and a command"]}))
+        made.writestr("agent-1.0/bin/run", "run")
+    given: dict[str, Any] = {
+        "archive": str(path),
+        "archive_checksum": f"sha512:{hashlib.sha512(path.read_bytes()).hexdigest()}",
+    }
+    # JSON needs no library for YAML
+    result = act(store, load=None, **given)
+    assert result["machine"]["files"] == ["bin/run", "machine.yaml"]
+    assert result["machine"]["validated"] == ["schema"]
+    assert not act(store, load=None, **given)["changed"]
+
+
+def test_an_archive_in_yaml_where_the_host_has_no_library(store: Path, tmp_path: Path) -> None:
+    result = act(store, load=None, **tar(tmp_path / "good.tgz", "machine.yaml"))
+    assert result["changed"] and result["machine"]["validated"] == []
+
+
+def test_stores_that_can_t_be_used(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="There is no store of autonomous agents"):
+        act(tmp_path / "none")
+    assert act(tmp_path / "none", check=True)["changed"]
+    store.chmod(0o777)
+    assert "others could change what Choria Server runs" in refused(store)
+    store.chmod(0o700)
+    (tmp_path / "elsewhere").mkdir()
+    (store / "DEPLOY").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Refused, match="is a link or a file"):
+        act(store)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_what_stays_is_the_same_file(store: Path) -> None:
+    act(store, files=[SCRIPT])
+    folder = store / "DEPLOY"
+    with (folder / "log").open("w") as log:
+        (folder / "cache").mkdir()
+        (folder / "machine_data.json").write_text("{}")
+        act(store, files=[{**SCRIPT, "content": "two"}])
+        log.write("still written")
+    assert (folder / "log").read_text() == "still written"
+    assert (folder / "cache").is_dir()
+    assert (folder / "bin/run").read_text() == "two"
+    act(store, files=[{**SCRIPT, "content": "two"}], exact=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["bin", "machine.yaml", "machine_data.json"]
+    assert [path.name for path in store.iterdir()] == ["DEPLOY"]
+
+
+def test_what_the_server_writes_between_the_steps_is_not_lost(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    act(store)
+    data = store / "DEPLOY" / "machine_data.json"
+    data.write_text("old")
+    exchange = machine_store._exchange
+
+    def late(fresh: Path, folder: Path, away: Path) -> None:
+        (folder / "temporary").write_text("new")
+        (folder / "temporary").replace(folder / "machine_data.json")
+        exchange(fresh, folder, away)
+
+    monkeypatch.setattr(machine_store, "_exchange", late)
+    act(store, files=[SCRIPT])
+    assert data.read_text() == "new"
+
+
+@pytest.mark.parametrize("with_exchange", [True, False])
+def test_nobody_sees_half_of_a_machine(store: Path, monkeypatch: pytest.MonkeyPatch, with_exchange: bool) -> None:
+    if not with_exchange:
+        monkeypatch.setattr(machine_store.ctypes, "CDLL", lambda *_args, **_more: object())
+    act(store, files=[{**SCRIPT, "content": "0"}])
+    seen: list[str] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            found = machine_store.Store(store).machines()
+            if found != ["DEPLOY"] and (with_exchange or found):
+                seen.append(str(found))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for number in range(1, 60):
+        act(store, files=[{**SCRIPT, "content": str(number)}], definition=changed(version=f"1.0.{number}"))
+    ended.set()
+    thread.join()
+    assert seen == []
+    assert (store / "DEPLOY" / "bin" / "run").read_text() == "59"
+
+
+def test_a_run_that_ended_between_two_steps(store: Path) -> None:
+    """On systems that can't exchange two folders."""
+    act(store)
+    (store / "DEPLOY" / "machine_data.json").write_text("kept")
+    (store / "DEPLOY").rename(store / ".choria_machine.DEPLOY.old")
+    act(store)
+    assert (store / "DEPLOY" / "machine_data.json").read_text() == "kept"
+    assert [path.name for path in store.iterdir()] == ["DEPLOY"]
+
+
+def test_a_refusal_by_the_program_leaves_all_as_it_is(store: Path, tmp_path: Path) -> None:
+    act(store)
+    program = tmp_path / "choria"
+    program.write_text('#!/bin/sh\necho "/watchers/0/interval: bad"\nexit 1\n')
+    program.chmod(0o755)
+    before = copy.deepcopy((store / "DEPLOY" / "machine.yaml").read_text())
+    for check in (True, False):
+        with pytest.raises(Refused, match="machine validate refuses it: /watchers/0/interval: bad"):
+            act(store, program=str(program), definition=changed(version="2.0.0"), check=check)
+    assert (store / "DEPLOY" / "machine.yaml").read_text() == before
+    assert [path.name for path in store.iterdir()] == ["DEPLOY"]
+
+
+def test_only_what_changed_is_written(store: Path) -> None:
+    act(store, files=[SCRIPT])
+    before = (store / "DEPLOY").stat(), (store / "DEPLOY/machine.yaml").stat(), store.stat().st_mtime_ns
+    assert not act(store, files=[SCRIPT])["changed"]
+    assert before == ((store / "DEPLOY").stat(), (store / "DEPLOY/machine.yaml").stat(), store.stat().st_mtime_ns)
+    (store / "DEPLOY/bin/run").chmod(0o700)
+    assert act(store, files=[SCRIPT])["changed"]
+    assert (store / "DEPLOY/bin/run").stat().st_mode & 0o777 == 0o755
