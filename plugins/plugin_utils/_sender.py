@@ -64,6 +64,11 @@ class Sender:
         self._thread = threading.Thread(target=self._work, name="choria_results", daemon=True)
         self._thread.start()
 
+    @property
+    def stored(self) -> int:
+        """How many events are delivered so far."""
+        return self._outbox.delivered
+
     def put(self, subject: str, event_id: str, payload: bytes) -> None:
         """Hands over an event. Where memory is full it is dropped: a run never waits for its reports."""
         self._count += 1
@@ -84,7 +89,7 @@ class Sender:
         return self._report()
 
     def _report(self) -> Report:
-        stored, spooled = self._outbox.delivered, self._outbox.on_disk
+        stored, spooled = self.stored, self._outbox.on_disk
         dropped = self._count - stored - spooled
         text = f"{stored} events {self._transport.place}, {spooled} spooled"
         text += f" in {self._spool.path}, {dropped} dropped" if spooled else f", {dropped} dropped"

@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..module_utils._api.messages import publish_many
 from ..module_utils._connection.client import preload
-from ..module_utils._connection.session import Request, Session
+from ..module_utils._connection.session import WINDOW, Request, Session
 from ..module_utils._errors import ApiError, LibraryMissing, OptionError, PermissionMissing, Refused, StreamsError
 from ..module_utils._services.submission_message import MAX_TTL, Message
 
@@ -72,7 +73,7 @@ class Direct:
     does not hold stops working for good ("critical write error", nats-server 2.14 and 2.15).
     """
 
-    window = 512
+    window = WINDOW
     # Short enough to arrive as one while leaders change
     _window_in_cluster = 64
 
@@ -99,13 +100,14 @@ class Direct:
             server = self._session.server
             requests = requests[: self._window_in_cluster] if server.clustered else requests
             limit = server.max_payload
-            fitting = [request for request in requests if request.size <= limit]
+            fits = [request.size <= limit for request in requests]
+            fitting = list(compress(requests, fits))
             answers = iter(publish_many(self._session, f"Storing events in {self._stream}", fitting))
         except StreamsError as error:
             return Sent(problem=error.message, hopeless=isinstance(error, _HOPELESS))
         sent = Sent()
-        for request in requests:
-            answer = next(answers) if request.size <= limit else Refused("It is too large.", code="too_large")
+        for fit in fits:
+            answer = next(answers) if fit else Refused("It is too large.", code="too_large")
             if not self._settle(sent, answer):
                 break
         return sent

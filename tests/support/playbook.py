@@ -77,7 +77,8 @@ class RunningPlaybook:
     """A run in a process group of its own and a temporary folder, with nothing of the user's Ansible settings.
 
     `playbook` is a path, the text of a playbook, or its plays as data. `inventory` is a path, a list of host names (of
-    this machine, without ssh) or a whole inventory as data. `config` is the text of an ansible.cfg.
+    this machine, without ssh) or a whole inventory as data. `config` is the text of an ansible.cfg. `python` is that of
+    another virtual environment whose Ansible is to run it.
     """
 
     def __init__(
@@ -91,11 +92,12 @@ class RunningPlaybook:
         check: bool = False,
         diff: bool = False,
         args: Sequence[str] = (),
+        python: Path = Path(sys.executable),
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="playbook-"))
         self._output = self._folder / "stdout", self._folder / "stderr"
         self._results = self._folder / "results.jsonl"
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), *args]
+        command = [str(python.parent / "ansible-playbook"), *args]
         command += ["--inventory", self._inventory(inventory)]
         if extra_vars:
             command += ["--extra-vars", f"@{self._write('extra_vars.json', extra_vars)}"]

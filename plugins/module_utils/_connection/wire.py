@@ -28,8 +28,11 @@ class Request:
     @property
     def size(self) -> int:
         """In bytes, with the headers as they are sent, since servers limit both together."""
-        lines = sum(len(f"{name}: {value}\r\n".encode()) for name, value in (self.headers or {}).items())
-        return len(self.payload) + (len("NATS/1.0\r\n\r\n") + lines if lines else 0)
+        if not self.headers:
+            return len(self.payload)
+        names, values = ("".join(words).encode() for words in (self.headers, self.headers.values()))
+        lines = len(names) + len(values) + len(self.headers) * len(": \r\n")
+        return len(self.payload) + len("NATS/1.0\r\n\r\n") + lines
 
 
 @dataclass(frozen=True)

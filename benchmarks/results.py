@@ -1,0 +1,242 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the callback choria_results costs a run, and how fast its sender is.
+
+"Run" is a playbook of 20 tasks on 100 local hosts with 20 forks, without any callback, with choria_results, and with
+what else keeps the results of runs: ARA (into a local database) and community.general.log_plays (into files). They
+take turns. The tasks only show a text: the less a task does, the more a callback weighs.
+
+"Sender" is the thread alone, beside a publisher of nats-py with acknowledgements, in turns.
+"Disk" is how long fsync takes on the disk of the spool: the thread does that at most once a second.
+
+    results.py [--short]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
+
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
+from ansible_collections.choria.streams.plugins.plugin_utils import _events
+from ansible_collections.choria.streams.plugins.plugin_utils._journal import Outgoing, Spool
+from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
+from ansible_collections.choria.streams.plugins.plugin_utils._transport import Direct
+from support.playbook import RunningPlaybook
+from support.server import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+RATIO, MEGABYTES, EVENTS_PER_SECOND, SHARE = 1.02, 30, 20_000, 0.7
+TASKS, HOSTS, FORKS = 20, 100, 20
+PEERS = ROOT / ".venv" / "benchmark-results"
+NOTHING, OURS = "no callback", "choria_results"
+WAITING = 2000  # of the sender's queue; more would go to disk
+
+
+@dataclass
+class Taken:
+    """What the runs with one callback took, each: seconds, seconds of all processors, and MiB of the controller."""
+
+    elapsed: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+
+
+def peers() -> dict[str, tuple[Path, dict[str, str]]]:
+    """Callbacks of others: a Python and an environment each. Installed when first needed."""
+    python = PEERS / "bin" / "python"
+    if not python.exists():
+        print(f"Installing ARA and the collections of the package ansible into {PEERS.relative_to(ROOT)}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", str(PEERS)], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        try:
+            subprocess.run([*pip, "ara[server]", f"ansible-core=={version('ansible-core')}"], check=True)
+            subprocess.run([*pip, "--no-deps", "ansible"], check=True)
+        except subprocess.CalledProcessError as error:
+            shutil.rmtree(PEERS)
+            print(f"They can't be had ({error}).")
+            return {}
+    command = [str(python), "-m", "ara.setup.callback_plugins"]
+    plugins = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    collections = next(PEERS.glob("lib/python*/site-packages"))
+    return {
+        "ARA": (python, {"ANSIBLE_CALLBACK_PLUGINS": plugins, "ANSIBLE_CALLBACKS_ENABLED": "ara_default"}),
+        "log_plays": (
+            python,
+            {
+                "ANSIBLE_CALLBACKS_ENABLED": "community.general.log_plays",
+                "ANSIBLE_COLLECTIONS_PATH": str(collections),
+            },
+        ),
+    }
+
+
+def run(python: Path, environment: dict[str, str], tasks: int, hosts: int) -> tuple[float, float, float]:
+    """Seconds, seconds of processors and MiB of the controller that a run takes."""
+    task = {"ansible.builtin.debug": {"msg": "This is {{ inventory_hostname }}"}}
+    plays = [{"hosts": "all", "gather_facts": False, "tasks": [{"name": f"Task {n}", **task} for n in range(tasks)]}]
+    before, start = os.times(), time.monotonic()
+    running = RunningPlaybook(
+        plays,
+        inventory=[f"host{number:03}" for number in range(hosts)],
+        env={"ANSIBLE_CALLBACKS_ENABLED": "", **environment},
+        args=["--forks", str(FORKS)],
+        python=python,
+    )
+    memory = 0.0
+    while running.process.poll() is None:
+        memory = _peak(running.process.pid) or memory
+        time.sleep(0.05)
+    elapsed, after = time.monotonic() - start, os.times()
+    running.wait().check()
+    processors = sum(after[2:4]) - sum(before[2:4])
+    return elapsed, processors, memory
+
+
+def _peak(pid: int) -> float:
+    """The most memory that a process had so far, in MiB."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+def runs(server: NatsServer, rounds: int, tasks: int, hosts: int) -> bool:
+    python = Path(sys.executable)
+    settings = {"ANSIBLE_CALLBACKS_ENABLED": "choria.streams.choria_results", "CHORIA_STREAMS_SERVERS": server.url}
+    subjects: dict[str, tuple[Path, dict[str, str]]] = {NOTHING: (python, {}), OURS: (python, settings), **peers()}
+    taken = {name: Taken() for name in subjects}
+    for _round in range(rounds):
+        for name, (program, environment) in subjects.items():
+            elapsed, processor, memory = run(program, environment, tasks, hosts)
+            taken[name].elapsed.append(elapsed)
+            taken[name].processor.append(processor)
+            taken[name].memory.append(memory)
+    print(f"Run: {tasks} tasks on {hosts} hosts, {FORKS} forks, {rounds} times, in turns; medians")
+    floor = taken[NOTHING]
+    ratios, growth = {}, {}
+    for name, found in taken.items():
+        ratios[name] = median(own / other for own, other in zip(found.elapsed, floor.elapsed))
+        busy = median(own / other for own, other in zip(found.processor, floor.processor))
+        growth[name] = median(found.memory) - median(floor.memory)
+        print(
+            f"  {name:15} {median(found.elapsed):6.1f} s: {ratios[name]:5.3f} times; "
+            f"processors {median(found.processor):6.1f} s: {busy:5.3f} times; "
+            f"controller {median(found.memory):4.0f} MiB: {growth[name]:+5.1f} MiB"
+        )
+    return ratios[OURS] <= RATIO and growth[OURS] <= MEGABYTES
+
+
+def events(count: int, run_id: str) -> Iterator[Outgoing]:
+    made = _events.Run(run_id)
+    for _number in range(count):
+        event = made.event(_events.TASK_RESULT, time.time(), {"msg": "x" * 200}, "web1")
+        yield Outgoing(_events.subject("ansible.runs", event), event.id, _events.encode(event, 65536))
+
+
+def sender(server: NatsServer, count: int, folder: Path, number: int) -> float:
+    """Events per second of the sender, from the first that it is given to the last that is stored."""
+    transport = Direct(Settings(servers=(server.url,)), "ansible.runs", "ANSIBLE_RUNS")
+    prepared = list(events(count, f"ours{number}"))
+    subject = Sender(transport, Spool(folder, 1 << 28), f"ours{number}")
+    start = time.monotonic()
+    for index, event in enumerate(prepared):
+        while index - subject.stored > WAITING:
+            time.sleep(0.001)
+        subject.put(*event)
+    report = subject.finish(60)
+    taken = time.monotonic() - start
+    if report.stored != count:
+        raise SystemExit(report.text)
+    return count / taken
+
+
+def publisher(server: NatsServer, count: int, number: int) -> float:
+    """The same with nats-py as it is, with a window of acknowledgements."""
+    import nats
+
+    prepared = list(events(count, f"raw{number}"))
+
+    async def publish() -> float:
+        client = await nats.connect(server.url)
+        stream = client.jetstream()
+        start = time.monotonic()
+        for event in prepared:
+            await stream.publish_async(event.subject, event.payload, headers={"Nats-Msg-Id": event.id})
+        await stream.publish_async_completed()
+        taken = time.monotonic() - start
+        await client.close()
+        return count / taken
+
+    return asyncio.run(publish())
+
+
+def senders(server: NatsServer, rounds: int, count: int) -> bool:
+    with tempfile.TemporaryDirectory(prefix="results-") as folder:
+        measures: dict[str, Callable[[int], float]] = {
+            "sender": lambda number: sender(server, count, Path(folder) / "spool", number),
+            "nats-py": lambda number: publisher(server, count, number),
+        }
+        found: dict[str, list[float]] = {name: [] for name in measures}
+        for number in range(rounds):
+            for name, measure in measures.items():
+                found[name].append(measure(number))
+    speed, raw = median(found["sender"]), median(found["nats-py"])
+    share = median(ours / other for ours, other in zip(found["sender"], found["nats-py"]))
+    print(f"Sender: {count} events, {rounds} times: {speed:,.0f} a second, nats-py {raw:,.0f} a second: {share:.0%}")
+    return speed >= EVENTS_PER_SECOND or share >= SHARE
+
+
+def disk(rounds: int) -> None:
+    """How long a second's worth of events takes to be written, and to be on the disk itself."""
+    folder = Path.home() / ".local" / "state"
+    written, synced = [], []
+    prepared = list(events(500, "disk"))
+    with tempfile.TemporaryDirectory(prefix="results-", dir=folder if folder.is_dir() else None) as place:
+        journal = Spool(Path(place), 1 << 28).create("disk", {})
+        for _round in range(rounds):
+            start = time.monotonic()
+            journal.append(prepared)
+            middle = time.monotonic()
+            journal.sync()
+            written.append(middle - start)
+            synced.append(time.monotonic() - middle)
+        journal.remove()
+    print(
+        f"Disk: 500 events are written in {median(written) * 1000:.1f} ms, "
+        f"and fsync takes {median(synced) * 1000:.1f} ms (at most {max(synced) * 1000:.1f} ms)"
+    )
+
+
+def main() -> int:
+    short = "--short" in sys.argv
+    with NatsServer() as server:
+        with Session(Settings(servers=(server.url,))) as session:
+            streams.create(session, {"name": "ANSIBLE_RUNS", "subjects": ["ansible.runs.>"]})
+        disk(3 if short else 30)
+        fast = senders(server, *(1, 1000) if short else (5, 20_000))
+        light = runs(server, *(1, 2, 4) if short else (5, TASKS, HOSTS))
+    return 0 if short or (fast and light) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
