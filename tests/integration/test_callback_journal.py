@@ -1,0 +1,415 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Events that servers don't take: on disk in time, in order, for their owner alone, and delivered when servers do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.plugin_utils import _journal
+from support.sending import (
+    STREAM,
+    SUBJECTS,
+    declare,
+    events,
+    journals,
+    numbers,
+    sender,
+    settings,
+    small_disk,
+    stored,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ansible_collections.choria.streams.plugins.plugin_utils._sender import Report
+    from conftest import MakeServer
+
+DOWN = "nats://127.0.0.1:1"
+# A process that sends the events of a run and never ends it
+SENDING = """
+import sys, time
+from pathlib import Path
+from support.sending import events, sender
+url, folder, run_id, count = sys.argv[1:]
+subject = sender(url, Path(folder), run_id)
+for event in events(int(count), run_id):
+    subject.put(*event)
+print("put", flush=True)
+time.sleep(600)
+"""
+
+
+def run(url: str, folder: Path, run_id: str, count: int, *, timeout: float = 20.0, **more: Any) -> Report:
+    """The events of a whole run."""
+    subject = sender(url, folder, run_id, **more)
+    for event in events(count, run_id):
+        subject.put(*event)
+    return subject.finish(timeout)
+
+
+@pytest.fixture
+def start_sending(tmp_path: Path) -> Iterator[Any]:
+    """Starts a process that has handed over the events of a run."""
+    started = []
+
+    def start(url: str, run_id: str, count: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", SENDING, url, str(tmp_path), run_id, str(count)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "put\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+# Away at the start, in the middle and at the end
+
+
+def test_later_runs_deliver_what_is_left(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    server.shutdown()
+    for run_id in ("one", "two"):
+        report = run(server.url, tmp_path, run_id, 30, timeout=0.4)
+        assert (report.stored, report.spooled, report.dropped, report.fine) == (0, 30, 0, False)
+        assert (
+            f"0 events in stream {STREAM}, 30 spooled in {tmp_path}/spool, 0 dropped: {server.url} can't" in report.text
+        )
+        assert report.text.endswith("A later run delivers what is spooled.")
+    assert len(journals(tmp_path)) == 2
+    assert [stat.S_IMODE(path.stat().st_mode) for path in [tmp_path / "spool", *journals(tmp_path)]] == [
+        0o700,
+        0o600,
+        0o600,
+    ]
+    server.start()
+    report = run(server.url, tmp_path, "three", 30)
+    assert report.fine
+    assert report.text.endswith(
+        "30 events in stream ANSIBLE_RUNS, 0 spooled, 0 dropped, and 60 of earlier runs delivered"
+    )
+    assert stored(server) == {run_id: numbers(30) for run_id in ("three", "one", "two")}
+    assert journals(tmp_path) == []
+
+
+def test_the_same_run_goes_on_where_it_was(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    subject = sender(server.url, tmp_path)
+    made = list(events(600))
+    for event in made[:100]:
+        subject.put(*event)
+    wait_until(lambda: subject.stored == 100)
+    assert journals(tmp_path) == []
+    server.kill()
+    for event in made[100:400]:
+        subject.put(*event)
+    wait_until(lambda: journals(tmp_path))
+    for event in made[400:]:
+        subject.put(*event)
+    server.start()
+    report = subject.finish(20)
+    assert (report.stored, report.fine) == (600, True)
+    assert stored(server) == {"run": numbers(600)}
+    assert journals(tmp_path) == []
+
+
+def test_away_at_the_end(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    subject = sender(server.url, tmp_path)
+    made = list(events(40))
+    for event in made[:20]:
+        subject.put(*event)
+    wait_until(lambda: subject.stored == 20)
+    server.shutdown()
+    for event in made[20:]:
+        subject.put(*event)
+    report = subject.finish(0.5)
+    assert (report.stored, report.spooled, report.dropped) == (20, 20, 0)
+    server.start()
+    run(server.url, tmp_path, "next", 1)
+    assert stored(server) == {"run": numbers(40), "next": [1]}
+
+
+def test_a_slow_server_gets_each_event_once(make_server: MakeServer, tmp_path: Path) -> None:
+    """What is on its way goes to disk, and is not sent again when the server acknowledges it after all."""
+    server = make_server()
+    declare(server, duplicate_window=100_000_000)
+    subject = sender(server.url, tmp_path)
+    made = list(events(400))
+    for event in made[:200]:
+        subject.put(*event)
+    wait_until(lambda: subject.stored == 200)
+    with server.frozen():
+        for event in made[200:]:
+            subject.put(*event)
+        wait_until(lambda: journals(tmp_path))
+        time.sleep(0.2)
+    report = subject.finish(20)
+    assert (report.stored, report.fine) == (400, True)
+    assert stored(server) == {"run": numbers(400)}
+    assert journals(tmp_path) == []
+
+
+# Refused
+
+
+def test_a_full_stream_takes_the_rest_when_it_has_room(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server, max_msgs=10, discard="new")
+    report = run(server.url, tmp_path, "run", 30, timeout=0.5)
+    assert (report.stored, report.spooled, report.dropped) == (10, 20, 0)
+    assert "maximum messages exceeded" in report.text
+    with Session(settings(server.url)) as session:
+        streams.update(session, {"name": STREAM, "subjects": SUBJECTS, "max_msgs": 100, "discard": "new"})
+    run(server.url, tmp_path, "next", 1)
+    assert stored(server) == {"run": numbers(30), "next": [1]}
+
+
+def test_a_permission_that_comes_later(make_server: MakeServer, tmp_path: Path) -> None:
+    users = [
+        {"user": "no", "password": "p", "permissions": {"publish": {"deny": SUBJECTS}}},
+        {"user": "yes", "password": "p"},
+    ]
+    server = make_server({"authorization": {"users": users}})
+    with Session(settings(server.url, user="yes", password="p")) as session:
+        streams.create(session, {"name": STREAM, "subjects": SUBJECTS})
+    report = run(server.url, tmp_path, "run", 30, user="no", password="p")
+    assert (report.stored, report.spooled, report.dropped) == (0, 30, 0)
+    assert "may not publish to ansible.runs.task_result.web1" in report.text
+    report = run(server.url, tmp_path, "next", 1, user="yes", password="p")
+    assert "and 30 of earlier runs delivered" in report.text
+
+
+def test_others_events_are_left_alone(make_server: MakeServer, tmp_path: Path) -> None:
+    server, other = make_server(), make_server()
+    declare(server)
+    declare(other, "OTHER")
+    for more in ({"url": DOWN}, {"url": server.url, "stream": "OTHER"}):
+        run(**{"run_id": "lost", "folder": tmp_path, "count": 5, "timeout": 0.4, **more})
+    report = run(server.url, tmp_path, "run", 5)
+    assert (report.stored, report.fine) == (5, False)
+    assert f"In {tmp_path}/spool are events of 2 runs for other servers or streams." in report.text
+    assert stored(server) == {"run": numbers(5)}
+    assert len(journals(tmp_path)) == 2
+
+
+# Killed
+
+
+@pytest.mark.parametrize("hangs", [True, False], ids=["acknowledgements are missing", "no server"])
+def test_a_killed_run_loses_no_event_that_is_older_than_a_second(
+    make_server: MakeServer, tmp_path: Path, start_sending: Any, hangs: bool
+) -> None:
+    server = make_server()
+    declare(server)
+    if not hangs:
+        server.shutdown()
+    with server.frozen() if hangs else contextlib.nullcontext():
+        process = start_sending(server.url, "killed", 50)
+        time.sleep(1)
+        process.kill()
+        process.wait()
+    if not hangs:
+        server.start()
+    report = run(server.url, tmp_path, "next", 3)
+    assert "and 50 of earlier runs delivered" in report.text
+    found = stored(server)
+    assert found == {"killed": numbers(50), "next": numbers(3)}
+
+
+@pytest.mark.parametrize(
+    ("damage", "left"),
+    [
+        (lambda content: content[:-20], numbers(9)),
+        (lambda content: content.replace(b"run.4 ", b"run.X ", 1), [1, 2, 3, 5, 6, 7, 8, 9, 10]),
+    ],
+    ids=["torn", "changed"],
+)
+def test_damaged_events_are_left_out_and_told(
+    make_server: MakeServer, tmp_path: Path, damage: Any, left: list[int]
+) -> None:
+    server = make_server()
+    declare(server)
+    server.shutdown()
+    run(server.url, tmp_path, "run", 10, timeout=0.4)
+    [path] = journals(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    server.start()
+    report = run(server.url, tmp_path, "next", 1)
+    assert "1 damaged events of earlier runs were dropped." in report.text
+    assert stored(server) == {"next": [1], "run": left}
+    assert journals(tmp_path) == []
+
+
+def test_a_journal_without_events_is_removed(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "1-killed.journal").write_bytes(b"0000")
+    assert run(server.url, tmp_path, "run", 1).fine
+    assert journals(tmp_path) == []
+
+
+# At once
+
+
+def test_runs_at_once_share_the_folder(make_server: MakeServer, tmp_path: Path, start_sending: Any) -> None:
+    """Neither waits for the other, and what one still has is not sent by another."""
+    server = make_server()
+    declare(server)
+    server.shutdown()
+    process = start_sending(server.url, "first", 50)
+    wait_until(lambda: journals(tmp_path))
+    report = run(server.url, tmp_path, "second", 50, timeout=0.5)
+    assert report.spooled == 50
+    assert len(journals(tmp_path)) == 2
+    server.start()
+    report = run(server.url, tmp_path, "third", 50)
+    assert "and 50 of earlier runs delivered" in report.text
+    wait_until(lambda: not journals(tmp_path))
+    assert process.poll() is None
+    assert stored(server) == {run_id: numbers(50) for run_id in ("first", "second", "third")}
+
+
+def test_only_one_delivers_what_is_left(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server, duplicate_window=100_000_000)
+    server.shutdown()
+    for number in range(6):
+        run(server.url, tmp_path, f"left{number}", 200, timeout=0.4)
+    server.start()
+    reports: dict[str, Report] = {}
+    runs = ("a", "b", "c")
+
+    def deliver(run_id: str) -> None:
+        reports[run_id] = run(server.url, tmp_path, run_id, 200)
+
+    threads = [threading.Thread(target=deliver, args=(run_id,)) for run_id in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(report.fine for report in reports.values())
+    assert stored(server) == {run_id: numbers(200) for run_id in (*runs, *(f"left{number}" for number in range(6)))}
+    assert journals(tmp_path) == []
+
+
+# The folder
+
+
+def test_folders_that_can_t_be_trusted_are_not_used(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "spool").symlink_to(tmp_path / "elsewhere")
+    report = run(DOWN, tmp_path, "run", 5, timeout=0.4)
+    assert (report.spooled, report.dropped) == (0, 5)
+    assert f"spool {tmp_path}/spool is a symbolic link: name a folder of your own in spool." in report.text
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_folders_of_others_are_not_used(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir()
+    os.chown(tmp_path / "spool", 1, 1)
+    report = run(DOWN, tmp_path, "run", 5, timeout=0.4)
+    assert report.dropped == 5
+    assert f"spool {tmp_path}/spool belongs to user 1, this run is one of user 0" in report.text
+    assert journals(tmp_path) == []
+
+
+def test_files_that_are_links_are_not_followed(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    server.shutdown()
+    run(server.url, tmp_path, "run", 5, timeout=0.4)
+    [path] = journals(tmp_path)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    server.start()
+    run(server.url, tmp_path, "next", 1)
+    assert stored(server) == {"next": [1]}
+    assert path.is_symlink()
+
+
+def test_folders_are_closed_to_others(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir(mode=0o755)
+    run(DOWN, tmp_path, "run", 5, timeout=0.4)
+    assert stat.S_IMODE((tmp_path / "spool").stat().st_mode) == 0o700
+
+
+def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    assert _journal.spool_path(None) == tmp_path / ".local/state/choria_streams/results"
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert str(_journal.spool_path(None)) == "/state/choria_streams/results"
+    assert str(_journal.spool_path("/other")) == "/other"
+
+
+# Bounds
+
+
+def test_the_folder_grows_to_its_limit(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    server.shutdown()
+    report = run(server.url, tmp_path, "first", 100, timeout=0.6, limit=30_000)
+    assert 0 < report.spooled < 100
+    assert report.dropped == 100 - report.spooled
+    assert "spool_size (" in report.text
+    assert sum(path.stat().st_size for path in journals(tmp_path)) <= 30_000
+    assert run(server.url, tmp_path, "second", 100, timeout=0.6, limit=30_000).spooled < 5
+    server.start()
+    run(server.url, tmp_path, "next", 1)
+    assert stored(server)["first"] == numbers(report.spooled)
+
+
+def test_a_full_disk_keeps_whole_events(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    server.shutdown()
+    with small_disk(tmp_path / "spool", 64 << 10) as disk:
+        report = run(server.url, tmp_path, "run", 500, timeout=1)
+        assert 0 < report.spooled < 500
+        assert report.stored + report.spooled + report.dropped == 500
+        assert f"{disk} did not take them: No space left on device." in report.text
+        server.start()
+        run(server.url, tmp_path, "next", 1)
+    assert stored(server) == {"next": [1], "run": numbers(report.spooled)}
+
+
+def test_a_full_disk_is_no_matter_when_the_servers_come_back(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    server.shutdown()
+    with small_disk(tmp_path / "spool", 64 << 10):
+        subject = sender(server.url, tmp_path)
+        for event in events(500):
+            subject.put(*event)
+        wait_until(lambda: journals(tmp_path))
+        server.start()
+        report = subject.finish(20)
+    assert (report.stored, report.fine) == (500, True)
+    assert stored(server) == {"run": numbers(500)}
