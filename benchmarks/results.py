@@ -221,6 +221,18 @@ def disk(rounds: int) -> None:
             written.append(middle - start)
             synced.append(time.monotonic() - middle)
         journal.remove()
+        late = []
+        for number in range(rounds):
+            subject = Sender(
+                Direct(Settings(servers=("nats://127.0.0.1:1",)), "p", "S"), Spool(Path(place), 1 << 28), f"{number}"
+            )
+            start = time.monotonic()
+            subject.put(*prepared[0])
+            while not list(Path(place).glob(f"*-{number}.journal")):
+                time.sleep(0.002)
+            late.append(time.monotonic() - start)
+            subject.finish(0)
+    print(f"Disk: without servers an event is written after {median(late):.2f} s (at most {max(late):.2f} s)")
     print(
         f"Disk: 500 events are written in {median(written) * 1000:.1f} ms, "
         f"and fsync takes {median(synced) * 1000:.1f} ms (at most {max(synced) * 1000:.1f} ms)"

@@ -220,7 +220,7 @@ def test_others_events_are_left_alone(make_server: MakeServer, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("hangs", [True, False], ids=["acknowledgements are missing", "no server"])
-def test_a_killed_run_loses_no_event_that_is_older_than_a_second(
+def test_a_killed_run_leaves_its_events(
     make_server: MakeServer, tmp_path: Path, start_sending: Any, hangs: bool
 ) -> None:
     server = make_server()
@@ -229,7 +229,8 @@ def test_a_killed_run_loses_no_event_that_is_older_than_a_second(
         server.shutdown()
     with server.frozen() if hangs else contextlib.nullcontext():
         process = start_sending(server.url, "killed", 50)
-        time.sleep(1)
+        # Where it is there and does not acknowledge, and where it is not: benchmarks/results.py tells how soon
+        wait_until(lambda: sum(path.read_bytes().count(b"killed.") for path in journals(tmp_path)) == 50)
         process.kill()
         process.wait()
     if not hangs:
