@@ -230,7 +230,7 @@ def test_a_killed_run_leaves_its_events(
     with server.frozen() if hangs else contextlib.nullcontext():
         process = start_sending(server.url, "killed", 50)
         # Where it is there and does not acknowledge, and where it is not: benchmarks/results.py tells how soon
-        wait_until(lambda: sum(path.read_bytes().count(b"killed.") for path in journals(tmp_path)) == 50)
+        wait_until(lambda: sum(path.read_bytes().count(b" killed.") for path in journals(tmp_path)) == 50)
         process.kill()
         process.wait()
     if not hangs:
