@@ -21,9 +21,11 @@ description:
   - Each event has the run's id and a number that counts from 1, so that a reader can prove that none is missing.
     An event that is sent twice is stored once.
   - Of a task's result it passes on status, message, return code, warnings, duration, loop items and the facts of a
-    governed task; never arguments, environment, facts or output.
-  - Of a task with C(no_log) it passes on the status alone. A message is passed on as Ansible shows it, so that tasks
-    which show secrets need C(no_log) here as well.
+    governed task. Arguments, environment, diff, output and facts only where O(include) and O(facts) name them.
+  - Of a task with C(no_log) it passes on the status alone. Elsewhere secrets are masked where a key tells that there is
+    one, and where they are known as the value of a vaulted variable or of one with such a name. URLs lose their
+    credentials. What can't be known is passed on as Ansible shows it, so that tasks which show other secrets need
+    C(no_log) here as well, or O(mask).
   - A thread of its own sends. It does not slow the run, and whatever happens to it, the run's result is the same.
     What the servers don't take within half a second goes to disk, and is sent in its order when they are back, in this
     run or by a later one of the same user.
@@ -138,20 +140,19 @@ EXAMPLES = r"""
 
 import atexit
 import functools
-import re
-import time
-import uuid
+import os
 from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.callback import CallbackBase
 
-from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration, parse_size
 from ansible_collections.choria.streams.plugins.module_utils._services.spool import find_spool
-from ansible_collections.choria.streams.plugins.plugin_utils import _event_data, _events
-from ansible_collections.choria.streams.plugins.plugin_utils._circumstances import circumstances
+from ansible_collections.choria.streams.plugins.plugin_utils._event_data import status
 from ansible_collections.choria.streams.plugins.plugin_utils._journal import Spool, spool_path
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import settings_of
+from ansible_collections.choria.streams.plugins.plugin_utils._reporter import Reporter
+from ansible_collections.choria.streams.plugins.plugin_utils._result_options import checked, choice, stream_name
 from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
 from ansible_collections.choria.streams.plugins.plugin_utils._transport import ChoriaSpool, Direct
 
@@ -169,8 +170,6 @@ if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
     from ansible_collections.choria.streams.plugins.plugin_utils._transport import Transport
 
-_SMALLEST = 1024
-
 
 def _harmless(method: Callable[..., None]) -> Callable[..., None]:
     """A method that never fails: after one warning the callback is off, and the run goes on."""
@@ -182,13 +181,21 @@ def _harmless(method: Callable[..., None]) -> Callable[..., None]:
         except StreamsError as error:
             self.switch_off(error.message)
         except Exception as error:
-            self.switch_off(f"{type(error).__name__} in {method.__name__}, a bug of choria.streams: {error}")
+            # Without its words, which may be of a result that has secrets
+            self.switch_off(f"{type(error).__name__} in {_place(error)}, which is a bug of choria.streams.")
 
     return guarded
 
 
+def _place(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else "no place"
+
+
 class CallbackModule(CallbackBase):
-    """Turns what Ansible tells into events and hands them to the sender. All of it in the main process."""
+    """Hands what Ansible tells to the reporter, and its events to the sender. All of it in the main process."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -197,223 +204,124 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._run: _events.Run | None = None
+        self._reporter: Reporter | None = None
         self._sender: Sender | None = None
-        self._kinds: frozenset[str] = frozenset()
-        self._contents = _event_data.Contents()
-        # By host and task
-        self._began: dict[tuple[str, str], float] = {}
-        self._items: dict[tuple[str, str], int] = {}
-        # What was started in this play
-        self._tasks: set[str] = set()
-        self._start = 0.0
+        self._prompted: list[str] = []
         self._flush_timeout = 0.0
-        self._max_size = 0
-        self._prefix = ""
 
     def switch_off(self, reason: str) -> None:
         self.disabled = True
-        self._run = None
+        self._reporter = None
         self._display.warning(f"choria_results is off, this run is not reported: {reason}")
 
     # What Ansible calls
 
     @_harmless
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
-        self._begin(playbook._file_name)
+        self._report(playbook._file_name)
+
+    @_harmless
+    def v2_playbook_on_vars_prompt(self, varname: str, private: bool = True, *_more: Any, **_others: Any) -> None:
+        if private:
+            self._prompted.append(varname)
 
     @_harmless
     def v2_playbook_on_play_start(self, play: Play) -> None:
-        run = self._begin()
-        run.play = _event_data.play_data(play)
-        self._tasks.clear()
-        data = {"play": run.play, "hosts": play.hosts, "strategy": play.strategy, "serial": play.serial}
-        self._put(run, _events.PLAY_STARTED, data)
+        self._report().play_started(play, self._prompted)
 
     @_harmless
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
-        self._task_started(task)
+        self._report().task_started(task)
 
     @_harmless
     def v2_playbook_on_handler_task_start(self, task: Task) -> None:
-        self._task_started(task)
+        self._report().task_started(task)
 
     @_harmless
     def v2_playbook_on_include(self, included_file: IncludedFile) -> None:
-        run = self._begin()
-        self._put(run, _events.INCLUDED, {"play": run.play, **_event_data.included_data(included_file)})
+        self._report().included(included_file)
 
     @_harmless
     def v2_runner_on_start(self, host: Host, task: Task) -> None:
-        self._began[host.get_name(), task._uuid] = time.monotonic()
+        self._report().host_started(host, task)
 
     @_harmless
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
-        self._task_result(result, _event_data.status("ok", changed=result.is_changed()))
+        self._report().task_result(result, status("ok", changed=result.is_changed()))
 
     @_harmless
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
-        self._task_result(result, _event_data.status("failed", ignored=ignore_errors))
+        self._report().task_result(result, status("failed", ignored=ignore_errors))
 
     @_harmless
     def v2_runner_on_skipped(self, result: CallbackTaskResult) -> None:
-        self._task_result(result, "skipped")
+        self._report().task_result(result, "skipped")
 
     @_harmless
     def v2_runner_on_unreachable(self, result: CallbackTaskResult) -> None:
-        self._task_result(result, _event_data.status("unreachable", ignored=result.task.ignore_unreachable is True))
+        self._report().task_result(result, status("unreachable", ignored=result.task.ignore_unreachable is True))
 
     @_harmless
     def v2_runner_item_on_ok(self, result: CallbackTaskResult) -> None:
-        self._item_result(result)
+        self._report().item_result(result)
 
     @_harmless
     def v2_runner_item_on_failed(self, result: CallbackTaskResult) -> None:
-        self._item_result(result)
+        self._report().item_result(result)
 
     @_harmless
     def v2_runner_item_on_skipped(self, result: CallbackTaskResult) -> None:
-        self._item_result(result)
+        self._report().item_result(result)
 
     @_harmless
     def v2_playbook_on_stats(self, stats: AggregateStats) -> None:
-        hosts = {host: stats.summarize(host) for host in sorted(stats.processed)}
-        bad = any(counts["failures"] or counts["unreachable"] for counts in hosts.values())
-        self._finish("failed" if bad else "succeeded", hosts)
-
-    # The run
-
-    def _begin(self, playbook: str | None = None) -> _events.Run:
-        """The run under way, or a new one. Each playbook of a command line is a run of its own."""
-        if self._run:
-            return self._run
-        settings = settings_of(self)
-        self._choose_contents()
-        run = _events.Run(str(uuid.uuid4()))
-        self._open_sender(settings, run.run_id)
-        self._run = run
-        self._start = time.monotonic()
-        atexit.register(self._interrupted)
-        self._put(self._run, _events.RUN_STARTED, circumstances(playbook, settings.identity, self.get_option("batch")))
-        return self._run
-
-    def _choose_contents(self) -> None:
-        self._kinds = frozenset((*_events.ALWAYS, *self.get_option("events")))
-        self._contents = _event_data.Contents(
-            frozenset(self.get_option("include")),
-            tuple(self.get_option("facts")),
-            items=_events.ITEM_RESULT not in self._kinds,
-        )
-
-    def _put(self, run: _events.Run, kind: str, data: dict[str, Any], host: str = "") -> None:
-        if self._sender and kind in self._kinds:
-            event = run.event(kind, time.time(), data, host)
-            payload = _events.encode(event, self._max_size)
-            self._sender.put(_events.subject(self._prefix, event), event.id, payload)
-
-    def _task_started(self, task: Task) -> None:
-        """Once for each task of a play, also where each host starts it when its time has come."""
-        run = self._begin()
-        if task._uuid not in self._tasks:
-            self._tasks.add(task._uuid)
-            data = {"play": run.play, "task": _event_data.task_data(task), "handler": _event_data.is_handler(task)}
-            self._put(run, _events.TASK_STARTED, data)
-
-    def _task_result(self, result: CallbackTaskResult, status: str) -> None:
-        run = self._begin()
-        host, task = result.host.get_name(), result.task
-        began = self._began.pop((host, task._uuid), None)
-        self._items.pop((host, task._uuid), None)
-        data = {
-            "status": status,
-            "changed": result.is_changed(),
-            "host": host,
-            "play": run.play,
-            "task": _event_data.task_data(task),
-            "handler": _event_data.is_handler(task),
-            "duration": None if began is None else round(time.monotonic() - began, 6),
-            **_event_data.task_result_data(result, self._contents),
-        }
-        if status == "failed" and _event_data.is_rescued(task):
-            data["rescued"] = True
-        self._put(run, _events.TASK_RESULT, data, host)
-
-    def _item_result(self, result: CallbackTaskResult) -> None:
-        if _events.ITEM_RESULT not in self._kinds:
-            return
-        run = self._begin()
-        host, task = result.host.get_name(), result.task
-        self._items[host, task._uuid] = index = self._items.get((host, task._uuid), 0) + 1
-        data = {
-            "changed": result.is_changed(),
-            "host": host,
-            "play": run.play,
-            "task": _event_data.task_data(task),
-            "handler": _event_data.is_handler(task),
-            "index": index,
-            **_event_data.item_result_data(result, self._contents),
-        }
-        self._put(run, _events.ITEM_RESULT, data, host)
-
-    def _finish(self, outcome: str, hosts: dict[str, Any] | None = None) -> None:
-        run, sender, self._run = self._run, self._sender, None
-        atexit.unregister(self._interrupted)
-        if not run or not sender:
-            return
-        data = {"outcome": outcome, "events": run.sequence + 1, "duration": round(time.monotonic() - self._start, 6)}
-        self._put(run, _events.RUN_FINISHED, {**data, "hosts": hosts})
-        self._close_sender(run, sender)
-
-    # The sender
-
-    def _open_sender(self, settings: Settings, run_id: str) -> None:
-        self._flush_timeout = _valid("flush_timeout", parse_duration, self.get_option("flush_timeout"))
-        self._max_size = _valid("max_size", _event_size, self.get_option("max_size"))
-        self._prefix = _valid("subject_prefix", _words, self.get_option("subject_prefix"))
-        stream = _valid("stream", _stream_name, self.get_option("stream"))
-        size = _valid("spool_size", parse_size, self.get_option("spool_size"))
-        if self.get_option("transport") == "direct":
-            transport: Transport = Direct(settings, self._prefix, stream)
-        else:
-            transport = ChoriaSpool(find_spool(None, self.get_option("choria_config")), settings.identity, self._prefix)
-        self._sender = Sender(transport, Spool(spool_path(self.get_option("spool")), size), run_id)
-
-    def _close_sender(self, run: _events.Run, sender: Sender) -> None:
-        """Waits for the sender, and tells in one line what became of the events."""
-        report = sender.finish(self._flush_timeout)
-        line = f"choria_results: run {run.run_id}: {report.text}"
-        if report.fine:
-            self._display.display(line, stderr=True)
-        else:
-            self._display.warning(line)
+        self._finish(stats)
 
     @_harmless
     def _interrupted(self) -> None:
         """The program ends, and Ansible did not tell the end of the run."""
-        self._finish("interrupted")
+        self._finish(None)
 
+    # The run
 
-def _valid(option: str, check: Callable[[Any], Any], value: Any) -> Any:
-    try:
-        return check(value)
-    except ValueError as error:
-        raise OptionError(option, f"{error}.") from error
+    def _report(self, playbook: str | None = None) -> Reporter:
+        """The reporter of the run under way, or of a new one. Each playbook of a command line is a run of its own."""
+        if self._reporter:
+            return self._reporter
+        settings = settings_of(self)
+        chosen = choice(self.get_option)
+        reporter = Reporter(chosen)
+        self._sender = self._open_sender(settings, chosen.prefix, reporter.run.run_id)
+        reporter.put = self._sender.put
+        self._reporter = reporter
+        atexit.register(self._interrupted)
+        reporter.run_started(playbook, settings.identity)
+        return reporter
 
+    def _finish(self, stats: AggregateStats | None) -> None:
+        reporter, sender, self._reporter = self._reporter, self._sender, None
+        atexit.unregister(self._interrupted)
+        if reporter and sender:
+            reporter.run_finished(stats)
+            self._close_sender(reporter.run.run_id, sender)
 
-def _words(value: str) -> str:
-    if not re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", value):
-        raise ValueError(f"'{value}' is not a subject: write words joined by dots, without spaces, * and >")
-    return value
+    # The sender
 
+    def _open_sender(self, settings: Settings, prefix: str, run_id: str) -> Sender:
+        self._flush_timeout = checked("flush_timeout", parse_duration, self.get_option("flush_timeout"))
+        stream = checked("stream", stream_name, self.get_option("stream"))
+        size = checked("spool_size", parse_size, self.get_option("spool_size"))
+        if self.get_option("transport") == "direct":
+            transport: Transport = Direct(settings, prefix, stream)
+        else:
+            transport = ChoriaSpool(find_spool(None, self.get_option("choria_config")), settings.identity, prefix)
+        return Sender(transport, Spool(spool_path(self.get_option("spool")), size), run_id)
 
-def _stream_name(value: str) -> str:
-    if not re.fullmatch(r"[^\s.*>/\\]+", value):
-        raise ValueError(f"'{value}' is not a stream's name: it has no spaces and none of . * > / \\")
-    return value
-
-
-def _event_size(value: str) -> int:
-    size = parse_size(value)
-    if size < _SMALLEST:
-        raise ValueError(f"'{value}' is too small for an event: give at least {_SMALLEST} bytes")
-    return size
+    def _close_sender(self, run_id: str, sender: Sender) -> None:
+        """Waits for the sender, and tells in one line what became of the events."""
+        report = sender.finish(self._flush_timeout)
+        line = f"choria_results: run {run_id}: {report.text}"
+        if report.fine:
+            self._display.display(line, stderr=True)
+        else:
+            self._display.warning(line)

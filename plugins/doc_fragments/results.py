@@ -48,6 +48,30 @@ options:
     ini:
       - section: choria_streams
         key: results_facts
+  mask_keys:
+    description:
+      - Patterns of keys whose values are masked beside those with the usual names, such as C(*passw*), C(*secret*),
+        C(*token*) and C(*api_key*). Both in data and in texts with C(key=value), C(key:\ value) or C(--key value).
+    type: list
+    elements: str
+    default: []
+    env:
+      - name: CHORIA_STREAMS_RESULTS_MASK_KEYS
+    ini:
+      - section: choria_streams
+        key: results_mask_keys
+  mask:
+    description:
+      - Regular expressions of what is masked in texts, for secrets that have no such key and are in no variable that
+        is vaulted or has a telling name. With them each result takes a little longer.
+    type: list
+    elements: str
+    default: []
+    env:
+      - name: CHORIA_STREAMS_RESULTS_MASK
+    ini:
+      - section: choria_streams
+        key: results_mask
   batch:
     description:
       - A name that several runs have in common, such as that of a change. It is in the event of the run's start.

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from ansible.playbook.handler import Handler
+
+from ._masking import Masking
 
 if TYPE_CHECKING:
     from ansible.executor.task_result import CallbackTaskResult
@@ -22,18 +24,22 @@ if TYPE_CHECKING:
 ARGS, DIFF, ENVIRONMENT, OUTPUT = "args", "diff", "environment", "output"
 
 _PASSED_ON = ("msg", "rc", "attempts", "retries")
-# How much of the end of an output is passed on, in characters
-_TAIL = 8192
+# How much of the end of an output is passed on, in characters, and how much of it is looked at
+_TAIL, _LOOKED_AT = 8192, 32768
 _NO_TRACEBACK = "(traceback unavailable)"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What users chose to have in results: ``include`` of the above, ``facts`` by patterns of their names."""
+    """What users chose to have in results: ``include`` of the above, ``facts`` by patterns of their names.
+
+    ``masking`` is for what is cut where a secret may begin: behind the cut nobody would know it.
+    """
 
     include: frozenset[str] = frozenset()
     facts: tuple[str, ...] = ()
     items: bool = True
+    masking: Masking = field(default_factory=Masking)
 
 
 def play_data(play: Play) -> dict[str, Any]:
@@ -132,7 +138,7 @@ def result_data(result: Mapping[str, Any], contents: Contents) -> dict[str, Any]
     if DIFF in contents.include and result.get("diff"):
         data["diff"] = result["diff"] if isinstance(result["diff"], list) else [result["diff"]]
     if OUTPUT in contents.include:
-        data.update(_output(result))
+        data.update(_output(result, contents.masking))
     items = result.get("results")
     if contents.items and isinstance(items, list) and items and all(_is_item(item) for item in items):
         data["items"] = [item_data(item, contents) for item in items]
@@ -169,10 +175,11 @@ def _facts(facts: Mapping[str, Any], patterns: tuple[str, ...]) -> dict[str, Any
     return {name: value for name, value in named.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
 
-def _output(result: Mapping[str, Any]) -> dict[str, Any]:
+def _output(result: Mapping[str, Any], masking: Masking) -> dict[str, Any]:
     found = {
         "stdout": result.get("stdout") or result.get("module_stdout"),
         "stderr": result.get("stderr") or result.get("module_stderr"),
         "traceback": None if result.get("exception") == _NO_TRACEBACK else result.get("exception"),
     }
-    return {"output": {name: str(text)[-_TAIL:] for name, text in found.items() if text}} if any(found.values()) else {}
+    ends = {name: masking.text(str(text)[-_LOOKED_AT:])[-_TAIL:] for name, text in found.items() if text}
+    return {"output": ends} if ends else {}

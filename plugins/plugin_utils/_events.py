@@ -1,18 +1,21 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The events of a run as CloudEvents 1.0: what of Ansible's words goes in, and how it becomes JSON. Sends nothing."""
+"""The events of a run as CloudEvents 1.0 in JSON. Sends nothing."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
-from itertools import islice
-from typing import Any
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ._masking import Masking
+from ._plain import NARROWEST, Plain
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 SOURCE = "io.choria.streams.ansible"
 
@@ -27,8 +30,7 @@ KINDS = (RUN_STARTED, PLAY_STARTED, TASK_STARTED, TASK_RESULT, ITEM_RESULT, INCL
 # Without these nobody could tell whether a run is complete
 ALWAYS = (RUN_STARTED, RUN_FINISHED)
 
-_DEPTH = 32
-_NARROWEST = 16
+_NOTHING_KNOWN = Masking()
 
 
 @dataclass(frozen=True)
@@ -70,23 +72,28 @@ def token(host: str) -> str:
     return re.sub(r"[^A-Za-z0-9_@:/+-]", lambda match: "".join(f"%{byte:02X}" for byte in _utf8(match[0])), host)
 
 
-def encode(event: Event, limit: int) -> bytes:
-    """The CloudEvent as JSON of at most ``limit`` bytes, whatever is in it; ``truncated`` names what had to be cut."""
+def encode(event: Event, limit: int, masking: Masking = _NOTHING_KNOWN) -> bytes:
+    """The CloudEvent as JSON of at most ``limit`` bytes, without secrets; ``truncated`` names what had to be cut."""
     width = limit
     while True:
-        cut: set[str] = set()
-        data = {"run_id": event.run_id, "sequence": event.sequence, **_plain(event.data, width, "", cut)}
-        if cut:
-            data["truncated"] = sorted(cut)
-        payload = _json(event, data)
-        if len(payload) <= limit:
-            return payload
-        if width <= _NARROWEST:
-            return _json(event, {"run_id": event.run_id, "sequence": event.sequence, "truncated": ["data"]})
+        plain = Plain(width)
+        payload = _json(event, plain.fields(event.data), plain.cut)
+        # In most events there is nothing to hide. Of a secret that was cut nobody sees that it is one.
+        if plain.cut or masking.suspects(payload):
+            plain = Plain(width, masking)
+            payload = _json(event, plain.fields(event.data), plain.cut)
+        encoded = _utf8(payload)
+        if len(encoded) <= limit:
+            return encoded
+        if width <= NARROWEST:
+            return _utf8(_json(event, {}, {"data"}))
         width //= 2
 
 
-def _json(event: Event, data: Mapping[str, Any]) -> bytes:
+def _json(event: Event, fields: Mapping[str, Any], cut: Collection[str]) -> str:
+    data = {"run_id": event.run_id, "sequence": event.sequence, **fields}
+    if cut:
+        data["truncated"] = sorted(cut)
     envelope = {
         "specversion": "1.0",
         "id": event.id,
@@ -98,45 +105,8 @@ def _json(event: Event, data: Mapping[str, Any]) -> bytes:
     }
     if event.host:
         envelope["subject"] = str(event.host)
-    return _utf8(json.dumps(envelope, ensure_ascii=False, separators=(",", ":")))
+    return json.dumps(envelope, ensure_ascii=False, separators=(",", ":"))
 
 
 def _utf8(text: str) -> bytes:
     return text.encode(errors="replace")
-
-
-def _plain(value: Any, width: int, name: str, cut: set[str], depth: int = 0) -> Any:
-    """The value in types of JSON alone. Adds its ``name`` to ``cut`` where it was longer than ``width`` allows.
-
-    What Ansible marks is made plain, what it keeps encrypted stays so, and what is of no known type is only named.
-    """
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, (bytes, bytearray)):
-        value = bytes(value).decode(errors="backslashreplace")
-    if isinstance(value, str):
-        if len(value) > width:
-            cut.add(name)
-        return str.__str__(value[:width])
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else repr(float(value))
-    if isinstance(value, date):
-        return value.isoformat()
-    if depth < _DEPTH and isinstance(value, (Mapping, list, tuple, set, frozenset)):
-        return _collection(value, width, name, cut, depth)
-    return f"<{type(value).__name__}>"
-
-
-def _collection(value: Any, width: int, name: str, cut: set[str], depth: int) -> Any:
-    room = max(width // _NARROWEST, 1)
-    if len(value) > room and depth:
-        cut.add(name)
-    if not isinstance(value, Mapping):
-        return [_plain(item, width, name, cut, depth + 1) for item in islice(value, room)]
-    found = {}
-    for key, item in islice(value.items(), room if depth else None):
-        text = str(_plain(key, width, name, cut, depth + 1))
-        found[text] = _plain(item, width, name or text, cut, depth + 1)
-    return found

@@ -99,3 +99,19 @@ def test_items_of_a_loop() -> None:
 )
 def test_status(state: str, flags: dict[str, bool], expected: str) -> None:
     assert _event_data.status(state, **flags) == expected
+
+
+@pytest.mark.parametrize("secret", ["token=PLANTED", "-----BEGIN PRIVATE KEY-----\nPLANTED\n-----END PRIVATE KEY-----"])
+def test_the_end_of_an_output_holds_no_half_secret(secret: str) -> None:
+    contents = _event_data.Contents(frozenset([_event_data.OUTPUT]))
+    for after in range(8192 - len(secret), 8192):
+        found = _event_data.result_data({"stdout": f"begin {secret}\n" + "x" * after}, contents)["output"]["stdout"]
+        assert "PLAN" not in found
+        assert len(found) <= 8192
+
+
+def test_facts_are_chosen_by_patterns() -> None:
+    facts = {"ansible_distribution": "Debian", "ansible_distribution_version": "12", "ansible_env": {}, "mine": 1}
+    contents = _event_data.Contents(facts=("distribution*", "mine"))
+    found = _event_data.result_data({"ansible_facts": facts}, contents)["facts"]
+    assert found == {"distribution": "Debian", "distribution_version": "12", "mine": 1}

@@ -105,7 +105,7 @@ def test_every_value_becomes_json(value: Any, expected: Any) -> None:
 
 def test_encrypted_values_stay_encrypted() -> None:
     secret = EncryptedString(ciphertext="$ANSIBLE_VAULT;1.1;AES256\n6162")
-    assert encoded({"msg": {"password": secret}})["msg"] == {"password": "<EncryptedString>"}
+    assert encoded({"msg": {"word": secret}})["msg"] == {"word": "<EncryptedString>"}
 
 
 def test_a_value_that_holds_itself_ends() -> None:

@@ -1,0 +1,153 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes secrets out of events: values that are known, what is under telling keys, and credentials in URLs."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ..module_utils._options.mask import HIDDEN, Mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+KEYS = (
+    "*passw*",
+    "*passphrase*",
+    "*_pass",
+    "*secret*",
+    "*token*",
+    "*credential*",
+    "*apikey*",
+    "*api_key*",
+    "*api-key*",
+    "*access_key*",
+    "*private*key*",
+    "*encryption*key*",
+    "*seed",
+    "*authorization*",
+    "*cookie*",
+)
+_SHORTEST = 4
+# What is shorter than this may be a part of any word, and is taken for a secret only where it stands by itself
+_SHORT = 8
+_COMMON = frozenset(("true", "false", "null", "none", "omit", "default"))
+
+_URL = re.compile(r"://(?:[^\s/?#]*@|[^\s/@:]*:(?!\d+[/?#])[^\s@]*@)")
+_ASSIGNED = re.compile(
+    r"""(?P<key>[\w.-]+)(?P<between>\\*["']?\s*(?:=>|[:=])\s*(?:(?:bearer|basic|digest|token)\s+)?)"""
+    r"""(?:(?P<quote>\\*["'])(?:.*?)(?P=quote)|[^\s&"'<>\\]+)""",
+    re.IGNORECASE,
+)
+_OPTION = re.compile(r"""(?P<key>(?<![\w-])--?[\w-]+)(?P<between>["']?(?:,\s*|\s+)["']?)(?P<quote>)[^\s"',]+""")
+_BEARER = re.compile(r"\b(bearer|basic) +[\w.~+/=-]{8,}", re.IGNORECASE)
+_PEM = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.DOTALL)
+
+
+class Masking:
+    """Knows secrets. ``keys`` are patterns of keys beside the usual ones, ``expressions`` say what else is one.
+
+    Most events hold nothing of the kind: ``suspects`` looks at the whole text of an event, and ``text`` and ``hides``
+    are for those where it found something.
+    """
+
+    def __init__(self, keys: Iterable[str] = (), expressions: Iterable[str] = ()) -> None:
+        """Raises ValueError where an expression is none."""
+        patterns = [*KEYS, *keys]
+        self._mask = Mask(patterns)
+        self._words = sorted({max(re.split(r"[*?\[\]]", pattern), key=len).lower() for pattern in patterns})
+        self._expressions = [_compiled(expression) for expression in expressions]
+        self._hides: dict[str, bool] = {}
+        # How each secret may be written, and where not everywhere, where it is one; in JSON; and how long they are
+        self._known: dict[str, re.Pattern[str] | None] = {}
+        self._needles: list[str] | None = []
+        self.longest = 0
+
+    def hides(self, key: str) -> bool:
+        """Whether the value of such a key is a secret."""
+        found = self._hides.get(key)
+        if found is None:
+            found = self._hides[key] = self._mask.hides(key)
+        return found
+
+    def add(self, secret: str) -> None:
+        """Learns a secret, in all the ways in which it may be written."""
+        lines = [line.strip() for line in secret.splitlines()]
+        for text in {secret.strip(), *(line for line in lines if len(line) >= _SHORT)}:
+            if len(text) >= _SHORTEST and text.lower() not in _COMMON and text not in self._known:
+                for form in {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text, "")}:
+                    self._known[form] = _alone(form) if len(text) < _SHORT else None
+                self._needles = None
+
+    def suspects(self, payload: str) -> bool:
+        """Whether there may be a secret in an event in JSON."""
+        needles = self._prepared()
+        lower = payload.lower()
+        return (
+            bool(self._expressions)
+            or any(word in lower for word in self._words)
+            or ("://" in payload and "@" in payload)
+            or "bearer " in lower
+            or "basic " in lower
+            or any(needle in payload for needle in needles)
+        )
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+        self._prepared()
+        for known, alone in self._known.items():
+            if known in text:
+                text = alone.sub(HIDDEN, text) if alone else text.replace(known, HIDDEN)
+        if "://" in text:
+            text = _URL.sub("://", text)
+        if "PRIVATE KEY" in text:
+            text = _PEM.sub(HIDDEN, text)
+        text = _BEARER.sub(rf"\1 {HIDDEN}", text)
+        if any(word in text.lower() for word in self._words):
+            text = self._without_values(_ASSIGNED, text)
+            text = self._without_values(_OPTION, text)
+        for expression in self._expressions:
+            text = expression.sub(HIDDEN, text)
+        return text
+
+    def pair(self, mapping: Mapping[Any, Any]) -> bool:
+        """Whether ``value`` of a mapping is a secret because ``name`` or ``key`` says so."""
+        name = mapping.get("name", mapping.get("key"))
+        return isinstance(name, str) and "value" in mapping and self.hides(name)
+
+    def _prepared(self) -> list[str]:
+        """What to look for in an event in JSON."""
+        if self._needles is None:
+            # The longest first, since a secret may be a part of another
+            self._known = dict(sorted(self._known.items(), key=lambda known: -len(known[0])))
+            self._needles = [json.dumps(known, ensure_ascii=False)[1:-1] for known in self._known]
+            self.longest = max(map(len, self._known))
+        return self._needles
+
+    def _without_values(self, pattern: re.Pattern[str], text: str) -> str:
+        parts, end = [], 0
+        match = pattern.search(text)
+        while match:
+            parts.append(text[end : match.end("between")])
+            end = match.end("between")  # the value of another key may have a secret of its own: msg: token=…
+            if self.hides(match["key"]):
+                mark = match["quote"] or ""
+                parts.append(f"{mark}{HIDDEN}{mark}")
+                end = match.end()
+            match = pattern.search(text, end)
+        return "".join([*parts, text[end:]])
+
+
+def _compiled(expression: str) -> re.Pattern[str]:
+    try:
+        return re.compile(expression)
+    except re.error as error:
+        raise ValueError(f"'{expression}' is not a regular expression: {error}") from error
+
+
+def _alone(text: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(text)}(?!\w)")

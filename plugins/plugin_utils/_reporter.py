@@ -1,0 +1,126 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tells what happens in a run, in events."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from . import _event_data, _events
+from ._circumstances import circumstances
+from ._known_secrets import KnownSecrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ansible.executor.stats import AggregateStats
+    from ansible.executor.task_result import CallbackTaskResult
+    from ansible.inventory.host import Host
+    from ansible.playbook.included_file import IncludedFile
+    from ansible.playbook.play import Play
+    from ansible.playbook.task import Task
+
+    from ._result_options import Choice
+
+
+class Reporter:
+    """Makes the events of one run, and hands them to ``put``: subject, id and payload.
+
+    Ansible calls from the thread of the run and from one for results of items, one at a time.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self.run = _events.Run(str(uuid.uuid4()))
+        self.put: Callable[[str, str, bytes], None] | None = None
+        self._choice = choice
+        self._secrets = KnownSecrets(choice.masking)
+        self._start = time.monotonic()
+        # By host and task
+        self._began: dict[tuple[str, str], float] = {}
+        self._items: dict[tuple[str, str], int] = {}
+        # What was started in this play
+        self._tasks: set[str] = set()
+
+    def run_started(self, playbook: str | None, identity: str) -> None:
+        self._secrets.of_surroundings()
+        self._tell(_events.RUN_STARTED, circumstances(playbook, identity, self._choice.batch))
+
+    def play_started(self, play: Play, prompted: Iterable[str]) -> None:
+        self._secrets.of_play(play, prompted)
+        self.run.play = _event_data.play_data(play)
+        self._tasks.clear()
+        data = {"play": self.run.play, "hosts": play.hosts, "strategy": play.strategy, "serial": play.serial}
+        self._tell(_events.PLAY_STARTED, data)
+
+    def task_started(self, task: Task) -> None:
+        """Once for each task of a play, also where each host starts it when its time has come."""
+        if task._uuid not in self._tasks:
+            self._tasks.add(task._uuid)
+            self._secrets.of_task(task)
+            self._tell(_events.TASK_STARTED, self._about(task))
+
+    def host_started(self, host: Host, task: Task) -> None:
+        self._began[host.get_name(), task._uuid] = time.monotonic()
+
+    def included(self, included: IncludedFile) -> None:
+        self._tell(_events.INCLUDED, {"play": self.run.play, **_event_data.included_data(included)})
+
+    def task_result(self, result: CallbackTaskResult, status: str) -> None:
+        host, task = result.host.get_name(), result.task
+        self._secrets.of_result(result)
+        self._items.pop((host, task._uuid), None)
+        began = self._began.pop((host, task._uuid), None)
+        data = {
+            "status": status,
+            "changed": result.is_changed(),
+            "host": host,
+            **self._about(task),
+            "duration": None if began is None else round(time.monotonic() - began, 6),
+            **_event_data.task_result_data(result, self._choice.contents),
+        }
+        if status == "failed" and _event_data.is_rescued(task):
+            data["rescued"] = True
+        self._tell(_events.TASK_RESULT, data, host)
+
+    def item_result(self, result: CallbackTaskResult) -> None:
+        if _events.ITEM_RESULT not in self._choice.kinds:
+            return
+        host, task = result.host.get_name(), result.task
+        self._items[host, task._uuid] = index = self._items.get((host, task._uuid), 0) + 1
+        data = {
+            "changed": result.is_changed(),
+            "host": host,
+            **self._about(task),
+            "index": index,
+            **_event_data.item_result_data(result, self._choice.contents),
+        }
+        self._tell(_events.ITEM_RESULT, data, host)
+
+    def run_finished(self, stats: AggregateStats | None) -> None:
+        """The run is over. Without its counts it was interrupted."""
+        hosts = stats and {host: stats.summarize(host) for host in sorted(stats.processed)}
+        bad = hosts and any(counts["failures"] or counts["unreachable"] for counts in hosts.values())
+        data = {
+            "outcome": "interrupted" if hosts is None else "failed" if bad else "succeeded",
+            "events": self.run.sequence + 1,
+            "duration": round(time.monotonic() - self._start, 6),
+            "hosts": hosts,
+        }
+        self._tell(_events.RUN_FINISHED, data)
+
+    def _about(self, task: Task) -> dict[str, Any]:
+        return {
+            "play": self.run.play,
+            "task": _event_data.task_data(task),
+            "handler": _event_data.is_handler(task),
+        }
+
+    def _tell(self, kind: str, data: dict[str, Any], host: str = "") -> None:
+        chosen = self._choice
+        if self.put and kind in chosen.kinds:
+            event = self.run.event(kind, time.time(), data, host)
+            payload = _events.encode(event, chosen.max_size, chosen.masking)
+            self.put(_events.subject(chosen.prefix, event), event.id, payload)

@@ -1,0 +1,204 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Secrets in every place that a run has for them, and none in its events: not in the stream, not on disk."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ansible.parsing.vault import VaultLib, VaultSecret
+
+from support.playbook import run_playbook
+from support.run_events import assert_complete, declare, environment, events, of_kind, stored
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import MakeServer
+    from support.server import NatsServer
+
+# Whatever has this in it is a secret that the callback can know. UNKNOWN is one that must not be asked for.
+PLANTED = "PLANTED"
+VAULT_PASSWORD = f"{PLANTED}-vault-password"
+
+TASKS = """
+- name: Shows variables
+  ansible.builtin.debug:
+    msg: "{{ vaulted }} {{ of_vaulted_file }} {{ db_password }} {{ list_of_secrets[0] }} {{ ansible_password }}
+      {{ ansible_become_pass }} {{ extra_token }} {{ lookup('ansible.builtin.env', 'APP_SECRET') }}
+      {{ lookup('ansible.builtin.file', vault_password_file) }}"
+- name: Is named {{ vaulted }}
+  ansible.builtin.command: echo {{ vaulted }} UNKNOWN
+  environment: {APP_PASSWORD: PLANTED-environment, OTHER: "{{ vaulted }}"}
+- name: Fails with a text
+  ansible.builtin.fail:
+    msg: password=PLANTED-text, see https://bob:PLANTED-url@example.net/ and postgres://bob:PLANTED/url@db1/
+  ignore_errors: true
+- name: Fails with an exception
+  ansible.builtin.debug:
+    msg: "{{ lookup('ansible.builtin.file', '/nowhere/' ~ db_password) }}"
+  ignore_errors: true
+- name: Reads a page
+  ansible.builtin.uri:
+    url: http://bob:PLANTED-url@127.0.0.1:1/?token=PLANTED-query
+  ignore_errors: true
+- name: Loops
+  ansible.builtin.debug:
+    msg: "{{ item.password }}"
+  loop: [{name: one, password: "{{ vaulted }}", other: UNKNOWN}]
+  loop_control: {label: "{{ item.name }} with {{ item.password }}"}
+- name: Loops over secrets
+  ansible.builtin.command: echo {{ item }}
+  loop: ["{{ vaulted }}", "https://bob:PLANTED-item@example.net"]
+- name: Loops over dicts
+  ansible.builtin.command: echo
+  loop: [{odd: UNKNOWN}]
+- name: Writes a file
+  ansible.builtin.copy:
+    content: "user = bob\\npassword = PLANTED-diff\\nother = {{ vaulted }}\\n"
+    dest: "{{ folder }}/file"
+    mode: "0600"
+- name: Hides {{ odd }}
+  ansible.builtin.command: echo {{ item }} {{ odd }}
+  loop: [PLANTED-hidden-item]
+  loop_control: {label: "{{ item }} PLANTED-hidden-label"}
+  no_log: true
+- name: Hides a failure of {{ odd }}
+  ansible.builtin.fail: {msg: PLANTED-hidden}
+  no_log: true
+  ignore_errors: true
+- name: Sets facts
+  ansible.builtin.set_fact: {api_key: PLANTED-fact}
+- name: Sets hidden facts
+  ansible.builtin.set_fact: {late_token: PLANTED-hidden-fact}
+  no_log: true
+- name: Shows facts
+  ansible.builtin.debug:
+    msg: [{at: "{{ api_key }}"}, "{{ late_token }}"]
+- name: Includes
+  ansible.builtin.include_tasks: "{{ folder }}/included.yml"
+  vars: {inner_password: PLANTED-include}
+- name: Notifies
+  ansible.builtin.command: echo
+  notify: A handler
+"""
+
+INCLUDED = """
+- name: Is included with {{ inner_password }}
+  ansible.builtin.debug:
+    msg: "it was {{ inner_password }}"
+"""
+
+EVERYTHING = {
+    "CHORIA_STREAMS_RESULTS_INCLUDE": "args,diff,environment,output",
+    "CHORIA_STREAMS_RESULTS_FACTS": "*",
+    "CHORIA_STREAMS_RESULTS_EVENTS": "play_started,task_started,task_result,item_result,included",
+    "GITLAB_CI": "true",
+    "CI_JOB_ID": "7",
+    "CI_JOB_URL": "https://bob:PLANTED-job@gitlab.example.net/7",
+}
+
+
+def vaulted(text: str) -> str:
+    vault = VaultLib([("default", VaultSecret(VAULT_PASSWORD.encode()))])
+    return str(vault.encrypt(text, vault_id="default").decode())
+
+
+def playbook(folder: Path) -> str:
+    """A playbook whose every task has to do with secrets, and what it needs in the folder."""
+    (folder / "included.yml").write_text(INCLUDED)
+    (folder / "vault-password").write_text(VAULT_PASSWORD)
+    (folder / "vaulted.yml").write_text(vaulted("of_vaulted_file: PLANTED-vaulted-file\n"))
+    block = "\n".join(f"          {line}" for line in vaulted("PLANTED-vaulted").splitlines())
+    header = f"""
+- name: Knows {{{{ extra_token }}}}
+  hosts: all
+  gather_facts: false
+  vars_files: [{folder}/vaulted.yml]
+  vars:
+    odd: PLANTED-odd
+    folder: {folder}
+    vault_password_file: {folder}/vault-password
+    list_of_secrets: [PLANTED-list]
+    vaulted: !vault |
+{block}
+  handlers:
+    - name: A handler
+      ansible.builtin.debug: {{msg: "{{{{ vaulted }}}}"}}
+  tasks:
+"""
+    return header + "\n".join(f"    {line}" for line in TASKS.splitlines())
+
+
+def inventory() -> dict[str, Any]:
+    secrets = {
+        "ansible_password": "PLANTED-login",
+        "ansible_become_pass": "PLANTED-become",
+        "db_password": "PLANTED-db",
+    }
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    return {"all": {"hosts": {"web1": {**local, **secrets}}}}
+
+
+def run(folder: Path, server: NatsServer, **more: str) -> Any:
+    env = environment(server, APP_SECRET="PLANTED-process", CHORIA_STREAMS_RESULTS_SPOOL=str(folder / "spool"), **more)
+    return run_playbook(
+        playbook(folder),
+        inventory=inventory(),
+        extra_vars={"extra_token": "PLANTED-extra"},
+        env=env,
+        diff=True,
+        args=["--vault-password-file", str(folder / "vault-password")],
+    ).check()
+
+
+def test_no_secret_leaves_whatever_is_asked_for(make_server: MakeServer, tmp_path: Path) -> None:
+    """Everything is asked for, first while there is no server, so that all is on disk, and then delivered."""
+    server = make_server()
+    declare(server)
+    server.shutdown()
+    result = run(tmp_path, server, CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT="0.5s", **EVERYTHING)
+    on_disk = {path.name: path.read_bytes() for path in (tmp_path / "spool").rglob("*") if path.is_file()}
+    assert any(b"task_result" in content for content in on_disk.values())
+    assert [name for name, content in on_disk.items() if PLANTED.encode() in content] == []
+    said = [line for line in result.stderr.splitlines() if "choria_results" in line]
+    assert said
+    assert PLANTED not in "".join(said)
+
+    server.start()
+    run_playbook(
+        [{"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.ping": {}}]}],
+        env=environment(server, CHORIA_STREAMS_RESULTS_SPOOL=str(tmp_path / "spool")),
+    ).check()
+    found = events(server)
+    first = [event for event in found if event["data"]["run_id"] == found[0]["data"]["run_id"]]
+    assert_complete(first)
+    assert [message.data for message in stored(server) if PLANTED.encode() in message.data] == []
+    results = {data["task"]["name"]: data for data in of_kind(first, "task_result")}
+    # What is left is of use
+    assert "(masked)" in results["Shows variables"]["msg"]
+    assert results["Is named (masked)"]["output"]["stdout"] == "(masked) UNKNOWN"
+    assert results["Is named (masked)"]["environment"] == {"APP_PASSWORD": "(masked)", "OTHER": "(masked)"}
+    assert results["Hides {{ odd }}"]["no_log"] is True
+    assert results["Sets facts"]["facts"] == {"api_key": "(masked)"}
+    assert results["Writes a file"]["diff"][0]["after"].startswith("user = bob\npassword = (masked)\n")
+    items = {data["label"] for data in of_kind(first, "item_result") if "label" in data}
+    assert items == {"one with (masked)", "(masked)", "https://example.net"}
+
+
+def test_what_is_not_asked_for_stays(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    run(tmp_path, server)
+    found = events(server)
+    assert_complete(found)
+    assert [event for event in found if PLANTED in json.dumps(event) or "UNKNOWN" in json.dumps(event)] == []
+    results = {data["task"]["name"]: data for data in of_kind(found, "task_result")}
+    assert results["Fails with a text"]["msg"].startswith("password=(masked) see https://example.net/")
+    assert results["Is named (masked)"].keys() == results["Notifies"].keys() - {"notified"}
+    assert [item["label"] for item in results["Loops"]["items"]] == ["one with (masked)"]
+    assert "items" in results["Loops over dicts"]
+    assert "label" not in results["Loops over dicts"]["items"][0]

@@ -1,0 +1,153 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""No secret is in an event: by its key, by its place in a text, or because it is known."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.plugin_utils import _events
+from ansible_collections.choria.streams.plugins.plugin_utils._masking import Masking
+
+SECRET = "PLANTED-value"
+LIMIT = 65536
+
+
+def encoded(data: dict[str, Any], masking: Masking, limit: int = LIMIT) -> str:
+    event = _events.Event(_events.TASK_RESULT, "run", 1, 0.0, data, "web1")
+    return _events.encode(event, limit, masking).decode()
+
+
+def message(value: Any, masking: Masking | None = None) -> Any:
+    return json.loads(encoded({"msg": value}, masking or Masking()))["data"]["msg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("password=PLANTED", "password=(masked)"),
+        ("password: PLANTED and more", "password: (masked) and more"),
+        ("DB_PASSWORD=PLANTED host=db1", "DB_PASSWORD=(masked) host=db1"),
+        ("ansible_ssh_pass = PLANTED", "ansible_ssh_pass = (masked)"),
+        ("{'api_token': 'PLANTED, PLANTED', 'port': 80}", "{'api_token': '(masked)', 'port': 80}"),
+        ('{"client_secret": "PLANTED"}', '{"client_secret": "(masked)"}'),
+        (r'"{\"secret\": \"PLANTED\"}"', r'"{\"secret\": \"(masked)\"}"'),
+        ("'token' => 'PLANTED'", "'token' => '(masked)'"),
+        ("GET /?token=PLANTED&page=2", "GET /?token=(masked)&page=2"),
+        ("http://127.0.0.1:80/?page=token=PLANTED", "http://127.0.0.1:80/?page=token=(masked)"),
+        ("msg: password=PLANTED", "msg: password=(masked)"),
+        ("{'msg': 'password=PLANTED'}", "{'msg': 'password=(masked)'}"),
+        ("mysql --password PLANTED -h db1", "mysql --password (masked) -h db1"),
+        ("['mysql', '--password', 'PLANTED', 'db1']", "['mysql', '--password', '(masked)', 'db1']"),
+        ("Authorization: Bearer PLANTED", "Authorization: Bearer (masked)"),
+        ("sent bearer PLANTEDPLANTED to it", "sent bearer (masked) to it"),
+        ("https://u:PLANTED@db1/x", "https://db1/x"),
+        ("https://PLANTED@github.com/x.git", "https://github.com/x.git"),
+        ("postgres://u:PLAN@TED@db1/x", "postgres://db1/x"),
+        ("postgres://u:PLAN/TED@db1/x", "postgres://db1/x"),
+        ("nats://u:PLANTED@a:4222,nats://v:PLANTED@b", "nats://a:4222,nats://b"),
+        ("-----BEGIN EC PRIVATE KEY-----\nPLANTED\n-----END EC PRIVATE KEY-----\nand", "(masked)\nand"),
+        ("-----BEGIN PRIVATE KEY-----\nPLANTED", "(masked)"),
+    ],
+)
+def test_secrets_in_texts(text: str, expected: str) -> None:
+    assert message(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "All is well: 3 of 4",
+        "http://db1:8080/path?mail=bob@example.net",
+        "write to bob@example.net",
+        "key=value, name: bob",
+        "Incorrect password",
+        "basic setup",
+    ],
+)
+def test_other_texts_stay(text: str) -> None:
+    assert message(text) == text
+
+
+def test_secrets_under_telling_keys() -> None:
+    value = {
+        "user": "bob",
+        "password": "PLANTED",
+        "tokens": ["PLANTED", {"a": "PLANTED"}],
+        "update_password": True,
+        "secret": None,
+        "env": [{"name": "API_TOKEN", "value": "PLANTED"}, {"name": "PORT", "value": "80"}],
+    }
+    assert message(value) == {
+        "user": "bob",
+        "password": "(masked)",
+        "tokens": "(masked)",
+        "update_password": True,
+        "secret": None,
+        "env": [{"name": "API_TOKEN", "value": "(masked)"}, {"name": "PORT", "value": "80"}],
+    }
+
+
+def test_keys_and_expressions_may_be_added() -> None:
+    masking = Masking(["*pin*"], [r"C-\d{4}"])
+    assert message({"pin_code": 1234, "text": "pin=1234, C-4711 stays"}, masking) == {
+        "pin_code": "(masked)",
+        "text": "pin=(masked) (masked) stays",
+    }
+
+
+def test_a_bad_expression_is_named() -> None:
+    with pytest.raises(ValueError, match=r"'\(' is not a regular expression"):
+        Masking([], ["("])
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "expected"),
+    [
+        (SECRET, f"at {SECRET}, twice {SECRET}", "at (masked), twice (masked)"),
+        (SECRET, {SECRET: [SECRET]}, {"(masked)": ["(masked)"]}),
+        ('a "quoted"\\ one', 'it is a "quoted"\\ one', "it is (masked)"),
+        ('a "quoted"\\ one', json.dumps({"x": 'a "quoted"\\ one'}), '{"x": "(masked)"}'),
+        ("geheim-Übung", "die geheim-Übung", "die (masked)"),
+        ("geheim-Übung", json.dumps("geheim-Übung"), '"(masked)"'),
+        ("p&ss/w?rd", "?p=p%26ss%2Fw%3Frd", "?p=(masked)"),
+        ("first line\nsecond line", "only the second line is here", "only the (masked) is here"),
+        ("app1", "app1 is no part of app12 or my_app1", "(masked) is no part of app12 or my_app1"),
+        ("true", "all true", "all true"),
+        ("abc", "abc", "abc"),
+    ],
+)
+def test_known_secrets(secret: str, text: Any, expected: Any) -> None:
+    masking = Masking()
+    masking.add(secret)
+    assert message(text, masking) == expected
+
+
+def test_the_longer_of_two_secrets_goes_first() -> None:
+    masking = Masking()
+    masking.add("PLANTED1")
+    masking.add("PLANTED1-and-more")
+    assert message("PLANTED1-and-more", masking) == "(masked)"
+
+
+def test_names_of_hosts_and_modules_stay() -> None:
+    masking = Masking()
+    masking.add("ansible-host")
+    name = "ansible-host"
+    data = {"host": name, "hosts": {name: {}}, "task": {"action": name, "uuid": name, "name": name}}
+    found = json.loads(encoded(data, masking))["data"]
+    assert (found["host"], found["hosts"]) == (name, {name: {}})
+    assert found["task"] == {"action": name, "uuid": name, "name": "(masked)"}
+
+
+@pytest.mark.parametrize("before", range(900, 1100, 7))
+def test_of_a_secret_that_is_cut_nothing_is_left(before: int) -> None:
+    masking = Masking()
+    masking.add("PLANTED-in-many-letters")
+    for secret in ("PLANTED-in-many-letters", "https://user:PLANTED@db1/", "token=PLANTED"):
+        text = "x" * before + " " + secret + " " + "y" * 2000
+        assert "PLAN" not in encoded({"msg": text}, masking, 1200)
