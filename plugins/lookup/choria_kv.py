@@ -67,6 +67,25 @@ options:
         happens five times in a row.
     type: bool
     default: false
+  as_of:
+    description:
+      - >-
+        Read the keys as they were at this revision of the bucket, or at this time (RFC 3339, such as
+        V(2026-03-01T12:00:00Z)). What was written later does not count, so that all tasks and hosts of a play that
+        give the same get the same, whoever writes meanwhile.
+      - >-
+        The present revision is RV(choria.streams.choria_kv_bucket_info#module:buckets[].revision). It is compared with
+        the revisions of keys that are kept: where the bucket does not keep what a key was then, since its history is
+        too short, or with values that expire can't know, the lookup fails and says so.
+      - Also with O(prefix), but not with O(revision), O(history) and O(wait).
+    type: str
+  wait:
+    description:
+      - Wait until each key has a value, at most so long, as seconds or text such as V(30s). Then O(missing) and
+        O(default) say what happens.
+      - It is woken by the write that it waits for, and asks the server nothing meanwhile.
+      - Not with O(prefix), O(revision) and O(history).
+    type: str
   format:
     description: How values are to be understood.
     type: str
@@ -155,6 +174,19 @@ EXAMPLES = r"""
   loop_control:
     label: "{{ item.revision }}"
 
+- name: Remember the present revision of the bucket
+  choria.streams.choria_kv_bucket_info:
+    names: [CFG]
+  register: cfg
+
+- name: Read as of that moment, in however many tasks
+  ansible.builtin.debug:
+    msg: "{{ lookup('choria.streams.choria_kv', 'CFG/auth.username', as_of=cfg.buckets[0].revision) }}"
+
+- name: Wait up to half a minute for a value
+  ansible.builtin.debug:
+    msg: "{{ lookup('choria.streams.choria_kv', 'CFG/auth.username', wait='30s') }}"
+
 - name: Read from other servers
   ansible.builtin.debug:
     msg: "{{ lookup('choria.streams.choria_kv', 'CFG/auth.username') }}"
@@ -173,6 +205,7 @@ _raw:
   elements: raw
 """
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -180,17 +213,22 @@ from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import shared_session
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._options.codecs import Codec, parse_duration
+from ansible_collections.choria.streams.plugins.module_utils._options.codecs import (
+    Codec,
+    parse_duration,
+    parse_timestamp,
+)
+from ansible_collections.choria.streams.plugins.module_utils._options.formats import Query, decode
 from ansible_collections.choria.streams.plugins.module_utils._options.kv import BUCKET_NAME, KEY
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix
-from ansible_collections.choria.streams.plugins.plugin_utils._formats import Query, decode
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ansible_collections.choria.streams.plugins.module_utils._api.kv import Entry
+    from ansible_collections.choria.streams.plugins.module_utils._services.kv_past import Moment
 
 # A bucket, and a key or prefix in it
 Target = tuple[str, str]
@@ -214,7 +252,7 @@ class LookupModule(LookupBase):
             targets = [_target(term, options) for term in flat(terms)]
             _check(options, targets)
             query = Query(options["query"]) if options["query"] else None
-            reader = KvReader(shared_session(settings, read_only=True), _max_age(options["cache_ttl"]))
+            reader = KvReader(shared_session(settings, read_only=True), _seconds(options, "cache_ttl"))
             found: list[Any] = []
             for answer in _answers(reader, targets, options):
                 if answer.problem:
@@ -248,19 +286,35 @@ def _checked(option: str, codec: Codec, text: str) -> str:
 
 def _check(options: Mapping[str, Any], targets: Sequence[Target]) -> None:
     asked = [name for name in ("revision", "history", "prefix") if options[name]]
-    if len(asked) > 1:
-        raise OptionError(asked[0], f"can't be given together with {asked[1]}: give one of them.")
+    for names in (asked, *(["as_of", name] for name in ("revision", "history", "wait"))):
+        given = [name for name in names if options[name]]
+        if len(given) > 1:
+            raise OptionError(given[0], f"can't be given together with {given[1]}: give one of them.")
+    if options["wait"] and asked:
+        raise OptionError("wait", f"can't be given together with {asked[0]}: it is for the present values of keys.")
     if options["revision"] and len(targets) > 1:
         raise OptionError("revision", f"belongs to one key, and {len(targets)} are given: look them up one by one.")
     if options["query"] and options["format"] not in ("json", "yaml") and asked not in (["history"], ["prefix"]):
         raise OptionError("query", "needs data to select from: set format to json or yaml.")
 
 
-def _max_age(text: str) -> float:
+def _seconds(options: Mapping[str, Any], option: str) -> float:
     try:
-        return parse_duration(text)
+        return parse_duration(options[option] or "0")
     except ValueError as error:
-        raise OptionError("cache_ttl", f"{error}.") from error
+        raise OptionError(option, f"{error}.") from error
+
+
+def _moment(options: Mapping[str, Any]) -> Moment | None:
+    text = options["as_of"]
+    if text is None or str(text).isdecimal():
+        return None if text is None else int(text)
+    try:
+        return parse_timestamp(text)
+    except ValueError:
+        raise OptionError(
+            "as_of", f"'{text}' is neither a revision nor a time: write RFC 3339 such as 2026-03-01T12:00:00Z."
+        ) from None
 
 
 # The answer
@@ -268,16 +322,23 @@ def _max_age(text: str) -> float:
 
 def _answers(reader: KvReader, targets: Sequence[Target], options: Mapping[str, Any]) -> Iterator[Answer]:
     """An answer for each target, in their order."""
-    format = options["format"]
+    format, moment = options["format"], _moment(options)
     if options["prefix"]:
-        return (_below(reader, bucket, prefix, format) for bucket, prefix in targets)
+        return (_below(reader, bucket, prefix, format, moment) for bucket, prefix in targets)
     if options["history"]:
         return (_history(reader, bucket, key, format) for bucket, key in targets)
     if options["revision"]:
         return (_revision(reader, bucket, key, options["revision"], format) for bucket, key in targets)
+    deadline = time.monotonic() + _seconds(options, "wait") if options["wait"] else None
     found: dict[str, Mapping[str, Entry]] = {}
     for wanted in {bucket for bucket, _key in targets}:
-        found[wanted] = reader.last(wanted, [key for bucket, key in targets if bucket == wanted])
+        keys = [key for bucket, key in targets if bucket == wanted]
+        if moment is not None:
+            found[wanted] = reader.last_as_of(wanted, keys, moment)
+        elif deadline is not None:
+            found[wanted] = reader.last_within(wanted, keys, deadline)
+        else:
+            found[wanted] = reader.last(wanted, keys)
     return (_answer(found[bucket].get(key), _name(bucket, key), format) for bucket, key in targets)
 
 
@@ -309,11 +370,10 @@ def _history(reader: KvReader, bucket: str, key: str, format: str) -> Answer:
     return Answer(name, told, "" if entries else f"{name} does not exist", [])
 
 
-def _below(reader: KvReader, bucket: str, prefix: str, format: str) -> Answer:
+def _below(reader: KvReader, bucket: str, prefix: str, format: str, moment: Moment | None) -> Answer:
+    found = reader.below(bucket, prefix) if moment is None else reader.below_as_of(bucket, prefix, moment)
     told = {
-        key[len(prefix) :]: _decoded(entry, _name(bucket, key), format)
-        for key, entry in reader.below(bucket, prefix).items()
-        if entry.alive
+        key[len(prefix) :]: _decoded(entry, _name(bucket, key), format) for key, entry in found.items() if entry.alive
     }
     place = f"below '{prefix}' in bucket {bucket}" if prefix else f"in bucket {bucket}"
     return Answer(f"the keys {place}", told, "" if told else f"there are no keys {place}", {})

@@ -148,12 +148,12 @@ from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import shared_session
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._options.formats import YAML, Query, decode
 from ansible_collections.choria.streams.plugins.module_utils._services.stream_selection import (
     Selection,
     checked_stream,
     described,
 )
-from ansible_collections.choria.streams.plugins.plugin_utils._formats import YAML, Query, decode
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
 
 if TYPE_CHECKING:

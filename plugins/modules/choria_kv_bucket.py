@@ -97,6 +97,11 @@ bucket:
     key_count:
       description: How many keys there are, deleted ones with their marks among them.
       type: int
+    revision:
+      description: >-
+        The number of the last write to the bucket, for the option O(choria.streams.choria_kv#lookup:as_of) of the
+        lookup.
+      type: int
     bytes:
       description: How large it is.
       type: int

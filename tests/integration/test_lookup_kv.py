@@ -120,6 +120,23 @@ FOUND: dict[str, tuple[str, Any]] = {
     "query of nothing": (lookup("json", format="json", query="zzz"), None),
     "YAML": (lookup("yaml", format="yaml"), {"a": [1, "two"]}),
     "base64": (lookup("unicode", format="base64"), "Z3LDvMOfZSDimIM="),
+    "as of a revision": (query("auth.username", "deleted", as_of=16), ["admin", "x"]),
+    "as of a revision, without direct reads": (
+        query("auth.username", "deleted", bucket="INDIRECT", as_of=16),
+        ["admin", "x"],
+    ),
+    "as of a revision, of a mirror": (query("auth.username", "deleted", bucket="MIRROR", as_of=16), ["admin", "x"]),
+    "as of a revision before it": (query("number", "auth.username", as_of=3, default="none"), ["none", "admin"]),
+    "as of a revision after its deletion": (lookup("deleted", as_of=18, default="none"), "none"),
+    "as of a revision to come": (lookup("auth.username", as_of=99), "root"),
+    "as of a revision, a prefix": (
+        lookup("auth", prefix=True, as_of=3),
+        {"deep.er": "d", "password": "p", "username": "admin"},
+    ),
+    "as of a time to come": (query("auth.username", "number", as_of="2100-01-01T00:00:00Z"), ["root", "5"]),
+    "as of a time before": (lookup("auth.username", as_of="2020-01-01T00:00:00Z", default="none"), "none"),
+    "waited for": (query("number", "auth.username", wait="1m"), ["5", "root"]),
+    "waited for in vain": (query("nothing", "number", "deleted", wait="100ms", default="none"), ["none", "5", "none"]),
     "cache": (query("number", "empty", cache_ttl="1m"), ["5", ""]),
 }
 FAILED: dict[str, tuple[str, str]] = {
@@ -155,10 +172,28 @@ FAILED: dict[str, tuple[str, str]] = {
         "{{ lookup('choria.streams.choria_kv', 5, bucket='CFG') }}",
         "key: a key is text, and this one is a int",
     ),
+    "as of a revision, purged": (
+        lookup("purged", as_of=16),
+        "as_of: key purged of bucket CFG was written after revision 16, and whether and what it was then is not kept "
+        "any more: read without as_of, or give the bucket a longer history.",
+    ),
+    "bad as_of": (
+        lookup("a", as_of="soon"),
+        "as_of: 'soon' is neither a revision nor a time: write RFC 3339 such as 2",
+    ),
+    "as_of and history": (lookup("a", as_of=1, history=True), "as_of: can't be given together with history"),
+    "as_of and wait": (lookup("a", as_of=1, wait="1s"), "as_of: can't be given together with wait: give one of them."),
+    "wait and prefix": (
+        lookup("a", prefix=True, wait="1s"),
+        "wait: can't be given together with prefix: it is for the",
+    ),
+    "bad wait": (lookup("a", wait="soon"), "wait: 'soon' is not a duration"),
+    "no bucket, wait": (lookup("a", bucket="NONE", wait="1s"), "bucket: there is no bucket NONE: make it"),
+    "no value, wait": (lookup("nothing", wait="50ms"), "key nothing of bucket CFG does not exist: check the name"),
     "unknown option": (
         lookup("a", buckets="CFG"),
-        "buckets: there is no such option: there are bucket, default, missing, revision, history, prefix, format, "
-        "query, cache_ttl, and the options of the connection.",
+        "buckets: there is no such option: there are bucket, default, missing, revision, history, prefix, as_of, "
+        "wait, format, query, cache_ttl, and the options of the connection.",
     ),
     "unknown format": (lookup("a", format="xml"), "Invalid value 'xml' for config 'format'"),
     "revision is no number": (lookup("a", revision="one"), "Config 'revision'"),

@@ -25,6 +25,9 @@ LAYERS = {"_errors": 0, "_options": 1, "_connection": 2, "_api": 3, "_resources"
 CLIENT_LAYER = LAYERS["_connection"]
 # nkeys comes with nats-py's extra of that name; cryptography signs, dns finds brokers by their SRV records
 CLIENT = {"nats", "nkeys", "cryptography", "dns"}
+# What only some options need, and what hosts may lack
+OPTIONAL = {"yaml", "jmespath"}
+FORMATS = ("module_utils", "_options", "formats")
 # Who may import which edge, by the first folder under plugins/; an edge may import itself
 EDGES = {
     "module_utils._module": {"modules"},
@@ -89,6 +92,8 @@ def violation(own: tuple[str, ...], found: Import) -> str | None:
         if mine != CLIENT_LAYER:
             return f"imports {top}, which is for layer {CLIENT_LAYER} alone"
         return None if found.deferred else f"imports {top} before it is needed: do it in a function"
+    if own == FORMATS and top in OPTIONAL:
+        return None if found.deferred else f"imports {top} before it is needed: do it in a function"
     if mine is not None and top not in sys.stdlib_module_names:
         return f"layer {mine} imports {top}, which is not in the standard library"
     if found.name[:3] == ("ansible", "module_utils", "basic") and own != ("module_utils", "_module"):
@@ -144,6 +149,7 @@ OURS = "from ansible_collections.choria.streams.plugins"
         ),
         ("module_utils/_connection/session.py", "def f():\n    import yaml", "not in the standard library"),
         ("module_utils/_connection/session.py", "from ansible.module_utils.common import text", "not in the standard"),
+        ("module_utils/_options/formats.py", "import yaml", "before it is needed"),
         ("module_utils/_other/x.py", "", "in no layer"),
     ],
 )
@@ -159,6 +165,7 @@ def test_violations_are_found(path: str, source: str, expected: str) -> None:
         ("module_utils/_options/fields.py", "import re\nfrom .._errors import StreamsError\nfrom . import codecs"),
         ("module_utils/_connection/session.py", "def f():\n    import nats.aio.client\n    import nkeys"),
         ("module_utils/_connection/session.py", "if TYPE_CHECKING:\n    from nats.aio.client import Client"),
+        ("module_utils/_options/formats.py", "def f():\n    import jmespath"),
         ("module_utils/_services/lease.py", "from .._resources import governor"),
         ("module_utils/_module.py", "from ansible.module_utils.basic import AnsibleModule\nfrom ._api import kv"),
         ("modules/choria_kv.py", f"{OURS}.module_utils._module import run_resource"),

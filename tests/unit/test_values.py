@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._errors import LibraryMissing, OptionError
 from ansible_collections.choria.streams.plugins.module_utils._options import values
-from ansible_collections.choria.streams.plugins.plugin_utils._formats import Query, decode
+from ansible_collections.choria.streams.plugins.module_utils._options.formats import Query, decode
 
 SECRET = "planted-secret"
 

@@ -209,7 +209,7 @@ def history(session: Session, bucket: Bucket, key: str) -> list[Entry]:
     """All revisions that are kept of a key, the oldest first."""
     from . import reading  # modules compile what they import, and the one for keys does not need this
 
-    return [_entry(bucket, message) for message in reading.onward(session, bucket.stream, bucket.subject(key))]
+    return [entry_of(bucket, message) for message in reading.onward(session, bucket.stream, bucket.subject(key))]
 
 
 # Writing
@@ -307,14 +307,15 @@ def _info(session: Session, bucket: Bucket, keys: str, offset: int = 0) -> dict[
 
 
 def _entries(bucket: Bucket, found: Iterable[Stored]) -> dict[str, Entry]:
-    return {entry.key: entry for entry in (_entry(bucket, message) for message in found)}
+    return {entry.key: entry for entry in (entry_of(bucket, message) for message in found)}
 
 
 def _entry_or_none(bucket: Bucket, message: Stored | None) -> Entry | None:
-    return None if message is None else _entry(bucket, message)
+    return None if message is None else entry_of(bucket, message)
 
 
-def _entry(bucket: Bucket, message: Stored) -> Entry:
+def entry_of(bucket: Bucket, message: Stored) -> Entry:
+    """The revision that a message of the bucket's stream is."""
     operation = _OPERATIONS.get(message.headers.get("KV-Operation", ""), PUT)
     operation = _MARKERS.get(message.headers.get("Nats-Marker-Reason", ""), operation)
     return Entry(

@@ -38,9 +38,12 @@ WINDOW = 256
 # Servers ping every two minutes and hang up when two are missed: after a shorter pause the connection is looked at.
 _IDLE = 30.0
 _VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
-# The requests of the JetStream API that change nothing. All others are writes.
+# The requests of the JetStream API that change nothing. All others are writes. A watch's consumer only brings us what
+# is written, and ends with it.
+WATCH_PREFIX = "choria-streams-watch-"
 _READS = re.compile(
-    r"(INFO|STREAM\.(INFO|LIST|NAMES|MSG\.GET)|CONSUMER\.(INFO|LIST|NAMES)|DIRECT\.GET)(\.|$)",
+    r"(INFO|STREAM\.(INFO|LIST|NAMES|MSG\.GET)|CONSUMER\.(INFO|LIST|NAMES)|DIRECT\.GET)(\.|$)"
+    rf"|CONSUMER\.(CREATE|DELETE)\.[^.]+\.{WATCH_PREFIX}",
 )
 
 

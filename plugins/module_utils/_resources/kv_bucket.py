@@ -130,6 +130,7 @@ class BucketResource(StreamBacked):
             **self.options_of(info["config"]),
             "value_count": state["messages"],
             "key_count": state["subjects"],
+            "revision": state["last_seq"],
             "bytes": state["bytes"],
             **told,
         }

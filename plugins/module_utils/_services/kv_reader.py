@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from .._connection.session import Session
+    from .kv_past import Moment
 
 T = TypeVar("T")
 
@@ -39,6 +40,41 @@ class KvReader:
     def last(self, bucket: str, keys: Sequence[str]) -> dict[str, Entry]:
         """The newest revision of each key that has one, in one batch."""
         return self._once("last", bucket, keys, lambda where: kv.last_many(self._session, where, keys))
+
+    def last_within(self, bucket: str, keys: Sequence[str], deadline: float) -> dict[str, Entry]:
+        """The same when each key has a value, or at the deadline of ``time.monotonic()``. Nothing of it is kept."""
+        found = self._read(bucket, lambda where: kv.last_many(self._session, where, keys))
+        if all(key in found and found[key].alive for key in keys):
+            return found
+        from .._api.watching import Watch
+
+        with self._read(bucket, lambda where: Watch(self._session, where, keys)) as watch:
+            while not all(key in found and found[key].alive for key in keys):
+                entry = watch.next(max(0.0, deadline - time.monotonic()))
+                if entry is None:
+                    break
+                # A replica may have answered that was ahead
+                if entry.key not in found or found[entry.key].revision < entry.revision:
+                    found[entry.key] = entry
+        return found
+
+    def last_as_of(self, bucket: str, keys: Sequence[str], moment: Moment) -> dict[str, Entry]:
+        """The newest revision that each key had at a revision of the bucket, or a time."""
+        from . import kv_past
+
+        question = (moment, *keys)
+        return self._once(
+            "as of", bucket, question, lambda where: kv_past.keys_as_of(self._session, where, keys, moment)
+        )
+
+    def below_as_of(self, bucket: str, prefix: str, moment: Moment) -> dict[str, Entry]:
+        """The same for all keys with the prefix."""
+        from . import kv_past
+
+        question = (moment, prefix)
+        return self._once(
+            "below as of", bucket, question, lambda where: kv_past.below_as_of(self._session, where, prefix, moment)
+        )
 
     def at_revision(self, bucket: str, key: str, revision: int) -> Entry | None:
         """A key as it was written in a revision; None where that is gone, or another key's."""

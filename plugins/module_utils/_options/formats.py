@@ -1,17 +1,18 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stored bytes as templates want them. A value may be a secret: no error tells a part of it."""
+"""Stored bytes as templates and conditions want them. A value may be a secret: no error tells a part of it.
+
+PyYAML and jmespath are on the controller, and on managed hosts only where somebody installed them.
+"""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-import yaml
-
-from ..module_utils._errors import LibraryMissing, OptionError
-from ..module_utils._options import values
+from .._errors import LibraryMissing, OptionError
+from . import values
 
 YAML = "yaml"
 
@@ -21,6 +22,10 @@ def decode(data: bytes, format: str) -> Any:
     if format != YAML:
         return values.from_bytes(data, format)
     text = values.from_bytes(data, values.TEXT)
+    try:
+        import yaml
+    except ImportError as error:
+        raise LibraryMissing("PyYAML", "for the format yaml", sys.executable) from error
     try:
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
@@ -36,18 +41,18 @@ def decode(data: bytes, format: str) -> Any:
 class Query:
     """A JMESPath expression. Raises OptionError where it is none, LibraryMissing where the library is not there."""
 
-    def __init__(self, expression: str) -> None:
+    def __init__(self, expression: str, option: str = "query") -> None:
         try:
             import jmespath
         except ImportError as error:
-            raise LibraryMissing("jmespath", "for the option query", sys.executable) from error
-        self.expression = expression
+            raise LibraryMissing("jmespath", f"for the option {option}", sys.executable) from error
+        self.expression, self._option = expression, option
         self._errors = (jmespath.exceptions.JMESPathError, TypeError, ValueError)
         try:
             self._compiled = jmespath.compile(expression)
         except self._errors:
             raise OptionError(
-                "query", f"'{expression}' is not a JMESPath expression, see https://jmespath.org."
+                option, f"'{expression}' is not a JMESPath expression, see https://jmespath.org."
             ) from None
 
     def search(self, value: Any, name: str) -> Any:
@@ -57,5 +62,5 @@ class Query:
         except self._errors:
             # The library's own words hold the value
             raise OptionError(
-                "query", f"'{self.expression}' can't be applied to {name}: a part of it is of another type."
+                self._option, f"'{self.expression}' can't be applied to {name}: a part of it is of another type."
             ) from None

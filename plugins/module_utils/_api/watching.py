@@ -1,0 +1,148 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes of keys as they happen: by a consumer of the server, as all NATS clients watch keys.
+
+It delivers into an inbox of ours, so that credentials that may read keys can watch them. It lives in the server's
+memory, and the server forgets it soon after we are gone.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from .._connection.permissions import SUBSCRIBE, missing_permission
+from .._connection.session import WATCH_PREFIX
+from .._errors import NoAnswer, StreamsError, Unreachable
+from .._options.codecs import NANOSECOND
+from . import kv
+from .jetstream import call
+from .messages import Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._connection.session import Message, Session
+    from .kv import Bucket, Entry
+
+# The server gives a sign of life when nothing comes. After three that did not come, the watch is made anew.
+_BEAT = 5
+_PATIENCE = 3.0 * _BEAT
+_RETRY = 0.5
+_FORGOTTEN_AFTER = 60
+
+
+class Watch:
+    """Begins with the present value of each key, or with ``updates_only`` with the next change of any."""
+
+    def __init__(self, session: Session, bucket: Bucket, keys: Sequence[str], *, updates_only: bool = False) -> None:
+        self._session, self._bucket = session, bucket
+        self._subjects = [bucket.subject(key) for key in dict.fromkeys(keys)]
+        self._start: dict[str, Any] = {"deliver_policy": "new" if updates_only else "last_per_subject"}
+        self._name = self._inbox = ""
+        self._heard, self._delivered = 0.0, 0
+        self._open()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def next(self, timeout: float) -> Entry | None:
+        """The next change, None after ``timeout`` seconds. A broken connection is made anew in that time.
+
+        Raises StreamsError where that did not succeed, or where the bucket is gone.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                if not self._name or time.monotonic() - self._heard > _PATIENCE:
+                    self._open()
+                message = self._session.receive(max(0.0, min(left, _PATIENCE)))
+            except (Unreachable, NoAnswer):
+                self._name = ""
+                if left <= _RETRY:
+                    raise
+                time.sleep(_RETRY)
+                continue
+            entry = self._entry(message) if message else None
+            if entry or (message is None and left <= 0):
+                return entry
+
+    def close(self) -> None:
+        """Ends it. What can't be told to the server now, it sees for itself."""
+        with suppress(StreamsError):
+            self._session.unsubscribe_all()
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._name:
+            name, self._name = self._name, ""
+            call(self._session, "Ending a watch", f"CONSUMER.DELETE.{self._bucket.stream}.{name}")
+
+    def _open(self) -> None:
+        with suppress(StreamsError):
+            self._forget()
+        if not self._inbox:
+            self._inbox = self._session.new_inbox()
+            self._session.subscribe(self._inbox)
+            if self._inbox in self._session.refused_subscriptions:
+                raise missing_permission(SUBSCRIBE, self._inbox, self._session.settings.jwt)
+        name = f"{WATCH_PREFIX}{uuid.uuid4().hex}"
+        subject = f"CONSUMER.CREATE.{self._bucket.stream}.{name}"
+        config = {
+            **self._start,
+            "name": name,
+            "deliver_subject": self._inbox,
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "idle_heartbeat": _BEAT * NANOSECOND,
+            "inactive_threshold": _FORGOTTEN_AFTER * NANOSECOND,
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        if len(self._subjects) == 1:
+            config["filter_subject"] = self._subjects[0]
+            subject = f"{subject}.{self._subjects[0]}"
+        else:
+            config["filter_subjects"] = self._subjects
+        body = {"stream_name": self._bucket.stream, "config": config, "action": "create"}
+        made = call(self._session, f"Watching bucket {self._bucket.name}", subject, body)
+        self._name, self._heard, self._delivered = name, time.monotonic(), 0
+        if config["deliver_policy"] == "new":
+            self._go_on_after(int(made["delivered"]["stream_seq"]))
+
+    def _entry(self, message: Message) -> Entry | None:
+        """The change that a message tells, None where it tells none, or comes from a consumer that is not ours now."""
+        if message.status == "100":
+            self._heard = time.monotonic()
+            if int(message.headers.get("Nats-Last-Consumer") or 0) > self._delivered:
+                self._open()  # something got lost on its way
+            return None
+        words = message.reply.split(".")
+        # $JS.ACK.[domain.account.]stream.consumer.delivered.sequence.consumer sequence.time.pending
+        place = 2 if len(words) == 9 else 4
+        if len(words) < 9 or words[place + 1] != self._name:
+            return None
+        sequence, self._delivered, moment = (int(word) for word in words[place + 3 : place + 6])
+        self._heard = time.monotonic()
+        self._go_on_after(sequence)
+        return kv.entry_of(
+            self._bucket, Stored(message.subject, sequence, _rfc3339(moment), message.data, message.headers)
+        )
+
+    def _go_on_after(self, sequence: int) -> None:
+        """Where to begin when the watch has to be made anew."""
+        self._start = {"deliver_policy": "by_start_sequence", "opt_start_seq": sequence + 1}
+
+
+def _rfc3339(nanoseconds: int) -> str:
+    whole, rest = divmod(nanoseconds, NANOSECOND)
+    moment = datetime.fromtimestamp(whole, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{moment}.{rest:09}".rstrip("0").rstrip(".") + "Z"

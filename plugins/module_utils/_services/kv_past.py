@@ -1,0 +1,67 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keys as they were at an earlier revision of their bucket, or at a time; an error where that is not kept any more."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from .._api import kv, reading
+from .._api.kv import PURGED
+from .._errors import StreamsError
+from .kv_snapshot import selection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._api.kv import Bucket, Entry
+    from .._connection.session import Session
+
+    Moment = int | datetime
+    """A revision, or a time: what was written later does not count."""
+
+
+def keys_as_of(session: Session, bucket: Bucket, keys: Sequence[str], moment: Moment) -> dict[str, Entry]:
+    """The newest revision that each key had then, of those that had one."""
+    revision = _revision(session, bucket, moment)
+    found = kv.last_many(session, bucket, keys, revision) if revision else {}
+    rest = [key for key in keys if key not in found]
+    for key in kv.last_many(session, bucket, rest) if rest else ():
+        earlier = _before(session, bucket, key, revision)
+        if earlier:
+            found[key] = earlier
+    return found
+
+
+def below_as_of(session: Session, bucket: Bucket, prefix: str, moment: Moment) -> dict[str, Entry]:
+    """The same for all keys with a prefix."""
+    listed = kv.open_bucket(session, bucket.name, selection(prefix))[1]
+    return keys_as_of(session, bucket, sorted(key for key in listed if key.startswith(prefix)), moment)
+
+
+def _revision(session: Session, bucket: Bucket, moment: Moment) -> int:
+    if not isinstance(moment, datetime):
+        return moment
+    later = reading.first_since(session, bucket.stream, reading.ALL, moment)
+    return later - 1 if later else kv.open_bucket(session, bucket.name)[0].last_sequence
+
+
+def _before(session: Session, bucket: Bucket, key: str, revision: int) -> Entry | None:
+    """The newest revision of a key up to this one, None where it had none. Raises StreamsError where nobody knows."""
+    kept = kv.history(session, bucket, key)
+    earlier = [entry for entry in kept if entry.revision <= revision]
+    if earlier or not kept:
+        return earlier[-1] if earlier else None
+    limit = int(bucket.config.get("max_msgs_per_subject") or 0)
+    whole = bucket.config and not bucket.config.get("max_age") and (limit <= 0 or len(kept) < limit)
+    if whole and kept[0].operation != PURGED:
+        return None
+    raise StreamsError(
+        f"as_of: key {key} of bucket {bucket.name} was written after revision {revision}, and whether and what it was "
+        "then is not kept any more: read without as_of, or give the bucket a longer history.",
+        code="not_kept",
+        option="as_of",
+        key=key,
+    )

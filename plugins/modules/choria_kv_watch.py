@@ -1,0 +1,174 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waits for values of keys."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_kv_watch
+version_added: 0.1.0
+short_description: Wait until a key of a bucket of Choria Streams has a value
+description:
+  - >-
+    Waits until one of the keys has a value, or one of O(values), or one that meets O(condition). It does what
+    C(choria kv watch --once --timeout) does, and is content with a value that is there already unless O(updates_only)
+    says otherwise.
+  - It is woken by the write that it waits for, whoever makes it, and asks the server nothing meanwhile. A connection
+    that breaks is made anew, and nothing that was written in between is missed.
+  - When O(max_wait) is over, the task fails.
+  - >-
+    In check mode nothing is waited for: the present values are looked at once, RV(matched) tells whether one is as
+    wanted, and the task does not fail when none is.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  bucket:
+    description: The bucket, which has to exist.
+    type: str
+    required: true
+  keys:
+    description: The keys. A value of any of them ends the waiting.
+    type: list
+    elements: str
+    required: true
+  values:
+    description: The values that are waited for, as O(format) reads them; any value where it is left out.
+    type: list
+    elements: raw
+  condition:
+    description:
+      - >-
+        A JMESPath expression that is applied to each value. It is met when it selects anything but C(null), C(false)
+        and what is empty, as with V(status == `ready`). Needs V(json) or V(yaml) for O(format).
+      - Needs the Python library jmespath on the host on which the module runs.
+    type: str
+  format:
+    description:
+      - How values are to be understood. One that is not in this format is not one that is waited for.
+      - V(yaml) needs the Python library PyYAML on the host on which the module runs.
+    type: str
+    choices: [text, json, base64, yaml]
+    default: text
+  updates_only:
+    description: Wait for the next write of a value, rather than be content with what is there already.
+    type: bool
+    default: false
+  max_wait:
+    description: >-
+      How long to wait at most, as seconds or text such as V(90s) and V(20m). It is not O(timeout), which is for each
+      answer of the server.
+    type: str
+    default: 5m
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+  - choria.streams.attributes.info
+seealso:
+  - module: choria.streams.choria_kv
+  - plugin: choria.streams.choria_kv
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+---
+- name: A bucket, and what others write into it
+  choria.streams.choria_kv:
+    bucket: DEPLOY
+    key: "{{ item.key }}"
+    encoding: "{{ item.encoding }}"
+    value: "{{ item.value }}"
+  loop:
+    - {key: web.version, encoding: text, value: "1.2.3"}
+    - {key: web.health, encoding: json, value: {status: ready, nodes: [web1, web2]}}
+
+- name: Wait until there is a version
+  choria.streams.choria_kv_watch:
+    bucket: DEPLOY
+    keys: [web.version]
+    max_wait: 10m
+  register: version
+
+- name: Show it
+  ansible.builtin.debug:
+    msg: "{{ version.entry.value }}, after {{ version.elapsed }} s"
+
+- name: Wait until the deployment has come to an end, good or bad
+  choria.streams.choria_kv_watch:
+    bucket: DEPLOY
+    keys: [web.version, web.failed]
+    values: ["1.2.3", "yes"]
+
+- name: Wait until two nodes are ready
+  choria.streams.choria_kv_watch:
+    bucket: DEPLOY
+    keys: [web.health]
+    format: json
+    condition: status == `ready` && length(nodes) >= `2`
+
+- name: Wait a second for the next change, whatever is there now
+  choria.streams.choria_kv_watch:
+    bucket: DEPLOY
+    keys: [web.version]
+    updates_only: true
+    max_wait: 1s
+  register: next
+  failed_when: next.failure.code | default("") not in ["", "timeout"]
+"""
+
+RETURN = r"""
+---
+matched:
+  description: Whether a value was as wanted.
+  returned: always
+  type: bool
+entry:
+  description: The key and value that ended the waiting; null in check mode where none is as wanted.
+  returned: always
+  type: dict
+  contains:
+    bucket:
+      description: The bucket.
+      type: str
+    key:
+      description: The key.
+      type: str
+    value:
+      description: The value, as O(format) reads it. Set C(no_log) for the task where it is a secret.
+      type: raw
+    revision:
+      description: The number of this revision.
+      type: int
+    created:
+      description: When it was written, RFC 3339 UTC.
+      type: str
+    ttl:
+      description: How long it lives from then on, in seconds; null where it has no lifetime of its own.
+      type: float
+elapsed:
+  description: How many seconds it took.
+  returned: always
+  type: float
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was: V(timeout) when O(max_wait) was over, or another such as V(option), V(no_bucket),
+        V(unreachable), V(permission) or V(library_missing).
+      type: str
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_action
+from ansible_collections.choria.streams.plugins.module_utils._services.kv_watch import SPEC, watch
+
+
+def main() -> None:
+    run_action(SPEC, watch)
+
+
+if __name__ == "__main__":
+    main()

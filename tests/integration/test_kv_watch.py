@@ -1,0 +1,316 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Waiting for keys: what ends it, that it asks nothing meanwhile, and that nothing is missed when connections break."""
+
+from __future__ import annotations
+
+import threading
+import time
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, kv, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, PermissionMissing, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._services.kv_past import keys_as_of
+from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
+from ansible_collections.choria.streams.plugins.module_utils._services.kv_watch import SPEC, watch
+from support.connect import settings
+from support.server import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import MakeServer
+
+OLD = "2.10"
+_numbers = count()
+
+
+@pytest.fixture(scope="module", params=["latest", OLD])
+def server(request: pytest.FixtureRequest) -> Iterator[NatsServer]:
+    with NatsServer(version=OLD if request.param == OLD else None) as server:
+        yield server
+
+
+@pytest.fixture
+def session(server: NatsServer) -> Iterator[Session]:
+    with Session(settings(servers=server.url)) as session:
+        yield session
+
+
+def make_bucket(session: Session, **config: Any) -> kv.Bucket:
+    name = f"W{next(_numbers)}"
+    whole = {"name": f"KV_{name}", "subjects": [f"$KV.{name}.>"], "allow_direct": True, "allow_rollup_hdrs": True}
+    streams.create(session, {**whole, **config})
+    return kv.open_bucket(session, name)[0]
+
+
+def waited(session: Session, bucket: kv.Bucket, *keys: str, check: bool = False, **given: Any) -> dict[str, Any]:
+    """What the module returns. It gets on with the session of a lookup, which can't write."""
+    result = ArgumentSpecValidator(SPEC.argument_spec(), **SPEC.rules).validate(
+        {"bucket": bucket.name, "keys": list(keys), "max_wait": "60s", **given}
+    )
+    assert not result.error_messages
+    session.read_only = True
+    try:
+        return watch(session, result.validated_parameters, check)
+    finally:
+        session.read_only = False
+
+
+class Later:
+    """Work that somebody else does once the server has a watch."""
+
+    def __init__(
+        self, server: NatsServer, bucket: kv.Bucket, work: Callable[[Session], None], watches: int = 1
+    ) -> None:
+        self._server, self._bucket, self._work, self._watches = server, bucket, work, watches
+        self._thread = threading.Thread(target=self._run)
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Later:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._thread.join()
+        if self.error:
+            raise self.error
+
+    def _run(self) -> None:
+        try:
+            with Session(settings(servers=self._server.url)) as session:
+                deadline = time.monotonic() + 30
+                while len(consumers.list_all(session, self._bucket.stream)) < self._watches:
+                    if time.monotonic() > deadline:
+                        raise AssertionError("nobody watches")
+                    time.sleep(0.01)
+                self._work(session)
+        except Exception as error:
+            self.error = error
+
+
+def put(session: Session, bucket: kv.Bucket, **values: str) -> None:
+    for key, value in values.items():
+        kv.write(session, bucket, key, kv.PUT, value.encode())
+
+
+def test_what_is_there_already(session: Session) -> None:
+    bucket = make_bucket(session)
+    put(session, bucket, a="1", b="2")
+    found = waited(session, bucket, "b")
+    assert found["matched"] is True
+    assert found["changed"] is False
+    entry = found["entry"]
+    assert (entry["bucket"], entry["key"], entry["value"], entry["revision"]) == (bucket.name, "b", "2", 2)
+    last = kv.last(session, bucket, "b")
+    assert last is not None
+    assert entry["created"] == last.created
+    assert waited(session, bucket, "nothing", "b", "a", values=[2])["entry"]["key"] == "b"
+    assert consumers.list_all(session, bucket.stream) == []
+
+
+@pytest.mark.parametrize("updates_only", [False, True])
+def test_woken_by_the_write(server: NatsServer, session: Session, updates_only: bool) -> None:
+    bucket = make_bucket(session)
+    put(session, bucket, a="old")
+
+    def work(other: Session) -> None:
+        for value in ("not this", "nor this", "this"):
+            kv.write(other, bucket, "a", kv.DELETED)
+            put(other, bucket, a=value, unrelated="this")
+
+    with Later(server, bucket, work):
+        given: dict[str, Any] = {} if updates_only else {"values": ["this", "that"]}
+        found = waited(session, bucket, "a", "b", updates_only=updates_only, **given)
+    assert found["entry"]["value"] == ("not this" if updates_only else "this")
+
+
+def test_a_condition(server: NatsServer, session: Session) -> None:
+    bucket = make_bucket(session)
+    put(session, bucket, a='{"status": "starting", "nodes": []}', b="no JSON", c='{"status": 5}')
+    ready = '{"status": "ready", "nodes": ["web1"]}'
+    with Later(server, bucket, lambda other: put(other, bucket, b="still none", a=ready)):
+        found = waited(
+            session, bucket, "a", "b", "c", format="json", condition="starts_with(status, 'rea') && nodes[0]"
+        )
+    assert found["entry"]["value"] == {"status": "ready", "nodes": ["web1"]}
+    put(session, bucket, zero="a: 0")
+    assert waited(session, bucket, "zero", format="yaml", condition="a")["entry"]["value"] == {"a": 0}
+
+
+def test_nothing_is_asked_meanwhile(make_server: MakeServer) -> None:
+    server = make_server()
+    with Session(settings(servers=server.url)) as session, Session(settings(servers=server.url)) as other:
+        bucket = make_bucket(session)
+        counts: list[int] = []
+
+        def work(_session: Session) -> None:
+            for _turn in range(2):
+                counts.append(server.monitor("varz")["in_msgs"])
+                time.sleep(1.5)
+            put(other, bucket, a="1")
+
+        with Later(server, bucket, work):
+            waited(session, bucket, "a")
+    assert counts[0] == counts[1]
+
+
+def test_in_vain(session: Session) -> None:
+    bucket = make_bucket(session, max_msgs_per_subject=5)
+    put(session, bucket, a="secret value", b="x")
+    kv.write(session, bucket, "b", kv.DELETED)
+    where = f"of bucket {bucket.name}"
+    for keys, given, says in (
+        (
+            ["c"],
+            {},
+            f"The key c {where} has not a value, after 50ms (max_wait); nothing was seen of it.",
+        ),
+        (
+            ["a", "c"],
+            {"values": ["y"]},
+            f"None of the keys a, c {where} has such a value, after 50ms (max_wait); the last that was "
+            "seen: revision 1 of key a is not as wanted.",
+        ),
+        (
+            ["b"],
+            {},
+            f"The key b {where} has not a value, after 50ms (max_wait); the last that was seen: key b was "
+            "deleted (revision 3).",
+        ),
+        (
+            ["a"],
+            {"format": "json"},
+            f"The key a {where} has not a value, after 50ms (max_wait); the last that was seen: revision "
+            "1 of key a is not JSON (at line 1, column 1).",
+        ),
+        (
+            ["a"],
+            {"updates_only": True},
+            f"The key a {where} has not a value that is new, after 50ms (max_wait); nothing was seen of it.",
+        ),
+    ):
+        with pytest.raises(StreamsError) as late:
+            waited(session, bucket, *keys, max_wait="50ms", **given)
+        assert late.value.message == says
+        assert late.value.failure["code"] == "timeout"
+        assert late.value.result["elapsed"] >= 0.05
+    assert consumers.list_all(session, bucket.stream) == []
+
+
+def test_check_mode_looks_once(session: Session) -> None:
+    bucket = make_bucket(session)
+    put(session, bucket, a="1")
+    assert waited(session, bucket, "b", "a", check=True)["entry"]["value"] == "1"
+    for given in ({"values": ["2"]}, {"updates_only": True}):
+        found = waited(session, bucket, "a", check=True, **given)
+        assert (found["matched"], found["entry"]) == (False, None)
+
+
+@pytest.mark.parametrize("updates_only", [False, True])
+def test_the_server_restarts_meanwhile(make_server: MakeServer, updates_only: bool) -> None:
+    """What is written before the watch is made anew is not missed."""
+    server = make_server()
+    with Session(settings(servers=server.url)) as session:
+        bucket = make_bucket(session)
+        put(session, bucket, other="1")
+
+        def work(_other: Session) -> None:
+            server.restart()
+            with Session(settings(servers=server.url)) as writer:
+                put(writer, bucket, a="late")
+
+        with Later(server, bucket, work):
+            assert waited(session, bucket, "a", updates_only=updates_only)["entry"]["value"] == "late"
+
+
+NARROW = {
+    "authorization": {
+        "users": [
+            {"user": "a", "password": "a"},
+            {"user": "reader", "password": "b", "permissions": {"publish": ["$JS.API.>"], "subscribe": ["_INBOX.>"]}},
+            {
+                "user": "none",
+                "password": "c",
+                "permissions": {"publish": ["$JS.API.STREAM.>"], "subscribe": ["_INBOX.>"]},
+            },
+        ]
+    },
+    "no_auth_user": "a",
+}
+
+
+def test_who_may_read_keys_may_wait_for_them(make_server: MakeServer) -> None:
+    server = make_server(NARROW)
+    with Session(settings(servers=server.url)) as session:
+        bucket = make_bucket(session)
+    reader = Session(settings(servers=server.url, user="reader", password="b"))
+    with reader, Later(server, bucket, lambda other: put(other, bucket, a="1")):
+        assert waited(reader, bucket, "a")["entry"]["value"] == "1"
+    none = Session(settings(servers=server.url, user="none", password="c"))
+    with none, pytest.raises(PermissionMissing) as refused:
+        waited(none, bucket, "a")
+    assert "$JS.API.CONSUMER.CREATE." in refused.value.message
+
+
+def test_bad_input(session: Session) -> None:
+    bucket = make_bucket(session)
+    for given, says in (
+        ({"condition": "a"}, "condition: needs data to look into: set format to json or yaml."),
+        (
+            {"condition": "a[", "format": "json"},
+            "condition: 'a[' is not a JMESPath expression, see https://jmespath.org.",
+        ),
+        ({"values": []}, "values: is empty, so that none would do: give some, or leave it out."),
+        ({"max_wait": "soon"}, "max_wait: 'soon' is not a duration"),
+    ):
+        with pytest.raises(OptionError) as refused:
+            waited(session, bucket, "a", **given)
+        assert refused.value.message.startswith(says)
+    with pytest.raises(OptionError, match=r"keys: is empty: give at least one key\."):
+        waited(session, bucket)
+
+
+# The lookup's wait and as_of
+
+
+def test_lookup_waits_for_all(server: NatsServer, session: Session) -> None:
+    bucket = make_bucket(session, max_msgs_per_subject=2)
+    put(session, bucket, a="1", b="1", c="1")
+    kv.write(session, bucket, "b", kv.DELETED)
+
+    def work(other: Session) -> None:
+        kv.write(other, bucket, "c", kv.DELETED)
+        put(other, bucket, b="2", d="2", c="2")
+
+    session.read_only = True
+    with Later(server, bucket, work):
+        found = KvReader(session).last_within(bucket.name, ["a", "b", "c", "d"], time.monotonic() + 60)
+    session.read_only = False
+    assert {key: found[key].value for key in "abd"} == {"a": b"1", "b": b"2", "d": b"2"}
+    assert consumers.list_all(session, bucket.stream) == []
+
+
+def test_what_was_then_is_known_or_told_to_be_lost(session: Session) -> None:
+    short, long = make_bucket(session, max_msgs_per_subject=1), make_bucket(session, max_msgs_per_subject=3)
+    for bucket in (short, long):
+        put(session, bucket, a="1", b="1")
+        revision = kv.open_bucket(session, bucket.name)[0].last_sequence
+        put(session, bucket, a="2", new="1")
+        if bucket is long:
+            found = keys_as_of(session, bucket, ["a", "b", "new", "nothing"], revision)
+            assert {key: entry.value for key, entry in found.items()} == {"a": b"1", "b": b"1"}
+            assert keys_as_of(session, bucket, ["a"], 0) == {}
+            put(session, bucket, a="3", b="1")
+            put(session, bucket, a="4")
+        with pytest.raises(StreamsError) as lost:
+            keys_as_of(session, bucket, ["b", "a"], revision)
+        assert lost.value.failure["code"] == "not_kept"
+        assert lost.value.failure["key"] == "a"
+        assert set(keys_as_of(session, bucket, ["b"], revision)) == {"b"}
