@@ -112,11 +112,11 @@ options:
     default: choria
   validity:
     description: How long certificates and tokens are valid, such as V(90d) or V(24h), or seconds.
-    type: raw
+    type: str
     default: 365d
   renew_before:
     description: How long before they expire they are made anew.
-    type: raw
+    type: str
     default: 30d
 """
 

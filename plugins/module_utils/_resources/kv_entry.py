@@ -223,14 +223,14 @@ def _plan(
     expected = Entry(options["key"], 0, "", request["operation"], request["value"], request["ttl"] or None)
     after = {**_told(bucket, expected, encoding), "revision": None, "created": None}
     return EntryPlan(
-        "entry",
-        f"{bucket.name}/{options['key']}",
-        action,
-        request,
-        before,
-        after,
-        _changes(action, before or {}, after),
-        {"revisions_lost": _lost(current, request["operation"])},
+        noun="entry",
+        name=f"{bucket.name}/{options['key']}",
+        action=action,
+        request=request,
+        before=before,
+        after=after,
+        changes=_changes(action, before or {}, after),
+        consequences={"revisions_lost": _lost(current, request["operation"])},
         bucket=bucket,
         encoding=encoding,
         texts=_texts(current.entry, expected, encoding),

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from .._errors import OptionError, Refused
 from .._options.choria_keys import LISTED, SECRET, is_known, nearest
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
+from .program import ask
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -23,14 +23,13 @@ SPEC = Spec(
     (
         Field("path", Codec({"type": "path", "required": True})),
         Field("settings", Codec({"type": "dict", "default": {}})),
-        Field("other_keys", Codec({"type": "list", "elements": "str", "default": []})),
+        Field("other_keys", Codec({"type": "list", "elements": "str", "default": [], "no_log": False})),
         Field("program", Codec({"type": "path"})),
         Field("state", Codec({"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT})),
     )
 )
 HEADER = "# Written by Ansible (choria.streams.choria_config): changes made here are lost\n"
 _MASK = "********"
-_PROGRAM_TIMEOUT = 30  # seconds
 
 
 @dataclass(frozen=True)
@@ -122,17 +121,12 @@ def _text(key: str, value: Any) -> str:
 
 def _ask_program(program: str, keys: Collection[str], others: Collection[str]) -> None:
     """What the installed release itself knows counts where it is there: it may be older or newer than our list."""
-    try:
-        listing = subprocess.run(
-            [program, "tool", "config", "--list"],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=_PROGRAM_TIMEOUT,
-        ).stdout.split()
-    except (OSError, subprocess.SubprocessError) as error:
-        raise OptionError("program", f"{program} tool config --list does not work ({error}): check program.") from error
-    _check_listed(listing, keys, others)
+    answer = ask(program, "tool", "config", "--list")
+    if answer.returncode:
+        raise OptionError(
+            "program", f"{program} tool config --list does not work (status {answer.returncode}): check program."
+        )
+    _check_listed(answer.stdout.split(), keys, others)
 
 
 def _check_listed(listing: Collection[str], keys: Collection[str], others: Collection[str]) -> None:

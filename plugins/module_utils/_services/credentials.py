@@ -41,6 +41,7 @@ CLIENT_PERMISSIONS = (
     "provisioner",
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@-]*")
+_NAMES = {"no_log": False}  # of tokens, which are no secret
 _AUTHORITY_VALIDITY = 10 * 365 * 86400  # seconds
 
 
@@ -66,8 +67,8 @@ SPEC = Spec(
         Field("folder", Codec({"type": "path", "required": True})),
         Field("authority", Codec({"type": "str", "default": "Choria"})),
         Field("certificates", _entries(Field("hosts", _strings([])))),
-        Field("server_tokens", _entries(Field("permissions", _strings([], SERVER_PERMISSIONS)))),
-        Field("client_tokens", _entries(Field("permissions", _strings([], CLIENT_PERMISSIONS)))),
+        Field("server_tokens", _entries(Field("permissions", _strings([], SERVER_PERMISSIONS))), argument_extra=_NAMES),
+        Field("client_tokens", _entries(Field("permissions", _strings([], CLIENT_PERMISSIONS))), argument_extra=_NAMES),
         Field("collectives", _strings(["choria"])),
         Field("organization", Codec({"type": "str", "default": "choria"})),
         Field("validity", codecs.duration(60), argument_extra={"default": "365d"}),

@@ -1,0 +1,31 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks the choria program of this host, which the option ``program`` names."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from .._errors import OptionError
+
+_TIMEOUT = 30  # seconds
+
+
+def ask(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command's status and output. Raises OptionError where it does not run, or does not end."""
+    try:
+        # Services know no AnsibleModule, whose run_command ansible-test would like to see here
+        return subprocess.run(  # pylint: disable=ansible-bad-function
+            [program, *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            stdin=subprocess.DEVNULL,
+            env={"USER": "root", **os.environ},  # which some of its commands can't do without
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        words = " ".join(argument for argument in arguments if not argument.startswith("/"))
+        raise OptionError("program", f"{program} {words} does not work ({error}): check program.") from error
