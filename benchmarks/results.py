@@ -48,7 +48,7 @@ RATIO, MEGABYTES, EVENTS_PER_SECOND, SHARE = 1.02, 30, 20_000, 0.7
 TASKS, HOSTS, FORKS = 20, 100, 20
 PEERS = ROOT / ".venv" / "benchmark-results"
 NOTHING, OURS = "no callback", "choria_results"
-WAITING = 2000  # of the sender's queue; more would go to disk
+WAITING = 2500  # of the sender's queue; what waits for long goes to disk
 
 
 @dataclass

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..module_utils._api.messages import publish_many
 from ..module_utils._connection.client import preload
-from ..module_utils._connection.session import WINDOW, Request, Session
+from ..module_utils._connection.session import Request, Session
 from ..module_utils._errors import ApiError, LibraryMissing, OptionError, PermissionMissing, Refused, StreamsError
 from ..module_utils._services.submission_message import MAX_TTL, Message
 
@@ -73,7 +73,7 @@ class Direct:
     does not hold stops working for good ("critical write error", nats-server 2.14 and 2.15).
     """
 
-    window = WINDOW
+    window = 1024
     # Short enough to arrive as one while leaders change
     _window_in_cluster = 64
 
@@ -102,7 +102,8 @@ class Direct:
             limit = server.max_payload
             fits = [request.size <= limit for request in requests]
             fitting = list(compress(requests, fits))
-            answers = iter(publish_many(self._session, f"Storing events in {self._stream}", fitting))
+            # As one window of the session: of several it would send the next one whatever became of the first
+            answers = iter(publish_many(self._session, f"Storing in {self._stream}", fitting, len(events)))
         except StreamsError as error:
             return Sent(problem=error.message, hopeless=isinstance(error, _HOPELESS))
         sent = Sent()

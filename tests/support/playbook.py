@@ -147,7 +147,8 @@ class RunningPlaybook:
             TASK_RESULTS=str(self._results),
         )
         environment.update(more)
-        return environment
+        # Ansible does not take an empty setting for none
+        return {name: value for name, value in environment.items() if value}
 
     def interrupt(self) -> None:
         """What Ctrl-C does: SIGINT to the whole process group."""

@@ -9,7 +9,7 @@ import base64
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .._connection.session import Message, Request, Session
+from .._connection.session import WINDOW, Message, Request, Session
 from .._errors import ApiError, NoAnswer, StreamsError
 from .jetstream import MESSAGE_NOT_DELETED, NO_MESSAGE_FOUND, SEQUENCE_NOT_FOUND, call, decode, encode
 
@@ -35,10 +35,12 @@ def publish(
     return decode(what, session.request(subject, payload, headers))
 
 
-def publish_many(session: Session, what: str, messages: Iterable[Request]) -> list[dict[str, Any] | StreamsError]:
+def publish_many(
+    session: Session, what: str, messages: Iterable[Request], window: int = WINDOW
+) -> list[dict[str, Any] | StreamsError]:
     """Pipelined ``publish``: an acknowledgement or an error for each, in their order."""
     answers: list[dict[str, Any] | StreamsError] = []
-    for answer in session.request_many(messages):
+    for answer in session.request_many(messages, window):
         if isinstance(answer, StreamsError):
             answers.append(answer)
             continue
