@@ -23,6 +23,7 @@ SPILL_AFTER = 0.5
 # More than these in memory go to disk at once, and what does not fit into memory at all is dropped
 SPILL_BYTES, MOST_BYTES = 4 << 20, 24 << 20
 _OVERHEAD = 300
+_AT_ONCE = 256
 _SYNC_EVERY = 1.0
 _NEXT_TRY = 1.0
 
@@ -115,7 +116,7 @@ class Outbox:
             if self.journal is None:
                 self.journal = self._create()
             while self._memory:
-                for _event in range(self.journal.append([event for event, _moment in self._memory])):
+                for _event in range(self.journal.append([event for event, _moment in islice(self._memory, _AT_ONCE)])):
                     self._forget()
             self.problem = ""
         except StreamsError as error:

@@ -1,0 +1,220 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs of two thousand results while servers crash, disks are full and runs are killed: each event once, in order."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
+from support.cluster import nats_cluster
+from support.playbook import RunningPlaybook, run_playbook
+from support.run_events import assert_complete, declare, environment, events
+from support.sending import small_disk, stored, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import MakeServer
+    from support.playbook import PlaybookResult
+    from support.server import NatsServer
+
+DEBUG = {"ansible.builtin.debug": {"msg": "hello"}}
+WINDOW = 3600 * 10**9  # for duplicates
+
+
+def plays(tasks: int, **more: Any) -> list[dict[str, Any]]:
+    listed = [{"name": f"Task {number}", **DEBUG, **more} for number in range(tasks)]
+    return [{"hosts": "all", "gather_facts": False, "tasks": listed}]
+
+
+def hosts(count: int) -> list[str]:
+    return [f"host{number}" for number in range(count)]
+
+
+def start(playbook: list[dict[str, Any]], count: int, state: Path, url: str, **more: str) -> RunningPlaybook:
+    env = {
+        **environment(None),
+        "CHORIA_STREAMS_SERVERS": url,
+        "CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT": "60s",
+        "XDG_STATE_HOME": str(state),
+        **more,
+    }
+    return RunningPlaybook(playbook, inventory=hosts(count), env=env, args=["--forks", "10"])
+
+
+# Two thousand results of loops' items, which come much faster than those of tasks
+ITEMS = plays(10, loop="{{ range(50) | list }}")
+ITEM_EVENTS = {"CHORIA_STREAMS_RESULTS_EVENTS": "task_started,item_result"}
+
+
+def messages(server: NatsServer) -> int:
+    return int(server.monitor("jsz")["messages"])
+
+
+def told(result: PlaybookResult) -> tuple[int, int, int]:
+    """The last line's counts of what is stored, spooled and dropped."""
+    said = re.sub(r"\s+", " ", result.stderr)
+    match = re.search(r": (\d+) events in stream ANSIBLE_RUNS, (\d+) spooled(?: in \S+)?, (\d+) dropped", said)
+    assert match, result.output
+    return int(match[1]), int(match[2]), int(match[3])
+
+
+def journals(state: Path) -> list[Path]:
+    return list(state.rglob("*.journal"))
+
+
+def test_a_broker_that_is_killed_three_times(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server, duplicate_window=WINDOW)
+    running = start(plays(20), 100, tmp_path, server.url)
+    try:
+        for threshold in (200, 700, 1200):
+            wait_until(lambda threshold=threshold: messages(server) > threshold, 120)
+            server.kill()
+            wait_until(lambda: journals(tmp_path))
+            server.start()
+    finally:
+        result = running.wait(240)
+    result.check()
+    found = events(server)
+    assert_complete(found)
+    assert len(found) >= 2000
+    assert told(result) == (len(found), 0, 0)
+    assert len(result.tasks) == 2000
+    assert journals(tmp_path) == []
+
+
+def test_a_cluster_that_loses_the_streams_leader(tmp_path: Path) -> None:
+    with nats_cluster(3) as servers:
+        urls = ",".join(server.url for server in servers)
+        with Session(Settings(servers=(servers[0].url,))) as session:
+            streams.create(
+                session,
+                {
+                    "name": "ANSIBLE_RUNS",
+                    "subjects": ["ansible.runs.>"],
+                    "num_replicas": 3,
+                    "duplicate_window": WINDOW,
+                },
+            )
+        running = start(ITEMS, 4, tmp_path, urls, **ITEM_EVENTS)
+        try:
+            wait_until(lambda: max(messages(server) for server in servers) > 200, 120)
+            with Session(Settings(servers=tuple(server.url for server in servers))) as session:
+                leader = (streams.info(session, "ANSIBLE_RUNS") or {})["cluster"]["leader"]
+            lost = servers[int(leader.removeprefix("n")) - 1]
+            lost.kill()
+            wait_until(lambda: journals(tmp_path))
+            others = [server for server in servers if server is not lost]
+            result = running.wait(240)
+        finally:
+            running.close()
+        result.check()
+        found = events(others[0])
+        assert_complete(found)
+        assert len(found) > 2000
+        assert told(result) == (len(found), 0, 0)
+        assert journals(tmp_path) == []
+
+
+def test_a_full_disk_harms_no_run(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    server.shutdown()
+    more = {**ITEM_EVENTS, "CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT": "1s"}
+    with small_disk(tmp_path / "state", 256 << 10) as disk:
+        result = start(ITEMS, 4, disk, server.url, **more).wait(240)
+        result.check()
+        count, spooled, dropped = told(result)
+        assert (count, spooled > 0, dropped > 0) == (0, True, True)
+        assert spooled + dropped > 2000
+        assert "did not take them: No space left on device." in re.sub(r"\s+", " ", result.stderr)
+        assert len(result.tasks) == 40
+        server.start()
+        declare(server)
+        result = start(plays(1), 1, disk, server.url).wait(60)
+        assert f"and {spooled} of earlier runs delivered" in result.stderr
+    first, _second = sorted(stored(server).values(), key=len, reverse=True)
+    assert first == list(range(1, spooled + 1))
+
+
+def test_a_killed_run_is_delivered_by_the_next(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    running = start(ITEMS, 4, tmp_path, server.url, **ITEM_EVENTS)
+    try:
+        wait_until(lambda: messages(server) > 200, 120)
+        server.kill()
+        wait_until(lambda: journals(tmp_path))
+        [journal] = journals(tmp_path)
+        size = journal.stat().st_size
+        wait_until(lambda: journal.stat().st_size > size)
+        running.process.kill()
+        running.process.wait()
+        lines = journal.read_bytes().count(b"\n") - 2
+    finally:
+        running.close()
+    server.start()
+    result = start(plays(1), 1, tmp_path, server.url).wait(60)
+    assert re.search(rf"and {lines} of earlier runs delivered", result.stderr), result.stderr
+    killed, last = stored(server).values()
+    assert killed == list(range(1, len(killed) + 1))
+    assert len(killed) >= 200 + lines
+    assert last == list(range(1, len(last) + 1))
+    assert journals(tmp_path) == []
+
+
+def test_two_runs_share_the_spool(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    server.shutdown()
+    few = plays(3, loop=[1, 2, 3])
+    running = [start(few, 4, tmp_path, server.url, **ITEM_EVENTS) for _run in range(2)]
+    try:
+        wait_until(lambda: len(journals(tmp_path)) == 2, 60)
+        server.start()
+        declare(server)
+        results = [one.wait(120).check() for one in running]
+    finally:
+        for one in running:
+            one.close()
+    runs = stored(server).values()
+    assert sorted(told(result) for result in results) == [(len(run), 0, 0) for run in runs]
+    assert all(run == list(range(1, len(run) + 1)) for run in runs)
+    assert journals(tmp_path) == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("trouble", ["down", "hangs", "refuses"])
+def test_a_run_takes_no_longer_than_flush_timeout(
+    make_server: MakeServer, tmp_path: Path, trouble: str, fails: bool
+) -> None:
+    """The result is the same as without the callback, and so is the time but for what flush_timeout allows."""
+    server = make_server({"authorization": {"user": "u", "password": "p"}} if trouble == "refuses" else "")
+    playbook = plays(2)
+    playbook[0]["tasks"].append({"ansible.builtin.fail": {"msg": "On purpose"}, "when": fails})
+    patient = {"CHORIA_STREAMS_TIMEOUT": "2m", "CHORIA_STREAMS_CONNECT_TIMEOUT": "2m"}
+    allowed = 5.0
+    env = {**environment(server, **patient), "CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT": "5s"}
+    if trouble == "down":
+        server.shutdown()
+    begin = time.monotonic()
+    without = run_playbook(playbook)
+    between = time.monotonic()
+    if trouble == "hangs":
+        with server.frozen():
+            result = run_playbook(playbook, env={**env, "XDG_STATE_HOME": str(tmp_path)})
+    else:
+        result = run_playbook(playbook, env={**env, "XDG_STATE_HOME": str(tmp_path)})
+    end = time.monotonic()
+    assert (result.rc, result.tasks) == (without.rc, without.tasks)
+    assert result.stdout == without.stdout
+    assert journals(tmp_path)
+    # Twice the time without, since others use this machine as well
+    assert end - between < 2 * (between - begin) + allowed
