@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -190,31 +192,40 @@ def test_two_runs_share_the_spool(make_server: MakeServer, tmp_path: Path) -> No
     assert journals(tmp_path) == []
 
 
-@pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.parametrize("trouble", ["down", "hangs", "refuses"])
+@pytest.mark.parametrize(("trouble", "fails"), [("down", False), ("hangs", True), ("refuses", True)])
 def test_a_run_takes_no_longer_than_flush_timeout(
     make_server: MakeServer, tmp_path: Path, trouble: str, fails: bool
 ) -> None:
     """The result is the same as without the callback, and so is the time but for what flush_timeout allows."""
     server = make_server({"authorization": {"user": "u", "password": "p"}} if trouble == "refuses" else "")
-    playbook = plays(2)
-    playbook[0]["tasks"].append({"ansible.builtin.fail": {"msg": "On purpose"}, "when": fails})
+    playbook = tmp_path / "playbook.yml"
+    failing = {"ansible.builtin.fail": {"msg": "On purpose"}, "when": fails}
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [DEBUG, failing]}]))
     patient = {"CHORIA_STREAMS_TIMEOUT": "2m", "CHORIA_STREAMS_CONNECT_TIMEOUT": "2m"}
-    allowed = 5.0
-    env = {**environment(server, **patient), "CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT": "5s"}
+    settings = {**environment(server, **patient), "CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT": "5s"}
     if trouble == "down":
         server.shutdown()
     begin = time.monotonic()
     without = run_playbook(playbook)
     between = time.monotonic()
-    if trouble == "hangs":
-        with server.frozen():
-            result = run_playbook(playbook, env={**env, "XDG_STATE_HOME": str(tmp_path)})
-    else:
-        result = run_playbook(playbook, env={**env, "XDG_STATE_HOME": str(tmp_path)})
+    with server.frozen() if trouble == "hangs" else contextlib.nullcontext():
+        result = run_playbook(playbook, env={**settings, "XDG_STATE_HOME": str(tmp_path)})
     end = time.monotonic()
-    assert (result.rc, result.tasks) == (without.rc, without.tasks)
+    assert result.rc == without.rc == (2 if fails else 0)
+    assert result.tasks == without.tasks
     assert result.stdout == without.stdout
     assert journals(tmp_path)
     # Twice the time without, since others use this machine as well
-    assert end - between < 2 * (between - begin) + allowed
+    assert end - between < 2 * (between - begin) + 5
+
+
+def test_workers_neither_connect_nor_write(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    before = server.monitor("varz")["total_connections"]
+    start(plays(3), 6, tmp_path, server.url).wait(60).check()
+    assert server.monitor("varz")["total_connections"] - before == 1
+    assert not list(tmp_path.iterdir())
+    server.shutdown()
+    start(plays(3), 6, tmp_path, server.url, CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT="1s").wait(60).check()
+    assert len(journals(tmp_path)) == 1
