@@ -50,11 +50,26 @@ options:
       - It does not end a mirror, unless that is asked for.
     type: bool
     default: false
+  recreate:
+    description:
+      - What to do where an option differs that can't be changed in place, such as O(storage).
+      - V(false) refuses the change, and names the option.
+      - >-
+        V(copy) copies all messages to a temporary stream, makes the stream anew and copies them back. Sequences, times,
+        headers and ids of messages stay, and durable consumers go on where they were. Others may publish meanwhile;
+        twice for a moment nobody takes their messages, and what is not acknowledged has to be published again. Needs
+        nats-server 2.12. What can't be copied is refused before anything is sent. When such a task is interrupted, run
+        it again, and it goes on.
+      - V(true) deletes the stream and makes it anew without its messages and consumers. O(allow_data_loss) has to allow
+        that where there are messages.
+    type: str
+    choices: ['false', 'true', copy]
+    default: 'false'
   description:
     description: A text of up to 4 KiB for people.
     type: str
   storage:
-    description: Where messages are kept. Can't be changed later.
+    description: Where messages are kept. Can be changed with O(recreate).
     type: str
     choices: [file, memory]
   metadata:
@@ -74,8 +89,8 @@ options:
         elements: str
   mirror:
     description: >-
-      Make it a copy of another one. Can't be added or changed later, but ended with V({}), which makes it one of its
-      own (nats-server 2.12).
+      Make it a copy of another one. Can be added or changed with O(recreate=true) alone, but ended with V({}), which
+      makes it one of its own (nats-server 2.12).
     type: dict
     suboptions:
       name:

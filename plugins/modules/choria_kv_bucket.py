@@ -143,7 +143,8 @@ changes:
       description: The value after.
       type: raw
     effect:
-      description: V(create), V(delete) or V(in place). In RV(failure.changes) also V(refused) and V(without effect).
+      description: >-
+        V(create), V(delete), V(in place) or V(recreate). In RV(failure.changes) also V(refused) and V(without effect).
       type: str
 consequences:
   description: What the change loses, counted from the live state. Also part of RV(failure) where that is refused.
@@ -165,6 +166,16 @@ consequences:
     irreversible:
       description: The changed fields that can't be changed back.
       returned: when there are some
+      type: list
+      elements: str
+    steps:
+      description: What is done one after the other, without what an earlier run has done.
+      returned: when it is copied
+      type: list
+      elements: str
+    consumers_recreated:
+      description: The consumers that are made anew, and go on where they were.
+      returned: when it is copied
       type: list
       elements: str
 failure:

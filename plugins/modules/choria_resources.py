@@ -142,7 +142,7 @@ resources:
       description: Whether it was changed, or in check mode would be.
       type: bool
     action:
-      description: What is done, V(none), V(create), V(update) or V(delete).
+      description: What is done, V(none), V(create), V(update), V(delete), V(copy) or V(make anew).
       type: str
     changes:
       description: What changes, as the module for one such resource tells it. Left out where nothing does.

@@ -32,7 +32,7 @@ options:
     description:
       - V(limits) keeps messages until a limit is reached, V(interest) until all consumers have them, V(workqueue)
         until one has.
-      - To and from V(workqueue) it can't be changed.
+      - To and from V(workqueue) it can be changed with O(recreate).
     type: str
     choices: [limits, interest, workqueue]
   max_consumers:
@@ -122,7 +122,7 @@ options:
       Leave a marker for this long where O(max_age) deleted the last message of a subject. Needs nats-server 2.11.
     type: str
   allow_msg_counter:
-    description: Make each subject a counter. Needs nats-server 2.12. Can't be changed.
+    description: Make each subject a counter. Needs nats-server 2.12. Can be changed with O(recreate=true) alone.
     type: bool
   allow_atomic:
     description: Let several messages be published as one. Needs nats-server 2.12.
@@ -134,7 +134,7 @@ options:
     description: Let messages be scheduled. Needs nats-server 2.12. Can't be taken back.
     type: bool
   persist_mode:
-    description: V(async) writes to disk with delay, for speed. Needs nats-server 2.12. Can't be changed.
+    description: V(async) writes to disk with delay, for speed. Needs nats-server 2.12. Can be changed with O(recreate).
     type: str
     choices: [default, async]
 extends_documentation_fragment:
@@ -173,6 +173,12 @@ EXAMPLES = r"""
   choria.streams.choria_stream:
     name: ORDERS
     discard: new
+
+- name: Keep them in memory from now on, the old ones too, while others go on publishing
+  choria.streams.choria_stream:
+    name: ORDERS
+    storage: memory
+    recreate: copy
 
 - name: Delete the stream with all that it holds
   choria.streams.choria_stream:
@@ -270,7 +276,8 @@ changes:
       description: The value after.
       type: raw
     effect:
-      description: V(create), V(delete) or V(in place). In RV(failure.changes) also V(refused) and V(without effect).
+      description: >-
+        V(create), V(delete), V(in place) or V(recreate). In RV(failure.changes) also V(refused) and V(without effect).
       type: str
 consequences:
   description: What the change loses, counted from the live state. Also part of RV(failure) where that is refused.
@@ -292,6 +299,16 @@ consequences:
     irreversible:
       description: The changed fields that can't be changed back.
       returned: when there are some
+      type: list
+      elements: str
+    steps:
+      description: What is done one after the other, without what an earlier run has done.
+      returned: when it is copied
+      type: list
+      elements: str
+    consumers_recreated:
+      description: The consumers that are made anew, and go on where they were.
+      returned: when it is copied
       type: list
       elements: str
 failure:

@@ -373,7 +373,7 @@ def test_promoted_mirrors() -> None:
 
 
 UNCHANGEABLE = "can't be changed from {} to {}: the server refuses that (JetStream error {}). "
-RECREATE = "Make another under a new name, or delete this one first."
+RECREATE = "With recreate: copy it is made anew with its messages, with recreate: true without them."
 REFUSED: list[tuple[str, dict[str, Any], dict[str, Any] | None, dict[str, Any], str, str]] = [
     (
         "ORDERS",
@@ -668,7 +668,9 @@ def test_exact_knows_what_follows() -> None:
 
 def test_exact_names_what_cannot_go_back() -> None:
     there = {**ORDERS, "storage": "memory", "deny_purge": True}
-    with pytest.raises(Refused, match=r"storage of stream .*\. Make another .*deny_purge of stream .*Once on, it"):
+    with pytest.raises(
+        Refused, match=r"storage of stream .*\. With recreate: copy .*deny_purge of stream .*Once on, it"
+    ):
         plan("ORDERS", {"exact": True}, there)
     with pytest.raises(Refused, match="mirror: bucket CFG is a mirror, and exact mode does not end that unasked"):
         plan("CFG", {"exact": True}, {**CFG, "mirror": {"name": "KV_A"}})

@@ -18,6 +18,7 @@ from .consumer_table import ACKED_ONLY, PULL_ONLY, PUSH_ONLY, ROWS, SPEC, START,
 from .losses import Loss
 from .ownership import marked
 from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, check_age, field_changes, to_wire
+from .subjects import filters, meet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -278,9 +279,9 @@ def _lost_with(info: Mapping[str, Any], current: Current) -> int | None:
     left = unprocessed(info)
     if not left or current.stream_config.get("retention") != "interest":
         return 0
-    mine = rules.filters(info["config"])
-    others = [wanted for other in current.others for wanted in rules.filters(other["config"])]
-    return None if any(rules.meet(one, other) for one in mine for other in others) else left
+    mine = filters(info["config"])
+    others = [wanted for other in current.others for wanted in filters(other["config"])]
+    return None if any(meet(one, other) for one in mine for other in others) else left
 
 
 def _consequences(**told: int | None) -> dict[str, Any]:

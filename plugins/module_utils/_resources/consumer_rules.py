@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._errors import OptionError
 from .._options.codecs import NANOSECOND
 from .consumer_table import ACKED_ONLY, PULL_ONLY, PUSH_ONLY
+from .subjects import covers, filters, meet
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -31,33 +32,6 @@ def check(config: Mapping[str, Any], given: Collection[str], *, whole: bool) -> 
         option = next((field for field in fields if field in given), None)
         if option:
             raise OptionError("replicas" if option == "num_replicas" else option, reason)
-
-
-def covers(wide: str, narrow: str) -> bool:
-    """Whether each subject that ``narrow`` matches is matched by ``wide`` too."""
-    ours, theirs = wide.split("."), narrow.split(".")
-    for place, token in enumerate(ours):
-        if token == ">":
-            return len(theirs) > place
-        if place >= len(theirs) or theirs[place] == ">" or (token != "*" and token != theirs[place]):
-            return False
-    return len(ours) == len(theirs)
-
-
-def meet(one: str, other: str) -> bool:
-    """Whether there are subjects that both match."""
-    ours, theirs = one.split("."), other.split(".")
-    for left, right in zip(ours, theirs):
-        if ">" in (left, right):
-            return True
-        if left != right and "*" not in (left, right):
-            return False
-    return len(ours) == len(theirs)
-
-
-def filters(config: Mapping[str, Any]) -> list[str]:
-    """The subjects that a consumer takes."""
-    return config.get("filter_subjects") or [config.get("filter_subject") or ">"]
 
 
 def without_match(config: Mapping[str, Any], stream: Mapping[str, Any]) -> list[str]:

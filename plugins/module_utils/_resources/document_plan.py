@@ -16,6 +16,7 @@ from .document import KEYS, STREAM_KINDS, Item, Problem, Problems, stream_backed
 from .document_consumers import plan_consumers
 from .losses import NOT_MEASURED
 from .ownership import check_owner
+from .recreation import BY_COPY
 from .resource import DELETE, NONE
 from .stream_backed import Current
 from .subjects import SubjectIndex
@@ -58,6 +59,8 @@ def _plan_stream(session: Session, document: Document, known: Known, item: Item)
     needs = resource.needs(info, item.options, session.server, collective)
     measured = resource.measure(session, info, item.options) if info and needs.measured else NOT_MEASURED
     current = Current(info, measured, None, collective)
+    if item.options.get("recreate") == BY_COPY:
+        current = resource.read(session, item.options)
     item.plan = resource.plan(current, item.options, session.server)
     item.new_subjects = tuple(needs.subjects)
     config = item.plan.request if item.changes else current.config

@@ -79,13 +79,13 @@ def _report(document: Document, check_mode: bool, diff: bool) -> dict[str, Any]:
 
 
 def _lost(document: Document) -> dict[str, Any]:
-    """The sums of what is lost, None where a number is not known. What can't be taken back is told with its item."""
+    """The sums of what is lost, None where a number is not known. Lists are told with their item."""
     sums: dict[str, Any] = {"messages_lost": 0, "consumers_lost": 0, "revisions_lost": 0}
     for item in document.items:
         for name, count in (item.plan.consequences if item.plan and not item.error else {}).items():
             if name == "at_least":
                 sums[name] = True
-            elif name != "irreversible":
+            elif not isinstance(count, list):
                 before = sums.get(name, 0)
                 sums[name] = None if before is None or count is None else before + count
     return sums

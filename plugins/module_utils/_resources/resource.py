@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .._connection.session import Server, Session
 
 NONE, CREATE, UPDATE, DELETE = "none", "create", "update", "delete"
+# What can't be updated: deleted and made anew, without its messages or with them
+ANEW, COPY = "make anew", "copy"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Plan:
 
     ``consequences`` counts what is lost, and ``notes`` are sentences of it for people who look at the difference.
     ``first`` is sent before ``request`` where one would not be taken together with the other. ``wait`` is how long, in
-    seconds, to wait until all copies are current, 0 for not at all. ``promise`` is how many messages have to be left.
+    seconds, to wait until all copies are current, 0 for not at all, and ``patience`` how long copying messages may make
+    no progress. ``promise`` is how many messages have to be left.
     """
 
     noun: str
@@ -63,6 +66,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     first: dict[str, Any] = field(default_factory=dict)
     wait: float = 0
+    patience: float = 0
     promise: int | None = None
 
     @property

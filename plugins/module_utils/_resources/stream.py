@@ -11,6 +11,7 @@ from .._options import codecs
 from .._options.fields import Field, Spec, only_once_on, refused, without_effect
 from .exact import keep_mirror
 from .moves import WAIT
+from .recreation import OPTION
 from .stream_backed import StreamBacked, shrink_window, window_for
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ WITH_DATA: dict[str, Any] = {
     **REPLICATED,
     "allow_data_loss": {"type": "bool", "default": False},
     "exact": {"type": "bool", "default": False},
+    **OPTION,
 }
-RECREATE_BY_HAND = "Make another under a new name, or delete this one first."
+RECREATE_BY_HAND = "With recreate: copy it is made anew with its messages, with recreate: true without them."
+RECREATE_EMPTY = "With recreate: true it is made anew without its messages."
 ONCE_ON = "Once on, it stays on."
 # What sealing a stream, and what markers of deleted subjects turn on as well
 _SEALED = {"max_age": 0, "discard": "new", "deny_delete": True, "deny_purge": True}
@@ -135,7 +138,7 @@ SPEC = Spec(
         METADATA,
         Field("allow_msg_ttl", codecs.boolean(), since=V2_11, update=only_once_on(10052, ONCE_ON)),
         Field("subject_delete_marker_ttl", codecs.duration(1), since=V2_11),
-        Field("allow_msg_counter", codecs.boolean(), since=V2_12, update=refused(10052, RECREATE_BY_HAND)),
+        Field("allow_msg_counter", codecs.boolean(), since=V2_12, update=refused(10052, RECREATE_EMPTY)),
         Field("allow_atomic", codecs.boolean(), since=V2_12),
         Field("allow_batched", codecs.boolean(), since=V2_14),
         Field("allow_msg_schedules", codecs.boolean(), since=V2_12, update=only_once_on(10052, ONCE_ON)),

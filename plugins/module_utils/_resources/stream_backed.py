@@ -14,12 +14,15 @@ from .._api.jetstream import call
 from .._errors import OptionError, PermissionMissing, Refused, StreamsError
 from .._options.codecs import NANOSECOND
 from .._options.connection import DEFAULT_COLLECTIVE
-from .._options.fields import Field, Spec
+from .._options.fields import RECREATE, Field, Spec
+from . import copying
+from .copying import NOT_COPYING, Copying
 from .exact import defaults
 from .losses import NOT_MEASURED, Loss, Measured, limits, measure
 from .moves import first_step, moved, patience
 from .ownership import marked
-from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, field_changes, merged, to_wire
+from .recreation import BY_COPY, NO, check_free
+from .resource import ANEW, COPY, CREATE, DELETE, NONE, UPDATE, Change, Plan, field_changes, merged, to_wire
 from .stream_facts import facts
 
 if TYPE_CHECKING:
@@ -34,13 +37,14 @@ DEFAULT_WINDOW = 120 * NANOSECOND
 @dataclass(frozen=True)
 class Current:
     """What was read: the stream's info, what a change of its limits would do, and which of the wanted subjects other
-    streams have. ``collective`` is where one is made that is told none.
+    streams have. ``collective`` is where one is made that is told none, ``copying`` what is needed to copy the stream.
     """
 
     info: dict[str, Any] | None = None
     measured: Measured = NOT_MEASURED
     taken: Mapping[str, str] | None = None
     collective: str = DEFAULT_COLLECTIVE
+    copying: Copying = NOT_COPYING
 
     @property
     def config(self) -> dict[str, Any]:
@@ -53,12 +57,13 @@ class Current:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a plan has to know beside the stream's info: whether other streams have these new ``subjects``, and with
-    ``measured`` what ``measure`` tells.
+    """What a plan has to know beside the stream's info: whether other streams have these new ``subjects``, with
+    ``measured`` what ``measure`` tells, and with ``copied`` what has to be known of a stream that can't be updated.
     """
 
     subjects: Sequence[str] = ()
     measured: bool = False
+    copied: bool = False
 
 
 class StreamBacked:
@@ -124,10 +129,18 @@ class StreamBacked:
 
     def read(self, session: Session, options: Mapping[str, Any]) -> Current:
         name, collective = self.stream_of(options), session.settings.collective
-        info = streams.info(session, name)
+        info, found = streams.info(session, name), NOT_COPYING
+        if options.get("recreate", NO) == BY_COPY:
+            found = copying.read(session, name, info)
+            info = found.origin or info
         needs = self.needs(info, options, session.server, collective)
-        measured = self.measure(session, info, options) if info and needs.measured else NOT_MEASURED
-        return Current(info, measured, _taken(session, name, needs.subjects), collective)
+        measured = NOT_MEASURED
+        if info and needs.measured:
+            holder = {**info["config"], "name": found.holder or name}
+            measured = self.measure(session, {**info, "config": holder}, options)
+        if info and (found.under_way or (needs.copied and options["recreate"] == BY_COPY)):
+            found = copying.read_others(session, name, found)
+        return Current(info, measured, _taken(session, name, needs.subjects), collective, found)
 
     def needs(self, info: dict[str, Any] | None, options: Mapping[str, Any], server: Server, collective: str) -> Needs:
         """What has to be read beside the stream's info before there can be a plan."""
@@ -136,7 +149,10 @@ class StreamBacked:
         name, present = self.stream_of(options), info["config"] if info else {}
         desired = self._desired(options, present, server, collective)
         expected = self.expected({"name": name, **present, **desired}).get("subjects") or []
-        return Needs(sorted(set(expected) - set(present.get("subjects") or [])), limits(present, desired))
+        new = sorted(set(expected) - set(present.get("subjects") or []))
+        changes = self._changes(name, present, desired, options, server) if options.get("recreate", NO) != NO else []
+        copied = any(change.effect == RECREATE for change in changes)
+        return Needs(new, limits(present, desired), copied)
 
     def measure(self, session: Session, info: Mapping[str, Any], options: Mapping[str, Any]) -> Measured:
         """What an update that changes limits would do, counted from the live state."""
@@ -145,6 +161,7 @@ class StreamBacked:
 
     def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
         name = self.checked_name(options["name"])
+        check_free(current.config, options.get("recreate", NO) if options["state"] == "present" else NO)
         if options["state"] == "absent":
             return self._plan_delete(current, name, options)
         desired = self._desired(options, current.config, server, current.collective)
@@ -165,7 +182,10 @@ class StreamBacked:
         if plan.first:
             streams.update(session, plan.first)
             moves.wait_until_current(session, name, plan.wait)
-        call(session, *self.call_of(plan))
+        if plan.action in (ANEW, COPY):
+            copying.apply(session, plan)
+        else:
+            call(session, *self.call_of(plan))
         info = moves.wait_until_current(session, name, plan.wait) if plan.wait else streams.info(session, name)
         return self.proven(plan, info)
 
@@ -235,20 +255,18 @@ class StreamBacked:
     def _plan_update(
         self, current: Current, name: str, desired: dict[str, Any], options: Mapping[str, Any], server: Server
     ) -> Plan:
-        config = current.config
+        config, loss = current.config, current.measured.loss
         before = self.result(current.info or {})
-        changes = field_changes((*self.spec, *self.implied), f"{self.noun} {name}", config, desired, server.version)
-        if not changes:
+        changes = self._changes(name, config, desired, options, server)
+        recreated = any(change.effect == RECREATE for change in changes) or current.copying.under_way
+        if not changes and not recreated:
             return Plan(self.noun, name, NONE, {}, before, before, (), Loss().report)
         self._check_consumers(name, current.measured)
-        loss = current.measured.loss
-        if self.keeps_data:
-            loss.check(f"{self.noun} {name}", bool(options.get("allow_data_loss")))
         request = merged(config, desired)
         after = self.result({**(current.info or {}), "config": self.expected(request)})
         report, told = loss.consequences(changes, self.content)
         wait = patience(options) if moved(changes) else 0
-        return Plan(
+        plan = Plan(
             self.noun,
             name,
             UPDATE,
@@ -258,10 +276,29 @@ class StreamBacked:
             tuple(changes),
             report,
             notes=told,
-            first=first_step(config, request, changes, wait),
+            first={} if recreated else first_step(config, request, changes, wait),
             wait=wait,
             promise=self._promise(current, request),
         )
+        if recreated and options["recreate"] == BY_COPY:
+            plan = copying.by_copy(plan, config, current.copying, options, server)
+        elif recreated:
+            plan, loss = copying.anew(plan, current.info or {}, self.content)
+        if self.keeps_data:
+            loss.check(f"{self.noun} {name}", bool(options.get("allow_data_loss")))
+        return plan
+
+    def _changes(
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        desired: Mapping[str, Any],
+        options: Mapping[str, Any],
+        server: Server,
+    ) -> list[Change]:
+        recreate = options.get("recreate", NO) != NO
+        rows = (*self.spec, *self.implied)
+        return field_changes(rows, f"{self.noun} {name}", config, desired, server.version, recreate=recreate)
 
     def _plan_delete(self, current: Current, name: str, options: Mapping[str, Any]) -> Plan:
         if current.info is None:

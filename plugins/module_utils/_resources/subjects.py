@@ -1,17 +1,44 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which streams listen to the same subjects, found without comparing each with each. Pure."""
+"""Which subjects match which: of two, and of many streams without comparing each with each. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 # A node has a node for each word that may follow, and under _OWNERS the names of those whose subject ends there
 _OWNERS = ""
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether each subject that ``narrow`` matches is matched by ``wide`` too."""
+    ours, theirs = wide.split("."), narrow.split(".")
+    for place, token in enumerate(ours):
+        if token == ">":
+            return len(theirs) > place
+        if place >= len(theirs) or theirs[place] == ">" or (token != "*" and token != theirs[place]):
+            return False
+    return len(ours) == len(theirs)
+
+
+def meet(one: str, other: str) -> bool:
+    """Whether there are subjects that both match."""
+    ours, theirs = one.split("."), other.split(".")
+    for left, right in zip(ours, theirs):
+        if ">" in (left, right):
+            return True
+        if left != right and "*" not in (left, right):
+            return False
+    return len(ours) == len(theirs)
+
+
+def filters(config: Mapping[str, Any]) -> list[str]:
+    """The subjects that a consumer takes."""
+    return config.get("filter_subjects") or [config.get("filter_subject") or ">"]
 
 
 class SubjectIndex:

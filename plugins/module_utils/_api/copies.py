@@ -1,0 +1,153 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether one stream is a complete copy of another, and what makes it one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from .._connection.session import Request
+from .._errors import ApiError, NoAnswer, StreamsError
+from . import messages, streams
+from .jetstream import WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT, call_many
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._connection.session import Session
+
+_PAUSE, _SETTLED, _PATIENCE = 0.02, 0.5, 5.0
+# More subjects than this are counted, and not compared one by one
+_MOST_SUBJECTS = 200_000
+_IMPOSSIBLE = {"Nats-Expected-Last-Sequence": str((1 << 53) - 1)}
+
+
+class Incomplete(StreamsError):
+    """A copy does not become complete."""
+
+    def __init__(self, message: str, **failure: Any) -> None:
+        super().__init__(message, **{"code": "copy_incomplete", **failure})
+
+
+def follow(session: Session, name: str, origin: str, patience: float) -> None:
+    """Waits until a mirror is hardly behind its origin. Raises Incomplete after ``patience`` seconds without progress.
+
+    The lag that a server tells is not asked for: it is 0 as well before a mirror has heard of its origin.
+    """
+    while True:
+        began, wanted = time.monotonic(), _last(session, origin)[0]
+        reached, moved = 0, began
+        while reached < wanted:
+            now = _state(session, name)["last_seq"]
+            if now > reached:
+                reached, moved = now, time.monotonic()
+            elif time.monotonic() - moved > patience:
+                raise Incomplete(
+                    f"{name} has the messages of {origin} up to {reached} of {wanted}, and got no more for "
+                    f"{patience:g} s: look at the server's log, and run the task again to go on."
+                )
+            else:
+                time.sleep(_PAUSE)
+        if time.monotonic() - began < _SETTLED:
+            return
+
+
+def last_sequence(session: Session, name: str, subject: str) -> int:
+    """The last sequence of a stream that nobody publishes to any more, when all has arrived that was on its way.
+
+    It takes its messages one after the other, so that one that is refused, since it expects a sequence that is not
+    there, is answered after all before it.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            messages.publish(session, f"Waiting for stream {name}", subject, b"", _IMPOSSIBLE)
+        except ApiError as error:
+            if error.err_code not in (WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT):
+                raise
+            number = error.description.rpartition(" ")[2]
+            reached = int(_state(session, name)["last_seq"])
+            if not number.isdigit() or reached >= int(number) or time.monotonic() > deadline:
+                return reached
+        except NoAnswer:  # other servers of a cluster do not know yet that the stream listens there
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE)
+
+
+def complete(session: Session, name: str, origin: str, patience: float) -> None:
+    """Waits until a copy has each message of an origin that gets none, and no other. Raises Incomplete."""
+    deadline = time.monotonic() + patience
+    while not _same(session, name, origin):
+        if time.monotonic() > deadline:
+            there, wanted = _state(session, name)["messages"], _state(session, origin)["messages"]
+            raise Incomplete(
+                f"{name} has {there} of the {wanted} messages of {origin}, and they were not the same after "
+                f"{patience:g} s: nothing was deleted. Look at the server's log, and run the task again to go on."
+            )
+        if _state(session, name)["messages"] > _state(session, origin)["messages"]:
+            forget_deleted(session, name, origin)
+        time.sleep(_PAUSE)
+
+
+def move_on(session: Session, name: str, subject: str, last: int) -> None:
+    """Lets a stream go on counting after ``last``, with messages on a subject of its own that are deleted again."""
+    state = _state(session, name)
+    missing = last - state["last_seq"]
+    if missing > 0 and not state["messages"]:
+        streams.purge(session, name, {"seq": last + 1})
+    elif missing > 0:
+        for answer in messages.publish_many(session, f"Moving stream {name} on", [Request(subject)] * missing):
+            if isinstance(answer, StreamsError):
+                raise answer
+    streams.purge(session, name, {"filter": subject})
+
+
+def _same(session: Session, name: str, origin: str) -> bool:
+    copied, wanted = _state(session, name), _state(session, origin)
+    if any(copied.get(key, 0) != wanted.get(key, 0) for key in ("messages", "num_subjects")):
+        return False
+    if not wanted["messages"]:
+        return True
+    if copied["first_seq"] != wanted["first_seq"] or _last(session, name) != _last(session, origin):
+        return False
+    if int(wanted.get("num_subjects", 0)) > _MOST_SUBJECTS:
+        return True
+    return streams.subject_counts(session, name) == streams.subject_counts(session, origin)
+
+
+def forget_deleted(session: Session, name: str, origin: str) -> None:
+    """Deletes from a copy what was deleted from its origin after it was copied."""
+    copied, wanted = _state(session, name), _state(session, origin)
+    if copied["messages"] and copied["first_seq"] < wanted["first_seq"]:
+        streams.purge(session, name, {"seq": wanted["first_seq"]})
+    gone = set(streams.deleted_sequences(session, origin)) - set(streams.deleted_sequences(session, name))
+    what, subject = f"Deleting messages of stream {name}", f"STREAM.MSG.DELETE.{name}"
+    later = sorted(sequence for sequence in gone if sequence <= copied["last_seq"])
+    call_many(session, [(what, subject, {"seq": sequence, "no_erase": True}) for sequence in later])
+
+
+def _last(session: Session, name: str) -> tuple[int, str]:
+    """The sequence of the last message that is there, and its time; 0 where there is none."""
+    found = messages.get(session, name, subject=">")
+    state = _state(session, name)
+    if found is None and state["messages"]:
+        # The server finds none where the very last one was deleted
+        deleted, sequence = set(streams.deleted_sequences(session, name)), int(state["last_seq"])
+        while sequence in deleted:
+            sequence -= 1
+        found = messages.get(session, name, sequence=sequence)
+    return (found.sequence, found.time) if found else (0, "")
+
+
+def _state(session: Session, name: str) -> Mapping[str, Any]:
+    info = streams.info(session, name)
+    if info is None:
+        raise gone(name)
+    return dict(info["state"])
+
+
+def gone(name: str) -> StreamsError:
+    return StreamsError(f"Stream {name} is gone: somebody else deleted it while it was copied.", code="gone")

@@ -1,0 +1,153 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to be read before a stream can be copied, how far an earlier run came, and the plan for the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .._api import consumers, streams
+from .._errors import PermissionMissing
+from .._options.fields import RECREATE
+from . import recreation
+from .losses import Loss
+from .moves import patience
+from .resource import ANEW, COPY, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._connection.session import Server, Session
+
+
+@dataclass(frozen=True)
+class Copying:
+    """``origin`` is the stream as it was before an earlier run began to change it, None where none did.
+
+    ``holder`` is the stream that has all messages, ``done`` how many steps are done, ``leftover`` tells that there is a
+    temporary stream. ``consumers`` are infos, and ``again`` the names of those that are made again.
+    """
+
+    origin: dict[str, Any] | None = None
+    holder: str = ""
+    done: int = 0
+    leftover: bool = False
+    consumers: tuple[Mapping[str, Any], ...] = ()
+    again: tuple[str, ...] = ()
+    sourcing: tuple[str, ...] = ()
+
+    @property
+    def under_way(self) -> bool:
+        return self.done > 0
+
+
+NOT_COPYING = Copying()
+
+
+def read(session: Session, name: str, info: dict[str, Any] | None) -> Copying:
+    """How far an earlier run came, from what is on the server."""
+    temporary = streams.info(session, recreation.temporary_name(name))
+    record = recreation.record_of(temporary)
+    if temporary is None or record is None:
+        return NOT_COPYING
+    if info is None and temporary["config"].get("mirror"):
+        return Copying(leftover=True)  # somebody deleted what was to be copied
+    mark = recreation.mark_of(info["config"]) if info else recreation.TARGET
+    again = tuple(each["config"]["durable_name"] for each in record["consumers"])
+    if not mark:
+        finished = recreation.quiet(temporary["config"]) and not temporary["config"].get("mirror")
+        return Copying(done=5 if finished else 0, leftover=True, again=again)
+    holder = name if mark == recreation.ORIGIN else recreation.temporary_name(name)
+    state = info["state"] if info and holder == name else temporary["state"]
+    origin = {**(info or temporary), "config": record["config"], "state": state}
+    return Copying(origin, holder, _done(info, temporary["config"], mark), True, (), again)
+
+
+def read_others(session: Session, name: str, copying: Copying) -> Copying:
+    """With the consumers of a stream that is to be copied, and the streams that take its messages."""
+    found = tuple(consumers.list_all(session, name)) if copying.done < 3 else ()
+    names = {*copying.again, *(info["name"] for info in recreation.durable(found))}
+    return replace(copying, consumers=found, again=tuple(sorted(names)), sourcing=_sourcing(session, name))
+
+
+def _done(info: Mapping[str, Any] | None, temporary: Mapping[str, Any], mark: str) -> int:
+    if mark == recreation.ORIGIN:
+        # The first step is not done for good before the temporary stream stands for itself
+        return 1 if temporary.get("mirror") or recreation.quiet(temporary) else 2
+    if info is None:
+        return 2
+    return 3 if info["config"].get("mirror") else 4
+
+
+def _sourcing(session: Session, name: str) -> tuple[str, ...]:
+    try:
+        found = list(streams.list_all(session))
+    except PermissionMissing:
+        return ()
+    return tuple(
+        info["config"]["name"]
+        for info in found
+        if any(source["name"] == name and "external" not in source for source in info["config"].get("sources") or [])
+    )
+
+
+def by_copy(
+    plan: Plan, config: Mapping[str, Any], copying: Copying, options: Mapping[str, Any], server: Server
+) -> Plan:
+    """The plan of an update as one that copies. Raises Refused where messages can't be copied."""
+    what, stream = f"{plan.noun} {plan.name}", config["name"]
+    fields = [change.field for change in plan.changes if change.effect == RECREATE]
+    if not copying.under_way:
+        recreation.check_copyable(what, config, plan.request, plan.changes, server)
+        recreation.check_downstream(what, copying.sourcing)
+        recreation.check_queue(what, config, copying.consumers)
+        recreation.check_consumers(what, plan.request, copying.consumers, server)
+    lost = len(recreation.passing(copying.consumers))
+    steps = recreation.steps(stream, fields, copying.again, copying.done)
+    told = {"consumers_lost": lost, "consumers_recreated": list(copying.again), "steps": steps}
+    notes = [f"{number}. {step}" for number, step in enumerate(steps, start=copying.done + 1)]
+    if lost:
+        notes.append(f"{lost} consumers without a durable name end")
+    return replace(
+        plan,
+        action=COPY,
+        wait=patience(options) if int(plan.request.get("num_replicas") or 1) > 1 else 0,
+        patience=patience({**options, "wait": True}),
+        consequences={**plan.consequences, **told},
+        notes=(*plan.notes, *notes),
+    )
+
+
+def anew(plan: Plan, info: Mapping[str, Any], content: str) -> tuple[Plan, Loss]:
+    """The plan of an update as one that deletes the stream and makes it anew, and what that loses."""
+    state = info["state"]
+    loss = Loss(int(state["messages"]), int(state.get("consumer_count", 0)), "recreating it")
+    told, notes = loss.consequences([], content)
+    after = plan.after and {**plan.after, **{key: value for key, value in _EMPTY.items() if key in plan.after}}
+    if after and "state" in after:
+        after["state"] = {key: None if key.endswith("_time") else 0 for key in after["state"]}
+    plan = replace(plan, action=ANEW, after=after, consequences=told, notes=notes, promise=None, request=_own(plan))
+    return plan, loss
+
+
+def apply(session: Session, plan: Plan) -> None:
+    """Does what such a plan says."""
+    from .._services import stream_copy  # few need it
+
+    if plan.action == ANEW:
+        stream_copy.make_anew(session, plan.request)
+        return
+    in_place = not any(change.effect == RECREATE for change in plan.changes)
+    stream_copy.copy(session, plan.request, plan.patience, in_place=in_place)
+
+
+# What results tell of a bucket that is empty
+_EMPTY: dict[str, Any] = {"value_count": 0, "key_count": 0, "bytes": 0, "created": None}
+
+
+def _own(plan: Plan) -> dict[str, Any]:
+    """A mirror takes its subjects from its origin."""
+    mirrored = plan.request.get("mirror")
+    return {path: value for path, value in plan.request.items() if not (mirrored and path == "subjects")}

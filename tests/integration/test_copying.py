@@ -1,0 +1,403 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What can't be changed in place is changed by copying, and no message is missing: while others publish, and wherever
+the copying is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import nats
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, reading, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request
+from ansible_collections.choria.streams.plugins.module_utils._errors import Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from support.killing import killed
+from support.manage import Manager
+from support.playbook import run_playbook
+from support.publishing import Publisher
+from support.server import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ansible_collections.choria.streams.plugins.module_utils._resources.resource import Plan
+
+SERVERS = ("latest", "2.14")
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[NatsServer]:
+    with NatsServer(version=None if request.param == SERVERS[0] else request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def manager(server: NatsServer) -> Iterator[Manager]:
+    """Of a server that has no stream when the test is over."""
+    with Manager(servers=server.url) as there:
+        yield there
+        for name in streams.names(there.session):
+            streams.delete(there.session, name)
+
+
+def fill(manager: Manager, subject: str, numbers: range, headers: dict[str, str] | None = None) -> None:
+    wanted = [Request(subject, str(number).encode(), headers) for number in numbers]
+    for answer in messages.publish_many(manager.session, "Publishing", wanted):
+        assert not isinstance(answer, StreamsError), answer
+
+
+def stored(manager: Manager, stream: str, subject: str = ">") -> list[tuple[int, str, str, bytes, dict[str, str]]]:
+    """All that a stream holds, in order."""
+    return [
+        (message.sequence, message.time, message.subject, message.data, dict(message.headers))
+        for message in reading.onward(manager.session, stream, subject)
+    ]
+
+
+def state(manager: Manager, stream: str) -> dict[str, Any]:
+    info = streams.info(manager.session, stream)
+    assert info
+    return dict(info["state"])
+
+
+async def _take(url: str, stream: str, consumer: str, number: int) -> list[bytes]:
+    client = await nats.connect(url)
+    subscription = await client.jetstream().pull_subscribe_bind(consumer, stream)
+    taken: list[bytes] = []
+    while len(taken) < number:
+        for message in await subscription.fetch(number - len(taken), timeout=10):
+            await message.ack_sync()
+            taken.append(message.data)
+    await client.close()
+    return taken
+
+
+def take(server: NatsServer, stream: str, consumer: str, number: int) -> list[bytes]:
+    """What a consumer delivers next, all of it acknowledged."""
+    return asyncio.run(_take(server.url, stream, consumer, number))
+
+
+def make_orders(manager: Manager, server: NatsServer, name: str = "ORDERS") -> None:
+    """A stream with gaps, also at its end, and with a consumer that has come some way."""
+    config = {"name": name, "subjects": [f"{name}.>"], "max_age": "7d", "allow_rollup_hdrs": True}
+    manager.apply(STREAM, **config, metadata={"team": "sales"}, allow_direct=True)
+    fill(manager, f"{name}.old", range(40), {"Kind": "old"})
+    consumers.create(manager.session, name, {"durable_name": "worker", "ack_policy": "explicit"})
+    for sequence in (5, 6, 40):
+        messages.delete(manager.session, name, sequence)
+    take(server, name, "worker", 10)
+
+
+def test_others_publish_all_the_while(manager: Manager, server: NatsServer) -> None:
+    make_orders(manager, server)
+    before = stored(manager, "ORDERS")
+    with Publisher(server.url, "ORDERS.new") as publisher:
+        for storage in ("memory", "file"):
+            publisher.wait_for(50)
+            manager.apply(STREAM, name="ORDERS", storage=storage, recreate="copy")
+            publisher.wait_for(50)
+    assert manager.config("ORDERS")["storage"] == "file"
+    assert stored(manager, "ORDERS", "ORDERS.old") == before
+    published = [int(data) for _sequence, _time, _subject, data, _headers in stored(manager, "ORDERS", "ORDERS.new")]
+    assert published[: publisher.acknowledged] == list(range(publisher.acknowledged))
+    assert len(published) <= publisher.acknowledged + 1  # the last one need not have heard of it
+    sequences = [sequence for sequence, *_rest in stored(manager, "ORDERS", "ORDERS.new")]
+    assert sequences[0] == 41
+    assert streams.names(manager.session) == ["ORDERS"]
+    assert take(server, "ORDERS", "worker", 40)[:3] == [b"12", b"13", b"14"]
+
+
+def copied(server: NatsServer, name: str) -> Plan:
+    with Manager(servers=server.url) as manager:
+        return manager.apply(STREAM, name=name, storage="memory", max_age="1d", recreate="copy")
+
+
+def published(manager: Manager, stream: str, number: int) -> int:
+    """The next number where this one is acknowledged, else the same."""
+    try:
+        messages.publish(manager.session, "Publishing", f"{stream}.new", str(number).encode())
+    except StreamsError:
+        return number
+    return number + 1
+
+
+def test_killed_at_each_step(manager: Manager, server: NatsServer) -> None:
+    newest = manager.session.server.version >= (2, 15)
+    for writes in range(1, 100, 1 if newest else 3):
+        name = f"ORDERS{writes}"
+        make_orders(manager, server, name)
+        before, number = stored(manager, name), published(manager, name, 0)
+        if not killed(partial(copied, server, name), writes):
+            break
+        number = published(manager, name, number)
+        copied(server, name)
+        number = published(manager, name, number)
+        assert stored(manager, name, f"{name}.old") == before
+        assert [int(message[3]) for message in stored(manager, name, f"{name}.new")] == list(range(number))
+        config = manager.config(name)
+        assert (config["storage"], config["max_age"]) == ("memory", 86400 * 10**9)
+        assert {label: text for label, text in config["metadata"].items() if label[0] != "_"} == {"team": "sales"}
+        assert not [stream for stream in streams.names(manager.session) if not stream.startswith("ORDERS")]
+        assert take(server, name, "worker", 27 + number)[0] == b"12"
+        assert copied(server, name).action == "none"
+    assert writes > 15
+
+
+# What is kept
+
+
+def positions(manager: Manager, stream: str) -> dict[str, tuple[str, int, int]]:
+    """Each consumer's deliver_policy, what it has behind it, and what it waits for."""
+    return {
+        info["name"]: (info["config"]["deliver_policy"], info["ack_floor"]["stream_seq"], info["num_pending"])
+        for info in consumers.list_all(manager.session, stream)
+    }
+
+
+def test_consumers_go_on_where_they_were(manager: Manager, server: NatsServer) -> None:
+    manager.apply(STREAM, name="READ", subjects=["read.>"])
+    fill(manager, "read.a", range(10))
+    paused = "2126-01-01T00:00:00Z"
+    made: dict[str, dict[str, Any]] = {
+        "all": {"ack_policy": "explicit"},
+        "new": {"ack_policy": "explicit", "deliver_policy": "new"},
+        "pushed": {"ack_policy": "all", "deliver_subject": "to.me", "max_deliver": 7},
+        "started": {"ack_policy": "explicit", "deliver_policy": "by_start_sequence", "opt_start_seq": 4},
+        "paused": {"ack_policy": "explicit", "pause_until": paused},
+        "untouched": {"ack_policy": "none"},
+    }
+    for name, config in made.items():
+        consumers.create(manager.session, "READ", {"durable_name": name, **config})
+    take(server, "READ", "all", 3)
+    before, configs = positions(manager, "READ"), {}
+    for info in consumers.list_all(manager.session, "READ"):
+        configs[info["name"]] = info["config"]
+    plan = manager.apply(STREAM, name="READ", storage="memory", recreate="copy")
+    assert plan.consequences["consumers_recreated"] == sorted(before)
+    assert positions(manager, "READ") == {**before, "new": ("by_start_sequence", 10, 0)}
+    for info in consumers.list_all(manager.session, "READ"):
+        was, now = dict(configs[info["name"]]), dict(info["config"])
+        if info["name"] == "new":
+            now.pop("opt_start_seq")
+            was["deliver_policy"] = "by_start_sequence"
+        assert now == was
+    assert take(server, "READ", "all", 1) == [b"3"]
+
+
+def test_a_work_queue_and_back(manager: Manager, server: NatsServer) -> None:
+    manager.apply(STREAM, name="JOBS", subjects=["jobs.>"], max_msgs=1000, discard="new")
+    consumers.create(manager.session, "JOBS", {"durable_name": "worker", "ack_policy": "explicit"})
+    fill(manager, "jobs.a", range(20))
+    take(server, "JOBS", "worker", 5)
+    manager.apply(STREAM, name="JOBS", retention="workqueue", recreate="copy")
+    assert positions(manager, "JOBS") == {"worker": ("all", 5, 15)}
+    assert state(manager, "JOBS")["messages"] == 20  # nobody said that those that are done may go
+    with Publisher(server.url, "jobs.b") as publisher:
+        publisher.wait_for(10)
+        taken = take(server, "JOBS", "worker", 5)
+        manager.apply(STREAM, name="JOBS", retention="limits", max_age="1h", recreate="copy")
+        publisher.wait_for(10)
+    assert taken == [b"5", b"6", b"7", b"8", b"9"]
+    rest = take(server, "JOBS", "worker", 10 + publisher.acknowledged)
+    assert rest[:10] == [str(number).encode() for number in range(10, 20)]
+    assert rest[10:] == [str(number).encode() for number in range(publisher.acknowledged)]
+    assert (manager.config("JOBS")["discard"], manager.config("JOBS")["max_msgs"]) == ("new", 1000)
+
+
+def test_interest_stays_interest(manager: Manager, server: NatsServer) -> None:
+    manager.apply(STREAM, name="HEARD", subjects=["heard.>"], retention="interest")
+    for name in ("one", "two"):
+        consumers.create(manager.session, "HEARD", {"durable_name": name, "ack_policy": "explicit"})
+    fill(manager, "heard.a", range(6))
+    take(server, "HEARD", "one", 4)
+    take(server, "HEARD", "two", 2)
+    before = stored(manager, "HEARD")
+    assert [data for _sequence, _time, _subject, data, _headers in before] == [b"2", b"3", b"4", b"5"]
+    manager.apply(STREAM, name="HEARD", storage="memory", recreate="copy")
+    assert manager.config("HEARD")["retention"] == "interest"
+    assert stored(manager, "HEARD") == before
+    assert (take(server, "HEARD", "one", 2), take(server, "HEARD", "two", 4)[0]) == ([b"4", b"5"], b"2")
+    assert state(manager, "HEARD")["messages"] == 0
+
+
+def test_what_follows_from_headers(manager: Manager) -> None:
+    """Messages with a life of their own, roll-ups and what can be turned off this way alone."""
+    made = {"name": "LIVES", "subjects": ["lives.>"], "allow_msg_ttl": True, "allow_rollup_hdrs": True}
+    manager.apply(STREAM, **made, deny_delete=True, subject_delete_marker_ttl="1m", republish={"dest": "again.>"})
+    fill(manager, "lives.a", range(3), {"Nats-TTL": "1h"})
+    fill(manager, "lives.b", range(3))
+    fill(manager, "lives.b", range(3, 4), {"Nats-Rollup": "sub"})
+    before = stored(manager, "LIVES")
+    manager.apply(STREAM, name="LIVES", deny_delete=False, recreate="copy")
+    assert stored(manager, "LIVES") == before
+    config = manager.config("LIVES")
+    assert (config["deny_delete"], config["allow_msg_ttl"], config["republish"]["dest"]) == (False, True, "again.>")
+    manager.apply(STREAM, name="LIVES", allow_msg_ttl=False, subject_delete_marker_ttl=0, recreate="copy")
+    assert stored(manager, "LIVES") == before
+
+
+def test_sources_go_on(manager: Manager) -> None:
+    manager.apply(STREAM, name="HERE", subjects=["here.>"])
+    manager.apply(STREAM, name="BOTH", subjects=["both.>"], sources=[{"name": "HERE"}])
+    fill(manager, "here.a", range(5))
+    while state(manager, "BOTH")["messages"] < 5:
+        pass
+    manager.apply(STREAM, name="BOTH", storage="memory", recreate="copy")
+    fill(manager, "here.a", range(5, 8))
+    while state(manager, "BOTH")["messages"] < 8:
+        pass
+    assert [int(message[3]) for message in stored(manager, "BOTH")] == list(range(8))
+
+
+def test_empty_and_purged(manager: Manager) -> None:
+    """The next sequence is the next one, although no message is left."""
+    manager.apply(STREAM, name="PURGED", subjects=["purged.>"])
+    fill(manager, "purged.a", range(5))
+    streams.purge(manager.session, "PURGED")
+    manager.apply(STREAM, name="PURGED", storage="memory", recreate="copy")
+    fill(manager, "purged.a", range(1))
+    assert [message[0] for message in stored(manager, "PURGED")] == [6]
+
+
+def test_a_bucket(manager: Manager) -> None:
+    manager.apply(BUCKET, name="CFG", history=3, description="Kept")
+    for number in range(5):
+        fill(manager, "$KV.CFG.a", range(number, number + 1))
+        fill(manager, "$KV.CFG.b", range(1))
+    before, config = stored(manager, "KV_CFG"), manager.config("KV_CFG")
+    plan = manager.apply(BUCKET, name="CFG", storage="memory", recreate="copy")
+    assert [(change.field, change.effect) for change in plan.changes] == [("storage", "recreate")]
+    assert stored(manager, "KV_CFG") == before
+    assert manager.config("KV_CFG") == {**config, "storage": "memory"}
+    expected = {"Nats-Expected-Last-Subject-Sequence": "9"}
+    fill(manager, "$KV.CFG.a", range(9, 10), expected)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted", "reason"),
+    [
+        ({"mirror": {"name": "OTHER"}}, {"storage": "memory"}, "the messages of a mirror are those of its origin"),
+        ({}, {"mirror": {"name": "OTHER"}, "subjects": []}, "the messages of a mirror are those of its origin"),
+        ({"allow_msg_counter": True}, {"storage": "memory"}, "the server copies no counters"),
+        ({}, {"allow_msg_counter": True}, "the server copies no counters"),
+        ({"allow_msg_schedules": True, "allow_rollup_hdrs": True}, {"storage": "memory"}, "the server forgets the sch"),
+        ({}, {"first_seq": 7}, "a copy keeps the sequence numbers"),
+    ],
+)
+def test_not_copyable(manager: Manager, made: dict[str, Any], wanted: dict[str, Any], reason: str) -> None:
+    manager.apply(STREAM, name="OTHER", subjects=["other.>"])
+    manager.apply(STREAM, name="STUCK", **made)
+    with pytest.raises(Refused, match=f"^recreate: stream STUCK can't be copied: {reason}") as refusal:
+        manager.plan(STREAM, name="STUCK", **wanted, recreate="copy")
+    assert refusal.value.failure == {"code": "not_copyable", "option": "recreate"}
+
+
+def test_others_that_would_lose_or_double(manager: Manager) -> None:
+    manager.apply(STREAM, name="TAKEN", subjects=["taken.>"])
+    manager.apply(STREAM, name="TAKER", sources=[{"name": "TAKEN"}])
+    with pytest.raises(Refused, match=r"^recreate: stream TAKEN is among the sources of TAKER, which could take"):
+        manager.plan(STREAM, name="TAKEN", storage="memory", recreate="copy")
+    manager.apply(STREAM, name="QUEUE", subjects=["queue.a", "queue.b"], retention="workqueue")
+    config = {"durable_name": "a", "ack_policy": "explicit", "filter_subject": "queue.a"}
+    consumers.create(manager.session, "QUEUE", config)
+    with pytest.raises(Refused, match=r"QUEUE is a work queue in which no consumer waits for queue\.b, and copying"):
+        manager.plan(STREAM, name="QUEUE", storage="memory", recreate="copy")
+
+
+def test_the_server_is_asked_beforehand(manager: Manager) -> None:
+    """Nothing is touched where it would not take the new stream, or one of its consumers."""
+    manager.apply(STREAM, name="ASKED", subjects=["asked.>"])
+    fill(manager, "asked.a", range(3))
+    consumers.create(manager.session, "ASKED", {"durable_name": "lazy", "ack_policy": "none"})
+    before = stored(manager, "ASKED")
+    with pytest.raises(Refused, match=r"^recreate: the server would refuse consumer lazy of ASKED as it is wanted"):
+        manager.apply(STREAM, name="ASKED", retention="workqueue", recreate="copy")
+    for recreate in ("copy", "true"):
+        with pytest.raises(Refused, match=r"^recreate: the server would refuse ASKED as it is wanted, and nothing was"):
+            manager.apply(
+                STREAM,
+                name="ASKED",
+                storage="memory",
+                persist_mode="async",
+                allow_atomic=True,
+                recreate=recreate,
+                allow_data_loss=True,
+            )
+    assert stored(manager, "ASKED") == before
+    assert streams.names(manager.session) == ["ASKED"]
+
+
+def test_before_2_12() -> None:
+    with NatsServer(version="2.10") as old, Manager(servers=old.url) as manager:
+        manager.apply(STREAM, name="OLD", subjects=["old.>"])
+        fill(manager, "old.a", range(3))
+        with pytest.raises(Refused, match=r"can't be copied: that needs nats-server 2\.12, and this server runs 2\.10"):
+            manager.plan(STREAM, name="OLD", storage="memory", recreate="copy")
+        with pytest.raises(Refused, match="recreating it would lose 3 messages") as refusal:
+            manager.plan(STREAM, name="OLD", storage="memory", recreate="true")
+        assert refusal.value.failure["code"] == "data_loss"
+        assert state(manager, "OLD")["messages"] == 3
+        manager.apply(STREAM, name="OLD", storage="memory", recreate="true", allow_data_loss=True)
+        assert (manager.config("OLD")["storage"], state(manager, "OLD")["messages"]) == ("memory", 0)
+
+
+def test_a_lower_limit_has_to_be_allowed(manager: Manager, server: NatsServer) -> None:
+    make_orders(manager, server)
+    with pytest.raises(Refused, match="max_msgs 10 would lose 27 messages"):
+        manager.plan(STREAM, name="ORDERS", storage="memory", max_msgs=10, recreate="copy")
+    manager.apply(STREAM, name="ORDERS", storage="memory", max_msgs=10, recreate="copy", allow_data_loss=True)
+    assert state(manager, "ORDERS")["messages"] == 10
+
+
+# As users see it
+
+
+def test_half_finished(nats_server: NatsServer) -> None:
+    """Other tasks leave it alone, and the next one that copies says what is left to do."""
+    with Manager(servers=nats_server.url) as manager:
+        _half_finished(manager, nats_server)
+        streams.delete(manager.session, "ORDERS")
+
+
+def _half_finished(manager: Manager, server: NatsServer) -> None:
+    make_orders(manager, server)
+    assert killed(partial(copied, server, "ORDERS"), 12)
+    for given in ({"max_age": "1d"}, {"state": "absent", "allow_data_loss": True}, {"recreate": "true"}):
+        with pytest.raises(
+            Refused, match=r"^recreate: stream ORDERS is being copied, and that was not finished"
+        ) as error:
+            manager.plan(STREAM, name="ORDERS", **given)
+        assert error.value.failure["code"] == "copy_under_way"
+    with pytest.raises(Refused, match=r"^name: COPY_OF_ORDERS holds the messages of a stream that is being copied"):
+        manager.plan(STREAM, name="COPY_OF_ORDERS", state="absent", allow_data_loss=True)
+    module: dict[str, Any] = {"name": "ORDERS", "storage": "memory", "recreate": "copy"}
+    document = {"streams": [module], "owner": "team", "take_over": True}
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "module_defaults": {"group/choria.streams.all": {"servers": [server.url]}},
+        "tasks": [
+            {"name": "check", "choria.streams.choria_stream": module, "check_mode": True},
+            {"name": "finish", "choria.streams.choria_resources": document},
+            {"name": "again", "choria.streams.choria_stream": module},
+            {"name": "anew", "choria.streams.choria_stream": {**module, "storage": "file", "recreate": True}},
+        ],
+    }
+    tasks = run_playbook([play]).task
+    assert tasks("check").result["consequences"]["steps"][-1] == "delete COPY_OF_ORDERS"
+    assert 2 < len(tasks("check").result["consequences"]["steps"]) < 6
+    assert tasks("finish").changed
+    assert not tasks("again").changed
+    assert tasks("anew").result["failure"]["messages_lost"] == 37
+    assert "COPY_OF_ORDERS" not in streams.names(manager.session)

@@ -1,0 +1,55 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Processes that end in the middle of what they do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.choria.streams.plugins.module_utils._connection import session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def killed(act: Callable[[], object], writes: int) -> bool:
+    """Runs `act` in a process of its own, which is killed when the server has answered so many writes.
+
+    False where it came to its end before. It has to make its own connection.
+    """
+    child = os.fork()
+    if not child:
+        try:
+            _kill_after(writes)
+            act()
+            os._exit(0)
+        except BaseException:  # whatever it is, the parent must not go on twice
+            traceback.print_exc(file=sys.stderr)
+            os._exit(1)
+    _pid, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0, "the process failed, see its traceback"
+    return False
+
+
+def _kill_after(writes: int) -> None:
+    real, done = session.Session.request_many, count(1)
+
+    def request_many(self: session.Session, requests: Any, *args: Any, **options: Any) -> Any:
+        wanted = list(requests)
+        answers = real(self, wanted, *args, **options)
+        for request in wanted:
+            written = not session._READS.match(request.subject.removeprefix(f"{self.settings.api}."))
+            if written and next(done) == writes:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return answers
+
+    session.Session.request_many = request_many  # type: ignore[method-assign]

@@ -1,0 +1,59 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A publisher that does not give up, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import nats
+from nats.errors import Error
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Publisher:
+    """Publishes 0, 1, 2 … one after the other, each until it is acknowledged, with an id that is the same each time."""
+
+    def __init__(self, url: str, subject: str) -> None:
+        self.acknowledged = 0
+        self.tries = 0
+        self._url = url
+        self._subject = subject
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._publish()), daemon=True)
+
+    async def _publish(self) -> None:
+        client = await nats.connect(self._url)
+        stream = client.jetstream()
+        while not self._ended.is_set():
+            number = str(self.acknowledged)
+            self.tries += 1
+            try:
+                headers = {"Nats-Msg-Id": f"{self._subject} {number}"}
+                await stream.publish(self._subject, number.encode(), headers=headers, timeout=2)
+                self.acknowledged += 1
+            except (Error, asyncio.TimeoutError):
+                await asyncio.sleep(0.001)
+        await client.close()
+
+    def wait_for(self, number: int) -> None:
+        """Until so many more are acknowledged."""
+        wanted = self.acknowledged + number
+        while self.acknowledged < wanted:
+            assert self._thread.is_alive()
+            self._ended.wait(0.005)
+
+    def __enter__(self) -> Publisher:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join(20)
