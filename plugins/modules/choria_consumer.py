@@ -23,8 +23,15 @@ options:
       - V(present) makes or changes it with the options given. Options that are left out are not managed, and stay as
         they are.
       - V(absent) deletes it with its position.
+      - >-
+        V(reset) moves its position, and changes nothing else: to O(opt_start_seq) or O(opt_start_time), or back to the
+        last message up to which all are acknowledged, so that what was delivered and not acknowledged comes again at
+        once. Needs nats-server 2.14. How far it may be moved depends on O(deliver_policy).
+      - >-
+        V(unpinned) takes O(priority_groups), or all its groups, from the clients that have them for themselves, so that
+        others get them. Needs nats-server 2.11.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, reset, unpinned]
     default: present
   stream:
     description: The stream that it reads, which has to be there.
@@ -45,10 +52,12 @@ options:
     type: str
     choices: [all, last, new, by_start_sequence, by_start_time, last_per_subject]
   opt_start_seq:
-    description: The sequence number of the stream to begin with. Can't be changed in place.
+    description: >-
+      The sequence number of the stream to begin with. Can't be changed in place. With O(state=reset), the one to go to.
     type: int
   opt_start_time:
-    description: The time to begin with, as RFC 3339 text. Can't be changed in place.
+    description: >-
+      The time to begin with, as RFC 3339 text. Can't be changed in place. With O(state=reset), the one to go to.
     type: str
   ack_policy:
     description:
@@ -159,10 +168,22 @@ options:
   priority_timeout:
     description: After how long a silent member loses its pin, as seconds or text. For V(pinned_client).
     type: str
+  recreate:
+    description:
+      - Make the consumer anew where an option changes that can't be changed in place. It goes on after the last message
+        up to which all are acknowledged; what was delivered beyond that may come again, and nothing is passed over.
+      - >-
+        Only where O(deliver_policy), O(opt_start_seq) or O(opt_start_time) changes itself, it begins where that says,
+        and needs O(allow_data_loss) to pass over what it still had to process.
+      - >-
+        Meanwhile another consumer keeps the position, and the messages of a stream by interest. A task that was
+        interrupted is finished by running it again.
+    type: bool
+    default: false
   allow_data_loss:
     description:
-      - Whether messages may be lost. A stream by interest keeps what its consumers wait for, so that deleting one may
-        delete messages.
+      - Whether messages may be lost, or passed over with O(recreate). A stream by interest keeps what its consumers
+        wait for, so that deleting one may delete messages.
       - Without it such a change is refused, in check mode too, and the number of messages that would be lost is told.
     type: bool
     default: false
@@ -209,6 +230,20 @@ EXAMPLES = r"""
     deliver_group: shop
     flow_control: true
     idle_heartbeat: 5s
+
+- name: An option that can't be changed in place, without losing the position
+  choria.streams.choria_consumer:
+    stream: ORDERS
+    name: WORKERS
+    max_waiting: 2000
+    recreate: true
+
+- name: Process everything once more from message 17 on
+  choria.streams.choria_consumer:
+    stream: ORDERS
+    name: WORKERS
+    state: reset
+    opt_start_seq: 17
 
 - name: Delete a consumer
   choria.streams.choria_consumer:
@@ -304,7 +339,7 @@ changes:
   elements: dict
   contains:
     field:
-      description: The option, or the server's field where no option sets it.
+      description: The option, V(position) with O(state=reset), V(pinned) and the group with O(state=unpinned).
       type: str
     before:
       description: The value before, null where there was none. Seconds and bytes are numbers.
@@ -313,7 +348,7 @@ changes:
       description: The value after.
       type: raw
     effect:
-      description: V(create), V(delete) or V(in place).
+      description: V(create), V(delete), V(in place) or V(recreate).
       type: str
 consequences:
   description: What the change loses.

@@ -75,16 +75,16 @@ def pausing(stream: str, name: str, until: str | None) -> Call:
     return what, f"CONSUMER.PAUSE.{stream}.{name}", {"pause_until": until} if until else {}
 
 
-def reset(session: Session, stream: str, name: str, sequence: int | None) -> dict[str, Any]:
+def resetting(stream: str, name: str, sequence: int | None) -> Call:
     """Moves the position to a sequence of the stream, or back to the ack floor (nats-server 2.14)."""
     body = {"seq": sequence} if sequence else None
-    return call(session, f"Resetting consumer {name} of {stream}", f"CONSUMER.RESET.{stream}.{name}", body)
+    return f"Resetting consumer {name} of {stream}", f"CONSUMER.RESET.{stream}.{name}", body
 
 
-def unpin(session: Session, stream: str, name: str, group: str) -> None:
+def unpinning(stream: str, name: str, group: str) -> Call:
     """Takes a priority group from the client that has it, so that another can get it (nats-server 2.11)."""
     what = f"Unpinning group {group} of consumer {name} of {stream}"
-    call(session, what, f"CONSUMER.UNPIN.{stream}.{name}", {"group": group})
+    return what, f"CONSUMER.UNPIN.{stream}.{name}", {"group": group}
 
 
 def list_all(session: Session, stream: str) -> list[dict[str, Any]]:

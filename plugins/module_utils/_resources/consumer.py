@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .._api import consumers, streams
+from .._api import consumers, reading, streams
 from .._api.jetstream import call
-from .._errors import Refused, StreamsError
+from .._errors import OptionError, Refused, StreamsError
+from .._options.codecs import parse_timestamp
+from .._options.fields import RECREATE
 from .._services.stream_selection import checked, missing
+from . import consumer_position as positions
 from . import consumer_rules as rules
-from .consumer_facts import ahead, declared, filled, result_of, unprocessed
+from .consumer_facts import START_MARK, ahead, as_asked, declared, filled, result_of, there, unprocessed
 from .consumer_table import ACKED_ONLY, PULL_ONLY, PUSH_ONLY, ROWS, SPEC, START, STATES, VALUES_SINCE
 from .losses import Loss
 from .ownership import marked
@@ -30,12 +33,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Current:
     """What was read: the infos of the consumer and of its stream, None where there is none, and those of the stream's
-    other consumers, which only some plans need (``needs_others``).
+    other consumers, which only some plans need (``needs_others``). ``holder`` is the info of what keeps the position of
+    a consumer that is being made anew, ``target`` the sequence to reset it to.
     """
 
     info: dict[str, Any] | None = None
     stream: dict[str, Any] | None = None
     others: tuple[dict[str, Any], ...] = ()
+    holder: dict[str, Any] | None = None
+    target: int | None = None
 
     @property
     def stream_config(self) -> dict[str, Any]:
@@ -45,8 +51,8 @@ class Current:
     def listed(cls, name: str, stream: dict[str, Any] | None, found: Iterable[dict[str, Any]]) -> Current:
         """From a listing of all consumers of the stream."""
         by_name = {info["name"]: info for info in found}
-        mine = by_name.pop(name, None)
-        return cls(mine, stream, tuple(by_name.values()))
+        mine, holder = by_name.pop(name, None), by_name.get(positions.holder_of(name))
+        return cls(mine, stream, tuple(by_name.values()), holder)
 
 
 class ConsumerResource:
@@ -58,10 +64,11 @@ class ConsumerResource:
         self.check(options)
         stream, name = options["stream"], options["name"]
         if self.needs_others(options):
-            there = streams.info(session, stream)
-            return Current.listed(name, there, consumers.list_all(session, stream) if there else ())
-        there, info = consumers.info_beside_stream(session, stream, name)
-        return Current(info, there)
+            above = streams.info(session, stream)
+            return Current.listed(name, above, consumers.list_all(session, stream) if above else ())
+        above, info = consumers.info_beside_stream(session, stream, name)
+        holder = consumers.info(session, stream, positions.holder_of(name)) if options.get("recreate") else None
+        return Current(info, above, (), holder, _target(session, options) if above else None)
 
     def needs_others(self, options: Mapping[str, Any]) -> bool:
         """Whether the plan may depend on the stream's other consumers."""
@@ -73,11 +80,19 @@ class ConsumerResource:
         given = {row.path: found[row.option] for row in SPEC if row.option in found}
         rules.check(given, given, whole=False)
 
+    def check_declared(self, options: Mapping[str, Any]) -> None:
+        """The same for an item of a document, which can't be an act."""
+        if options["state"] not in ("present", "absent"):
+            raise OptionError("state", f"{options['state']} does not last: do it with choria_consumer.")
+        self.check(options)
+
     def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
         if options["state"] == "absent":
             return self._plan_delete(current, options)
         if current.stream is None:
             raise missing(options["stream"])
+        if options["state"] != "present":
+            return self._plan_act(current, options, server)
         desired = self._desired(current, options, server)
         if current.info is None:
             return self._plan_create(current, desired, options)
@@ -85,6 +100,8 @@ class ConsumerResource:
 
     def calls_of(self, plan: Plan) -> list[Call]:
         """The calls that do what is planned, one after the other."""
+        if "calls" in plan.request:
+            return list(plan.request["calls"])
         stream, config = plan.request["stream_name"], plan.request["config"]
         if plan.action == DELETE:
             return [consumers.deleting(stream, plan.name)]
@@ -112,13 +129,14 @@ class ConsumerResource:
                 code="not_applied",
             )
         config, changed = declared(info), {change.field for change in plan.changes}
+        wanted = as_asked(plan.request["config"])
         for row in ROWS.values():
-            asked = plan.request["config"].get(row.path)
+            asked = wanted.get(row.path)
             if row.option in changed and not row.equal(config.get(row.path), asked):
-                shown, there = row.codec.to_result(asked), row.codec.to_result(row.read(config))
+                shown, now = row.codec.to_result(asked), row.codec.to_result(row.read(config))
                 raise StreamsError(
                     f"{row.option} of consumer {plan.name}: the server accepted {shown!r} but did not apply it, "
-                    f"it is {there!r}.",
+                    f"it is {now!r}.",
                     code="not_applied",
                     option=row.option,
                 )
@@ -142,13 +160,18 @@ class ConsumerResource:
 
     def _plan_create(self, current: Current, desired: dict[str, Any], options: Mapping[str, Any]) -> Plan:
         config = _sent({"durable_name": options["name"], **desired})
+        request: dict[str, Any] = {"stream_name": options["stream"], "config": config}
+        if current.holder:
+            # An earlier try was interrupted: it begins where that was
+            config = positions.begun_at(config, int(current.holder["config"].get("opt_start_seq") or 1), config)
+            calls = positions.replacing(current.stream_config, None, current.holder, config)
+            request.update(config=config, calls=calls)
         after = self._expected(current, options, config)
         changes = tuple(
             Change(ROWS[path].option, None, ROWS[path].codec.to_result(value), CREATE)
             for path, value in desired.items()
             if path in ROWS
         )
-        request = {"stream_name": options["stream"], "config": config}
         return Plan(
             self.noun,
             options["name"],
@@ -166,11 +189,15 @@ class ConsumerResource:
     ) -> Plan:
         info, what = current.info or {}, f"consumer {options['name']}"
         before = result_of(info)
-        changes = field_changes(ROWS.values(), what, declared(info), desired, server.version)
+        recreate = bool(options.get("recreate"))
+        changes = field_changes(ROWS.values(), what, declared(info), desired, server.version, recreate=recreate)
+        if any(change.effect == RECREATE for change in changes) or (current.holder and not changes):
+            return self._plan_recreation(current, desired, options, changes)
         if not changes:
             return Plan(self.noun, options["name"], NONE, {}, before, before, (), _consequences())
         _check_bound(info, changes, what)
-        config = _sent(_merged(declared(info), desired))
+        kept = {path: value for path, value in desired.items() if path not in START}
+        config = _sent(_merged(there(info), kept))
         request = {"stream_name": options["stream"], "config": config}
         return Plan(
             self.noun,
@@ -183,6 +210,50 @@ class ConsumerResource:
             _consequences(),
             warnings=_warnings(current, config, {change.field for change in changes}),
         )
+
+    def _plan_recreation(
+        self, current: Current, desired: dict[str, Any], options: Mapping[str, Any], changes: list[Change]
+    ) -> Plan:
+        """It is made anew at its position, or where its start changes, there. Also ends what was interrupted."""
+        info, stream, name = current.info or {}, current.stream_config, options["name"]
+        config = _sent(_merged(declared(info), desired))
+        moves = positions.moved_by(changes, info, config)
+        positions.check_skipped(f"consumer {name}", moves["messages_skipped"], bool(options["allow_data_loss"]))
+        if not {change.field for change in changes} & set(START):
+            config = positions.anew(config, info, stream)
+        calls = positions.replacing(stream, info, current.holder, config)
+        if not changes:
+            calls, moves = calls[-1:], {}
+        request = {"stream_name": options["stream"], "config": config, "calls": calls}
+        shown = tuple(changes) or (Change("recreate", "interrupted", "finished", RECREATE),)
+        return Plan(
+            self.noun,
+            name,
+            UPDATE,
+            request,
+            result_of(info),
+            self._expected(current, options, config),
+            shown,
+            _consequences(**moves),
+            warnings=_warnings(current, config, {change.field for change in changes}),
+        )
+
+    def _plan_act(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
+        """A reset, or the end of pins: they change no option."""
+        info, name = current.info, options["name"]
+        if info is None:
+            raise positions.missing_consumer(options["stream"], name)
+        before = result_of(info)
+        if options["state"] == "reset":
+            positions.check_alone(options, ("opt_start_seq", "opt_start_time"))
+            calls, changes, moves = positions.resetting(info, current.target, server)
+        else:
+            positions.check_alone(options, ("priority_groups",))
+            calls, changes = positions.unpinning(info, options["priority_groups"])
+            moves = {}
+        request = {"stream_name": options["stream"], "config": info["config"], "calls": calls}
+        action = UPDATE if calls else NONE
+        return Plan(self.noun, name, action, request, before, before, tuple(changes), _consequences(**moves))
 
     def _plan_delete(self, current: Current, options: Mapping[str, Any]) -> Plan:
         info = current.info
@@ -208,6 +279,18 @@ class ConsumerResource:
         """The result as it is expected to be after the write."""
         info = {"name": options["name"], "stream_name": options["stream"], **(current.info or {})}
         return result_of({**info, "config": filled(config, current.stream_config), "paused": "pause_until" in config})
+
+
+def _target(session: Session, options: Mapping[str, Any]) -> int | None:
+    """The sequence to reset to, None for the last acknowledgement."""
+    if options["state"] != "reset":
+        return None
+    if options["opt_start_time"] is None:
+        return options["opt_start_seq"]  # type: ignore[no-any-return]
+    stream, moment = options["stream"], parse_timestamp(options["opt_start_time"])
+    found = reading.first_since(session, stream, reading.ALL, moment)
+    state = (streams.info(session, stream) or {"state": {}})["state"]
+    return found or int(state.get("last_seq", 0)) + 1
 
 
 def _completed(desired: dict[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,7 +321,8 @@ def _merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, 
     """What is there, with what is wanted. Metadata that the server added stays."""
     merged = {**config, **desired}
     if "metadata" in desired:
-        own = {key: text for key, text in (config.get("metadata") or {}).items() if key.startswith("_nats.")}
+        labels = config.get("metadata") or {}
+        own = {key: text for key, text in labels.items() if key.startswith("_nats.") or key == START_MARK}
         merged["metadata"] = {**own, **desired["metadata"]}
     return merged
 

@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from .._options.codecs import NANOSECOND, parse_timestamp, seconds
-from .consumer_table import ROWS
+from .consumer_table import ROWS, START
 from .stream_facts import facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Where a consumer was to begin that was made anew at its position, in its metadata
+START_MARK = "choria.streams.start"
 _ACK_WAIT = 30 * NANOSECOND
 _PINNED = 120 * NANOSECOND
 _ACK_PENDING = 1000
@@ -52,11 +55,26 @@ def result_of(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def declared(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration as it was asked for. The time of a pause that is over says nothing any more."""
+    """The configuration as it was asked for: also where it begins, though it was made anew at its position since."""
+    return as_asked(there(info))
+
+
+def there(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration on the server. The time of a pause that is over says nothing any more."""
     config = dict(info["config"])
     if config.get("pause_until") and not ahead(config["pause_until"], info):
         del config["pause_until"]
     return config
+
+
+def as_asked(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the beginning that is in its metadata, and without that mark."""
+    labels = config.get("metadata") or {}
+    if START_MARK not in labels:
+        return config
+    rest = {path: value for path, value in config.items() if path not in START}
+    own = {key: text for key, text in labels.items() if key != START_MARK}
+    return {**rest, **json.loads(labels[START_MARK]), "metadata": own}
 
 
 def ahead(moment: str, info: Mapping[str, Any] | None) -> bool:
@@ -68,6 +86,12 @@ def ahead(moment: str, info: Mapping[str, Any] | None) -> bool:
 def unprocessed(info: Mapping[str, Any]) -> int:
     """How many messages the consumer still has to deliver, or waits for the acknowledgement of."""
     return int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0))
+
+
+def position(info: Mapping[str, Any], which: str) -> tuple[int, int]:
+    """The sequence in the stream and the number of deliveries of ``delivered`` or ``ack_floor``."""
+    found = info.get(which) or {}
+    return int(found.get("stream_seq", 0)), int(found.get("consumer_seq", 0))
 
 
 def _state(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from .stream import DESCRIPTION, METADATA, STREAM_NAME, SUBJECT, UNLIMITED, V2_1
 
 _STORAGE_REFUSED = (2, 14, 6)
 STATES: dict[str, Any] = {
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent", "reset", "unpinned"], "default": "present"},
+    "recreate": {"type": "bool", "default": False},
     "allow_data_loss": {"type": "bool", "default": False},
 }
 NAME = codecs.text(r"[^\s.*>/\\]{1,255}", "a consumer's name has up to 255 characters, no space and none of . * > / \\")
@@ -22,7 +23,7 @@ _LITERAL = codecs.text(
 )
 _FILTER = codecs.text(rf"|{SUBJECT.pattern}", SUBJECT.shape)
 _GROUP = codecs.text(r"[a-zA-Z0-9/_=-]{1,16}", "a group's name has up to 16 letters, digits and any of / _ = -")
-CHANGE_BY_RECREATION = "Delete this one first, or make another under a new name."
+CHANGE_BY_RECREATION = "Set recreate: true to make it anew where it is, or make another under a new name."
 _FIXED = refused(10012, CHANGE_BY_RECREATION)
 
 

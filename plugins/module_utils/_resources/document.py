@@ -61,7 +61,7 @@ class Kind:
 
 
 STREAMS = Kind("streams", "stream", STREAM)
-CONSUMERS = Kind("consumers", "consumer", CONSUMER, "stream", CONSUMER.check)
+CONSUMERS = Kind("consumers", "consumer", CONSUMER, "stream", CONSUMER.check_declared)
 BUCKETS = Kind("kv_buckets", "kv_bucket", BUCKET)
 GOVERNORS = Kind("governors", "governor", GOVERNOR)
 KEYS = Kind("keys", "key", ENTRY, "bucket", check_offline)

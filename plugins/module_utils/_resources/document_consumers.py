@@ -13,6 +13,7 @@ from .._api.jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, call_many
 from .._errors import ApiError, PermissionMissing, Refused, StreamsError
 from .._services.stream_selection import missing
 from .consumer import CONSUMER, Current
+from .consumer_position import holder_of
 from .document import CONSUMERS, Item, Problem, stream_backed
 from .document_state import FEW
 from .ownership import check_owner, owner_of
@@ -91,7 +92,12 @@ def _read(session: Session, items: Iterable[Item]) -> dict[str, dict[str, dict[s
         found = _by_name(consumers.list_many(session, whole))
     except PermissionMissing:
         found = {}
-    rest = [(stream, item.options["name"]) for stream in wanted.keys() - found.keys() for item in wanted[stream]]
+    rest = [
+        (stream, name)
+        for stream in wanted.keys() - found.keys()
+        for item in wanted[stream]
+        for name in ([item.options["name"]] + [holder_of(item.options["name"])] * bool(item.options.get("recreate")))
+    ]
     for (stream, name), info in zip(rest, consumers.info_each(session, rest)):
         found.setdefault(stream, {}).update({name: info} if info else {})
     return found
