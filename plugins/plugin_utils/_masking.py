@@ -37,13 +37,14 @@ _SHORTEST = 4
 _SHORT = 8
 _COMMON = frozenset(("true", "false", "null", "none", "omit", "default"))
 
-_URL = re.compile(r"://(?:[^\s/?#]*@|[^\s/@:]*:(?!\d+[/?#])[^\s@]*@)")
+# Words are taken whole (++), and looks ahead are bounded: the time must not grow with the square of a long word
+_URL = re.compile(r"://(?:[^\s/?#]{0,999}@|[^\s/@:]{0,99}:(?!\d+[/?#])[^\s@]{0,999}@)")
 _ASSIGNED = re.compile(
-    r"""(?P<key>[\w.-]+)(?P<between>\\*["']?\s*(?:=>|[:=])\s*(?:(?:bearer|basic|digest|token)\s+)?)"""
-    r"""(?:(?P<quote>\\*["'])(?:.*?)(?P=quote)|[^\s&"'<>\\]+)""",
-    re.IGNORECASE,
+    r"""(?<![\w.-])(?P<key>[\w.-]++)\\*["']?\s*(?:=>|[:=])\s*(?:(?:bearer|basic|digest|token)\s+)?""", re.IGNORECASE
 )
-_OPTION = re.compile(r"""(?P<key>(?<![\w-])--?[\w-]+)(?P<between>["']?(?:,\s*|\s+)["']?)(?P<quote>)[^\s"',]+""")
+_VALUE = re.compile(r"""(?P<quote>\\*["']).*?(?P=quote)|[^\s&"'<>\\]+""")
+_OPTION = re.compile(r"""(?<![\w-])(?P<key>--?\w[\w-]*+)["']?(?:,\s*|\s+)["']?""")
+_WORD = re.compile(r"""(?P<quote>)[^\s"',]+""")
 _BEARER = re.compile(r"\b(bearer|basic) +[\w.~+/=-]{8,}", re.IGNORECASE)
 _PEM = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.DOTALL)
 
@@ -60,6 +61,7 @@ class Masking:
         patterns = [*KEYS, *keys]
         self._mask = Mask(patterns)
         self._words = sorted({max(re.split(r"[*?\[\]]", pattern), key=len).lower() for pattern in patterns})
+        self._looked_for = (*self._words, "bearer ", "basic ")
         self._expressions = [_compiled(expression) for expression in expressions]
         self._hides: dict[str, bool] = {}
         # How each secret may be written, and where not everywhere, where it is one; in JSON; and how long they are
@@ -85,16 +87,13 @@ class Masking:
 
     def suspects(self, payload: str) -> bool:
         """Whether there may be a secret in an event in JSON."""
-        needles = self._prepared()
+        if self._expressions or ("://" in payload and "@" in payload):
+            return True
         lower = payload.lower()
-        return (
-            bool(self._expressions)
-            or any(word in lower for word in self._words)
-            or ("://" in payload and "@" in payload)
-            or "bearer " in lower
-            or "basic " in lower
-            or any(needle in payload for needle in needles)
-        )
+        for word in self._looked_for:
+            if word in lower:
+                return True
+        return any(needle in payload for needle in self._prepared())
 
     def text(self, text: str) -> str:
         """The text without secrets."""
@@ -108,8 +107,8 @@ class Masking:
             text = _PEM.sub(HIDDEN, text)
         text = _BEARER.sub(rf"\1 {HIDDEN}", text)
         if any(word in text.lower() for word in self._words):
-            text = self._without_values(_ASSIGNED, text)
-            text = self._without_values(_OPTION, text)
+            text = self._without_values(_ASSIGNED, _VALUE, text)
+            text = self._without_values(_OPTION, _WORD, text)
         for expression in self._expressions:
             text = expression.sub(HIDDEN, text)
         return text
@@ -128,17 +127,15 @@ class Masking:
             self.longest = max(map(len, self._known))
         return self._needles
 
-    def _without_values(self, pattern: re.Pattern[str], text: str) -> str:
+    def _without_values(self, keys: re.Pattern[str], values: re.Pattern[str], text: str) -> str:
+        """The text with marks in the places of the values that follow telling keys."""
         parts, end = [], 0
-        match = pattern.search(text)
-        while match:
-            parts.append(text[end : match.end("between")])
-            end = match.end("between")  # the value of another key may have a secret of its own: msg: token=…
-            if self.hides(match["key"]):
-                mark = match["quote"] or ""
-                parts.append(f"{mark}{HIDDEN}{mark}")
-                end = match.end()
-            match = pattern.search(text, end)
+        for key in keys.finditer(text):
+            value = values.match(text, key.end()) if key.end() > end and self.hides(key["key"]) else None
+            if value:
+                mark = value["quote"] or ""
+                parts.append(f"{text[end : key.end()]}{mark}{HIDDEN}{mark}")
+                end = value.end()
         return "".join([*parts, text[end:]])
 
 

@@ -31,11 +31,11 @@ class Plain:
     ``cut`` has the names of the fields that were longer than ``width`` allows.
     """
 
-    def __init__(self, width: int, masking: Masking | None = None) -> None:
+    def __init__(self, width: int, masking: Masking) -> None:
         self.cut: set[str] = set()
         self._width = width
         self._room = max(width // NARROWEST, 1)
-        self._masking = masking
+        self._masking: Masking | None = masking
 
     def fields(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of an event."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -151,3 +152,12 @@ def test_of_a_secret_that_is_cut_nothing_is_left(before: int) -> None:
     for secret in ("PLANTED-in-many-letters", "https://user:PLANTED@db1/", "token=PLANTED"):
         text = "x" * before + " " + secret + " " + "y" * 2000
         assert "PLAN" not in encoded({"msg": text}, masking, 1200)
+
+
+@pytest.mark.parametrize("part", ["x", "://a:b", "-", "password", "a=", 'a: "', "\\", "bearer "])
+def test_the_time_grows_with_the_length_alone(part: str) -> None:
+    """With its square it would be minutes."""
+    text = "password " + part * (1_000_000 // len(part))
+    start = time.monotonic()
+    Masking().text(text)
+    assert time.monotonic() - start < 60
