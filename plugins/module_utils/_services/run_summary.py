@@ -52,17 +52,17 @@ class Tally:
     waited: float = 0.0
     held: float = 0.0
 
-    def add(self, row: Mapping[str, Any], moment: float) -> None:
-        status = "rescued" if row["rescued"] else row["status"]
+    def add(self, status: str, host: str, length: float, moment: float, governor: Any) -> None:
         if status in self.counts:
             self.counts[status] += 1
-        length = row["duration"] or 0.0
         self.duration += length
-        self.began = min(moment - length, moment if self.began is None else self.began)
-        self.ended = max(self.ended, moment)
+        began = moment - length
+        if self.began is None or began < self.began:
+            self.began = began
+        if moment > self.ended:
+            self.ended = moment
         if length > self.longest or not self.longest_host:
-            self.longest, self.longest_host = length, row["host"]
-        governor = row.get("governor")
+            self.longest, self.longest_host = length, host
         if isinstance(governor, dict):
             self.waited += length_of(governor.get("waited"))
             self.held += length_of(governor.get("held"))
@@ -78,25 +78,34 @@ class Tally:
         }
 
 
+def status_of(event: RunEvent) -> tuple[str, bool]:
+    """The status of a result, and whether a rescue took care of the failure."""
+    status = text_of(event.data, "status")
+    return ("failed", True) if status == "rescued" else (status, event.data.get("rescued") is True)
+
+
 def row_of(event: RunEvent) -> dict[str, Any]:
     """A task's result on a host, as results show it."""
     data = event.data
-    status = text_of(data, "status")
-    rescued = status == "rescued" or data.get("rescued") is True
+    status, rescued = status_of(event)
     duration = data.get("duration")
     return {
         "sequence": event.number,
         "time": rfc3339(event.moment),
         "host": text_of(data, "host"),
-        "play": text_of(data, "play", "name") or text_of(data, "play"),
-        "task": text_of(data, "task", "name") or text_of(data, "task"),
+        "play": _name(data, "play"),
+        "task": _name(data, "task"),
         "action": text_of(data, "task", "action"),
         "path": text_of(data, "task", "path"),
-        "status": "failed" if status == "rescued" else status,
+        "status": status,
         "rescued": rescued,
         "duration": length_of(duration) if duration is not None else None,
         **{name: value for name, value in data.items() if name not in _OWN},
     }
+
+
+def _name(data: Mapping[str, Any], of: str) -> str:
+    return text_of(data, of, "name") or text_of(data, of)
 
 
 def rfc3339(moment: float) -> str:
@@ -120,8 +129,8 @@ class RunSummary:
         self._plays: dict[str, dict[str, Any]] = {}
         self._hosts: dict[str, Tally] = {}
         self._tasks: dict[str, tuple[dict[str, Any], Tally]] = {}
-        self._failures: list[dict[str, Any]] = []
-        self._results: list[dict[str, Any]] = []
+        self._failures: list[RunEvent] = []
+        self._results: list[RunEvent] = []
         self._left_out = {"failures": 0, "results": 0}
 
     def add(self, event: RunEvent) -> None:
@@ -144,23 +153,27 @@ class RunSummary:
             self._add_result(event)
 
     def _add_result(self, event: RunEvent) -> None:
-        row = row_of(event)
-        uuid = text_of(event.data, "task", "uuid")
-        names = {name: row[name] for name in ("task", "action", "path", "play")}
-        of_host = self._hosts.setdefault(row["host"], Tally())
-        of_task = self._tasks.setdefault(uuid or row["task"], ({**names, "uuid": uuid}, Tally()))[1]
-        for tally in (self.total, of_host, of_task):
-            tally.add(row, event.moment)
-        if self._kept.hosts and row["host"] not in self._kept.hosts:
+        data, (status, rescued) = event.data, status_of(event)
+        host, key = text_of(data, "host"), text_of(data, "task", "uuid") or _name(data, "task")
+        if host not in self._hosts:
+            self._hosts[host] = Tally()
+        if key not in self._tasks:
+            row = row_of(event)
+            names = {name: row[name] for name in ("task", "action", "path", "play")}
+            self._tasks[key] = {**names, "uuid": text_of(data, "task", "uuid")}, Tally()
+        length, counted = length_of(data.get("duration")), "rescued" if rescued else status
+        for tally in (self.total, self._hosts[host], self._tasks[key][1]):
+            tally.add(counted, host, length, event.moment, data.get("governor"))
+        if self._kept.hosts and host not in self._kept.hosts:
             return
-        if row["status"] in FAILURES:
-            self._keep("failures", self._failures, row)
-        if row["status"] in self._kept.statuses:
-            self._keep("results", self._results, row)
+        if status in FAILURES:
+            self._keep("failures", self._failures, event)
+        if status in self._kept.statuses:
+            self._keep("results", self._results, event)
 
-    def _keep(self, name: str, rows: list[dict[str, Any]], row: dict[str, Any]) -> None:
+    def _keep(self, name: str, rows: list[RunEvent], event: RunEvent) -> None:
         if len(rows) < self._kept.most:
-            rows.append(row)
+            rows.append(event)
         else:
             self._left_out[name] += 1
 
@@ -247,9 +260,7 @@ class RunSummary:
         longest = {"longest": round(tally.longest, 6), "longest_host": tally.longest_host}
         return {**names, **tally.told(self.start), **longest}
 
-    def _rows(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _rows(self, events: list[RunEvent]) -> list[dict[str, Any]]:
         """In the order of the run, with when each began in seconds after its start."""
-        return [
-            {**row, "began": round((seconds_of(row["time"]) or 0) - (row["duration"] or 0) - self.start, 6)}
-            for row in sorted(rows, key=lambda row: int(row["sequence"]))
-        ]
+        rows = [(event, row_of(event)) for event in sorted(events, key=lambda event: event.number)]
+        return [{**row, "began": round(event.moment - (row["duration"] or 0) - self.start, 6)} for event, row in rows]
