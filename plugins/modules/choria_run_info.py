@@ -36,6 +36,12 @@ options:
       - The one run with this id. Without it the newest runs are returned.
       - A run whose start the stream does not hold any more is found in this way only.
     type: str
+  playbooks:
+    description:
+      - Only runs of these playbooks, as shell patterns for their paths or file names, such as V(site.yml) or V(/srv/*).
+      - A pattern with V(!) before it leaves out what it fits.
+    type: list
+    elements: str
   hosts:
     description:
       - Only runs in which one of these hosts had a part, and only the failures and results of these.

@@ -217,6 +217,13 @@ def test_selected_runs(session: Session) -> None:
     assert ids(ask(session, since="2h", until="30m")) == ["strange"]
 
 
+def test_runs_of_some_playbooks(session: Session) -> None:
+    assert ids(ask(session, playbooks=["site.yml"])) == ["late", "gaps", "whole"]
+    assert ids(ask(session, playbooks=["/si*"], limit=1)) == ["late"]
+    assert ids(ask(session, playbooks=["!site.yml"])) == ["running", "strange"]
+    assert ids(ask(session, playbooks=["*.yml", "!/site.*"])) == []
+
+
 def test_results_of_some_hosts(session: Session) -> None:
     run = one(session, "gaps", hosts=["web4"], statuses=ALL)
     assert [row["host"] for row in run["results"]] == []  # it is the missing one

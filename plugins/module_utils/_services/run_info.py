@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from .._api import streams
@@ -23,7 +24,7 @@ from .run_summary import OUTCOMES, STATUSES, Kept, RunSummary, row_of
 from .stream_selection import checked, missing, moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .._connection.session import Session
 
@@ -38,6 +39,7 @@ SPEC = Spec(
             argument_extra={"default": "ansible.runs"},
         ),
         Field("run_id", codecs.text(r"\S{1,255}", "a run's id has no spaces")),
+        Field("playbooks", codecs.names()),
         Field("hosts", codecs.names()),
         Field("since", codecs.text()),
         Field("until", codecs.text()),
@@ -50,6 +52,7 @@ SPEC = Spec(
     ),
     {
         "mutually_exclusive": [
+            ("run_id", "playbooks"),
             ("run_id", "since"),
             ("run_id", "until"),
             ("run_id", "outcomes"),
@@ -57,13 +60,14 @@ SPEC = Spec(
         ]
     },
 )
-_OF_RUNS = ("run_id", "outcomes", "limit")
+_OF_RUNS = ("run_id", "playbooks", "outcomes", "limit")
 
 
 @dataclass(frozen=True)
 class Query:
     """Which runs. ``now`` is the server's time, all times are in seconds since 1970."""
 
+    playbooks: tuple[str, ...]
     hosts: frozenset[str]
     since: datetime | None
     until: datetime | None
@@ -74,7 +78,7 @@ class Query:
 
     def may_have(self, mark: Mark) -> bool:
         """False where the run's start and end tell already that it is none of these."""
-        if not self.has_moment(mark.start):
+        if not self.has_moment(mark.start) or not selected(mark.playbook, self.playbooks):
             return False
         if mark.end is None:
             return True
@@ -91,6 +95,18 @@ class Query:
         early = self.since and moment < self.since.timestamp()
         late = self.until and moment > self.until.timestamp()
         return not early and not late
+
+
+def selected(playbook: str, patterns: Sequence[str]) -> bool:
+    """Whether shell patterns select a playbook by its path or name; those with ``!`` before them take it out."""
+    fits = [pattern for pattern in patterns if not pattern.startswith("!")]
+    never = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    names = (playbook, playbook.rpartition("/")[2])
+
+    def any_fits(some: Iterable[str]) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in some for name in names)
+
+    return (not fits or any_fits(fits)) and not any_fits(never)
 
 
 def read(session: Session, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,6 +154,7 @@ def _query(given: Mapping[str, Any], now: float) -> Query:
         if name in given
     }
     return Query(
+        playbooks=tuple(given.get("playbooks") or ()),
         hosts=frozenset(given.get("hosts") or ()),
         since=times.get("since"),
         until=times.get("until"),

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from .._api import lasts, reading, streams
-from .run_events import RUN_FINISHED, RUN_STARTED, TASK_RESULT, event_of, length_of
+from .run_events import RUN_FINISHED, RUN_STARTED, TASK_RESULT, event_of, length_of, text_of
 from .run_summary import Kept, RunSummary
 
 if TYPE_CHECKING:
@@ -29,12 +29,13 @@ _MOST_IDS = 16
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a run begins and ends in the stream, 0 where that is not there. ``end`` is its last event."""
+    """Where a run begins and ends in the stream, 0 where that is not there, and what it tells at these places."""
 
     run_id: str
     start: float
     first: int = 0
     last: int = 0
+    playbook: str = ""
     end: RunEvent | None = None
 
 
@@ -73,7 +74,8 @@ class RunReader:
             if event and kind == RUN_STARTED:
                 return self._with_ends({run_id: Mark(run_id, event.moment, event.place)})[0]
             if event:
-                return Mark(run_id, event.moment - length_of(event.data.get("duration")), 0, event.place, event)
+                started = event.moment - length_of(event.data.get("duration"))
+                return Mark(run_id, started, last=event.place, end=event)
         return None
 
     def _marks(self, starts: Iterable[Stored]) -> list[Mark]:
@@ -81,7 +83,8 @@ class RunReader:
         for message in starts:
             event = self._event(message)
             if event:
-                found.setdefault(event.run_id, Mark(event.run_id, event.moment, event.place))
+                mark = Mark(event.run_id, event.moment, event.place, playbook=text_of(event.data, "playbook"))
+                found.setdefault(event.run_id, mark)
         return self._with_ends(found)[::-1]
 
     def _with_ends(self, found: dict[str, Mark]) -> list[Mark]:
@@ -93,8 +96,7 @@ class RunReader:
             event = event_of(message)
             if event and event.run_id in left:
                 left.discard(event.run_id)
-                mark = found[event.run_id]
-                found[event.run_id] = Mark(mark.run_id, mark.start, mark.first, event.place, event)
+                found[event.run_id] = replace(found[event.run_id], last=event.place, end=event)
                 if not left:
                     break
         return list(found.values())
