@@ -1,0 +1,123 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs of a small deployment that the callback submits: one that goes well, one with every trouble, one interrupted."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM as STREAM_RESOURCE
+from support.manage import Manager
+from support.playbook import ROOT, PlaybookResult, RunningPlaybook, run_playbook
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.server import NatsServer
+
+STREAM = "ANSIBLE_RUNS"
+REPORT = ROOT / "playbooks" / "run_report.yml"
+
+SITE = """
+- name: Deploy the shop
+  hosts: web
+  gather_facts: false
+  tasks:
+    - name: Install the packages
+      ansible.builtin.command: sleep 0.{{ 2 + inventory_hostname[-1] | int % 3 }}
+      changed_when: version == '1.4.0'
+    - name: Configure the application
+      ansible.builtin.copy:
+        content: "version = {{ version }}\\n"
+        dest: "{{ folder }}/{{ inventory_hostname }}.conf"
+        mode: "0600"
+    - name: Look for the old release
+      ansible.builtin.command: "false"
+      ignore_errors: true
+      changed_when: false
+      when: troubles and inventory_hostname == 'web6'
+    - name: Restart, two hosts at a time
+      choria.streams.choria_governor_run:
+        name: RESTART
+        task:
+          ansible.builtin.command: sleep 0.4
+    - name: Health check
+      block:
+        - name: The application answers
+          ansible.builtin.shell: |
+            echo "GET /health: 503 Service Unavailable"
+            echo "connection pool exhausted <script>window.planted = 1</script>" >&2
+            exit 7
+          changed_when: false
+          when: troubles and inventory_hostname in ('web2', 'web5')
+      rescue:
+        - name: Roll back
+          ansible.builtin.command: sleep 0.2
+          changed_when: inventory_hostname == 'web2'
+          failed_when: inventory_hostname == 'web5'
+    - name: Wait for the interruption
+      ansible.builtin.wait_for:
+        path: "{{ folder }}/nothing"
+      when: endless
+
+- name: Migrate the database
+  hosts: db
+  gather_facts: false
+  tasks:
+    - name: Migrate
+      ansible.builtin.command: sleep 0.3
+"""
+
+
+def inventory(*, troubles: bool) -> dict[str, Any]:
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1} if troubles else {}
+    web = {"hosts": {f"web{number}": {} for number in range(1, 7)}}
+    return {"all": {"vars": local, "children": {"web": web, "db": {"hosts": {"db1.example.net": away}}}}}
+
+
+def declare(server: NatsServer) -> None:
+    with Manager(servers=server.url) as manager:
+        manager.apply(STREAM_RESOURCE, name=STREAM, subjects=["ansible.runs.>"])
+        manager.apply(GOVERNOR, name="RESTART", capacity=2, expire="1m")
+
+
+def environment(server: NatsServer) -> dict[str, str]:
+    enabled = {"ANSIBLE_CALLBACKS_ENABLED": "task_results,choria.streams.choria_results"}
+    return {"CHORIA_STREAMS_SERVERS": server.url, "ANSIBLE_FORKS": "8", **enabled}
+
+
+def deploy(server: NatsServer, folder: Path, version: str, *, troubles: bool = False) -> PlaybookResult:
+    return _start(server, folder, version, troubles=troubles).wait()
+
+
+def interrupted(server: NatsServer, folder: Path) -> PlaybookResult:
+    """A run that Ctrl-C ends when its last task has begun."""
+    running = _start(server, folder, "1.5.0", endless=True)
+    deadline = time.monotonic() + 120
+    while "Wait for the interruption" not in running.output() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.interrupt()
+    return running.wait()
+
+
+def _start(
+    server: NatsServer, folder: Path, version: str, *, troubles: bool = False, endless: bool = False
+) -> RunningPlaybook:
+    site = folder / "site.yml"
+    site.write_text(SITE)
+    given = {"version": version, "troubles": troubles, "endless": endless, "folder": str(folder)}
+    return RunningPlaybook(
+        site, inventory=inventory(troubles=troubles), extra_vars=given, env=environment(server), diff=True
+    )
+
+
+def report(server: NatsServer, page: Path, **given: Any) -> PlaybookResult:
+    """The playbook run_report, which is no run of the callback here."""
+    told = {f"run_report_{name}": value for name, value in given.items()}
+    extra = {"run_report_dest": str(page), **told}
+    return run_playbook(REPORT, extra_vars=extra, env={"CHORIA_STREAMS_SERVERS": server.url})
