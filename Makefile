@@ -4,10 +4,22 @@
 # dev.py makes the virtual environments in .venv when needed, and then runs the tool that is named after it
 DEV := python3 tests/tools/dev.py
 
-.PHONY: quickstart test integration molecule lint bench
+.PHONY: quickstart report test integration molecule lint bench screenshot
 
 quickstart: python3
 	@$(DEV) serve env ANSIBLE_CONFIG=playbooks/quickstart.cfg ansible-playbook playbooks/quickstart.yml
+
+# RUN=id for one run; else LAST=5 for the newest five, PLAYBOOK='site.yml' for those of some playbook; STREAM=…, OUT=page.html
+REPORT := run last stream dest
+run := $(RUN)
+last := $(LAST)
+stream := $(STREAM)
+dest := $(OUT)
+report: python3
+	@$(DEV) run env ANSIBLE_CALLBACK_RESULT_FORMAT=yaml ANSIBLE_LOCALHOST_WARNING=false \
+	  ANSIBLE_INVENTORY_UNPARSED_WARNING=false ansible-playbook playbooks/run_report.yml \
+	  $(foreach name,$(REPORT),$(if $($(name)),-e '{"run_report_$(name)": "$($(name))"}')) \
+	  $(if $(PLAYBOOK),-e '{"run_report_playbooks": ["$(PLAYBOOK)"]}')
 
 test: python3
 	@$(DEV) pytest -n 2 --dist loadfile tests/unit tests/integration tests/interop
@@ -21,6 +33,10 @@ molecule: python3
 
 lint: python3
 	@python3 tests/tools/gates.py
+
+# The picture in docs/results.md, of runs that are made for it
+screenshot: python3
+	@$(DEV) run python tests/tools/screenshot.py docs/run-report.png
 
 bench: python3
 	@$(DEV) run python benchmarks/run.py

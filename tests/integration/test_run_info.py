@@ -310,6 +310,24 @@ def test_user_who_may_only_read(make_server: MakeServer) -> None:
         ask(session)
 
 
+def test_items_that_are_events(make_server: MakeServer) -> None:
+    server = make_server()
+    with Session(settings(servers=server.url)) as session:
+        declare(session)
+        started, _play, failed, finished = whole_run("items", [("web1", "failed")], outcome="failed")
+        task = {"name": "A task", "uuid": "uuid-A task"}
+        items = [
+            event("items", 10 + index, "item_result", host="web1", task=task, label=label, status=status, msg="Broke")
+            for index, (label, status) in enumerate((("a", "ok"), ("b", "failed"), ("c", "unreachable")))
+        ]
+        store(session, [started, *items, failed, finished])
+        [row] = one(session, "items")["failures"]
+    assert [(item["label"], item["status"], item["msg"]) for item in row["items"]] == [
+        ("b", "failed", "Broke"),
+        ("c", "unreachable", "Broke"),
+    ]
+
+
 def test_only_the_range_of_a_run_is_read(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run among others: the starts and ends, and what lies between those of this one."""
     server = make_server()

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 TYPE = "io.choria.streams.ansible.v1."
 _LONGEST = 1e9
-RUN_STARTED, PLAY_STARTED, TASK_RESULT, RUN_FINISHED = "run_started", "play_started", "task_result", "run_finished"
+RUN_STARTED, PLAY_STARTED, RUN_FINISHED = "run_started", "play_started", "run_finished"
+TASK_RESULT, ITEM_RESULT = "task_result", "item_result"
 
 
 class RunEvent(NamedTuple):

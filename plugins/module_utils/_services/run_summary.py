@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from .run_events import PLAY_STARTED, RUN_FINISHED, RUN_STARTED, TASK_RESULT, length_of, seconds_of, text_of
+from .run_events import (
+    ITEM_RESULT,
+    PLAY_STARTED,
+    RUN_FINISHED,
+    RUN_STARTED,
+    TASK_RESULT,
+    length_of,
+    seconds_of,
+    text_of,
+)
 from .run_numbers import Numbers
 
 if TYPE_CHECKING:
@@ -26,6 +35,7 @@ FAILURES = ("failed", "unreachable")
 COUNTED = (*STATUSES, "rescued")
 RUNNING, LOST = "running", "lost"
 OUTCOMES = ("succeeded", "failed", "interrupted", RUNNING, LOST)
+_OF_ITEMS = ("label", "status", "msg", "rc")
 # Of a result's data these are told in a form of our own
 _OWN = ("run_id", "sequence", "host", "play", "task", "status", "rescued", "duration")
 
@@ -131,6 +141,7 @@ class RunSummary:
         self._tasks: dict[str, tuple[dict[str, Any], Tally]] = {}
         self._failures: list[RunEvent] = []
         self._results: list[RunEvent] = []
+        self._items: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._left_out = {"failures": 0, "results": 0}
 
     def add(self, event: RunEvent) -> None:
@@ -151,6 +162,10 @@ class RunSummary:
             self._plays[uuid or str(event.number)] = {"name": name, "uuid": uuid, "began": event.moment}
         elif event.kind == TASK_RESULT:
             self._add_result(event)
+        elif event.kind == ITEM_RESULT and status_of(event)[0] in FAILURES:
+            items = self._items.setdefault(_place_of(event), [])
+            if len(items) < self._kept.most:
+                items.append({name: value for name, value in event.data.items() if name in _OF_ITEMS})
 
     def _add_result(self, event: RunEvent) -> None:
         data, (status, rescued) = event.data, status_of(event)
@@ -262,5 +277,14 @@ class RunSummary:
 
     def _rows(self, events: list[RunEvent]) -> list[dict[str, Any]]:
         """In the order of the run, with when each began in seconds after its start."""
-        rows = [(event, row_of(event)) for event in sorted(events, key=lambda event: event.number)]
+        rows = [(event, self._row(event)) for event in sorted(events, key=lambda event: event.number)]
         return [{**row, "began": round(event.moment - (row["duration"] or 0) - self.start, 6)} for event, row in rows]
+
+    def _row(self, event: RunEvent) -> dict[str, Any]:
+        """With the failed items, where they were events of their own."""
+        row, items = row_of(event), self._items.get(_place_of(event))
+        return {"items": items, **row} if items else row
+
+
+def _place_of(event: RunEvent) -> tuple[str, str]:
+    return text_of(event.data, "host"), text_of(event.data, "task", "uuid")

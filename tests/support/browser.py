@@ -1,0 +1,34 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Chromium of this machine, without a window."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+def find_chromium() -> str | None:
+    return next((path for path in map(shutil.which, NAMES) if path), None)
+
+
+@contextmanager
+def chromium(program: str) -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox does not work for root, and it opens our own pages only
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
