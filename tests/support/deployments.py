@@ -50,7 +50,7 @@ SITE = """
         - name: The application answers
           ansible.builtin.shell: |
             echo "GET /health: 503 Service Unavailable"
-            echo "connection pool exhausted <script>window.planted = 1</script>" >&2
+            echo "connection pool <main>: 20 of 20 in use" >&2
             exit 7
           changed_when: false
           when: troubles and inventory_hostname in ('web2', 'web5')
