@@ -38,6 +38,8 @@ options:
   settings:
     description:
       - Keys of Choria and their values. A list is written with commas, a boolean as V(true) or V(false).
+      - A dict stands for the keys that go on with a dot and its own, so that what Choria numbers or names, such as
+        C(plugin.choria.network.leafnode_remote.NAME.url), can be written below one another.
       - A key whose value is null, an empty text or an empty list is left out, so that the program's default holds.
       - What the file held beside them is gone.
     type: dict

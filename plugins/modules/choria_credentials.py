@@ -73,6 +73,11 @@ options:
         elements: str
         choices: [submission, streams, governor, service_host]
         default: []
+      publish:
+        description: Subjects that it may publish to besides, such as V(orders.>).
+        type: list
+        elements: str
+        default: []
   client_tokens:
     description: The tokens of people and programs that are to be there.
     type: list
@@ -100,6 +105,16 @@ options:
           - service
           - authentication_delegator
           - provisioner
+        default: []
+      publish:
+        description: Subjects that it may publish to besides, such as V(ansible.runs.>).
+        type: list
+        elements: str
+        default: []
+      subscribe:
+        description: Subjects that it may subscribe to besides.
+        type: list
+        elements: str
         default: []
   collectives:
     description: The collectives that servers belong to.

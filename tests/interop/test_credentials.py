@@ -23,8 +23,17 @@ def make(folder: Path, **given: Any) -> dict[str, Any]:
 def test_the_program_verifies_the_tokens(choria: None, tmp_path: Path) -> None:
     made = make(
         tmp_path,
-        server_tokens=[{"name": "node1.example.net", "permissions": ["submission", "streams"]}],
-        client_tokens=[{"name": "admin", "permissions": ["streams_admin", "governor"]}],
+        server_tokens=[
+            {"name": "node1.example.net", "permissions": ["submission", "streams"], "publish": ["orders.>"]}
+        ],
+        client_tokens=[
+            {
+                "name": "admin",
+                "permissions": ["streams_admin", "governor"],
+                "publish": ["ansible.runs.>"],
+                "subscribe": ["orders.new"],
+            }
+        ],
     )
     program = ChoriaClient("x", tmp_path)
     issuer = tmp_path / "issuer.public"
@@ -33,6 +42,9 @@ def test_the_program_verifies_the_tokens(choria: None, tmp_path: Path) -> None:
     assert "node1.example.net" in server
     assert "Validated Client Identification Token" in client
     assert "Can administer Choria Streams" in client
+    assert "orders.>" in server
+    assert "ansible.runs.>" in client
+    assert "orders.new" in client
 
 
 def test_the_certificates_are_of_the_authority(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def _environment(home: Path) -> dict[str, str]:
     return {**kept, "HOME": str(home), "USER": kept.get("USER", "root")}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that nobody listens on, and that the kernel gives to no outgoing connection meanwhile."""
     while True:
         port = random.randrange(20000, 32000)
@@ -244,7 +244,7 @@ class ChoriaBroker(_Process):
         try:
             self.security = security
             self.collective = "choria" if security == "choria" else "mcollective"
-            self.port = _free_port()
+            self.port = free_port()
             self.authority = Authority(self.folder)
             self._tools = ChoriaClient("tools", self.folder)
             if security == "choria":

@@ -62,6 +62,7 @@ MOLECULE = Environment(
 )
 # Programs that boot hosts, and the packages of Debian that bring them
 HOST_PROGRAMS = {
+    "gpg": "gnupg",
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
     "nft": "nftables",

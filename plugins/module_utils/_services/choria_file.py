@@ -53,7 +53,8 @@ def prepare(options: Mapping[str, Any]) -> TextFile:
 
 def secrets(settings: Mapping[str, Any]) -> set[str]:
     """The values that no result may show."""
-    return {str(settings[key]) for key in SECRET if settings.get(key)}
+    values = _flat(settings)
+    return {str(values[key]) for key in SECRET if values.get(key)}
 
 
 def render(options: Mapping[str, Any]) -> dict[str, str]:
@@ -62,7 +63,7 @@ def render(options: Mapping[str, Any]) -> dict[str, str]:
     Raises OptionError that names the key which is unknown, or whose value a file can't hold, and Refused where the
     program itself does not know a key.
     """
-    settings, others = options["settings"], options["other_keys"]
+    settings, others = _flat(options["settings"]), options["other_keys"]
     lines = {}
     for key in sorted(settings):
         if not is_known(key) and key not in others:
@@ -77,6 +78,15 @@ def render(options: Mapping[str, Any]) -> dict[str, str]:
     if options["program"]:
         _ask_program(options["program"], lines, others)
     return lines
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A dict below a key stands for keys that go on with a dot and the dict's own."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        whole = f"{prefix}{key}"
+        flat.update(_flat(value, f"{whole}.") if isinstance(value, dict) else {whole: value})
+    return flat
 
 
 def shown(text: str | None) -> str:
@@ -107,7 +117,7 @@ def _text(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
-        raise OptionError("settings", f"{key} is a dict, and a key has one value or a list: write its keys out.")
+        raise OptionError("settings", f"{key} has a dict in its list, and a list holds plain values: give these.")
     if isinstance(value, list):
         parts = [_text(key, part) for part in value]
         if any("," in part for part in parts):

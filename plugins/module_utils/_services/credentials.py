@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import tempfile
@@ -67,8 +66,20 @@ SPEC = Spec(
         Field("folder", Codec({"type": "path", "required": True})),
         Field("authority", Codec({"type": "str", "default": "Choria"})),
         Field("certificates", _entries(Field("hosts", _strings([])))),
-        Field("server_tokens", _entries(Field("permissions", _strings([], SERVER_PERMISSIONS))), argument_extra=_NAMES),
-        Field("client_tokens", _entries(Field("permissions", _strings([], CLIENT_PERMISSIONS))), argument_extra=_NAMES),
+        Field(
+            "server_tokens",
+            _entries(Field("permissions", _strings([], SERVER_PERMISSIONS)), Field("publish", _strings([]))),
+            argument_extra=_NAMES,
+        ),
+        Field(
+            "client_tokens",
+            _entries(
+                Field("permissions", _strings([], CLIENT_PERMISSIONS)),
+                Field("publish", _strings([])),
+                Field("subscribe", _strings([])),
+            ),
+            argument_extra=_NAMES,
+        ),
         Field("collectives", _strings(["choria"])),
         Field("organization", Codec({"type": "str", "default": "choria"})),
         Field("validity", codecs.duration(60), argument_extra={"default": "365d"}),
@@ -195,12 +206,15 @@ def _token(
         "ou": options["organization"],
         "public_key": public,
         "permissions": dict.fromkeys(entry["permissions"], True),
+        "pub_subjects": entry["publish"] or None,
+        "sub_subjects": entry.get("subscribe") or None,
         **({"identity": name, "collectives": options["collectives"]} if purpose == SERVER else {"callerid": name}),
     }
     there = folder.read(f"{name}.jwt")
     claims = claims_signed_by(issuer, there) if there else None
+    given = {claim: value for claim, value in wanted.items() if value is not None}
     if not claims or not _same(wanted, claims) or claims.get("exp", 0) <= soon.timestamp():
-        token = folder.new[f"{name}.jwt"] = issuing.new_token(issuer_seed, wanted, validity)
+        token = folder.new[f"{name}.jwt"] = issuing.new_token(issuer_seed, given, validity)
         claims = claims_signed_by(issuer, token) or {}
     expires = datetime.fromtimestamp(claims["exp"], timezone.utc).isoformat().replace("+00:00", "Z")
     paths = {"token": str(folder.path / f"{name}.jwt"), "seed": str(folder.path / f"{name}.seed")}
@@ -210,6 +224,4 @@ def _token(
 def _same(wanted: Mapping[str, Any], claims: Mapping[str, Any]) -> bool:
     granted = {name for name, allowed in (claims.get("permissions") or {}).items() if allowed}
     others = {name: value for name, value in wanted.items() if name != "permissions"}
-    with contextlib.suppress(KeyError):
-        return granted == set(wanted["permissions"]) and all(claims[name] == value for name, value in others.items())
-    return False
+    return granted == set(wanted["permissions"]) and all(claims.get(name) == value for name, value in others.items())

@@ -1,0 +1,109 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Publishes to a stream and reads from it until a file says stop, and reports what was lost.
+
+traffic.py CLIENT.CONF STOP REPORT: a publisher numbers its messages and takes none for published without its ack; a
+reader has a durable consumer, and a connection of its own. Once the file STOP is there, the publisher ends, and the
+reader when it has all or got nothing for a while. REPORT is JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nats
+from nats.errors import Error
+
+from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
+from ansible_collections.choria.streams.plugins.module_utils._connection.tokens import sign_nonce
+from ansible_collections.choria.streams.plugins.module_utils._options.connection import CONNECTION
+
+SUBJECT = "molecule.traffic"
+STREAM = "TRAFFIC"
+PATIENCE = 60.0
+BETWEEN = 0.02
+FAILURES = (Error, OSError, asyncio.TimeoutError)
+
+
+async def connect(config: str) -> Any:
+    """A connection by the configuration file that comes back by itself, however long its broker is away."""
+    options = {row.option: row.argument().get("default") for row in CONNECTION}
+    settings = Settings.from_options({**options, "choria_config": config}.get)
+    if not settings.jwt:
+        raise SystemExit(f"{config} has no token.")
+    token, seed = settings.jwt.text, settings.seed
+
+    async def ignore(_error: Exception) -> None:
+        """Errors show in the calls that fail."""
+
+    return await nats.connect(
+        list(settings.servers),
+        token=token,
+        user_jwt_cb=lambda: bytearray(token.encode()),
+        signature_cb=lambda nonce: sign_nonce(seed, nonce),
+        tls=settings.tls_context(),
+        inbox_prefix=settings.inbox_prefix,
+        error_cb=ignore,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.2,
+        ping_interval=2,
+    )
+
+
+async def publish(config: str, stop: Path, report: dict[str, Any]) -> None:
+    stream = (await connect(config)).jetstream(timeout=2)
+    number, longest, last = 0, 0.0, time.monotonic()
+    while not stop.exists():
+        headers = {"Nats-Msg-Id": f"traffic-{number}"}
+        try:
+            await stream.publish(SUBJECT, str(number).encode(), headers=headers)
+        except FAILURES:
+            report["retries"] += 1
+            await asyncio.sleep(0.1)
+            continue
+        now = time.monotonic()
+        longest, last = max(longest, now - last), now
+        number += 1
+        report["published"] = number
+        await asyncio.sleep(BETWEEN)
+    report["longest_wait"] = round(longest, 2)
+
+
+async def read(config: str, stop: Path, report: dict[str, Any], found: set[int]) -> None:
+    stream = (await connect(config)).jetstream(timeout=2)
+    subscription = await stream.pull_subscribe_bind("reader", stream=STREAM)
+    until = None
+    while until is None or (len(found) < report["published"] and time.monotonic() < until):
+        if stop.exists() and until is None:
+            until = time.monotonic() + PATIENCE
+        try:
+            messages = await subscription.fetch(100, timeout=1)
+        except FAILURES:
+            await asyncio.sleep(0.1)
+            continue
+        for message in messages:
+            number = int(message.data)
+            report["out_of_order"] += number not in found and number < report["last"]
+            report["last"] = max(report["last"], number)
+            found.add(number)
+            await message.ack()
+
+
+async def main() -> None:
+    config, stop, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    found: set[int] = set()
+    report: dict[str, Any] = {"published": 0, "retries": 0, "out_of_order": 0, "last": -1}
+    target.with_suffix(".started").touch()
+    await asyncio.gather(publish(config, stop, report), read(config, stop, report, found))
+    report["read"] = len(found)
+    report["missing"] = sorted(set(range(report["published"])) - found)[:20]
+    target.write_text(json.dumps(report))
+
+
+asyncio.run(main())

@@ -1,0 +1,127 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the role lets brokers join, as real brokers take it: leafnodes, gateways, websockets, federation, adapters."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import render
+from support.choria import ChoriaBroker, free_port
+
+if TYPE_CHECKING:
+    from support.tls import Pair
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "choria"
+DEFAULTS = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+SETTINGS = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["_choria_joined_settings"]
+
+
+def written(**variables: Any) -> dict[str, str]:
+    """The lines that the role writes for these variables."""
+    templar = Templar(DataLoader(), variables={**DEFAULTS, **variables})
+    settings = {key: templar.template(trust_as_template(value)) for key, value in SETTINGS.items()}
+    return render({"settings": settings, "other_keys": [], "program": None})
+
+
+def certificate_of(broker: ChoriaBroker, name: str) -> dict[str, str]:
+    """How another broker shows itself to this one."""
+    pair: Pair = broker.authority.issue(name, ["localhost"], folder=broker.folder)
+    return {"ca": str(broker.authority.path), "cert": str(pair.certificate), "key": str(pair.key)}
+
+
+class StreamlessBroker(ChoriaBroker):
+    """With streams, a broker with gateways has to be one of a cluster."""
+
+    _ready = "Server is ready"
+
+
+def test_nothing_is_written_where_nothing_is_joined() -> None:
+    assert written() == {}
+
+
+def test_leafnode(choria: None) -> None:
+    port = free_port()
+    with ChoriaBroker(config=written(choria_leafnode_port=port)) as head:
+        remote = {"url": [f"nats://localhost:{port}"], "account": "choria", "tls": certificate_of(head, "branch")}
+        with ChoriaBroker(config=written(choria_leafnode_remotes={"head": remote})) as branch:
+            head.wait_for("Leafnode connection created")
+            branch.wait_for("Leafnode connection created")
+
+
+def test_gateways(choria: None) -> None:
+    ports = {"EAST": free_port(), "WEST": free_port()}
+
+    def other(own: str, far: str) -> dict[str, str]:
+        remote = {far: {"urls": [f"nats://localhost:{ports[far]}"]}}
+        lines = written(choria_gateway_name=own, choria_gateway_port=ports[own], choria_gateway_remotes=remote)
+        return {**lines, "plugin.choria.network.stream.store": "", "identity": own}
+
+    with StreamlessBroker(config=other("EAST", "WEST")) as east, StreamlessBroker(config=other("WEST", "EAST")) as west:
+        for broker, far in ((east, "WEST"), (west, "EAST")):
+            broker.wait_for(f'Outbound gateway connection to \\"{far}\\"')
+
+
+def test_websocket(choria: None) -> None:
+    port = free_port()
+    with ChoriaBroker(config=written(choria_websocket_port=port)) as broker:
+        shown = certificate_of(broker, "browser")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(shown["ca"])
+        context.load_cert_chain(shown["cert"], shown["key"])
+        headers = {"Host": "localhost", "Upgrade": "websocket", "Connection": "Upgrade"}
+        headers.update({"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg=="})
+        request = "GET / HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
+        with (
+            socket.create_connection(("localhost", port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as secure,
+        ):
+            secure.sendall(request.encode())
+            assert secure.recv(100).startswith(b"HTTP/1.1 101 ")
+
+
+def test_federation(choria: None) -> None:
+    with (
+        ChoriaBroker() as federation,
+        ChoriaBroker(
+            config=written(choria_federation_cluster="branch", choria_federation_hosts=[federation.address])
+        ) as broker,
+    ):
+        broker.wait_for("Starting Federation Broker branch")
+
+
+def test_adapter(choria: None) -> None:
+    adapter = {
+        "type": "jetstream",
+        "stream": {"servers": "localhost:1", "topic": "js.in.inventory", "workers": 2},
+        "ingest": {"topic": "mcollective.broadcast.agent.registration", "protocol": "request", "workers": 2},
+    }
+    with ChoriaBroker(config=written(choria_adapters={"inventory": adapter})) as broker:
+        broker.wait_for("Starting jetstream Protocol Adapter inventory")
+
+
+def test_provisioning(choria: None, tmp_path: Path) -> None:
+    signer = tmp_path / "signer.pem"
+    signer.touch()
+    keys = {"plugin.choria.network.provisioning": {"signer_cert": str(signer), "client_password": "s3cret"}}
+    config = render({"settings": keys, "other_keys": [], "program": None})
+    with ChoriaBroker(config=config) as broker:
+        broker.wait_for("Allowing unverified TLS connections for provisioning purposes")
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_peers_of_a_cluster(size: int) -> None:
+    hosts = [f"broker{number}" for number in range(1, size + 1)]
+    names = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
+    templar = Templar(DataLoader(), variables={**DEFAULTS, "choria_broker_hosts": hosts})
+    assert templar.template(trust_as_template(names["_choria_peers"])) == [f"nats://{host}:5222" for host in hosts]
+    assert templar.template(trust_as_template(DEFAULTS["choria_stream_replicas"])) == 3
