@@ -1,4 +1,6 @@
-// Copyright (c) 2026 The choria.streams developers; SPDX-License-Identifier: GPL-3.0-or-later
+// Copyright (c) 2026 The choria.streams developers
+// SPDX-License-Identifier: GPL-3.0-or-later
+
 // Tables can be sorted by their columns. Without this the page has all it has, in the order of the run.
 "use strict";
 const numbered = (cell) => cell.dataset.value !== undefined;

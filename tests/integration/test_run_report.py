@@ -63,15 +63,16 @@ def evil_run() -> list[Request]:
     }
     more.update(play={"name": EVIL}, truncated=[EVIL], items=[{"label": EVIL, "status": EVIL, "msg": {EVIL: EVIL}}])
     diff = [{"before": EVIL, "after": EVIL}, {"prepared": EVIL}, EVIL]
+    about: dict[str, Any]
     about = dict.fromkeys(("playbook", "user", "controller", "ansible_version", "limit", "batch"), EVIL)
-    about_more = {"tags": [EVIL], "skip_tags": [EVIL], "git": {"commit": EVIL, "branch": EVIL, "dirty": True}}
+    about.update(tags=[EVIL], skip_tags=[EVIL], git={"commit": EVIL, "branch": EVIL, "dirty": True})
     job = {"system": EVIL, "id": EVIL, "url": "javascript:window.planted = 3"}
     results = [
         runs.result("evil", number, f"{EVIL}{number}", status, diff=diff, **more)
         for number, status in enumerate(("failed", "changed", "unreachable", "ignored", EVIL), start=2)
     ]
     finished = runs.event("evil", 9, "run_finished", outcome=EVIL, events=9, duration=2.5)
-    started = runs.event("evil", 1, "run_started", job=job, **about, **about_more)
+    started = runs.event("evil", 1, "run_started", job=job, **about)
     # The words of its subjects are of no interest here
     return [
         replace(request, subject=".".join(request.subject.split(".")[:3]))

@@ -76,7 +76,7 @@ SITE = """
 def inventory(*, troubles: bool) -> dict[str, Any]:
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1} if troubles else {}
-    web = {"hosts": {f"web{number}": {} for number in range(1, 7)}}
+    web: dict[str, Any] = {"hosts": {f"web{number}": {} for number in range(1, 7)}}
     return {"all": {"vars": local, "children": {"web": web, "db": {"hosts": {"db1.example.net": away}}}}}
 
 

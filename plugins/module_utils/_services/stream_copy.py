@@ -226,7 +226,7 @@ class _Copy:
                 consumers.create(self.session, self.name, {**config, "pause_until": later})
             elif not there[name].get("paused"):
                 continue
-            consumers.reset(self.session, self.name, name, sequence)
+            call(self.session, *consumers.resetting(self.name, name, sequence))
             call(self.session, *consumers.pausing(self.name, name, config.get("pause_until")))
 
     def end(self) -> None:
