@@ -134,10 +134,11 @@ TRIED: dict[str, list[Task]] = {
         module("choria_kv_sync", bucket="CFG", prefix="sync.WHO", data={"a": "x"}, prune=True),
     ],
     "`choria_kv_sync` with `dest`": [module("choria_kv_sync", bucket="CFG", dest="~/pulled/WHO")],
-    "lookup `choria_kv`": [
+    "lookups `choria_kv`, `choria_governor`": [
         lookup("choria_kv", "a", "b", bucket="CFG"),
         lookup("choria_kv", "", bucket="CFG", prefix=True),
         lookup("choria_kv", "a", bucket="CFG", history=True),
+        lookup("choria_governor", "RESET_WHO"),
     ],
     "`choria_governor_run`, `choria_governor_lease`": [
         module("choria_governor_run", name="SEATS", task={"ansible.builtin.command": "true"}),
