@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from nats.errors import FlushTimeoutError
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection import client
@@ -57,6 +58,7 @@ class World:
         self.server, self.expired = self.ca.issue("server"), self.ca.issue("expired", days=-1)
         self.elsewhere = self.ca.issue("elsewhere", ["elsewhere.example.net"])
         self.client, self.foreign = self.ca.issue("client"), self.other_ca.issue("foreign")
+        self.ca.issue("old", days=-1)
         self.nkey, self.other_nkey = NKey(), NKey()
         self.operator = Operator.make(folder)
         (folder / "other").mkdir()
@@ -296,6 +298,13 @@ REFUSED: dict[str, Case] = {
     "mutual TLS, no certificate": Case("mutual", PermissionMissing, "authentication", WANTED, files(ca_path="ca.crt")),
     "mutual TLS, foreign certificate": Case(
         "mutual", PermissionMissing, "authentication", FOREIGN, with_client("foreign")
+    ),
+    "mutual TLS, expired certificate": Case(
+        "mutual",
+        PermissionMissing,
+        "authentication",
+        "{url} refused our TLS certificate {folder}/old.crt, which has expired: renew it, or give another client_cert.",
+        with_client("old"),
     ),
     "mutual TLS first, no certificate": Case(
         "mutual first",
@@ -569,6 +578,22 @@ def test_server_that_hangs(make_server: MakeServer) -> None:
         silent = f"{server.url} stopped answering: nothing came for "
         assert reading.value.message.startswith(silent)
         assert writing.value.message == (f"{silent}$JS.API.STREAM.CREATE.A within timeout (0.5s), check the server.")
+
+
+def test_answer_to_a_ping_that_comes_too_late(make_server: MakeServer, capfd: pytest.CaptureFixture[str]) -> None:
+    """nats-py would end the connection over it, and show a traceback."""
+    server = make_server()
+    with Session(settings(servers=server.url, timeout="300ms")) as session:
+        session.connect()
+        client = session._client
+        with server.frozen(), pytest.raises(FlushTimeoutError):
+            session._drive(client.flush(timeout=0.1))
+        assert streams.names(session) == []
+        session._drive(client.flush(timeout=5))
+        assert session._client is client
+        assert client.stats["reconnects"] == 0
+    assert server.monitor("varz")["total_connections"] == 1
+    assert capfd.readouterr().err == ""
 
 
 def test_request_that_nobody_answers(make_server: MakeServer) -> None:

@@ -58,7 +58,7 @@ CASES: list[tuple[str, str, Call, list[str]]] = [
     ("credentials of the nats CLI too", "credentials", READ, []),
     ("a key that others can read", "open", READ, []),
     ("a foreign authority", "foreign authority", READ, ["The certificate of nats://localhost", "check that ca_path"]),
-    ("an expired certificate", "expired certificate", READ, ["refused our TLS certificate", "expired.crt"]),
+    ("an expired certificate", "expired certificate", READ, ["refused our TLS certificate", "which has expired"]),
     ("another's key", "another's key", READ, ["do not belong together", "It comes from choria_config"]),
     ("a broker without TLS", "no TLS", READ, ["offers no TLS", "nothing was sent"]),
     ("another program's file", "other program", READ, ["is not a Choria configuration file"]),

@@ -57,3 +57,8 @@ def test_each_plugin_has_an_integration_test(name: str) -> None:
     integration = ROOT / "tests" / "integration"
     files = [*integration.glob("test_*.py"), *integration.glob("targets/*/tasks/*.yml")]
     assert any(f"choria.streams.{name}" in path.read_text() for path in files)
+
+
+@pytest.mark.parametrize("name", sorted(names("modules") | names("action")))
+def test_each_module_is_tried_in_check_mode(name: str) -> None:
+    assert f'Try("{name}", ' in (ROOT / "tests" / "integration" / "test_check_mode.py").read_text()

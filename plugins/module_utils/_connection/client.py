@@ -12,6 +12,7 @@ import logging
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -53,6 +54,14 @@ def _client_class(websocket: bool) -> Any:
                 info["tls_required"] = True
             await super()._process_info(info, initial_connection)
 
+        async def _process_pong(self) -> None:
+            # nats-py ends the connection over an answer to a ping that came too late
+            if self._pongs and self._pongs[0].done():
+                self._pongs.pop(0)
+                self._pings_outstanding = 0
+            else:
+                await super()._process_pong()
+
         async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
             # nats-py looks at each character of each name, which is half of the time that reading many messages takes
             if headers and headers.startswith(_PLAIN_HEADERS):
@@ -61,6 +70,8 @@ def _client_class(websocket: bool) -> Any:
                 return {name.strip(): value.strip() for name, colon, value in pairs if colon}
             return await super()._process_headers(headers)
 
+    # Both would show tracebacks to the user. What nats-py logs is told by our errors, where it matters.
+    logging.getLogger("nats").addHandler(logging.NullHandler())
     # asyncio logs this once for each TLS connection that a server closes; it means nothing (bpo-39951).
     logging.getLogger("asyncio").addFilter(lambda record: "eof_received" not in record.getMessage())
     return TlsClient
@@ -283,12 +294,20 @@ def _explain_tls(settings: Settings, server: str, error: Exception) -> Exception
 
 
 def _client_certificate(settings: Settings, server: str) -> PermissionMissing:
-    problem = (
-        f"refused our TLS certificate {settings.client_cert}: give a valid client_cert of a CA that it trusts"
-        if settings.client_cert
-        else "wants a client certificate: set client_cert and client_key"
-    )
+    path = settings.client_cert
+    if not path:
+        problem = "wants a client certificate: set client_cert and client_key"
+    elif _has_expired(path):
+        problem = f"refused our TLS certificate {path}, which has expired: renew it, or give another client_cert"
+    else:
+        problem = f"refused our TLS certificate {path}: give a valid client_cert of a CA that it trusts"
     return PermissionMissing(f"{server} {problem}.", code="authentication")
+
+
+def _has_expired(certificate: str) -> bool:
+    """Whether a certificate's time is over, as far as the standard library can tell."""
+    decode = getattr(getattr(ssl, "_ssl", None), "_test_decode_cert", None)
+    return bool(decode) and ssl.cert_time_to_seconds(decode(certificate)["notAfter"]) < time.time()
 
 
 def _reason(settings: Settings, error: Exception) -> str:
