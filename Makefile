@@ -4,7 +4,7 @@
 # dev.py makes the virtual environments in .venv when needed, and then runs the tool that is named after it
 DEV := python3 tests/tools/dev.py
 
-.PHONY: quickstart report test integration molecule lint bench screenshot
+.PHONY: quickstart report test integration molecule lint docs bench screenshot
 
 quickstart: python3
 	@$(DEV) serve env ANSIBLE_CONFIG=playbooks/quickstart.cfg ansible-playbook playbooks/quickstart.yml
@@ -37,6 +37,10 @@ lint: python3
 # The picture in docs/results.md, of runs that are made for it
 screenshot: python3
 	@$(DEV) run python tests/tools/screenshot.py docs/run-report.png
+
+# antsibull-docs reads the documentation of every plugin, and says what is wrong with it
+docs: python3
+	@python3 tests/tools/gates.py docs
 
 bench: python3
 	@$(DEV) run python benchmarks/run.py

@@ -65,6 +65,7 @@ TRIED = [
     Try("choria_kv", True, {"bucket": "CFG", "key": "a", "state": "purged"}),
     Try("choria_kv_sync", True, {"bucket": "CFG", "prefix": "x", "data": {"b": "c"}}),
     Try("choria_kv_sync", True, {"bucket": "CFG", "dest": "FOLDER/pulled"}),
+    Try("choria_kv_watch", False, {"bucket": "CFG", "keys": ["a"], "max_wait": "5s"}),
     Try("choria_governor", True, {"name": "NEW", "capacity": 1, "expire": "1m"}),
     Try("choria_governor", True, {"name": "SEATS", "capacity": 9}),
     Try("choria_governor", True, {"name": "SEATS", "state": "absent"}),

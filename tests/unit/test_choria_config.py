@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -127,6 +128,15 @@ def test_the_users_own_file_counts_when_nothing_is_given(home: Path) -> None:
     write(home / ".choriarc", "plugin.choria.middleware_hosts = own:4333\nplugin.choria.ssldir = /nowhere\n")
     assert "/nowhere/certs/ca.pem" in refusal()
     assert settings(servers=["nats://given:1"]).servers == ("nats://given:1",)
+
+
+def test_the_systems_file_counts_after_the_users(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = write(tmp_path / "etc" / "client.conf", "plugin.choria.middleware_hosts = site:1\n")
+    assert choria_config.SYSTEM_FILES[0] == "/etc/choria/client.conf"
+    monkeypatch.setattr(choria_config, "SYSTEM_FILES", (system,))
+    assert choria_config.find_config() == system
+    own = write(home / ".choriarc", "plugin.choria.middleware_hosts = own:1\n")
+    assert choria_config.find_config() == own
 
 
 # Security providers
@@ -326,3 +336,12 @@ def test_brokers_by_srv_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert sources._servers(other) == ["nats://puppet:4222"]
     finally:
         server.stop()
+
+
+def test_srv_records_without_their_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dns.resolver", None)
+    path = write(tmp_path / "c.conf", "identity = one.example.net\n")
+    assert refusal(choria_config=path) == (
+        f"choria_config: {path} names no plugin.choria.middleware_hosts, and to look for SRV records in example.net "
+        "the Python library dnspython is needed: install it, name the brokers, or set plugin.choria.use_srv = false."
+    )
