@@ -10,6 +10,7 @@ What an example takes for granted is in examples/<document, module, or kind_plug
     vars: {secret: example}      # variables
     setup: [...]                 # tasks that run before
     fails: [Name of a task]      # the tasks that are there to fail
+    regions: true                # two joined servers instead of one, the second's URL is in the variable paris
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ import pytest
 import yaml
 
 from support.playbook import ROOT, run_playbook
+from support.regions import two_regions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from conftest import MakeServer
+    from support.server import NatsServer
 
 SETUPS = Path(__file__).resolve().parent / "examples"
 # Actions are documented among the modules
@@ -83,17 +88,28 @@ def name_of(path: Path) -> str:
     return path.stem if path.suffix == ".md" or path.parent.name == "modules" else f"{path.parent.name}_{path.stem}"
 
 
+@pytest.fixture
+def regions() -> Iterator[dict[str, NatsServer]]:
+    with two_regions() as servers:
+        yield servers
+
+
 @pytest.mark.parametrize("path", sorted([*PLUGINS, *DOCUMENTS]), ids=name_of)
-def test_examples(path: Path, make_server: MakeServer) -> None:
+def test_examples(path: Path, make_server: MakeServer, request: pytest.FixtureRequest) -> None:
     setup_file = SETUPS / f"{name_of(path)}.yml"
     setup = yaml.safe_load(setup_file.read_text()) if setup_file.exists() else {}
     examples = plays(blocks(path), setup)
-    expected = set(setup.get("fails", []))
+    expected, given = set(setup.get("fails", [])), setup.get("vars")
+    if setup.get("regions"):
+        regions = request.getfixturevalue("regions")
+        server, given = regions["london"], {**(given or {}), "paris": regions["paris"].url}
+    else:
+        server = make_server()
     result = run_playbook(
         examples,
         inventory=setup.get("hosts", ["localhost"]),
-        extra_vars=setup.get("vars"),
-        env={"CHORIA_STREAMS_SERVERS": make_server().url},
+        extra_vars=given,
+        env={"CHORIA_STREAMS_SERVERS": server.url},
     ).check()
     failed = {task.name for task in result.tasks if task.status in ("failed", "unreachable")}
     assert failed == expected, result.output

@@ -1,0 +1,134 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What servers answer and do not do, or do without being asked, and what becomes of it here. When one of these tests
+fails with a new server, the rules in the tables of resources have to follow. What deletes messages is in
+test_losses.py, and what each field does in test_tables.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, streams
+from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from support.manage import Manager
+from support.server import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FAR = "2126-01-01T00:00:00Z"
+
+
+@pytest.fixture(scope="module", params=["latest", "2.14", "2.10"])
+def manager(request: pytest.FixtureRequest) -> Iterator[Manager]:
+    version = None if request.param == "latest" else request.param
+    with NatsServer(version=version) as server, Manager(servers=server.url) as manager:
+        yield manager
+
+
+def info_of(manager: Manager, name: str) -> dict[str, Any]:
+    info = streams.info(manager.session, name)
+    assert info
+    return info
+
+
+def test_to_create_what_is_there(manager: Manager) -> None:
+    """The same is taken and nothing done, anything else refused: we update."""
+    session, config = manager.session, {"name": "THERE", "subjects": ["there"]}
+    created = streams.create(session, config)["created"]
+    assert streams.create(session, config)["created"] == created
+    with pytest.raises(ApiError) as refusal:
+        streams.create(session, {**config, "max_msgs": 7})
+    assert refusal.value.err_code == 10058
+    consumer = {"durable_name": "c", "ack_policy": "explicit"}
+    consumers.create(session, "THERE", consumer)
+    consumers.create(session, "THERE", consumer)
+    with pytest.raises(ApiError) as refusal:
+        consumers.create(session, "THERE", {**consumer, "max_deliver": 7})
+    assert refusal.value.err_code == 10148
+    with pytest.raises(ApiError) as refusal:
+        consumers.update(session, "THERE", {**consumer, "durable_name": "other"})
+    assert refusal.value.err_code == 10149
+    assert manager.apply(STREAM, name="THERE", max_msgs=7).action == "update"
+    assert manager.apply(CONSUMER, stream="THERE", name="c", max_deliver=7).action == "update"
+    assert info_of(manager, "THERE")["created"] == created
+
+
+def test_unknown_fields(manager: Manager) -> None:
+    """Refused since 2.12, ignored before: so a field that a server does not know is never sent."""
+    config = {"name": "STRANGE", "subjects": ["strange"], "no_such_field": 1}
+    if manager.session.server.version >= (2, 12):
+        with pytest.raises(ApiError) as refusal:
+            streams.create(manager.session, config)
+        assert refusal.value.err_code == 10025
+    else:
+        assert "no_such_field" not in streams.create(manager.session, config)["config"]
+        with pytest.raises(Refused, match=r"^allow_msg_ttl needs nats-server 2\.11\.0 \(API level 1\), and this"):
+            manager.plan(STREAM, name="STRANGE", allow_msg_ttl=True)
+        planned = manager.plan(STREAM, name="STRANGE", allow_msg_ttl=False, max_msgs=7)
+        assert "allow_msg_ttl" not in planned.request
+
+
+def test_copies_on_a_lone_server(manager: Manager) -> None:
+    """Some servers take them, tell them, and do not have them: we ask who the server is, and not what it answers."""
+    manager.apply(STREAM, name="ALONE", subjects=["alone"])
+    wanted = {**manager.config("ALONE"), "num_replicas": 3}
+    try:
+        answer = streams.update(manager.session, wanted)
+    except ApiError as refusal:
+        assert refusal.err_code == 10074
+    else:
+        assert manager.session.server.version < (2, 15)
+        assert answer["config"]["num_replicas"] == 3
+        assert not (info_of(manager, "ALONE").get("cluster") or {}).get("replicas")
+        streams.update(manager.session, {**wanted, "num_replicas": 1})
+    with pytest.raises(Refused, match=r"^replicas: 3 copies are not possible, .* is a single server and no cluster"):
+        manager.plan(STREAM, name="ALONE", replicas=3)
+
+
+def test_a_pause_by_update(manager: Manager) -> None:
+    """Taken, and nothing done: we use the call for that."""
+    if manager.session.server.version < (2, 11):
+        with pytest.raises(Refused, match=r"^paused_until needs nats-server 2\.11\.0"):
+            manager.apply(STREAM, name="PAUSED", subjects=["paused"])
+            manager.plan(CONSUMER, stream="PAUSED", name="c", paused_until=FAR)
+        return
+    manager.apply(STREAM, name="PAUSED", subjects=["paused"])
+    manager.apply(CONSUMER, stream="PAUSED", name="c")
+    config = {"durable_name": "c", "ack_policy": "explicit", "pause_until": FAR}
+    consumers.update(manager.session, "PAUSED", config)
+    info = consumers.info(manager.session, "PAUSED", "c")
+    assert info
+    assert not info.get("paused")
+    manager.apply(CONSUMER, stream="PAUSED", name="c", paused_until=FAR)
+    info = consumers.info(manager.session, "PAUSED", "c")
+    assert info
+    assert info["paused"]
+
+
+def test_a_first_sequence_by_update(manager: Manager) -> None:
+    """Taken and told, and the next message has the next sequence all the same."""
+    manager.apply(STREAM, name="FIRST", subjects=["first"])
+    answer = streams.update(manager.session, {**manager.config("FIRST"), "first_seq": 100})
+    assert answer["config"]["first_seq"] == 100
+    manager.session.request("first", b"x")
+    assert info_of(manager, "FIRST")["state"]["first_seq"] == 1
+    with pytest.raises(Refused, match=r"^first_seq of stream FIRST can't be changed from 100 to 200: that has no"):
+        manager.plan(STREAM, name="FIRST", first_seq=200)
+
+
+def test_interest_without_consumers_is_asked_for(manager: Manager) -> None:
+    """2.15 deletes all messages, the one before keeps them: asked for with both."""
+    manager.apply(STREAM, name="NOBODY", subjects=["nobody"])
+    manager.session.request("nobody", b"x")
+    with pytest.raises(Refused, match="retention interest would lose 1 message"):
+        manager.plan(STREAM, name="NOBODY", retention="interest")
+    manager.apply(STREAM, name="NOBODY", retention="interest", allow_data_loss=True)
+    kept = manager.session.server.version < (2, 15)
+    assert info_of(manager, "NOBODY")["state"]["messages"] == int(kept)
