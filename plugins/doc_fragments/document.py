@@ -20,6 +20,8 @@ LISTS = {
     "governors": "choria_governor",
     "keys": "choria_kv",
 }
+# What is done and does not last
+_ACTS = ("compact", "revert_to")
 # Of the task and not of an item
 _SHARED = ("connection", "attributes")
 _OWN_OPTION = re.compile(r"\b(O|RV)\(([^#)]+)\)")
@@ -63,7 +65,7 @@ def _list(module: str) -> dict[str, Any]:
         "type": "list",
         "elements": "dict",
         "default": [],
-        "suboptions": _elsewhere(_options(module), module),
+        "suboptions": _elsewhere({name: told for name, told in _options(module).items() if name not in _ACTS}, module),
     }
 
 

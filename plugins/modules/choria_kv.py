@@ -36,7 +36,7 @@ options:
     default: present
   value:
     description:
-      - The value, needed with O(state=present). An empty text is a value.
+      - The value, needed with O(state=present) unless O(revert_to) is given. An empty text is a value.
       - >-
         With O(encoding=text) it is written as it is. Numbers and booleans are written as JSON writes them, so that
         V(yes) without quotes, which YAML reads as a boolean, becomes C(true). Put quotes around what is to stay as it
@@ -65,6 +65,13 @@ options:
       - Write or delete only while this is the key's newest revision, V(0) for a key that does not exist or was deleted.
         The task fails when somebody else was faster, and tells the actual revision.
       - When the key has become as wanted already, that is no failure and no change.
+    type: int
+  revert_to:
+    description:
+      - >-
+        Give the key the value again that it had in this revision, as a new revision. It has to be kept by the bucket,
+        see O(choria.streams.choria_kv_bucket#module:history).
+      - A key that has this value is left alone. What somebody else writes in between is not replaced unseen.
     type: int
   ttl:
     description:
@@ -115,6 +122,12 @@ EXAMPLES = r"""
     key: auth.username
     value: root
     revision: "{{ username.entry.revision }}"
+
+- name: Go back to the value that it had at first
+  choria.streams.choria_kv:
+    bucket: CFG
+    key: auth.username
+    revert_to: "{{ username.entry.revision }}"
 
 - name: Set a first value, and leave it alone afterwards
   choria.streams.choria_kv:
@@ -246,11 +259,11 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_resource
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import ENTRY
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import REVERTIBLE
 
 
 def main() -> None:
-    run_resource(ENTRY)
+    run_resource(REVERTIBLE)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,14 @@ options:
       - Let keys carry a lifetime of their own, and leave a marker for this long where O(ttl) deleted a key.
       - Needs nats-server 2.11. Keys may keep their own lifetimes when it is turned off again.
     type: str
+  compact:
+    description:
+      - >-
+        Remove for good the keys that were deleted longer ago than this, as seconds or text such as V(30m), V(0) for
+        all: the marks of their deletion, which otherwise stay, and old values under them.
+      - Where there are old values, this needs O(allow_data_loss). A key that is written again meanwhile stays.
+      - Clients that watch the bucket and were away for longer do not learn of these deletions.
+    type: str
 extends_documentation_fragment:
   - choria.streams.stream
   - choria.streams.stream.data
@@ -65,6 +73,12 @@ EXAMPLES = r"""
     max_value_size: 10KiB
     max_bucket_size: 64MiB
     limit_marker_ttl: 1m
+
+- name: Forget the keys that were deleted more than a day ago
+  choria.streams.choria_kv_bucket:
+    name: CFG
+    compact: 1d
+    allow_data_loss: true
 
 - name: Delete it, and what it holds
   choria.streams.choria_kv_bucket:
@@ -203,11 +217,11 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_resource
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_compaction import COMPACTING
 
 
 def main() -> None:
-    run_resource(BUCKET)
+    run_resource(COMPACTING)
 
 
 if __name__ == "__main__":

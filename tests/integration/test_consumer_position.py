@@ -65,7 +65,7 @@ class Reader:
         session._drive(  # a request with many answers, each with a reply of its own, is not for modules
             session._client.publish(session.api(f"CONSUMER.MSG.NEXT.{self.stream}.{self.name}"), body, reply=inbox)
         )
-        got = []
+        got: list[str] = []
         while len(got) < number:
             message = session.receive(30)
             assert message is not None

@@ -286,7 +286,8 @@ def _target(session: Session, options: Mapping[str, Any]) -> int | None:
     if options["state"] != "reset":
         return None
     if options["opt_start_time"] is None:
-        return options["opt_start_seq"]  # type: ignore[no-any-return]
+        sequence: int | None = options["opt_start_seq"]
+        return sequence
     stream, moment = options["stream"], parse_timestamp(options["opt_start_time"])
     found = reading.first_since(session, stream, reading.ALL, moment)
     state = (streams.info(session, stream) or {"state": {}})["state"]

@@ -53,11 +53,14 @@ SPEC = Spec(
 
 @dataclass(frozen=True)
 class Current:
-    """What was read: the bucket, the key's newest revision, and how many of its revisions the bucket keeps."""
+    """What was read: the bucket, the key's newest revision, how many of its revisions the bucket keeps, and the one
+    whose value it is to have again.
+    """
 
     bucket: Bucket
     entry: Entry | None = None
     revisions: int = 0
+    wanted: Entry | None = None
 
     @property
     def alive(self) -> bool:
@@ -97,13 +100,14 @@ class EntryResource:
         check_offline(options)
         bucket, counts = kv.open_bucket(session, options["bucket"], options["key"])
         revisions = counts.get(options["key"], 0)
-        return Current(bucket, kv.last(session, bucket, options["key"]) if revisions else None, revisions)
+        last = kv.last(session, bucket, options["key"]) if revisions else None
+        return Current(bucket, last, revisions, _earlier(session, bucket, options))
 
     def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> EntryPlan:
         wire = to_wire(SPEC, options, server)
         operation = _OPERATIONS[options["state"]]
         ttl = None if operation != PUT or options["ttl"] is None else wire.get("ttl", 0) // NANOSECOND
-        value = _payload(options) if operation == PUT else b""
+        value = b"" if operation != PUT else current.wanted.value if current.wanted else _payload(options)
         check_limits(current.bucket, len(value), ttl, server)
         if _is_there(current, operation, value, ttl, options):
             return _plan(current, options, NONE)
@@ -126,7 +130,14 @@ class EntryResource:
         return {"entry": told}
 
 
+class RevertibleEntry(EntryResource):
+    """What a document can't have: the value of an earlier revision is another one each time that it is written."""
+
+    states = MappingProxyType({**EntryResource.states, "revert_to": {"type": "int"}})
+
+
 ENTRY = EntryResource()
+REVERTIBLE = RevertibleEntry()
 
 
 # What can be said before anything is sent
@@ -138,7 +149,12 @@ def check_offline(options: Mapping[str, Any]) -> None:
         raise error
     if options["create_only"] and options["revision"] is not None:
         raise OptionError("create_only", "can't be given together with revision: give one of them.")
-    if options["state"] == "present":
+    if options.get("revert_to") is not None:
+        if options["state"] != "present" or options["value"] is not None or options["create_only"]:
+            raise OptionError(
+                "revert_to", "does not go with value, create_only, and states but present: leave one out."
+            )
+    elif options["state"] == "present":
         _payload(options)
 
 
@@ -149,6 +165,23 @@ def _payload(options: Mapping[str, Any]) -> bytes:
         return values.to_bytes(options["value"], options["encoding"])
     except ValueError as error:
         raise OptionError("value", f"{error}.") from None
+
+
+def _earlier(session: Session, bucket: Bucket, options: Mapping[str, Any]) -> Entry | None:
+    """The revision to go back to. Raises Refused where that is no value of this key that is kept."""
+    revision = options.get("revert_to")
+    if revision is None:
+        return None
+    found = kv.at_revision(session, bucket, options["key"], revision)
+    if found is None or not found.alive:
+        reason = "is not kept, or is another key's" if found is None else "is no value, but its deletion"
+        raise Refused(
+            f"revert_to: revision {revision} of key {options['key']} of bucket {bucket.name} {reason}: look at what is "
+            "kept with the option history of the lookup choria_kv.",
+            code="no_revision",
+            option="revert_to",
+        )
+    return found
 
 
 # What follows from the state on the server
@@ -198,7 +231,8 @@ def _expected(current: Current, options: Mapping[str, Any]) -> int:
         return current.revision
     wanted = options["revision"]
     if wanted is None:
-        return -1
+        # Whoever goes back wants to replace what there is now, and nothing that comes in between
+        return current.revision if current.wanted else -1
     if wanted != current.revision and not (wanted == 0 and not current.alive):
         there = f"at revision {current.revision}" if current.revision else "not there"
         if current.revision and not current.alive:

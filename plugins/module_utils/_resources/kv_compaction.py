@@ -1,0 +1,119 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Buckets without what deleted keys leave behind: the marks of deletions, and old values under them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from .._api import kv, streams
+from .._api.jetstream import call_many
+from .._errors import OptionError, StreamsError
+from .._options.codecs import parse_duration, parse_timestamp
+from .._services.kv_snapshot import selection, snapshot
+from .kv_bucket import BUCKET
+from .losses import Loss
+from .resource import IN_PLACE, NONE, UPDATE, Change, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._api.kv import Entry
+    from .._connection.session import Server, Session
+
+
+@dataclass(frozen=True)
+class Found:
+    """The bucket as ``BucketResource`` reads it, the marks that are old enough, and how many values are under them."""
+
+    bucket: Any
+    marks: tuple[Entry, ...] = ()
+    values: int = 0
+
+
+@dataclass(frozen=True)
+class CompactingPlan(Plan):
+    """The plan of the bucket itself with that of removing marks."""
+
+    bucket: Plan | None = None
+    marks: tuple[Entry, ...] = field(default=(), repr=False)
+
+
+class CompactingBucket:
+    """What a document can't have: how old marks are changes by itself."""
+
+    spec = BUCKET.spec
+    states: Mapping[str, Any] = MappingProxyType({**BUCKET.states, "compact": {"type": "str"}})
+
+    def read(self, session: Session, options: Mapping[str, Any]) -> Found:
+        age = _age(options["compact"])
+        found = BUCKET.read(session, options)
+        if age is None or found.info is None or options["state"] == "absent":
+            return Found(found)
+        if found.config.get("mirror"):
+            raise OptionError("compact", "is for the origin of a mirror, which the mirror follows: leave it out here.")
+        bucket, counts = kv.open_bucket(session, options["name"], selection(""))
+        before = parse_timestamp(found.info["ts"]) - timedelta(seconds=age)
+        entries = snapshot(session, bucket, "").values()
+        marks = tuple(entry for entry in entries if not entry.alive and parse_timestamp(entry.created) <= before)
+        return Found(found, marks, sum(counts.get(entry.key, 1) - 1 for entry in marks))
+
+    def plan(self, current: Found, options: Mapping[str, Any], server: Server) -> Plan:
+        plan = BUCKET.plan(current.bucket, options, server)
+        if not current.marks:
+            return plan
+        loss = Loss(current.values, 0, "removing deleted keys for good")
+        loss.check(f"bucket {options['name']}", bool(options["allow_data_loss"]))
+        names = sorted(entry.key for entry in current.marks)
+        lost = {**plan.consequences, "messages_lost": plan.consequences["messages_lost"] + current.values}
+        return CompactingPlan(
+            plan.noun,
+            options["name"],
+            UPDATE if plan.action == NONE else plan.action,
+            plan.request,
+            plan.before,
+            plan.after,
+            (*plan.changes, Change("deleted_keys", names, [], IN_PLACE)),
+            lost,
+            plan.warnings,
+            plan.notes,
+            bucket=plan,
+            marks=current.marks,
+        )
+
+    def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
+        if not isinstance(plan, CompactingPlan) or plan.bucket is None:
+            return BUCKET.apply(session, plan)
+        if plan.bucket.action != NONE:
+            BUCKET.apply(session, plan.bucket)
+        bucket, _counts = kv.open_bucket(session, plan.name)
+        calls = [
+            # Up to the mark, so that what was written since stays
+            (
+                f"Compacting bucket {plan.name}",
+                f"STREAM.PURGE.{bucket.stream}",
+                {"filter": bucket.subject(mark.key), "seq": mark.revision + 1},
+            )
+            for mark in plan.marks
+        ]
+        for answer in call_many(session, calls):
+            if isinstance(answer, StreamsError):
+                raise answer
+        info = streams.info(session, bucket.stream)
+        if info is None:
+            raise kv.no_bucket(plan.name)
+        return {BUCKET.noun: BUCKET.result(info)}
+
+
+def _age(text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise OptionError("compact", f"{error}.") from error
+
+
+COMPACTING = CompactingBucket()
