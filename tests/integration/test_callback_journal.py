@@ -207,8 +207,8 @@ def test_others_events_are_left_alone(make_server: MakeServer, tmp_path: Path) -
     server, other = make_server(), make_server()
     declare(server)
     declare(other, "OTHER")
-    for more in ({"url": DOWN}, {"url": server.url, "stream": "OTHER"}):
-        run(**{"run_id": "lost", "folder": tmp_path, "count": 5, "timeout": 0.4, **more})
+    run(DOWN, tmp_path, "lost", 5, timeout=0.4)
+    run(server.url, tmp_path, "lost", 5, timeout=0.4, stream="OTHER")
     report = run(server.url, tmp_path, "run", 5)
     assert (report.stored, report.fine) == (5, False)
     assert f"In {tmp_path}/spool are events of 2 runs for other servers or streams." in report.text

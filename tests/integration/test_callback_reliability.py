@@ -9,6 +9,7 @@ import contextlib
 import json
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,6 +62,10 @@ def messages(server: NatsServer) -> int:
     return int(server.monitor("jsz")["messages"])
 
 
+def has_more(server: NatsServer, than: int) -> bool:
+    return messages(server) > than
+
+
 def told(result: PlaybookResult) -> tuple[int, int, int]:
     """The last line's counts of what is stored, spooled and dropped."""
     said = re.sub(r"\s+", " ", result.stderr)
@@ -79,7 +84,7 @@ def test_a_broker_that_is_killed_three_times(make_server: MakeServer, tmp_path: 
     running = start(plays(20), 100, tmp_path, server.url)
     try:
         for threshold in (200, 700, 1200):
-            wait_until(lambda threshold=threshold: messages(server) > threshold, 120)
+            wait_until(partial(has_more, server, threshold), 120)
             server.kill()
             wait_until(lambda: journals(tmp_path))
             server.start()
