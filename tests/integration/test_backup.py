@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from conftest import MakeServer
 
+pytestmark = pytest.mark.once
+
 VERSIONS = {"new": None, "before": "2.14", "old": "2.10"}
 # What a snapshot holds: messages, or the server's files, with the name of the stream in them
 MESSAGES = ("new",)

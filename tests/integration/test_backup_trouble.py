@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from conftest import MakeServer
     from support.server import NatsServer
 
+pytestmark = pytest.mark.once
+
 MIB = 1 << 20
 # Far less than the stream, and far more than a process needs
 MEMORY_LIMIT = 96 * MIB

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.plugin_utils._sender import Report
     from conftest import MakeServer
 
+pytestmark = pytest.mark.once
+
 DOWN = "nats://127.0.0.1:1"
 # A process that sends the events of a run and never ends it
 SENDING = """

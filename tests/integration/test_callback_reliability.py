@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from support.playbook import PlaybookResult
     from support.server import NatsServer
 
+pytestmark = pytest.mark.once
+
 DEBUG = {"ansible.builtin.debug": {"msg": "hello"}}
 WINDOW = 3600 * 10**9  # for duplicates
 

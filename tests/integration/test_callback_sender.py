@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from conftest import MakeServer
 
+pytestmark = pytest.mark.once
+
 
 def test_all_events_arrive_in_order(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from ansible_collections.choria.streams.plugins.module_utils._resources.resource import Plan
 
+pytestmark = pytest.mark.once
+
 STREAM = {"name": "WALKED", "subjects": ["walk.>"]}
 PUSH: dict[str, Any] = {"deliver_subject": "deliver.here"}
 BEATING: dict[str, Any] = {**PUSH, "idle_heartbeat": "5s"}

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from ansible_collections.choria.streams.plugins.module_utils._resources.resource import Plan
 
+pytestmark = pytest.mark.once
+
 SERVERS = ("latest", "2.14")
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from support.server import NatsServer
 
 # The tests' runner has threads, which the children have no use for
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")]
 
 EVENTS = "choria.lifecycle.event.governor.*"
 

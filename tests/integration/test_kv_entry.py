@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from conftest import MakeServer
     from support.server import NatsServer
 
+pytestmark = pytest.mark.once
+
 SECRET = "planted-secret"
 _numbers = count()
 

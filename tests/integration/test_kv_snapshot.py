@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from conftest import MakeServer
     from support.server import NatsServer
 
+pytestmark = pytest.mark.once
+
 FEW = [f"some.k{number}" for number in range(10)]
 MANY = [f"some.k{number:04}" for number in range(1500)]
 

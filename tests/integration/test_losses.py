@@ -27,6 +27,8 @@ from support.server import NatsServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.once
+
 _number = count(1)
 SECOND = 10**9
 NOTHING = {"messages_lost": 0, "consumers_lost": 0}

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import StreamBacked
     from support.server import NatsServer
 
+pytestmark = pytest.mark.once
+
 KINDS: dict[str, StreamBacked] = {kind.noun: kind for kind in (STREAM, BUCKET, GOVERNOR)}
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from conftest import MakeServer
 
+pytestmark = pytest.mark.once
+
 TIMEOUT = 60.0
 
 

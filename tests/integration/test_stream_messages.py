@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from conftest import MakeServer
 
+pytestmark = pytest.mark.once
+
 OLD = "2.10"
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from conftest import MakeServer
 
+pytestmark = pytest.mark.once
+
 STREAM, MESSAGES, SUBJECTS = "LARGE", 5000, 50
 GONE = range(100, 200)
 THERE = [number for number in range(1, MESSAGES + 1) if number not in GONE]

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.module_utils._resources.resource import Plan
     from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import StreamBacked
 
+pytestmark = pytest.mark.once
+
 KINDS: dict[str, StreamBacked] = {kind.noun: kind for kind in (STREAM, BUCKET, GOVERNOR)}
 SERVERS = ("latest", "2.14", "2.10")
 # A stream and a bucket that mirrors and sources can have as their origin, and what is needed to create each kind

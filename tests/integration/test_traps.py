@@ -22,6 +22,8 @@ from support.server import NatsServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.once
+
 FAR = "2126-01-01T00:00:00Z"
 
 

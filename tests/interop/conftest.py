@@ -20,6 +20,12 @@ _running: list[ChoriaBroker | ChoriaServer] = []
 _LOG_LINES = 40
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name == "interop":
+            item.add_marker(pytest.mark.once)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
