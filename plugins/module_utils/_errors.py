@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 # Codes of failures after a write: something is changed
-WRITTEN = ("not_applied", "not_current")
+WRITTEN = ("not_applied", "not_current", "copy_incomplete")
 
 
 class StreamsError(Exception):

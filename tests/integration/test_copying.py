@@ -19,6 +19,7 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.session
 from ansible_collections.choria.streams.plugins.module_utils._errors import Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._services import stream_copy
 from support.killing import killed
 from support.manage import Manager
 from support.playbook import run_playbook
@@ -151,6 +152,27 @@ def test_killed_at_each_step(manager: Manager, server: NatsServer) -> None:
         assert take(server, name, "worker", 27 + number)[0] == b"12"
         assert copied(server, name).action == "none"
     assert writes > 15
+
+
+def test_a_copy_that_lacks_a_message(manager: Manager, server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is deleted, and others go on with the stream that they had."""
+    make_orders(manager, server)
+    config = manager.config("ORDERS")
+    assert killed(partial(copied, server, "ORDERS"), 5)
+    while state(manager, "COPY_OF_ORDERS")["messages"] < 37:
+        pass
+    messages.delete(manager.session, "COPY_OF_ORDERS", 3)
+    monkeypatch.setattr(stream_copy, "_FROZEN", 0.3)
+    reason = r"^COPY_OF_ORDERS has 36 of the 37 messages of ORDERS, and they were not the same after 0\.3 s: no"
+    with pytest.raises(StreamsError, match=reason) as error:
+        manager.apply(STREAM, name="ORDERS", storage="memory", recreate="copy")
+    assert error.value.failure["code"] == "copy_incomplete"
+    assert manager.config("ORDERS") == config
+    assert published(manager, "ORDERS", 0) == 1
+    assert take(server, "ORDERS", "worker", 1) == [b"12"]
+    streams.delete(manager.session, "COPY_OF_ORDERS")
+    assert copied(server, "ORDERS").action == "copy"
+    assert state(manager, "ORDERS")["messages"] == 38
 
 
 # What is kept

@@ -406,7 +406,9 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any] | None, dict[str, Any], 
         {**ORDERS, "deny_purge": True},
         {},
         "update_refused",
-        "deny_purge of stream ORDERS " + UNCHANGEABLE.format(True, False, 10052) + "Once on, it stays on.",
+        "deny_purge of stream ORDERS "
+        + UNCHANGEABLE.format(True, False, 10052)
+        + "Once on, it stays on, unless recreate makes it anew.",
     ),
     (
         "ORDERS",

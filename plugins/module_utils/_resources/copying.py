@@ -98,14 +98,14 @@ def by_copy(
 ) -> Plan:
     """The plan of an update as one that copies. Raises Refused where messages can't be copied."""
     what, stream = f"{plan.noun} {plan.name}", config["name"]
-    fields = [change.field for change in plan.changes if change.effect == RECREATE]
+    recreated = [change for change in plan.changes if change.effect == RECREATE]
     if not copying.under_way:
         recreation.check_copyable(what, config, plan.request, plan.changes, server)
         recreation.check_downstream(what, copying.sourcing)
         recreation.check_queue(what, config, copying.consumers)
         recreation.check_consumers(what, plan.request, copying.consumers, server)
     lost = len(recreation.passing(copying.consumers))
-    steps = recreation.steps(stream, fields, copying.again, copying.done)
+    steps = recreation.steps(stream, recreated, copying.again, copying.done)
     told = {"consumers_lost": lost, "consumers_recreated": list(copying.again), "steps": steps}
     notes = [f"{number}. {step}" for number, step in enumerate(steps, start=copying.done + 1)]
     if lost:

@@ -283,15 +283,15 @@ def check_consumers(what: str, wanted: Mapping[str, Any], found: Iterable[Mappin
 # What people are told
 
 
-def steps(stream: str, changed: Iterable[str], again: Sequence[str], done: int = 0) -> list[str]:
+def steps(stream: str, changed: Iterable[Change], again: Sequence[str], done: int = 0) -> list[str]:
     """What is done, one after the other, without the first ones that an earlier run has done."""
-    temporary, fields = temporary_name(stream), ", ".join(changed)
+    temporary, other = temporary_name(stream), ", ".join(f"{change.field} {change.after}" for change in changed)
     told = [
         f"copy all messages to {temporary}",
         f"let {temporary} take what is published",
-        f"delete {stream}, and make it anew{f' with other {fields}' if fields else ''}",
+        f"delete {stream}, and make it anew{f' with {other}' if other else ''}",
         f"copy all messages back to {stream}",
-        f"let {stream} take what is published" + (f", and make its consumers {', '.join(again)}" if again else ""),
+        f"let {stream} take what is published" + (f", and {', '.join(again)} consume it" if again else ""),
         f"delete {temporary}",
     ]
     return told[done:]

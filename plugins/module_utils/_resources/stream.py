@@ -36,7 +36,7 @@ WITH_DATA: dict[str, Any] = {
 }
 RECREATE_BY_HAND = "With recreate: copy it is made anew with its messages, with recreate: true without them."
 RECREATE_EMPTY = "With recreate: true it is made anew without its messages."
-ONCE_ON = "Once on, it stays on."
+ONCE_ON = "Once on, it stays on, unless recreate makes it anew."
 # What sealing a stream, and what markers of deleted subjects turn on as well
 _SEALED = {"max_age": 0, "discard": "new", "deny_delete": True, "deny_purge": True}
 _WITH_MARKERS = {"allow_msg_ttl": True, "allow_rollup_hdrs": True}
