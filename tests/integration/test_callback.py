@@ -284,13 +284,15 @@ def test_events_survive_a_restart_of_the_broker(make_server: MakeServer) -> None
     assert f"{len(found)} events in stream" in result.stderr
 
 
-def test_an_interrupted_run_is_reported(make_server: MakeServer) -> None:
+def test_an_interrupted_run_is_reported(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()
     declare(server)
-    playbook = [{"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.command": "sleep 60"}]}]
-    running = RunningPlaybook(playbook, env=environment(server))
+    begun = tmp_path / "begun"
+    task = {"ansible.builtin.shell": f"touch {begun} && sleep 60"}
+    running = RunningPlaybook([{"hosts": "all", "gather_facts": False, "tasks": [task]}], env=environment(server))
     deadline = time.monotonic() + 60
-    while len(stored(server)) < 2 and time.monotonic() < deadline:
+    # A worker that is just being forked would show the interrupt itself
+    while not (begun.exists() and len(stored(server)) == 3) and time.monotonic() < deadline:
         time.sleep(0.1)
     running.interrupt()
     result = running.wait(60)
