@@ -79,9 +79,9 @@ class Masking:
     def add(self, secret: str) -> None:
         """Learns a secret, in all the ways in which it may be written."""
         lines = [line.strip() for line in secret.splitlines()]
-        for text in {secret.strip(), *(line for line in lines if len(line) >= _SHORT)}:
+        for text in (secret.strip(), *(line for line in lines if len(line) >= _SHORT)):
             if len(text) >= _SHORTEST and text.lower() not in _COMMON and text not in self._known:
-                for form in {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text, "")}:
+                for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text, "")):
                     self._known[form] = _alone(form) if len(text) < _SHORT else None
                 self._needles = None
 
