@@ -74,7 +74,7 @@ options:
         V(2026-03-01T12:00:00Z)). What was written later does not count, so that all tasks and hosts of a play that
         give the same get the same, whoever writes meanwhile.
       - >-
-        The present revision is RV(choria.streams.choria_kv_bucket_info#module:buckets[].revision). It is compared with
+        The present revision is among RV(choria.streams.choria_kv_bucket_info#module:buckets). It is compared with
         the revisions of keys that are kept: where the bucket does not keep what a key was then, since its history is
         too short, or with values that expire can't know, the lookup fails and says so.
       - Also with O(prefix), but not with O(revision), O(history) and O(wait).

@@ -38,6 +38,10 @@ READS = [
 READER = {"user": "reader", "password": "secret", "permissions": {"publish": READS}}
 
 
+# A folder that an inner task would make
+FOLDER = {"path": "FOLDER/new", "state": "directory"}
+
+
 class Try(NamedTuple):
     """A task in check mode, and whether it foretells a change. FOLDER has files, and BACKUP is a backup."""
 
@@ -74,8 +78,7 @@ TRIED = [
     Try("choria_governor_lease", True, {"name": "SEATS", "state": "released", "lease_id": 1, "identity": "web1"}),
     Try("choria_governor_lease", True, {"name": "SEATS", "state": "evicted", "lease_id": 1}),
     Try("choria_governor_lease", True, {"name": "SEATS", "state": "reset"}),
-    Try("choria_governor_run", True, {"name": "SEATS", "task": {"ansible.builtin.file": {"path": "FOLDER/new",
-                                                                                          "state": "directory"}}}),
+    Try("choria_governor_run", True, {"name": "SEATS", "task": {"ansible.builtin.file": FOLDER}}),
     Try("choria_resources", True, {"streams": [{"name": "NEW"}], "governors": [{"name": "SEATS", "capacity": 5}]}),
     Try("choria_stream_message", True, {"subject": "orders.new", "data": "x"}),
     Try("choria_stream_message", True, {"stream": "ORDERS", "state": "absent", "sequence": 1}),

@@ -87,7 +87,7 @@ def rows(section: str) -> list[list[str]]:
 
 
 def exists(path: str, fields: Iterable[Field]) -> bool:
-    name, _, rest = path.partition(".")
+    name, _dot, rest = path.partition(".")
     row = next((row for row in fields if row.option == name), None)
     if row is None or not rest:
         return row is not None

@@ -306,7 +306,7 @@ def _client_certificate(settings: Settings, server: str) -> PermissionMissing:
 
 def _has_expired(certificate: str) -> bool:
     """Whether a certificate's time is over, as far as the standard library can tell."""
-    decode = getattr(getattr(ssl, "_ssl", None), "_test_decode_cert", None)
+    decode: Any = getattr(getattr(ssl, "_ssl", None), "_test_decode_cert", None)
     return bool(decode) and ssl.cert_time_to_seconds(decode(certificate)["notAfter"]) < time.time()
 
 

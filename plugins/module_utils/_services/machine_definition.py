@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .._errors import OptionError, Refused
 from .._options.machine_schema import NAME, SCHEMA, problems
+from .program import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 MANIFEST = "machine.yaml"
 HEADER = "# Written by Ansible (choria.streams.choria_machine): changes made here are lost\n"
 _SHOWN = 5
-_PROGRAM_TIMEOUT = 30  # seconds
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What readers of older YAML take for a boolean or for nothing
 _NOT_PLAIN = ("y", "yes", "n", "no", "on", "off", "true", "false", "null")
@@ -69,17 +67,7 @@ def _twice(where: str, names: Iterable[str]) -> Iterator[str]:
 
 def check_by_program(program: str, folder: str, option: str) -> None:
     """Asks ``choria machine validate``. Raises Refused with what it says, OptionError where it does not run."""
-    try:
-        answer = subprocess.run(
-            [program, "machine", "validate", folder],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=_PROGRAM_TIMEOUT,
-            env={"USER": "root", **os.environ},
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise OptionError("program", f"{program} machine validate does not work ({error}): check program.") from error
+    answer = ask(program, "machine", "validate", folder)
     if answer.returncode == 0:
         return
     # It tells of each kind of watcher that one is not of that kind
