@@ -71,16 +71,16 @@ class CompactingBucket:
         names = sorted(entry.key for entry in current.marks)
         lost = {**plan.consequences, "messages_lost": plan.consequences["messages_lost"] + current.values}
         return CompactingPlan(
-            plan.noun,
-            options["name"],
-            UPDATE if plan.action == NONE else plan.action,
-            plan.request,
-            plan.before,
-            plan.after,
-            (*plan.changes, Change("deleted_keys", names, [], IN_PLACE)),
-            lost,
-            plan.warnings,
-            plan.notes,
+            noun=plan.noun,
+            name=options["name"],
+            action=UPDATE if plan.action == NONE else plan.action,
+            request=plan.request,
+            before=plan.before,
+            after=plan.after,
+            changes=(*plan.changes, Change("deleted_keys", names, [], IN_PLACE)),
+            consequences=lost,
+            warnings=plan.warnings,
+            notes=plan.notes,
             bucket=plan,
             marks=current.marks,
         )

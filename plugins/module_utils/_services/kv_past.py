@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 from .._api import kv, reading
 from .._api.kv import PURGED
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .._api.kv import Bucket, Entry
     from .._connection.session import Session
 
-    Moment = int | datetime
+    Moment = Union[int, datetime]
     """A revision, or a time: what was written later does not count."""
 
 

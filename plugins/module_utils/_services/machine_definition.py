@@ -57,7 +57,7 @@ def _loose_ends(definition: Mapping[str, Any]) -> Iterator[str]:
             if state not in states:
                 yield f"watchers[{index}].state_match has the state {state}, which no transition has"
         for option in ("success_transition", "fail_transition"):
-            if watcher.get(option, next(iter(fired))) not in fired:
+            if option in watcher and watcher[option] not in fired:
                 yield f"watchers[{index}].{option} is {watcher[option]}, and there is no such transition"
 
 
