@@ -155,6 +155,7 @@ TRIED: dict[str, list[Task]] = {
     "`choria_stream_message` with `state: purged`": [
         module("choria_stream_message", stream="ORDERS", state="purged", subject="orders.WHO", allow_data_loss=True),
     ],
+    "`choria_kv_watch`": [module("choria_kv_watch", bucket="CFG", keys=["a"])],
     "`choria_stream_message_info`, lookup `choria_stream`": [
         module("choria_stream_message_info", stream="ORDERS"),
         lookup("choria_stream", "ORDERS"),
@@ -170,7 +171,8 @@ TRIED: dict[str, list[Task]] = {
     "`choria_submit` with `transport: direct`": [
         module("choria_submit", subject="WHO", payload="x", transport="direct"),
     ],
-    "callback `choria_results`": [],  # tried below
+    "callback `choria_results`": [],  # tried below, as is what reads its stream
+    "`choria_run_info`": [],
 }
 IMPOSSIBLE = "no"
 # All that a server's token can have
@@ -311,4 +313,7 @@ def test_permissions_of_the_callback(manager: Manager, tokens: Tokens, kind: str
             "CHORIA_STREAMS_CHORIA_CONFIG": str(config),
         },
     ).check()
-    assert "4 events in stream ANSIBLE_RUNS" in result.output
+    assert "5 events in stream ANSIBLE_RUNS" in result.output
+    reader = tokens.config(kind, table()["`choria_run_info`"][kind])
+    read = {"choria.streams.choria_run_info": {"stream": "ANSIBLE_RUNS", "choria_config": str(reader)}}
+    run_playbook([{"hosts": "localhost", "gather_facts": False, "tasks": [read]}]).check()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 STREAM = "CHORIA_MACHINE"
 SUBJECTS = "choria.machine.>"
+# The same for a listener: a token with --event-viewer may subscribe to these, and to no more
+_LIVE = ("choria.machine.transition", "choria.machine.watcher.>")
 _TRANSITION = "io.choria.machine.v1.transition"
 # Between attempts while the server is away
 _RETRY = 0.5
@@ -78,9 +80,10 @@ class Machines:
         Raises PermissionMissing where the credentials may not listen.
         """
         deadline = time.monotonic() + timeout
-        self._session.subscribe(SUBJECTS)
-        if SUBJECTS in self._session.refused_subscriptions:
-            raise missing_permission(SUBSCRIBE, SUBJECTS, self._session.settings.jwt)
+        for subject in _LIVE:
+            self._session.subscribe(subject)
+            if subject in self._session.refused_subscriptions:
+                raise missing_permission(SUBSCRIBE, subject, self._session.settings.jwt)
         self.read()
         while not reached(self.told):
             left = deadline - time.monotonic()
