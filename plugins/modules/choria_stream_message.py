@@ -74,7 +74,12 @@ options:
       Publish only if the last message on O(subject) has this sequence number, 0 for a subject without any.
     type: int
   expected_last_msg_id:
-    description: Publish only if the last message of the stream was published with this O(msg_id).
+    description:
+      - Publish only if the last message of the stream was published with this O(msg_id).
+      - >-
+        Only for streams with one copy, and refused with others, where one message whose expectation fails while others
+        publish would put the stream out of service. O(expected_last_sequence) and O(expected_last_subject_sequence) are
+        safe with any.
     type: str
   sequence:
     description:

@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import moves, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import messages, moves, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._services import stream_messages
 from support.cluster import nats_cluster
+from support.connect import options, settings
 from support.manage import Manager
 from support.playbook import run_playbook
 
@@ -193,3 +197,34 @@ def test_as_a_user_sees_it(servers: list[NatsServer], manager: Manager) -> None:
     assert [result.task(name).changed for name in ("check", "move", "again")] == [True, True, False]
     peers = result.task("move").result["stream"]["cluster"]["replicas"]
     assert [peer["current"] for peer in peers] == [True, True]
+
+
+def test_an_expected_id(servers: list[NatsServer], manager: Manager) -> None:
+    """Where it does not hold while others publish, copies stop working for good: refused, unless there is one copy."""
+    sent = {"subject": "ids.x", "data": "x", "msg_id": "second", "expected_last_msg_id": "first"}
+    kind = SimpleNamespace(spec=stream_messages.SPEC, states={})
+    for replicas in (3, 1):
+        manager.apply(STREAM, name="IDS", subjects=["ids.>"], replicas=replicas)
+        if replicas == 3:
+            messages.publish(manager.session, "Publishing", "ids.x", b"x", {"Nats-Msg-Id": "first"})
+            for check in (True, False):
+                with pytest.raises(Refused, match=r"^expected_last_msg_id: stream IDS has 3 copies, ") as refusal:
+                    stream_messages.act(manager.session, options(kind, **sent), check)
+                assert refusal.value.failure == {"code": "refused", "option": "expected_last_msg_id"}
+            safe = {**sent, "expected_last_msg_id": None, "expected_last_sequence": 1, "msg_id": "first again"}
+            assert stream_messages.act(manager.session, options(kind, **safe), False)["message"]["sequence"] == 2
+    messages.publish(manager.session, "Publishing", "ids.x", b"x", {"Nats-Msg-Id": "first of one"})
+    sent["expected_last_msg_id"] = "first of one"
+    assert stream_messages.act(manager.session, options(kind, **sent), False)["message"]["sequence"] == 4
+
+    # What servers do: when a new one does not, the rule can go. Some can't even delete the stream: no test may follow.
+    manager.apply(STREAM, name="LOST", subjects=["lost.>"], replicas=3)
+    requests = [
+        Request("lost.x", b"x", {"Nats-Msg-Id": f"{number}", "Nats-Expected-Last-Msg-Id": f"{number - 1}"})
+        for number in range(50)
+    ]
+    with Session(settings(servers=servers[0].url, timeout="1s")) as session:
+        assert not all(isinstance(answer, dict) for answer in messages.publish_many(session, "Publishing", requests))
+        with pytest.raises(StreamsError, match=r"answer"):
+            messages.publish(session, "Publishing", "lost.x", b"x")
+    assert "critical write error: last msgid mismatch" in servers[0].log()

@@ -142,6 +142,8 @@ def test_a_roll_up_is_sent_when_its_loss_is_allowed() -> None:
             "headers",
             "stream O allows no roll-up: set allow_rollup_hdrs: true with choria_stream",
         ),
+        ({"expected_last_msg_id": "a"}, {"num_replicas": 3}, "expected_last_msg_id", "stream O has 3 copies, and one"),
+        ({"expected_last_msg_id": ""}, {}, "expected_last_msg_id", "how many copies the stream has can't be seen, and"),
     ],
 )
 def test_what_a_stream_refuses(values: dict[str, Any], config: dict[str, Any], option: str, sentence: str) -> None:

@@ -108,6 +108,8 @@ class Outgoing:
 
         The configuration is empty where it is not known.
         """
+        if LAST_MSG_ID in self.expected:
+            _check_copies(config)
         limit = int(config.get("max_msg_size") or 0)
         limit = min(server.max_payload, limit) if limit > 0 else server.max_payload
         stream = f"stream {config.get('name', '')}"
@@ -133,6 +135,17 @@ class Outgoing:
 
 def refused(option: str, why: str, code: str = "refused") -> Refused:
     return Refused(f"{option}: {why}.", code=code, option=option)
+
+
+def _check_copies(config: Mapping[str, Any]) -> None:
+    # Leaders compare the id with that of the last message that is stored, and not with those on their way. What they
+    # let pass each copy refuses, and then stores nothing any more ("critical write error: last msgid mismatch").
+    copies = int(config.get("num_replicas") or 1) if config else None
+    if copies == 1:
+        return
+    found = f"stream {config['name']} has {copies} copies" if copies else "how many copies the stream has can't be seen"
+    why = "one whose expectation fails while others publish puts a stream with more than one out of service"
+    raise refused(LAST_MSG_ID, f"{found}, and {why}: give {LAST_SEQUENCE} or {LAST_SUBJECT_SEQUENCE}")
 
 
 def nobody(subject: str) -> Refused:
