@@ -339,6 +339,7 @@ WITHOUT_MANIFEST: dict[str, Callable[[Path], Any]] = {
     "no archive": lambda path: (path / "stream.tar.s2").write_bytes(b"x" * 1000),
     "empty": lambda path: (path / "stream.tar.s2").write_bytes(b""),
     "nothing in it": lambda path: _cut(path / "stream.tar.s2", 10),
+    "two archives": lambda path: shutil.copy(path / "stream.tar.s2", path / "stream.arc.s2"),
     "no configuration": lambda path: (path / "backup.json").write_text('{"config": {}}'),
     "no JSON": lambda path: (path / "backup.json").write_text("no"),
 }

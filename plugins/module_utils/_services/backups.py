@@ -4,7 +4,8 @@
 """Backups on disk: a folder for each, in the layout of the nats CLI, with a manifest of our own beside it.
 
 ``stream.tar.s2`` is what the server sent, ``backup.json`` configuration and state, ``manifest.json`` tells size and
-SHA-256 of both. Of what the nats CLI made, which has no manifest, is checked what can be.
+SHA-256 of both. Of what the nats CLI made, which has no manifest, is checked what can be. Since release 0.5 the CLI
+names archives of nats-server 2.15 ``stream.arc.s2``, and still reads the other name, which older releases alone know.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST, CONFIG, DATA = "manifest.json", "backup.json", "stream.tar.s2"
+_OTHER_DATA = "stream.arc.s2"
 VERSION = 1
 READ_SIZE = 1 << 20
 
@@ -42,12 +44,18 @@ class Backup:
         return str(self.config["name"])
 
     @property
+    def data(self) -> Path:
+        """The archive."""
+        other = self.path / _OTHER_DATA
+        return other if not self.manifest and other.exists() else self.path / DATA
+
+    @property
     def created(self) -> str:
         return str(self.manifest.get("created", ""))
 
     @property
     def format(self) -> int:
-        return int(self.manifest.get("format") or inspect(self.path / DATA).format)
+        return int(self.manifest.get("format") or inspect(self.data).format)
 
     def problem(self) -> str:
         """Why it can't be trusted, empty where it can. Reads all of it."""
@@ -59,9 +67,9 @@ class Backup:
                 if found["sha256"] != expected["sha256"]:
                     return f"{name} was changed since it was written, its SHA-256 is another"
             if not self.manifest:
-                inspect(self.path / DATA)
+                inspect(self.data)
         except ValueError as error:
-            return f"{DATA} {error}"
+            return f"{self.data.name} {error}"
         except OSError as error:
             return f"{error.filename or self.path}: {error.strerror}"
         return ""
@@ -69,13 +77,12 @@ class Backup:
     def described(self, problem: str = "") -> dict[str, Any]:
         """The backup as results show it."""
         consumers = self.manifest.get("consumers")
-        data = self.path / DATA
         return {
             "path": str(self.path),
             "stream": self.stream,
             "bucket": self.stream.removeprefix(STREAM_PREFIX) if self.stream.startswith(STREAM_PREFIX) else None,
             "created": self.created or None,
-            "size": data.stat().st_size if data.exists() else None,
+            "size": self.data.stat().st_size if self.data.exists() else None,
             "sha256": self.manifest.get("files", {}).get(DATA, {}).get("sha256"),
             "messages": int(self.state.get("messages", 0)),
             "first_seq": int(self.state.get("first_seq", 0)),
@@ -93,8 +100,9 @@ def read(path: Path) -> Backup:
     config, state = described.get("config"), described.get("state")
     if not isinstance(config, dict) or not isinstance(state, dict) or not isinstance(config.get("name"), str):
         raise broken(path, f"{CONFIG} does not hold the configuration and the state of a stream")
-    if not (path / DATA).is_file():
-        raise broken(path, f"{DATA} is missing")
+    there = [name for name in (DATA, _OTHER_DATA) if (path / name).is_file()]
+    if len(there) > 1:
+        raise broken(path, f"it holds both {DATA} and {_OTHER_DATA}, and only one of them can belong to {CONFIG}")
     manifest = {}
     if (path / MANIFEST).exists():
         manifest = _json(path / MANIFEST)
@@ -102,6 +110,8 @@ def read(path: Path) -> Backup:
             raise broken(path, f"{MANIFEST} is none that this release of choria.streams can read")
         if manifest["config"] != config or manifest["state"] != state:
             raise broken(path, f"{CONFIG} and {MANIFEST} contradict each other")
+    if not there or (manifest and there != [DATA]):
+        raise broken(path, f"{DATA} is missing")
     return Backup(path, config, state, manifest)
 
 
