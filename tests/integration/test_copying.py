@@ -217,7 +217,7 @@ def test_consumers_go_on_where_they_were(manager: Manager, server: NatsServer) -
 
 
 def test_a_work_queue_and_back(manager: Manager, server: NatsServer) -> None:
-    manager.apply(STREAM, name="JOBS", subjects=["jobs.>"], max_msgs=1000, discard="new")
+    manager.apply(STREAM, name="JOBS", subjects=["jobs.>"], max_msgs=100_000, discard="new")
     consumers.create(manager.session, "JOBS", {"durable_name": "worker", "ack_policy": "explicit"})
     fill(manager, "jobs.a", range(20))
     take(server, "JOBS", "worker", 5)
@@ -233,7 +233,7 @@ def test_a_work_queue_and_back(manager: Manager, server: NatsServer) -> None:
     rest = take(server, "JOBS", "worker", 10 + publisher.acknowledged)
     assert rest[:10] == [str(number).encode() for number in range(10, 20)]
     assert rest[10:] == [str(number).encode() for number in range(publisher.acknowledged)]
-    assert (manager.config("JOBS")["discard"], manager.config("JOBS")["max_msgs"]) == ("new", 1000)
+    assert (manager.config("JOBS")["discard"], manager.config("JOBS")["max_msgs"]) == ("new", 100_000)
 
 
 def test_interest_stays_interest(manager: Manager, server: NatsServer) -> None:

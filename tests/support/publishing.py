@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import nats
@@ -22,6 +23,7 @@ class Publisher:
     def __init__(self, url: str, subject: str) -> None:
         self.acknowledged = 0
         self.tries = 0
+        self.refusal = ""  # the latest
         self._url = url
         self._subject = subject
         self._ended = threading.Event()
@@ -37,15 +39,18 @@ class Publisher:
                 headers = {"Nats-Msg-Id": f"{self._subject} {number}"}
                 await stream.publish(self._subject, number.encode(), headers=headers, timeout=2)
                 self.acknowledged += 1
-            except (Error, asyncio.TimeoutError):
+            except (Error, asyncio.TimeoutError) as error:
+                self.refusal = repr(error)
                 await asyncio.sleep(0.001)
         await client.close()
 
-    def wait_for(self, number: int) -> None:
+    def wait_for(self, number: int, timeout: float = 60.0) -> None:
         """Until so many more are acknowledged."""
         wanted = self.acknowledged + number
+        deadline = time.monotonic() + timeout
         while self.acknowledged < wanted:
             assert self._thread.is_alive()
+            assert time.monotonic() < deadline, f"{wanted - self.acknowledged} of {number} are left: {self.refusal}"
             self._ended.wait(0.005)
 
     def __enter__(self) -> Publisher:
