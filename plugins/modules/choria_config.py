@@ -91,7 +91,7 @@ failure:
   type: dict
 """
 
-from ansible_collections.choria.streams.plugins.module_utils._module import run_file
+from ansible_collections.choria.streams.plugins.module_utils._module_files import run_file
 from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import SPEC, prepare, secrets
 
 

@@ -217,11 +217,11 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_resource
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_compaction import COMPACTING
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import COMPACTABLE
 
 
 def main() -> None:
-    run_resource(COMPACTING)
+    run_resource(COMPACTABLE)
 
 
 if __name__ == "__main__":

@@ -255,7 +255,7 @@ failure:
       type: int
 """
 
-from ansible_collections.choria.streams.plugins.module_utils._module import run_files
+from ansible_collections.choria.streams.plugins.module_utils._module_files import run_files
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_sync import SPEC, shown, sync
 
 

@@ -213,7 +213,7 @@ failure:
       elements: dict
 """
 
-from ansible_collections.choria.streams.plugins.module_utils._module import run_document
+from ansible_collections.choria.streams.plugins.module_utils._module_document import run_document
 from ansible_collections.choria.streams.plugins.module_utils._resources.document import KINDS, SPEC, Document
 from ansible_collections.choria.streams.plugins.module_utils._resources.document_report import bring_about
 

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import kv
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Overtaken, Refused
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_compaction import COMPACTING
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import COMPACTABLE
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import REVERTIBLE
 from support.manage import Manager
 from support.server import NatsServer
@@ -41,10 +41,10 @@ class Bucket:
         self.bucket = kv.open_bucket(manager.session, self.name)[0]
 
     def declare(self, **given: Any) -> Plan:
-        return self.manager.apply(COMPACTING, name=self.name, **given)
+        return self.manager.apply(COMPACTABLE, name=self.name, **given)
 
     def plan(self, **given: Any) -> Plan:
-        return self.manager.plan(COMPACTING, name=self.name, **given)
+        return self.manager.plan(COMPACTABLE, name=self.name, **given)
 
     def write(self, key: str, value: str | None) -> int:
         operation = kv.DELETED if value is None else kv.PUT
@@ -112,7 +112,7 @@ def test_compact(manager: Manager) -> None:
     }
     assert plan.consequences["messages_lost"] == 0
     bucket.write("b", "again")
-    COMPACTING.apply(manager.session, plan)
+    COMPACTABLE.apply(manager.session, plan)
     assert bucket.history == {"b": [b"again"], "c": [b"x"]}
     assert manager.config(f"KV_{bucket.name}")["description"] == "changes too"
     assert not bucket.plan(compact="0").changed

@@ -14,7 +14,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import WINDOW, Request, Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._module import _items
+from ansible_collections.choria.streams.plugins.module_utils._module_document import _items
 from ansible_collections.choria.streams.plugins.module_utils._resources.document import (
     KINDS,
     SPEC,

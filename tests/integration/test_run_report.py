@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,7 +75,7 @@ def evil_run() -> list[Request]:
     started = runs.event("evil", 1, "run_started", job=job, **about)
     # The words of its subjects are of no interest here
     return [
-        replace(request, subject=".".join(request.subject.split(".")[:3]))
+        request._replace(subject=".".join(request.subject.split(".")[:3]))
         for request in (started, *results, results[0], finished)
     ]
 

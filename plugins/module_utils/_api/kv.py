@@ -9,9 +9,8 @@ The specification is ADR-8 of nats-architecture-and-design, lifetimes of keys ar
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._connection.session import Request
 from .._errors import ApiError, NoAnswer, StreamsError
@@ -51,8 +50,7 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One revision of a key. ``operation`` is PUT, DELETED or PURGED; ``created`` is RFC 3339 UTC.
 
     ``ttl`` is the lifetime that was given to it, in seconds; None where it has none of its own.
@@ -62,8 +60,11 @@ class Entry:
     revision: int
     created: str
     operation: str
-    value: bytes = field(repr=False)
+    value: bytes
     ttl: float | None = None
+
+    def __repr__(self) -> str:
+        return f"Entry({self.key!r}, revision={self.revision})"  # values may be secret
 
     @property
     def alive(self) -> bool:
@@ -71,13 +72,14 @@ class Entry:
         return self.operation == PUT
 
 
-@dataclass(frozen=True)
 class Bucket:
     """Where a bucket's keys are read and written. ``config`` is its stream's, empty where it could not be read."""
 
-    name: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-    last_sequence: int = 0
+    def __init__(self, name: str, config: Mapping[str, Any] = MappingProxyType({}), last_sequence: int = 0) -> None:
+        self.name, self.config, self.last_sequence = name, config, last_sequence
+        mirror = config.get("mirror") or {}
+        self._origin: Mapping[str, Any] = {} if mirror.get("subject_transforms") else mirror
+        self._place = f"$KV.{self._origin.get('name', self.stream)[len(STREAM_PREFIX) :]}."
 
     @property
     def stream(self) -> str:
@@ -103,16 +105,6 @@ class Bucket:
     def max_value_size(self) -> int:
         """In bytes, 0 for no limit."""
         return max(0, int(self.config.get("max_msg_size") or 0))
-
-    # Both are asked for each of many keys
-    @cached_property
-    def _origin(self) -> Mapping[str, Any]:
-        mirror = self.config.get("mirror") or {}
-        return {} if mirror.get("subject_transforms") else mirror
-
-    @cached_property
-    def _place(self) -> str:
-        return f"$KV.{self._origin.get('name', self.stream)[len(STREAM_PREFIX) :]}."
 
     def subject(self, key: str) -> str:
         """Where a key is read. A mirror keeps the subjects of its origin."""

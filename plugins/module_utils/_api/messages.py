@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._connection.session import WINDOW, Message, Request, Session
 from .._errors import ApiError, NoAnswer, StreamsError
@@ -17,15 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """A message in a stream. ``time`` is RFC 3339 UTC as the server gives it."""
 
     subject: str
     sequence: int
     time: str
     data: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 def publish(

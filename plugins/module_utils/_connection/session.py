@@ -23,8 +23,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .._errors import PermissionMissing, Refused, StreamsError, Unreachable
 from . import reasons
 from .client import close, connect
-from .permissions import PUBLISH
-from .waiting import accompanied
 from .wire import Message, Pending, Request, Server
 
 if TYPE_CHECKING:
@@ -185,6 +183,8 @@ class Session:
             self._loop = asyncio.new_event_loop()
         try:
             if self._meanwhile:
+                from .waiting import accompanied
+
                 work = accompanied(work, *self._meanwhile)
             return self._loop.run_until_complete(work)
         finally:
@@ -397,7 +397,7 @@ class Session:
         if kind.lower() == "publish":
             for pending in list(self._pending.values()):
                 if pending.request.subject.lower() == subject.lower():
-                    from .permissions import missing_permission
+                    from .permissions import PUBLISH, missing_permission
 
                     pending.fail(missing_permission(PUBLISH, pending.request.subject, self.settings.jwt))
         elif subject.lower().startswith(self._inbox.lower()):

@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .._errors import OptionError
@@ -36,8 +35,7 @@ _IN_URL = re.compile(r"//(.+)@")
 _SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """All that is needed to connect. Hashable, so that connections can be shared by it; secrets stay out of its repr.
 
     ``servers`` are URLs without user and password, tried in order. Durations are seconds.
@@ -45,12 +43,12 @@ class Settings:
 
     servers: tuple[str, ...] = tuple(DEFAULT_SERVERS)
     user: str = ""
-    password: str = field(default="", repr=False)
-    token: str = field(default="", repr=False)
+    password: str = ""
+    token: str = ""
     creds: str = ""
-    nkey_seed: str = field(default="", repr=False)
+    nkey_seed: str = ""
     jwt: Token | None = None
-    seed: str = field(default="", repr=False)
+    seed: str = ""
     ca_path: str = ""
     client_cert: str = ""
     client_key: str = ""
@@ -63,7 +61,10 @@ class Settings:
     inbox_prefix: str = DEFAULT_INBOX
     collective: str = DEFAULT_COLLECTIVE
     identity: str = ""
-    warnings: tuple[str, ...] = field(default=(), compare=False)
+    warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Settings(servers={self.servers!r})"
 
     @classmethod
     def from_options(cls, get_option: Callable[[str], Any]) -> Settings:

@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-@dataclass(frozen=True)
-class Request:
+class TlsNotOffered(Exception):
+    """The user wants TLS and the server has none: nothing secret has been sent yet."""
+
+
+class Request(NamedTuple):
     """What is sent. ``many`` awaits several messages, the last with a status.
 
     With ``Nats-Msg-Id`` among the headers it may be sent twice without harm, and is, after a broken connection.
@@ -35,8 +38,7 @@ class Request:
         return len(self.payload) + len("NATS/1.0\r\n\r\n") + lines
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """What came: a reply or a message of a subscription. ``headers`` is empty where there were none.
 
     ``reply`` is where its sender awaits an answer, empty where none is.
@@ -44,7 +46,7 @@ class Message:
 
     subject: str
     data: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     reply: str = ""
 
     @property
@@ -53,8 +55,7 @@ class Message:
         return self.headers.get("Status", "")
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """What the server says of itself when a client connects."""
 
     name: str

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 NANOSECOND = 1_000_000_000
 
 _LONGEST = 292 * 365 * 86400  # what fits into an int64
-
-# Modules are compiled and run anew for each task, so that what dataclasses generate and nobody uses costs time: codecs
-# are not frozen and have no equality.
 
 # Go's duration units, and the longer ones that Choria adds. A month has 30 days and a year 365, as in Choria.
 _SECONDS = {
@@ -88,15 +84,17 @@ def seconds(nanoseconds: int) -> int | float:
     return whole if not rest else nanoseconds / NANOSECOND
 
 
-@dataclass(eq=False)
 class Codec:
     """A value that is the same in option, wire and result. The others specialise this one.
 
-    ``spec`` is what Ansible's argument specification says of the type. ``to_wire`` raises ValueError with the reason.
+    ``spec`` is what Ansible's argument specification says of the type, ``own`` the attributes that a special codec
+    declares. ``to_wire`` raises ValueError with the reason.
     """
 
-    spec: dict[str, Any]
-    zero: Any = None
+    # No dataclass: modules are started anew for each task, and wait for the code that dataclasses generate
+    def __init__(self, spec: dict[str, Any], zero: Any = None, **own: Any) -> None:
+        self.spec, self.zero = spec, zero
+        self.__dict__.update(own)
 
     @property
     def inner(self) -> tuple[Field, ...]:
@@ -118,7 +116,6 @@ class Codec:
         return wire or self.zero
 
 
-@dataclass(eq=False)
 class Text(Codec):
     pattern: str = ""
     shape: str = ""
@@ -133,7 +130,6 @@ class Text(Codec):
         return text
 
 
-@dataclass(eq=False)
 class Whole(Codec):
     low: int | None = None
     high: int | None = None
@@ -151,7 +147,6 @@ class Whole(Codec):
         return number
 
 
-@dataclass(eq=False)
 class Duration(Codec):
     """Text or seconds in, nanoseconds on the wire, seconds in results."""
 
@@ -171,7 +166,6 @@ class Duration(Codec):
         return None if wire is None else seconds(wire)
 
 
-@dataclass(eq=False)
 class Size(Codec):
     """Text or bytes in, bytes on the wire and in results. Servers read 0 and -1 alike as no limit."""
 
@@ -184,7 +178,6 @@ class Size(Codec):
         return -1 if number == 0 else number
 
 
-@dataclass(eq=False)
 class Timestamp(Codec):
     """RFC 3339 text in any zone in, UTC on the wire and in results, without zeros at the end, as Go writes it."""
 
@@ -201,7 +194,6 @@ class Timestamp(Codec):
         return bool(self.to_result(one) == self.to_result(other))
 
 
-@dataclass(eq=False)
 class Names(Codec):
     """A list of texts whose order does not matter."""
 
@@ -217,7 +209,6 @@ class Names(Codec):
         return sorted(one or []) == sorted(other or [])
 
 
-@dataclass(eq=False)
 class Durations(Codec):
     """A list of durations, in their order."""
 
@@ -231,7 +222,6 @@ class Durations(Codec):
         return list(one or []) == list(other or [])
 
 
-@dataclass(eq=False)
 class Labels(Codec):
     """Metadata: text to text. What servers add under ``_nats.`` is theirs, and never a difference."""
 
@@ -250,12 +240,11 @@ class Labels(Codec):
         return self.to_result(one) == self.to_result(other)
 
 
-@dataclass(eq=False)
 class Mapped(Codec):
     """An option whose values have other names on the wire, such as ``compression: true`` of a bucket for ``s2``."""
 
-    forward: Callable[[Any], Any] = lambda value: value
-    back: Callable[[Any], Any] = lambda wire: wire
+    forward: Callable[[Any], Any]
+    back: Callable[[Any], Any]
 
     def to_wire(self, value: Any) -> Any:
         return self.forward(value)
@@ -264,7 +253,6 @@ class Mapped(Codec):
         return self.back(self._filled(wire))
 
 
-@dataclass(eq=False)
 class Object(Codec):
     """A dict option with fields of its own. An empty one is none, and takes away what is there."""
 
@@ -302,7 +290,6 @@ class Object(Codec):
         return all(field.equal(one.get(field.path), other.get(field.path)) for field in self.fields)
 
 
-@dataclass(eq=False)
 class Objects(Codec):
     """A list of objects whose order does not matter."""
 
@@ -340,7 +327,7 @@ class Objects(Codec):
 
 
 def text(pattern: str = "", shape: str = "", max_bytes: int = 0) -> Text:
-    return Text({"type": "str"}, "", pattern, shape, max_bytes)
+    return Text({"type": "str"}, "", pattern=pattern, shape=shape, max_bytes=max_bytes)
 
 
 def boolean(zero: bool = False) -> Codec:
@@ -354,11 +341,11 @@ def choice(*choices: str, zero: str | None = None) -> Codec:
 def whole(
     low: int | None = None, high: int | None = None, *, extra: tuple[int, ...] = (), zero: int = 0, why: str = ""
 ) -> Whole:
-    return Whole({"type": "int"}, zero, low, high, extra, why)
+    return Whole({"type": "int"}, zero, low=low, high=high, extra=extra, why=why)
 
 
 def duration(low: float = 0, *, zero_allowed: bool = True) -> Duration:
-    return Duration({"type": "str"}, 0, low, zero_allowed)
+    return Duration({"type": "str"}, 0, low=low, zero_allowed=zero_allowed)
 
 
 _DURATION = duration()
@@ -369,7 +356,7 @@ def durations() -> Durations:
 
 
 def size(high: int | None = None) -> Size:
-    return Size({"type": "str"}, -1, high)
+    return Size({"type": "str"}, -1, high=high)
 
 
 def timestamp() -> Timestamp:
@@ -377,7 +364,7 @@ def timestamp() -> Timestamp:
 
 
 def names(item: Text | None = None) -> Names:
-    return Names({"type": "list", "elements": "str"}, (), item)
+    return Names({"type": "list", "elements": "str"}, (), item=item)
 
 
 def labels() -> Labels:
@@ -385,13 +372,13 @@ def labels() -> Labels:
 
 
 def mapped(spec: dict[str, Any], forward: Callable[[Any], Any], back: Callable[[Any], Any], zero: Any = None) -> Mapped:
-    return Mapped(spec, zero, forward, back)
+    return Mapped(spec, zero, forward=forward, back=back)
 
 
 def obj(*fields: Field, needs: tuple[str, ...] = ()) -> Object:
     options = {field.option: field.argument() for field in fields}
-    return Object({"type": "dict", "options": options}, None, fields, needs)
+    return Object({"type": "dict", "options": options}, None, fields=fields, needs=needs)
 
 
 def objects(item: Object) -> Objects:
-    return Objects({"type": "list", "elements": "dict", "options": item.spec["options"]}, None, item)
+    return Objects({"type": "list", "elements": "dict", "options": item.spec["options"]}, None, item=item)

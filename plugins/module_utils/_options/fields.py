@@ -9,9 +9,8 @@ nothing is written twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import field as dataclass_field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,8 +36,7 @@ def _switched_off(before: Any, after: Any, release: tuple[int, ...]) -> bool:
     return bool(before) and not after
 
 
-@dataclass(frozen=True)
-class Update:
+class Update(NamedTuple):
     """What the server does when the field of an existing object changes.
 
     ``effect`` is one of IN_PLACE, REFUSED and NO_EFFECT, and holds when ``when(before, after, release)``, on wire
@@ -70,8 +68,7 @@ def without_effect(why: str, when: When = _always) -> Update:
     return Update(NO_EFFECT, 0, why, when)
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """A row: option name, codec, and the path in the request (the option's name unless ``wire`` says otherwise).
 
     ``since`` is the first server release that knows the field, ``default`` what the server takes where nothing is sent.
@@ -83,7 +80,7 @@ class Field:
     since: tuple[int, ...] = ()
     update: Update = in_place
     default: Any = None
-    argument_extra: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    argument_extra: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def path(self) -> str:
@@ -115,12 +112,11 @@ class Field:
         return self.codec.equal(fill if one is None else one, fill if other is None else other)
 
 
-@dataclass(frozen=True)
 class Spec:
     """Fields, and the rules between options in the words of Ansible's argument specification."""
 
-    fields: tuple[Field, ...] = ()
-    rules: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    def __init__(self, fields: tuple[Field, ...] = (), rules: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.fields, self.rules = fields, rules
 
     def __iter__(self) -> Iterator[Field]:
         return iter(self.fields)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._api import consumers, reading, streams
@@ -148,7 +148,7 @@ class ConsumerResource:
         del desired["stream"], desired["durable_name"]
         for (path, value), since in VALUES_SINCE.items():
             if desired.get(path) == value:
-                check_age(replace(ROWS[path], option=f"{path} {value}", since=since), value, server)
+                check_age(ROWS[path]._replace(option=f"{path} {value}", since=since), value, server)
         given, present = set(desired), declared(current.info) if current.info else {}
         if desired.get("pause_until") and not ahead(desired["pause_until"], current.info or current.stream):
             desired["pause_until"] = ""

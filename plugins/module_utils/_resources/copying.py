@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .._api import consumers, streams
@@ -14,36 +14,13 @@ from .._options.fields import RECREATE
 from . import recreation
 from .losses import Loss
 from .moves import patience
+from .recreate import NOT_COPYING, Copying
 from .resource import ANEW, COPY, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .._connection.session import Server, Session
-
-
-@dataclass(frozen=True)
-class Copying:
-    """``origin`` is the stream as it was before an earlier run began to change it, None where none did.
-
-    ``holder`` is the stream that has all messages, ``done`` how many steps are done, ``leftover`` tells that there is a
-    temporary stream. ``consumers`` are infos, and ``again`` the names of those that are made again.
-    """
-
-    origin: dict[str, Any] | None = None
-    holder: str = ""
-    done: int = 0
-    leftover: bool = False
-    consumers: tuple[Mapping[str, Any], ...] = ()
-    again: tuple[str, ...] = ()
-    sourcing: tuple[str, ...] = ()
-
-    @property
-    def under_way(self) -> bool:
-        return self.done > 0
-
-
-NOT_COPYING = Copying()
 
 
 def read(session: Session, name: str, info: dict[str, Any] | None) -> Copying:
@@ -69,7 +46,7 @@ def read_others(session: Session, name: str, copying: Copying) -> Copying:
     """With the consumers of a stream that is to be copied, and the streams that take its messages."""
     found = tuple(consumers.list_all(session, name)) if copying.done < 3 else ()
     names = {*copying.again, *(info["name"] for info in recreation.durable(found))}
-    return replace(copying, consumers=found, again=tuple(sorted(names)), sourcing=_sourcing(session, name))
+    return copying._replace(consumers=found, again=tuple(sorted(names)), sourcing=_sourcing(session, name))
 
 
 def _done(info: Mapping[str, Any] | None, temporary: Mapping[str, Any], mark: str) -> int:

@@ -16,7 +16,7 @@ from .document import KEYS, STREAM_KINDS, Item, Problem, Problems, stream_backed
 from .document_consumers import plan_consumers
 from .losses import NOT_MEASURED
 from .ownership import check_owner
-from .recreation import BY_COPY
+from .recreate import BY_COPY
 from .resource import DELETE, NONE
 from .stream_backed import Current
 from .subjects import SubjectIndex

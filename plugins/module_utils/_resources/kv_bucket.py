@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from itertools import count
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .._errors import Refused
 from .._options import codecs
 from .._options.fields import Field, Spec
 from .._options.kv import BUCKET_NAME, STREAM_PREFIX
-from .exact import hidden_defaults, keep_mirror
+from .resource import Plan
 from .stream import (
     DESCRIPTION,
     METADATA,
@@ -32,7 +33,7 @@ from .stream_facts import facts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.wire import Server
+    from .._connection.session import Server, Session
 
 _MIRROR, _SOURCES = origins(
     codecs.mapped(
@@ -72,7 +73,7 @@ class BucketResource(StreamBacked):
     prefix = STREAM_PREFIX
     spec = SPEC
     implied = tuple(row for row in STREAM_ROWS if row.path not in {row.path for row in SPEC})
-    states = WITH_DATA
+    states: Mapping[str, Any] = WITH_DATA
 
     def fixed(self, name: str, collective: str | None) -> dict[str, Any]:
         return {
@@ -112,6 +113,8 @@ class BucketResource(StreamBacked):
     def unmanaged(
         self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: Server
     ) -> dict[str, Any]:
+        from .exact import hidden_defaults, keep_mirror
+
         keep_mirror(f"bucket {name}", desired, current)
         hidden = hidden_defaults(self.implied, current, server)
         wanted = {**hidden, **super().unmanaged(name, desired, current, server)}
@@ -145,4 +148,32 @@ def _moved(source: dict[str, Any], name: str) -> dict[str, str]:
     return {"src": taken, "dest": ".".join(words).replace(theirs, f"$KV.{name}.", 1)}
 
 
+class CompactableBucket(BucketResource):
+    """With what a document can't have: how old the marks of deleted keys are changes by itself."""
+
+    states = MappingProxyType({**WITH_DATA, "compact": {"type": "str"}})
+
+    def read(self, session: Session, options: Mapping[str, Any]) -> Any:
+        if options["compact"] is None:
+            return super().read(session, options)
+        from .kv_compaction import COMPACTING
+
+        return COMPACTING.read(session, options)
+
+    def plan(self, current: Any, options: Mapping[str, Any], server: Server) -> Plan:
+        if options["compact"] is None:
+            return super().plan(current, options, server)
+        from .kv_compaction import COMPACTING
+
+        return COMPACTING.plan(current, options, server)
+
+    def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
+        if type(plan) is Plan:
+            return super().apply(session, plan)
+        from .kv_compaction import COMPACTING
+
+        return COMPACTING.apply(session, plan)
+
+
 BUCKET = BucketResource()
+COMPACTABLE = CompactableBucket()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .._api import kv, streams
@@ -44,15 +43,10 @@ class CompactingPlan(Plan):
 
 
 class CompactingBucket:
-    """What a document can't have: how old marks are changes by itself."""
-
-    spec = BUCKET.spec
-    states: Mapping[str, Any] = MappingProxyType({**BUCKET.states, "compact": {"type": "str"}})
-
     def read(self, session: Session, options: Mapping[str, Any]) -> Found:
         age = _age(options["compact"])
         found = BUCKET.read(session, options)
-        if age is None or found.info is None or options["state"] == "absent":
+        if found.info is None or options["state"] == "absent":
             return Found(found)
         if found.config.get("mirror"):
             raise OptionError("compact", "is for the origin of a mirror, which the mirror follows: leave it out here.")
@@ -109,9 +103,9 @@ class CompactingBucket:
         return {BUCKET.noun: BUCKET.result(info)}
 
 
-def _age(text: str | None) -> float | None:
+def _age(text: str) -> float:
     try:
-        return None if text is None else parse_duration(text)
+        return parse_duration(text)
     except ValueError as error:
         raise OptionError("compact", f"{error}.") from error
 

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._api import kv
 from .._api.kv import DELETED, PURGED, PUT, Bucket, Entry
@@ -36,7 +36,7 @@ class Lifetime(codecs.Duration):
         return length
 
 
-LIFETIME = Field("ttl", Lifetime({"type": "str"}, 0, 1), since=kv.LIFETIMES_SINCE)
+LIFETIME = Field("ttl", Lifetime({"type": "str"}, 0, low=1), since=kv.LIFETIMES_SINCE)
 SPEC = Spec(
     (
         Field("bucket", BUCKET_NAME, argument_extra={"required": True}),
@@ -51,8 +51,7 @@ SPEC = Spec(
 )
 
 
-@dataclass(frozen=True)
-class Current:
+class Current(NamedTuple):
     """What was read: the bucket, the key's newest revision, how many of its revisions the bucket keeps, and the one
     whose value it is to have again.
     """
@@ -71,11 +70,14 @@ class Current:
         return self.entry.revision if self.entry else 0
 
 
+_NOWHERE = Bucket("")
+
+
 @dataclass(frozen=True)
 class EntryPlan(Plan):
     """A plan that knows where to write. ``texts`` are the value before and after, to be compared line by line."""
 
-    bucket: Bucket = field(default_factory=lambda: Bucket(""))
+    bucket: Bucket = _NOWHERE
     encoding: str = values.TEXT
     texts: tuple[str, str] = ("", "")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import Refused
 from .._options.fields import RECREATE
+from .recreate import MARK, RECORD
 from .subjects import covers, filters
 
 if TYPE_CHECKING:
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
     from .._connection.wire import Server
     from .resource import Change
 
-NO, ANEW, BY_COPY = "false", "true", "copy"
-OPTION: dict[str, Any] = {"recreate": {"type": "str", "choices": [NO, ANEW, BY_COPY], "default": NO}}
-
-# In the metadata of a stream that is copied: what it is on that way. In the temporary one's: what is needed to go on.
-MARK, RECORD = "choria.streams.copy", "choria.streams.copy_of"
 ORIGIN, TARGET, TRIAL = "origin", "target", "trial"
 _PROMOTION = (2, 12, 0)
 RESET = (2, 14, 0)
@@ -184,25 +180,6 @@ def marked_as(config: Mapping[str, Any], mark: str) -> dict[str, Any]:
 
 
 # Refusals
-
-
-def check_free(config: Mapping[str, Any], mode: str) -> None:
-    """Raises Refused where the stream is part of a copy that was not finished, and this task does not finish it."""
-    metadata = config.get("metadata") or {}
-    if MARK in metadata and mode != BY_COPY:
-        raise Refused(
-            f"recreate: stream {config['name']} is being copied, and that was not finished: run the task with "
-            "recreate: copy again.",
-            code="copy_under_way",
-            option="recreate",
-        )
-    if RECORD in metadata and not config.get("mirror"):
-        raise Refused(
-            f"name: {config['name']} holds the messages of a stream that is being copied, and that was not finished: "
-            "run the task for that stream with recreate: copy again.",
-            code="copy_under_way",
-            option="name",
-        )
 
 
 def check_copyable(

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .._errors import OptionError, Refused
 from .._options.fields import IN_PLACE, NO_EFFECT, RECREATE, REFUSED, Field, Spec
@@ -24,8 +24,7 @@ NONE, CREATE, UPDATE, DELETE = "none", "create", "update", "delete"
 ANEW, COPY = "make anew", "copy"
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One field that changes; ``before`` and ``after`` as results show them, ``effect`` as in _options/fields.py.
 
     ``err_code`` is JetStream's number where the server refuses, ``for_good`` tells that there is no way back.

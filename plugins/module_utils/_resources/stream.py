@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._options import codecs
 from .._options.fields import Field, Spec, only_once_on, refused, without_effect
-from .exact import keep_mirror
 from .moves import WAIT
-from .recreation import OPTION
+from .recreate import OPTION
 from .stream_backed import StreamBacked, shrink_window, window_for
 
 if TYPE_CHECKING:
@@ -169,6 +168,8 @@ class StreamResource(StreamBacked):
     def unmanaged(
         self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: Server
     ) -> dict[str, Any]:
+        from .exact import keep_mirror
+
         keep_mirror(f"stream {name}", desired, current)
         wanted = super().unmanaged(name, desired, current, server)
         if desired.get("mirror") or desired.get("sources"):

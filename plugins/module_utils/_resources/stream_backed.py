@@ -5,23 +5,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._api import moves, streams
+from .._api import streams
 from .._api.jetstream import call
 from .._errors import OptionError, PermissionMissing, Refused, StreamsError
 from .._options.codecs import NANOSECOND
 from .._options.connection import DEFAULT_COLLECTIVE
 from .._options.fields import RECREATE, Field, Spec
-from . import copying
-from .copying import NOT_COPYING, Copying
-from .exact import defaults
-from .losses import NOT_MEASURED, Loss, Measured, limits, measure
+from .losses import NOT_MEASURED, Loss, Measured, limits
 from .moves import first_step, moved, patience
 from .ownership import marked
-from .recreation import BY_COPY, NO, check_free
+from .recreate import BY_COPY, NO, NOT_COPYING, Copying, check_free
 from .resource import ANEW, COPY, CREATE, DELETE, NONE, UPDATE, Change, Plan, field_changes, merged, to_wire
 from .stream_facts import facts
 
@@ -34,8 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_WINDOW = 120 * NANOSECOND
 
 
-@dataclass(frozen=True)
-class Current:
+class Current(NamedTuple):
     """What was read: the stream's info, what a change of its limits would do, and which of the wanted subjects other
     streams have. ``collective`` is where one is made that is told none, ``copying`` what is needed to copy the stream.
     """
@@ -55,8 +50,7 @@ class Current:
         return dict(self.info["state"]) if self.info else {}
 
 
-@dataclass(frozen=True)
-class Needs:
+class Needs(NamedTuple):
     """What a plan has to know beside the stream's info: whether other streams have these new ``subjects``, with
     ``measured`` what ``measure`` tells, and with ``copied`` what has to be known of a stream that can't be updated.
     """
@@ -100,6 +94,8 @@ class StreamBacked:
         self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: Server
     ) -> dict[str, Any]:
         """What exact mode wants of the fields that nobody gave."""
+        from .exact import defaults
+
         return defaults(self.spec, server)
 
     def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,6 +127,8 @@ class StreamBacked:
         name, collective = self.stream_of(options), session.settings.collective
         info, found = streams.info(session, name), NOT_COPYING
         if options.get("recreate", NO) == BY_COPY:
+            from . import copying
+
             found = copying.read(session, name, info)
             info = found.origin or info
         needs = self.needs(info, options, session.server, collective)
@@ -139,6 +137,8 @@ class StreamBacked:
             holder = {**info["config"], "name": found.holder or name}
             measured = self.measure(session, {**info, "config": holder}, options)
         if info and (found.under_way or (needs.copied and options["recreate"] == BY_COPY)):
+            from . import copying
+
             found = copying.read_others(session, name, found)
         return Current(info, measured, _taken(session, name, needs.subjects), collective, found)
 
@@ -156,6 +156,8 @@ class StreamBacked:
 
     def measure(self, session: Session, info: Mapping[str, Any], options: Mapping[str, Any]) -> Measured:
         """What an update that changes limits would do, counted from the live state."""
+        from .measuring import measure
+
         desired = self._desired(options, info["config"], session.server, session.settings.collective)
         return measure(session, info, desired, self._names)
 
@@ -176,18 +178,31 @@ class StreamBacked:
         if plan.action == DELETE:
             streams.delete(session, plan.request["name"])
             return plan.result
+        if plan.wait:
+            return self.proven(plan, self._write_patiently(session, plan))
+        self._write(session, plan)
+        return self.proven(plan, streams.info(session, plan.request["name"]))
+
+    def _write_patiently(self, session: Session, plan: Plan) -> dict[str, Any]:
+        """Writes between waits until all copies are current."""
+        from .._api import moves
+
         name = plan.request["name"]
-        if plan.wait and plan.action == UPDATE:
+        if plan.action == UPDATE:
             moves.wait_until_at_rest(session, name, plan.wait)
         if plan.first:
             streams.update(session, plan.first)
             moves.wait_until_current(session, name, plan.wait)
+        self._write(session, plan)
+        return moves.wait_until_current(session, name, plan.wait)
+
+    def _write(self, session: Session, plan: Plan) -> None:
         if plan.action in (ANEW, COPY):
+            from . import copying
+
             copying.apply(session, plan)
         else:
             call(session, *self.call_of(plan))
-        info = moves.wait_until_current(session, name, plan.wait) if plan.wait else streams.info(session, name)
-        return self.proven(plan, info)
 
     def call_of(self, plan: Plan) -> Call:
         """The call that does what is planned."""
@@ -280,10 +295,13 @@ class StreamBacked:
             wait=wait,
             promise=self._promise(current, request),
         )
-        if recreated and options["recreate"] == BY_COPY:
-            plan = copying.by_copy(plan, config, current.copying, options, server)
-        elif recreated:
-            plan, loss = copying.anew(plan, current.info or {}, self.content)
+        if recreated:
+            from . import copying
+
+            if options["recreate"] == BY_COPY:
+                plan = copying.by_copy(plan, config, current.copying, options, server)
+            else:
+                plan, loss = copying.anew(plan, current.info or {}, self.content)
         if self.keeps_data:
             loss.check(f"{self.noun} {name}", bool(options.get("allow_data_loss")))
         return plan

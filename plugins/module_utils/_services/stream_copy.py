@@ -17,6 +17,7 @@ from .._api.copies import Incomplete, complete, follow, forget_deleted, gone, la
 from .._api.jetstream import STORE_NOT_CREATED, call
 from .._errors import ApiError, Refused, StreamsError
 from .._resources import recreation
+from .._resources.recreate import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -179,7 +180,7 @@ class _Copy:
 
     def _write_record(self, config: Mapping[str, Any], known: list[Mapping[str, Any]]) -> None:
         there, record = self.config(self.temporary), recreation.written(self.record()["created"], config, known)
-        streams.update(self.session, {**there, "metadata": {recreation.RECORD: record}})
+        streams.update(self.session, {**there, "metadata": {RECORD: record}})
 
     # And back
 

@@ -1,0 +1,121 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a server did not take us: our errors for what comes out of nats-py, sockets and TLS while connecting."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from .._errors import LibraryMissing, OptionError, PermissionMissing, Unreachable
+from .wire import TlsNotOffered
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+
+def explain(settings: Settings, server: str, error: Exception, info: dict[str, Any]) -> Exception:
+    """Our error for what came out of nats-py while connecting to one server. ``info`` is what that said of itself."""
+    text = str(error).lower()
+    if isinstance(error, TlsNotOffered):
+        return Unreachable(
+            f"{server} offers no TLS, and the options ask for it, so nothing was sent: "
+            "check servers, or leave out ca_path, client_cert, tls_first and tls:// for a server without TLS.",
+            code="tls_not_offered",
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _explain_certificate(settings, server, error)
+    if "authorization violation" in text or "authentication" in text:
+        return PermissionMissing(
+            f"{server} refused the credentials ({_credential_names(settings)}).", code="authentication"
+        )
+    if (isinstance(error, ValueError) and (settings.creds or settings.nkey_seed)) or "nkeys" in type(error).__module__:
+        option = "creds" if settings.creds else "nkey_seed"
+        return OptionError(option, "does not hold a valid user JWT and seed, or seed: give what 'nsc' or 'nk' made.")
+    # With TLS 1.3 a server that wants another certificate of ours hangs up when all seems well
+    if info.get("tls_verify") and not isinstance(error, (ssl.SSLError, asyncio.TimeoutError)):
+        return _client_certificate(settings, server)
+    # As a Choria Broker does, which does not say that it verifies
+    if settings.client_cert and info.get("tls_required") and isinstance(error, ConnectionError):
+        return _client_certificate(settings, server)
+    if isinstance(error, ssl.SSLError) or "certificate required" in text or "certificate_required" in text:
+        return _explain_tls(settings, server, error)
+    if isinstance(error, ImportError):
+        return LibraryMissing("aiohttp", "for the websocket URLs in servers", sys.executable)
+    return Unreachable(f"{server} can't be reached: {_reason(settings, error)}.", server=server)
+
+
+def _credential_names(settings: Settings) -> str:
+    if settings.jwt:
+        return f"check that the seed belongs to the token of {settings.jwt.caller}, and that its issuer is known there"
+    used = next((name for name in ("user", "token", "creds", "nkey_seed") if getattr(settings, name)), "")
+    if used:
+        return "check user and password" if used == "user" else f"check {used}"
+    others = "user and password, token, creds, nkey_seed"
+    return (
+        f"check client_cert, or set {others}"
+        if settings.client_cert
+        else f"none were given: set {others} or client_cert"
+    )
+
+
+def _explain_certificate(settings: Settings, server: str, error: ssl.SSLCertVerificationError) -> Exception:
+    reason = error.verify_message or str(error)
+    if "mismatch" in reason.lower() or "doesn't match" in reason.lower() or "not valid for" in reason.lower():
+        remedy = "name the server in servers as its certificate does"
+    elif "expired" in reason.lower() or "not yet valid" in reason.lower():
+        remedy = "renew it on the server, or set the clock of this host"
+    elif settings.ca_path:
+        remedy = f"check that ca_path {settings.ca_path} is the CA of this server"
+    else:
+        remedy = "set ca_path to the CA of this server"
+    return Unreachable(
+        f"The certificate of {server} is refused: {reason.rstrip('.')}: {remedy}.", code="tls_certificate"
+    )
+
+
+def _explain_tls(settings: Settings, server: str, error: Exception) -> Exception:
+    reason = getattr(error, "reason", None) or str(error)
+    if "alert" in reason.lower() or "certificate" in reason.lower():
+        return _client_certificate(settings, server)
+    remedy = "leave out tls_first, or check the port" if settings.tls_first else "check that the port speaks TLS"
+    return Unreachable(f"TLS with {server} failed ({reason}): {remedy}.", code="tls")
+
+
+def _client_certificate(settings: Settings, server: str) -> PermissionMissing:
+    path = settings.client_cert
+    if not path:
+        problem = "wants a client certificate: set client_cert and client_key"
+    elif _has_expired(path):
+        problem = f"refused our TLS certificate {path}, which has expired: renew it, or give another client_cert"
+    else:
+        problem = f"refused our TLS certificate {path}: give a valid client_cert of a CA that it trusts"
+    return PermissionMissing(f"{server} {problem}.", code="authentication")
+
+
+def _has_expired(certificate: str) -> bool:
+    """Whether a certificate's time is over, as far as the standard library can tell."""
+    decode: Any = getattr(getattr(ssl, "_ssl", None), "_test_decode_cert", None)
+    return bool(decode) and ssl.cert_time_to_seconds(decode(certificate)["notAfter"]) < time.time()
+
+
+def _reason(settings: Settings, error: Exception) -> str:
+    if isinstance(error, asyncio.TimeoutError):
+        limit = f"connect_timeout ({settings.connect_timeout:g}s)"
+        return f"no answer within {limit}, check host, port, firewall and tls_first"
+    if isinstance(error, ConnectionRefusedError) or "connect call failed" in str(error).lower():
+        return "the connection was refused, check that the server runs and listens there (option servers)"
+    if isinstance(error, socket.gaierror):
+        return "the host name is not known, check servers"
+    if "empty response" in str(error):
+        return "what listens there does not speak NATS, check the port in servers, and tls_first"
+    if isinstance(error, (ConnectionResetError, BrokenPipeError)):
+        return "the server hung up, check servers"  # in whichever way the network tells it
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}, check servers"
+    return f"{str(error).removeprefix('nats: ') or type(error).__name__}, check servers"

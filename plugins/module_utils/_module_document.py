@@ -1,0 +1,65 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge for the module that brings about a whole document."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
+
+from ._module import failing, module_of, session_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ._connection.session import Session
+    from ._options.fields import Spec
+    from ._resources.document import Document, Given, Kind
+
+
+def run_document(
+    spec: Spec,
+    kinds: Sequence[Kind],
+    document_of: Callable[[dict[str, Any], list[Given]], Document],
+    bring_about: Callable[[Session, Document, bool, bool], dict[str, Any]],
+) -> None:
+    """A module that brings many resources into their desired state, which its lists have by their kinds."""
+    module = module_of(spec, shown=partial(_counted, kinds))
+    with failing(module):
+        document = document_of(module.params, _items(kinds, module.params))
+        with session_of(module, read_only=module.check_mode) as session:
+            result = bring_about(session, document, module.check_mode, module._diff)
+        for warning in result.pop("warnings"):
+            module.warn(warning)
+        module.exit_json(**result)
+
+
+def _items(kinds: Iterable[Kind], params: Mapping[str, Any]) -> list[Given]:
+    """The lists' items as Ansible makes them of their arguments, each with what it would refuse."""
+    items: list[Given] = []
+    for kind in kinds:
+        validator = ArgumentSpecValidator(kind.arguments, **kind.resource.spec.rules)
+        inherited = {name: params[name] for name in kind.arguments if name in params and name in _INHERITED}
+        for index, given in enumerate(params[kind.option]):
+            result = validator.validate({**inherited, **given})
+            refusals = [_refusal(error) for error in result.errors.errors]
+            items.append((kind, index, result.validated_parameters, refusals))
+    return items
+
+
+def _refusal(error: AnsibleValidationError) -> str:
+    return f"there is no option {error.msg}" if isinstance(error, UnsupportedError) else str(error.msg)
+
+
+# What a document says for all items that say nothing else
+_INHERITED = ("allow_data_loss",)
+
+
+def _counted(kinds: Iterable[Kind], params: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the lengths of the lists alone: they are long, and hold the values of keys."""
+    given = {kind.option: params.get(kind.option) for kind in kinds}
+    return {**params, **{name: f"{len(items)} items" for name, items in given.items() if isinstance(items, list)}}

@@ -1,0 +1,84 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge for modules that write files on managed hosts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from ._errors import OptionError
+from ._module import failing, module_of, session_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._connection.session import Session
+    from ._module import AnsibleModule, Shown
+    from ._options.fields import Spec
+    from ._services.choria_file import TextFile
+
+    Settle = Callable[[str, Any], bool]
+
+
+def run_file(spec: Spec, prepare: Callable[[dict[str, Any]], TextFile], secrets: Callable[..., set[str]]) -> None:
+    """A module that brings the text file at ``path`` into the desired state, with its owner, group and mode.
+
+    ``secrets(options)`` are values that no result may hold. A new file has mode 0600 unless the task says otherwise.
+    """
+    module = module_of(spec, add_file_common_args=True)
+    module.no_log_values |= secrets(module.params)
+    os.umask(0o077)  # atomic_move gives a new file what the umask allows
+    path = module.params["path"]
+    with failing(module):
+        if not os.path.isdir(os.path.dirname(os.path.abspath(path))) and not module.check_mode:
+            raise OptionError("path", f"{path} can't be written (its folder is not there): make the folder first.")
+        file = prepare(module.params)
+        changed = file.before != file.after
+        if changed and not module.check_mode:
+            _write_file(module, path, file.after)
+        if file.after is not None and os.path.exists(path):
+            changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params), changed)
+        told = {"diff": file.diff(path)} if file.before != file.after else {}
+        module.exit_json(changed=changed, path=path, **told)
+
+
+def _write_file(module: AnsibleModule, path: str, text: str | None) -> None:
+    """Puts a file in its place at once and whole, or takes it away. What is there keeps its owner and mode."""
+    try:
+        if text is None:
+            os.unlink(path)
+            return
+        descriptor, made = tempfile.mkstemp(dir=module.tmpdir)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise OptionError("path", f"{path} can't be written ({error.strerror}): check path and permissions.") from error
+    module.atomic_move(made, path)
+
+
+def run_files(
+    spec: Spec,
+    act: Callable[[Session, dict[str, Any], bool, Settle], dict[str, Any]],
+    shown: Shown,
+) -> None:
+    """A module that may write files, with the options on their owner and mode that all such modules have.
+
+    ``act(session, options, check_mode, settle)`` returns the whole result. ``settle(path, mode)`` gives a file or
+    folder what these options say, the mode apart, and tells whether that changed something. ``shown`` gives the
+    options as they may be shown.
+    """
+    module = module_of(spec, shown=shown, add_file_common_args=True)
+
+    def settle(path: str, mode: Any) -> bool:
+        arguments = module.load_file_common_arguments({**module.params, "mode": mode}, path)
+        return bool(module.set_fs_attributes_if_different(arguments, False))
+
+    with failing(module):
+        with session_of(module, read_only=module.check_mode) as session:
+            result = act(session, module.params, module.check_mode, settle)
+        if not module._diff:
+            result.pop("diff", None)  # it can be large
+        module.exit_json(**result)

@@ -1,0 +1,151 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a change would lose, counted from the live state. Counting reads, and only what a change makes necessary."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from .._api import consumers, counting, streams
+from .._api.counting import Counted
+from .._errors import PermissionMissing
+from .._options.codecs import NANOSECOND, parse_timestamp
+from .losses import Loss, Measured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .._connection.session import Session
+
+
+def measure(
+    session: Session, info: Mapping[str, Any], desired: Mapping[str, Any], options: Mapping[str, str]
+) -> Measured:
+    """Counts from the live state. ``options`` has the name of the option for each field of the server."""
+    return Measured(_losses(session, info, desired, options), _exceeding(session, info, desired))
+
+
+def _exceeding(session: Session, info: Mapping[str, Any], desired: Mapping[str, Any]) -> tuple[str, ...]:
+    """The consumers that have more than new limits allow, as nats-server compares them (server/stream.go)."""
+    there, wanted = info["config"].get("consumer_limits") or {}, desired.get("consumer_limits") or {}
+    new = {name: int(wanted.get(name) or 0) for name in ("inactive_threshold", "max_ack_pending")}
+    changed = any(limit > 0 and limit != int(there.get(name) or 0) for name, limit in new.items())
+    if not changed or not info["state"].get("consumer_count"):
+        return ()
+    try:
+        found = consumers.list_all(session, info["config"]["name"])
+    except PermissionMissing:
+        return ()  # the server itself has to refuse
+    return tuple(
+        consumer["name"]
+        for consumer in found
+        if any(0 < limit < int(consumer["config"].get(name) or 0) for name, limit in new.items())
+    )
+
+
+def _losses(session: Session, info: Mapping[str, Any], desired: Mapping[str, Any], options: Mapping[str, str]) -> Loss:
+    """What an update of a stream would delete, all its causes together: features seen with nats-server 2.10 to 2.15.
+
+    max_msgs and max_bytes delete only with discard old, and also when it is discard that changes to that; max_age and
+    max_msgs_per_subject always. Older servers keep some of it until later: before 2.14 what is beyond a first limit per
+    subject, before 2.15 what nobody waits for after a change to interest.
+    """
+    total = int(info["state"].get("messages", 0))
+    if not total:
+        return Loss()
+    config = info["config"]
+    merged = {**config, **desired}
+
+    def cause(field: str) -> str:
+        value = merged[field]
+        return f"{options.get(field, field)} {f'{value / NANOSECOND:g}s' if field == 'max_age' else value}"
+
+    found = {cause(field): counted for field, counted in _oldest_lost(session, info, merged)}
+    lost = _together(list(found.values()), total)
+    limit = _lowered(config, merged, "max_msgs_per_subject")
+    if limit and total > int(info["state"].get("num_subjects", 0)):
+        beyond, lost = _beyond(session, info, limit, lost)
+        found[cause("max_msgs_per_subject")] = beyond
+    causes = [text for text, counted in found.items() if counted != Counted(0)]
+    return Loss(lost.number, 0, " and ".join(causes), not lost.exact)
+
+
+def _oldest_lost(session: Session, info: Mapping[str, Any], merged: Mapping[str, Any]) -> list[tuple[str, Counted]]:
+    """By field, how many of the oldest messages it deletes."""
+    config, state = info["config"], info["state"]
+    found = []
+    evicts = merged.get("discard", "old") == "old"
+    limit = int(merged.get("max_msgs") or 0)
+    if limit > 0 and evicts:
+        found.append(("max_msgs", Counted(max(0, int(state["messages"]) - limit))))
+    limit = int(merged.get("max_bytes") or 0)
+    if 0 < limit < int(state.get("bytes", 0)) and evicts:
+        excess = int(state["bytes"]) - limit
+        found.append(("max_bytes", _permitted(lambda: counting.oldest_bytes(session, info, excess), 1)))
+    age = _lowered(config, merged, "max_age")
+    oldest_kept = _now(info) - timedelta(seconds=age / NANOSECOND)
+    if age and parse_timestamp(state["first_ts"]) < oldest_kept:
+        found.append(("max_age", _permitted(lambda: counting.before(session, info, oldest_kept), 1)))
+    if merged.get("retention") == "interest" != config.get("retention"):
+        found.append(("retention", _permitted(lambda: _unwanted(session, info), 0)))
+    return found
+
+
+def _unwanted(session: Session, info: Mapping[str, Any]) -> Counted:
+    """How many messages no consumer waits for. Exact where all consumers have come equally far."""
+    if not info["state"].get("consumer_count"):
+        return Counted(int(info["state"]["messages"]))
+    found = consumers.list_all(session, info["config"]["name"])
+    floors = [int(consumer["ack_floor"]["stream_seq"]) for consumer in found]
+    if max(floors, default=0) < int(info["state"]["first_seq"]):
+        return Counted(0)
+    by_all = counting.before(session, info, min(floors) + 1)
+    return Counted(by_all.number, by_all.exact and min(floors) == max(floors))
+
+
+def _beyond(session: Session, info: Mapping[str, Any], limit: int, others: Counted) -> tuple[Counted, Counted]:
+    """What a limit for each subject deletes, alone and together with the ``others``, which are the oldest."""
+    counts = streams.subject_counts(session, info["config"]["name"])
+    alone = Counted(sum(max(0, count - limit) for count in counts.values()))
+    least = Counted(max(alone.number, others.number), exact=False)
+    if not alone.number or others == Counted(int(info["state"]["messages"])):
+        return alone, others
+    if not others.exact:
+        return alone, least
+    if not others.number:
+        return alone, alone
+    try:
+        gone = counting.oldest_subjects(session, info, others.number)
+    except PermissionMissing:
+        gone = None
+    if gone is None:
+        return alone, least
+    rest = sum(max(0, count - gone.get(subject, 0) - limit) for subject, count in counts.items())
+    return alone, Counted(others.number + rest)
+
+
+def _together(found: list[Counted], total: int) -> Counted:
+    """All of them are the oldest messages, so that the greatest number holds the others."""
+    number = max((counted.number for counted in found), default=0)
+    return Counted(number, number == total or all(counted.exact for counted in found))
+
+
+def _permitted(count: Callable[[], Counted], least: int) -> Counted:
+    """What is counted, or the least that is certain where the user may not read what has to be read for it."""
+    try:
+        return count()
+    except PermissionMissing:
+        return Counted(least, exact=False)
+
+
+def _lowered(config: Mapping[str, Any], merged: Mapping[str, Any], limit: str) -> int:
+    """The new limit where it is lower than the old one, else 0. No limit is -1 or 0."""
+    before, after = int(config.get(limit) or 0), int(merged.get(limit) or 0)
+    return after if after > 0 and (before <= 0 or after < before) else 0
+
+
+def _now(info: Mapping[str, Any]) -> datetime:
+    """By the server's clock, when it answered."""
+    return parse_timestamp(info["ts"]) if info.get("ts") else datetime.now(timezone.utc)
