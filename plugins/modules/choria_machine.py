@@ -96,7 +96,9 @@ options:
     description:
       - The C(choria) program on the managed host. Where it is given, C(choria machine validate) has to accept a new
         definition as well.
-      - It knows fewer watchers than the server itself, no keys with dots, and no durations such as V(1m30s).
+      - It knows fewer watchers than the server itself, no keys with dots, and no durations such as V(1m30s). Where a
+        definition has some of these and O(validate) accepts it, a refusal of the program does not count, and
+        RV(machine.unknown_to_program) tells so.
     type: path
   keep:
     description:
@@ -196,6 +198,10 @@ machine:
       elements: str
     validated:
       description: By what the definition was checked, V(schema) and V(program).
+      type: list
+      elements: str
+    unknown_to_program:
+      description: Why a refusal of O(program) did not count, such as V(archive watchers).
       type: list
       elements: str
 removed:

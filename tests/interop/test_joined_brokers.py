@@ -10,7 +10,6 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
@@ -116,12 +115,3 @@ def test_provisioning(choria: None, tmp_path: Path) -> None:
     config = render({"settings": keys, "other_keys": [], "program": None})
     with ChoriaBroker(config=config) as broker:
         broker.wait_for("Allowing unverified TLS connections for provisioning purposes")
-
-
-@pytest.mark.parametrize("size", [3, 5])
-def test_peers_of_a_cluster(size: int) -> None:
-    hosts = [f"broker{number}" for number in range(1, size + 1)]
-    names = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
-    templar = Templar(DataLoader(), variables={**DEFAULTS, "choria_broker_hosts": hosts})
-    assert templar.template(trust_as_template(names["_choria_peers"])) == [f"nats://{host}:5222" for host in hosts]
-    assert templar.template(trust_as_template(DEFAULTS["choria_stream_replicas"])) == 3

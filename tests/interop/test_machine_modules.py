@@ -17,10 +17,10 @@ import pytest
 import yaml
 from integration.test_examples import blocks, plays
 
-from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
 from ansible_collections.choria.streams.plugins.module_utils._services import machine, machine_info
-from ansible_collections.choria.streams.plugins.module_utils._services.machine_definition import to_yaml
+from ansible_collections.choria.streams.plugins.module_utils._services.machine_definition import beyond_program, to_yaml
 from support.choria import ChoriaServer, find_choria
 from support.intervals import Recorder
 from support.machines import BAD, GOOD, UNKNOWN_TO_THE_PROGRAM
@@ -55,6 +55,24 @@ def test_the_program_agrees(choria: None, tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert dict(zip(definitions, pool.map(accepts, definitions))) == expected
+    assert {label: not beyond_program(GOOD[label]) for label in GOOD} == {label: expected[label] for label in GOOD}
+
+
+def test_a_refusal_of_the_program(choria: None, tmp_path: Path) -> None:
+    """It counts, unless the definition has what the program can't know and the server runs."""
+    store = tmp_path / "machines"
+    store.mkdir(mode=0o700)
+    options = dict.fromkeys([row.option for row in machine.SPEC])
+    options |= {"state": "present", "name": "DEPLOY", "store": str(store), "choria_config": None, "files": []}
+    options |= {"program": str(find_choria()), "validate": True}
+    known = machine.act(None, pytest.fail, {**options, "definition": GOOD["a key and a command"]}, False)["machine"]
+    assert (known["validated"], known["unknown_to_program"]) == (["schema", "program"], [])
+    beyond = {**options, "definition": GOOD["an archive"]}
+    for bad in (beyond, {**options, "definition": BAD["no bucket"].definition}):
+        with pytest.raises(Refused, match="machine validate refuses it"):
+            machine.act(None, pytest.fail, {**bad, "validate": False}, False)
+    told = machine.act(None, pytest.fail, beyond, False)["machine"]
+    assert (told["validated"], told["unknown_to_program"]) == (["schema"], ["archive watchers"])
 
 
 class Fleet(Manager):

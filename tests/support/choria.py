@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TypeVar
 
-    Self = TypeVar("Self", bound="_Process")
+    Self = TypeVar("Self", bound="ChoriaProcess")
 
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
@@ -81,7 +81,7 @@ def _write_config(path: Path, *parts: Mapping[str, object]) -> None:
     path.write_text("".join(f"{key} = {value}\n" for key, value in values.items()))
 
 
-class _Process:
+class ChoriaProcess:
     """A choria process with a folder, a configuration and a log of its own; stop() takes the folder with it."""
 
     _ready = ""
@@ -229,7 +229,7 @@ class ChoriaClient:
         )
 
 
-class ChoriaBroker(_Process):
+class ChoriaBroker(ChoriaProcess):
     """A running broker with Choria Streams.
 
     `security="file"` is mutual TLS with certificates of `authority`, collective mcollective. `security="choria"` is TLS
@@ -321,7 +321,7 @@ class ChoriaBroker(_Process):
         return values
 
 
-class ChoriaServer(_Process):
+class ChoriaServer(ChoriaProcess):
     """A running Choria Server, the agent of a node, with a submission spool and a folder for autonomous agents.
 
     `config` has more keys of server.conf. Its `permissions` are those of `choria jwt server`, where the broker has

@@ -9,16 +9,17 @@ import hashlib
 import json
 import tempfile
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError
+from .._errors import OptionError, Refused
 from .._options import codecs
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
 from .._options.values import ENCODINGS, TEXT
-from .machine_definition import MANIFEST, check_by_program, check_definition, checked_name, to_yaml
+from .machine_definition import MANIFEST, beyond_program, check_by_program, check_definition, checked_name, to_yaml
 from .machine_files import DEFINITION_MODE, File, files_in, files_of
 from .machine_folder import Content, listing_of, read_file
 from .machine_store import Store, find_store
@@ -64,6 +65,16 @@ SPEC = Spec(
 )
 
 
+@dataclass
+class Checks:
+    """By what the definition that ``option`` gives was checked, and what the program can't know of it or did refuse."""
+
+    option: str
+    validated: list[str] = field(default_factory=list)
+    beyond: list[str] = field(default_factory=list)
+    unknown_to_program: list[str] = field(default_factory=list)
+
+
 def act(
     load_yaml: LoadYaml | None, connect: Callable[[], Session], options: Mapping[str, Any], check_mode: bool
 ) -> dict[str, Any]:
@@ -78,18 +89,17 @@ def act(
 
 def _present(store: Store, options: Mapping[str, Any], check_mode: bool, load_yaml: LoadYaml | None) -> dict[str, Any]:
     name = checked_name(options["name"])
-    files, validated = _files(name, options, load_yaml)
+    files, checks = _files(name, options, load_yaml)
     content = Content(files, options["exact"])
-    option = "definition" if options["definition"] is not None else "archive"
-    check = partial(_ask_program, options["program"], option, validated)
+    check = partial(_ask_program, options["program"], checks)
     if check_mode and not store.path.exists():
         check_alone(content, check)
-        return _result(store, name, content, validated, changed=True)
+        return _result(store, name, content, checks, changed=True)
     store.check()
     with nullcontext() if check_mode else store.locked():
         folder = store.folder(name)
         changed = not content.is_in(folder)
-        result = _result(store, name, content, validated, changed)
+        result = _result(store, name, content, checks, changed)
         if changed and check_mode:
             check_alone(content, check)
         elif changed:
@@ -105,14 +115,22 @@ def check_alone(content: Content, check: Callable[[Path], None]) -> None:
         check(folder)
 
 
-def _ask_program(program: str | None, option: str, validated: list[str], folder: Path) -> None:
-    if program:
-        check_by_program(program, str(folder), option)
-        validated.append("program")
+def _ask_program(program: str | None, checks: Checks, folder: Path) -> None:
+    """Its refusal does not count where the schema has accepted what the program can't know."""
+    if not program:
+        return
+    try:
+        check_by_program(program, str(folder), checks.option)
+    except Refused:
+        if not checks.beyond:
+            raise
+        checks.unknown_to_program.extend(checks.beyond)
+    else:
+        checks.validated.append("program")
 
 
-def _files(name: str, options: Mapping[str, Any], load_yaml: LoadYaml | None) -> tuple[dict[str, File], list[str]]:
-    """All files, and by what their definition was checked. Raises OptionError."""
+def _files(name: str, options: Mapping[str, Any], load_yaml: LoadYaml | None) -> tuple[dict[str, File], Checks]:
+    """All files, and how their definition was checked so far. Raises OptionError."""
     files = files_in(options["archive"], options["archive_checksum"]) if options["archive"] else {}
     files.update(files_of(options["files"]))
     definition, option = options["definition"], "definition"
@@ -127,13 +145,14 @@ def _files(name: str, options: Mapping[str, Any], load_yaml: LoadYaml | None) ->
     else:
         raise OptionError("archive", f"{options['archive']} has no {MANIFEST}: add it, or give definition.")
     if definition is None:
-        return files, []
+        return files, Checks(option)
     if not isinstance(definition, dict) or definition.get("name") != name:
         told = definition.get("name") if isinstance(definition, dict) else None
         raise OptionError(option, f"it defines {told}, and not {name}: give the name that it has.")
-    if options["validate"]:
-        check_definition(definition, option)
-    return files, ["schema"] if options["validate"] else []
+    if not options["validate"]:
+        return files, Checks(option)
+    check_definition(definition, option)
+    return files, Checks(option, ["schema"], beyond_program(definition))
 
 
 def _loaded(text: bytes, load_yaml: LoadYaml | None) -> Any:
@@ -150,7 +169,7 @@ def _loaded(text: bytes, load_yaml: LoadYaml | None) -> Any:
         raise OptionError("archive", f"its {MANIFEST} is no YAML ({str(error).splitlines()[0]}).") from error
 
 
-def _result(store: Store, name: str, content: Content, validated: list[str], changed: bool) -> dict[str, Any]:
+def _result(store: Store, name: str, content: Content, checks: Checks, changed: bool) -> dict[str, Any]:
     folder = store.path / name
     manifest = content.files[MANIFEST].content
     result: dict[str, Any] = {
@@ -160,7 +179,8 @@ def _result(store: Store, name: str, content: Content, validated: list[str], cha
             "path": str(folder),
             "checksum": hashlib.sha256(manifest).hexdigest(),
             "files": sorted(content.files),
-            "validated": validated,
+            "validated": checks.validated,
+            "unknown_to_program": checks.unknown_to_program,
         },
     }
     if changed:

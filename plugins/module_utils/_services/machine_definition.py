@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 MANIFEST = "machine.yaml"
 HEADER = "# Written by Ansible (choria.streams.choria_machine): changes made here are lost\n"
 _SHOWN = 5
+# What the program's own schema knows
+_KNOWN_TO_PROGRAM = ("exec", "file", "kv", "nagios", "schedule", "timer")
+_PROGRAM_KEY = re.compile(r"[-/_a-zA-Z0-9]+")
+_PROGRAM_DURATION = re.compile(r"[0-9]+[hms]")
+_TIMES = ("interval", "announce_interval")
+_PROPERTY_TIMES = ("timeout", "governor_timeout", "duration", "start_splay", "timer")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What readers of older YAML take for a boolean or for nothing
 _NOT_PLAIN = ("y", "yes", "n", "no", "on", "off", "true", "false", "null")
@@ -65,6 +71,22 @@ def _twice(where: str, names: Iterable[str]) -> Iterator[str]:
     yield from (f"{where} has {name} {count} times" for name, count in Counter(names).items() if count > 1)
 
 
+def beyond_program(definition: Mapping[str, Any]) -> list[str]:
+    """What of a good definition ``choria machine validate`` of 0.30 knows nothing of, though the server runs it."""
+    found = []
+    for watcher in definition["watchers"]:
+        kind, properties = watcher["type"], watcher["properties"]
+        if kind not in _KNOWN_TO_PROGRAM:
+            found.append(f"{kind} watchers")
+        elif kind == "nagios" and "builtin" in properties:
+            found.append("built-in checks")
+        elif kind == "kv" and not _PROGRAM_KEY.fullmatch(properties["key"]):
+            found.append(f"the key {properties['key']}")
+        times = (*(watcher.get(name) for name in _TIMES), *(properties.get(name) for name in _PROPERTY_TIMES))
+        found += [f"the duration {time}" for time in times if time and not _PROGRAM_DURATION.fullmatch(time)]
+    return list(dict.fromkeys(found))
+
+
 def check_by_program(program: str, folder: str, option: str) -> None:
     """Asks ``choria machine validate``. Raises Refused with what it says, OptionError where it does not run."""
     answer = ask(program, "machine", "validate", folder)
@@ -74,9 +96,7 @@ def check_by_program(program: str, folder: str, option: str) -> None:
     lines = [line.strip() for line in (answer.stdout + answer.stderr).splitlines() if line.strip()]
     told = [line for line in lines if "doesn't validate with" not in line and 'value must be "' not in line]
     raise Refused(
-        f"{option}: {program} machine validate refuses it: {'; '.join((told or lines)[:_SHOWN])}. It knows less than "
-        "the server runs (keys with dots, durations such as 1m30s, archive and expression watchers): leave out program "
-        "where that is the reason.",
+        f"{option}: {program} machine validate refuses it: {'; '.join((told or lines)[:_SHOWN])}.",
         code="option",
         option=option,
     )

@@ -1,0 +1,138 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Five real brokers with the configuration that the role writes for each of them."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import render
+from support.choria import ChoriaProcess, free_port
+from support.tls import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "choria"
+# All brokers of a site have the same port for peers, so that each has an address of its own here
+ADDRESSES = [f"127.0.5.{number}" for number in range(1, 6)]
+STREAMS = {"CHORIA_EVENTS", "CHORIA_EXECUTOR", "CHORIA_MACHINE", "CHORIA_STREAM_ADVISORIES"}
+COPIES = 3
+PATIENCE = 120.0
+
+
+def trusted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: trusted(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [trusted(item) for item in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+VARIABLES = {
+    name: trusted(value)
+    for part in ("defaults", "vars")
+    for name, value in yaml.safe_load((ROLE / part / "main.yml").read_text()).items()
+}
+
+
+class Broker(ChoriaProcess):
+    _ready = "Server is ready"
+
+    def __init__(self, identity: str, variables: Mapping[str, Any]) -> None:
+        super().__init__("broker", identity)
+        self.stats_port = free_port()
+        own = {
+            "choria_identity": identity,
+            "choria_broker_listen_address": identity,
+            "choria_broker_stats_port": self.stats_port,
+            "choria_stream_store": str(self.folder / "streams"),
+            "inventory_hostname": identity,
+        }
+        templar = Templar(DataLoader(), variables={**VARIABLES, **variables, **own})
+        settings = templar.template(trust_as_template("{{ _choria_broker_settings }}"))
+        lines = render({"settings": settings, "other_keys": [], "program": None})
+        self.config.write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))
+
+    def ask(self, path: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.stats_port}/{path}", timeout=10) as answer:
+            return dict(json.load(answer))
+
+    def streams(self) -> dict[str, dict[str, Any]]:
+        """Those of which this broker has a copy."""
+        accounts = self.ask("jsz?accounts=true&streams=true&config=true").get("account_details", [])
+        return {one["name"]: one for account in accounts for one in account.get("stream_detail", [])}
+
+    def healthy(self) -> bool:
+        """As the role asks: it is well itself, and sees all others."""
+        try:
+            if self.ask("healthz").get("status") != "ok":
+                return False
+            cluster = self.ask("jsz")["meta_cluster"]
+        except OSError:
+            return False
+        return cluster.get("leader") in ADDRESSES and cluster.get("cluster_size") == len(ADDRESSES)
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, f"{what}: not in {PATIENCE:g} s"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def brokers(choria: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
+    authority = Authority(tmp_path_factory.mktemp("site"))
+    common = {
+        "groups": {"choria_brokers": ADDRESSES},
+        "choria_broker_port": free_port(),
+        "choria_broker_peer_port": free_port(),
+        "choria_install_method": "archive",
+        "choria_tls_ca_path": str(authority.path),
+    }
+    with ExitStack() as stack:
+        found = []
+        for address in ADDRESSES:
+            pair = authority.issue(address, [address])
+            files = {"choria_tls_certificate_path": str(pair.certificate), "choria_tls_key_path": str(pair.key)}
+            found.append(stack.enter_context(Broker(address, {**common, **files})))
+        for broker in found:
+            broker.start()
+        yield found
+        for broker in found:
+            broker.kill()
+
+
+def test_five_brokers_are_a_cluster(brokers: list[Broker]) -> None:
+    wait_until(lambda: all(broker.healthy() for broker in brokers), "all brokers are healthy")
+
+    def copies() -> dict[str, int]:
+        held = [broker.streams() for broker in brokers]
+        return {name: sum(name in streams for streams in held) for name in STREAMS}
+
+    # What starts while the cluster is not ready makes none, and never tries again: the role too restarts a broker then
+    brokers[0].shutdown()
+    brokers[0].start()
+    wait_until(lambda: copies() == dict.fromkeys(STREAMS, COPIES), "each stream of the brokers has its copies")
+
+
+def test_two_of_five_may_be_lost(brokers: list[Broker]) -> None:
+    for broker in brokers[:2]:
+        broker.kill()
+    left = brokers[2:]
+    wait_until(lambda: left[0].ask("jsz")["meta_cluster"].get("leader") in ADDRESSES[2:], "one of the others leads")
+    for broker in brokers[:2]:
+        broker.start()
+    wait_until(lambda: all(broker.healthy() for broker in brokers), "all brokers are healthy again")
