@@ -150,7 +150,10 @@ def test_hosts_have_to_wait_for_each_other() -> None:
         inventory={"all": {"hosts": {"b1": {}, "b2": {}, "b3": {}}, "vars": {**GOOD, **LOCAL}}},
     )
     assert result.rc != 0 and not any(task.changed for task in result.tasks)
-    assert "Only with 'strategy: linear' can brokers restart one after the other: set it, or leave strategy out" in result.output
+    assert (
+        "Only with 'strategy: linear' can brokers restart one after the other: set it, or leave strategy out"
+        in result.output
+    )
 
 
 def redhat(folder: Path, *, check: bool, **given: Any) -> PlaybookResult:
