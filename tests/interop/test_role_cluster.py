@@ -1,11 +1,13 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Five real brokers with the configuration that the role writes for each of them."""
+"""Real brokers with the configuration that the role writes: five that are a cluster, and one at a site of Puppet."""
 
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 import time
 import urllib.request
 from contextlib import ExitStack
@@ -136,3 +138,32 @@ def test_two_of_five_may_be_lost(brokers: list[Broker]) -> None:
     for broker in brokers[:2]:
         broker.start()
     wait_until(lambda: all(broker.healthy() for broker in brokers), "all brokers are healthy again")
+
+
+def test_certificates_of_puppet(choria: None, tmp_path: Path) -> None:
+    address = "127.0.5.9"
+    authority = Authority(tmp_path)
+    pair = authority.issue(address, [address])
+    places = {"certs/ca.pem": authority.path, f"certs/{address}.pem": pair.certificate}
+    places[f"private_keys/{address}.pem"] = pair.key
+    for place, file in places.items():
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(file.read_bytes())
+    given = {
+        "groups": {"choria_brokers": [address]},
+        "choria_broker_port": free_port(),
+        "choria_install_method": "archive",
+        "choria_security_provider": "puppet",
+        "choria_puppet_ssldir": str(tmp_path),
+    }
+    with Broker(address, given) as broker:
+        broker.start()
+        broker.wait_for("Created stream CHORIA_EVENTS with 1 replicas")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(authority.path)
+        context.load_cert_chain(pair.certificate, pair.key)
+        with socket.create_connection((address, given["choria_broker_port"]), timeout=10) as plain:
+            assert b'"tls_required":true' in plain.recv(4096)
+            with context.wrap_socket(plain, server_hostname=address) as secure:
+                secure.sendall(b'CONNECT {"verbose":false}\r\nPING\r\n')
+                assert secure.recv(100).startswith(b"PONG")

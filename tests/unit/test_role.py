@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -29,3 +33,16 @@ def test_variables_begin_with_the_name_of_the_role() -> None:
     internal = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
     assert all(name.startswith("choria_") for name in DEFAULTS)
     assert all(name.startswith("_choria_") for name in internal)
+
+
+def test_ansible_doc_shows_it() -> None:
+    shown = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-doc"), "--type", "role", "--json", "choria.streams.choria"],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROLE.parents[1] / ".build")},
+    ).stdout
+    entries = json.loads(shown)["choria.streams.choria"]["entry_points"]
+    assert {name: set(entry["options"]) for name, entry in entries.items()} == {
+        name: set(spec["options"]) for name, spec in SPECS.items()
+    }
