@@ -24,16 +24,18 @@ LOG_LINES = 60
 # Hosts have other Pythons than the controller: some targets run their modules with the oldest one as well
 OLDEST_PYTHON = ROOT / ".venv" / "modules-3.9" / "bin" / "python"
 ON_OLDEST = ("choria_governor", "choria_kv", "choria_kv_bucket", "choria_run_info", "choria_stream")
-RUNS = [(path.parent.name, Path(sys.executable)) for path in TARGETS.glob("*/tasks")]
+RUNS = [
+    pytest.param(path.parent.name, Path(sys.executable), id=path.parent.name)
+    for path in sorted(TARGETS.glob("*/tasks"))
+]
 if OLDEST_PYTHON.exists():
-    RUNS += [(target, OLDEST_PYTHON) for target in ON_OLDEST]
+    RUNS += [
+        pytest.param(target, OLDEST_PYTHON, id=f"{target}-oldest-python", marks=pytest.mark.once)
+        for target in ON_OLDEST
+    ]
 
 
-def _label(part: str | Path) -> str:
-    return part if isinstance(part, str) else ("oldest-python" if part == OLDEST_PYTHON else "python")
-
-
-@pytest.mark.parametrize(("target", "python"), sorted(RUNS), ids=_label)
+@pytest.mark.parametrize(("target", "python"), RUNS)
 def test_target(target: str, python: Path, make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()
     result = run_playbook(
