@@ -61,13 +61,13 @@ def _write_file(module: AnsibleModule, path: str, text: str | None) -> None:
 
 def run_files(
     spec: Spec,
-    act: Callable[[Session, dict[str, Any], bool, Settle], dict[str, Any]],
+    act: Callable[[Session, dict[str, Any], bool, Settle, bool], dict[str, Any]],
     shown: Shown,
 ) -> None:
     """A module that may write files, with the options on their owner and mode that all such modules have.
 
-    ``act(session, options, check_mode, settle)`` returns the whole result. ``settle(path, mode)`` gives a file or
-    folder what these options say, the mode apart, and tells whether that changed something. ``shown`` gives the
+    ``act(session, options, check_mode, settle, with_diff)`` returns the whole result. ``settle(path, mode)`` gives a
+    file or folder what these options say, the mode apart, and tells whether that changed something. ``shown`` gives the
     options as they may be shown.
     """
     module = module_of(spec, shown=shown, add_file_common_args=True)
@@ -78,7 +78,5 @@ def run_files(
 
     with failing(module):
         with session_of(module, read_only=module.check_mode) as session:
-            result = act(session, module.params, module.check_mode, settle)
-        if not module._diff:
-            result.pop("diff", None)  # it can be large
+            result = act(session, module.params, module.check_mode, settle, module._diff)
         module.exit_json(**result)

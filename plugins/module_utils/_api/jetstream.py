@@ -87,7 +87,7 @@ def encode(body: Any) -> bytes:
 def decode(what: str, message: Message) -> dict[str, Any]:
     """The JSON of an answer. Raises ApiError where it is an error, NoAnswer where it is not JSON."""
     try:
-        answer = json.loads(message.data)
+        answer = json.loads(message.data.decode())  # of bytes, it would guess the encoding first
     except ValueError as error:
         raise NoAnswer(
             f"{what}: the answer is not JetStream's: check api_prefix, or what else listens there."

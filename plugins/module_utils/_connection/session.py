@@ -16,14 +16,13 @@ import os
 import re
 import time
 from collections import deque
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._errors import PermissionMissing, Refused, StreamsError, Unreachable
 from . import reasons
 from .client import close, connect
-from .wire import Message, Pending, Request, Server
+from .wire import Message, Pending, Request, Server, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -291,12 +290,13 @@ class Session:
         self, requests: Sequence[Request], window: int, timeout: float
     ) -> list[list[Message] | StreamsError]:
         answers: list[list[Message] | StreamsError] = []
-        for start in range(0, len(requests), window):
-            batch = requests[start : start + window]
-            replies = await self._batch(batch, timeout)
-            again = [index for index, reply in enumerate(replies) if self._repeatable(batch[index], reply)]
+        while len(answers) < len(requests):
+            rest = requests[len(answers) :]
+            replies = await self._pipeline(rest, window, timeout)
+            again = [index for index, reply in enumerate(replies) if self._repeatable(rest[index], reply)]
             if again:
-                for index, reply in zip(again, await self._batch([batch[index] for index in again], timeout)):
+                repeated = await self._pipeline([rest[index] for index in again], window, timeout)
+                for index, reply in zip(again, repeated):
                     replies[index] = reply
             answers.extend(replies)
         return answers
@@ -308,43 +308,39 @@ class Session:
         call = request.subject.removeprefix(f"{self.settings.api}.")
         return bool(_READS.match(call)) or "Nats-Msg-Id" in (request.headers or {})
 
-    async def _batch(self, requests: Sequence[Request], timeout: float) -> list[list[Message] | StreamsError]:
+    async def _pipeline(
+        self, requests: Sequence[Request], size: int, timeout: float
+    ) -> list[list[Message] | StreamsError]:
+        """Answers to the requests in their order: to all, or to the first ones where answers stopped to come."""
         await self._ready()
         if self._inbox_problem:
             return [self._inbox_problem for _request in requests]
-        tokens: list[tuple[str, Pending]] = []
-        left, all_ended = len(requests), asyncio.Event()
-
-        def ended() -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                all_ended.set()
-
+        sent: dict[str, Pending] = {}
+        window = Window(size, timeout)
         try:
             for request in requests:
+                if not await window.has_room() or (sent and not self._alive):
+                    break
                 self._counter += 1
-                pending = Pending(request, ended)
-                tokens.append((str(self._counter), pending))
-                self._pending[str(self._counter)] = pending
-                await self._send(request, f"{self._inbox}.{self._counter}")
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(all_ended.wait(), timeout)
-            unanswered = {token: pending for token, pending in tokens if not pending.done}
-            if unanswered:
-                for token in unanswered:
-                    del self._pending[token]  # or hanging up on a silent server would be the reason that is told
-                problem = await self._why_silent()
-                for pending in unanswered.values():
-                    pending.fail(problem(pending.request.subject))
-            return [self._result(pending) for _token, pending in tokens]
+                token = str(self._counter)
+                sent[token] = self._pending[token] = Pending(request, window.one_less)
+                window.unanswered += 1
+                await self._send(request, f"{self._inbox}.{token}")
+            if not await window.empties():
+                await self._give_up({token: pending for token, pending in sent.items() if not pending.done})
+            return [self._result(pending) for pending in sent.values()]
         finally:
-            for token, _pending in tokens:
+            for token in sent:
                 self._pending.pop(token, None)
 
-    async def _send(self, request: Request, reply: str) -> None:
-        from nats.errors import ConnectionClosedError, Error
+    async def _give_up(self, unanswered: Mapping[str, Pending]) -> None:
+        for token in unanswered:
+            del self._pending[token]  # or hanging up on a silent server would be the reason that is told
+        problem = await self._why_silent()
+        for pending in unanswered.values():
+            pending.fail(problem(pending.request.subject))
 
+    async def _send(self, request: Request, reply: str) -> None:
         if request.size > self._client.max_payload:
             raise Refused(
                 f"The message for {request.subject} has {request.size} bytes, and the server takes at most "
@@ -353,12 +349,16 @@ class Session:
             )
         try:
             await self._client.publish(request.subject, request.payload, reply=reply, headers=request.headers or None)
-        except ConnectionClosedError as error:
-            raise reasons.broken(self.settings) from error
-        except Error as error:
-            raise Refused(
-                f"'{request.subject}' can't be sent: {str(error).removeprefix('nats: ')}.", code="subject"
-            ) from error
+        except Exception as error:
+            from nats.errors import ConnectionClosedError, Error
+
+            if isinstance(error, ConnectionClosedError):
+                raise reasons.broken(self.settings) from error
+            if isinstance(error, Error):
+                raise Refused(
+                    f"'{request.subject}' can't be sent: {str(error).removeprefix('nats: ')}.", code="subject"
+                ) from error
+            raise
 
     def _result(self, pending: Pending) -> list[Message] | StreamsError:
         if isinstance(pending.error, StreamsError):

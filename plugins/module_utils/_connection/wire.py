@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,8 +35,8 @@ class Request(NamedTuple):
         """In bytes, with the headers as they are sent, since servers limit both together."""
         if not self.headers:
             return len(self.payload)
-        names, values = ("".join(words).encode() for words in (self.headers, self.headers.values()))
-        lines = len(names) + len(values) + len(self.headers) * len(": \r\n")
+        text = "".join([*self.headers, *self.headers.values()])
+        lines = (len(text) if text.isascii() else len(text.encode())) + len(self.headers) * len(": \r\n")
         return len(self.payload) + len("NATS/1.0\r\n\r\n") + lines
 
 
@@ -79,6 +81,8 @@ class Server(NamedTuple):
 class Pending:
     """A request whose answer is awaited. ``ended`` is called once, when that is complete or an error is known."""
 
+    __slots__ = ("_ended", "done", "error", "messages", "request")
+
     def __init__(self, request: Request, ended: Callable[[], None]) -> None:
         self.request = request
         self.done = False
@@ -100,3 +104,39 @@ class Pending:
         if not self.done:
             self.done = True
             self._ended()
+
+
+class Window:
+    """How many requests are on their way, at most ``size``. It is refilled when half of them are answered, so that
+    neither side waits for the other. ``timeout`` is for how many seconds it is waited for the next answer.
+    """
+
+    def __init__(self, size: int, timeout: float) -> None:
+        self.unanswered = 0
+        self._size, self._timeout = size, timeout
+        self._enough = 0
+        self._reached = asyncio.Event()
+
+    def one_less(self) -> None:
+        self.unanswered -= 1
+        if self.unanswered <= self._enough:
+            self._reached.set()
+
+    async def has_room(self) -> bool:
+        """Waits for room. False when no more answers come."""
+        return self.unanswered < self._size or await self._until(self._size // 2)
+
+    async def empties(self) -> bool:
+        """Waits for all answers. False when no more come."""
+        return await self._until(0)
+
+    async def _until(self, most: int) -> bool:
+        self._enough = most
+        while self.unanswered > most:
+            before = self.unanswered
+            self._reached.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._reached.wait(), self._timeout)
+            if self.unanswered == before:
+                return False
+        return True

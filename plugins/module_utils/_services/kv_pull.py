@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     Settle = Callable[[str, Any], bool]
 
 
-def pull(session: Session, options: Mapping[str, Any], prefix: str, check_mode: bool, settle: Settle) -> dict[str, Any]:
+def pull(
+    session: Session, options: Mapping[str, Any], prefix: str, check_mode: bool, settle: Settle, with_diff: bool
+) -> dict[str, Any]:
     """Writes and removes files. Returns the module's result."""
     folder = Folder("dest", options["dest"], options["separator"])
     if folder.path.exists() and not folder.path.is_dir():
@@ -38,11 +40,12 @@ def pull(session: Session, options: Mapping[str, Any], prefix: str, check_mode: 
         _check_emptied(folder, files, removed, options)
     for relative in files:
         folder.check_free(relative, set(removed.values()))
-    report = Report(Mask(options["mask"]))
+    report = Report(Mask(options["mask"]), with_diff)
     for name, relative in removed.items():
-        old = Side(str(folder.path / relative), folder.current(relative))
-        gone = Side(str(folder.path / relative), None)
-        report.add(f"{prefix}{name}", DELETE, None, old, gone, file=str(folder.path / relative))
+        path = str(folder.path / relative)
+        report.add(f"{prefix}{name}", DELETE, None, file=path)
+        if report.with_diff:
+            report.add_diff(f"{prefix}{name}", Side(path, folder.current(relative)), Side(path, None))
         if not check_mode:
             folder.remove(relative)
     for relative, entry in files.items():
@@ -111,6 +114,7 @@ def _bring(
     if same and not settled:
         return
     action = ATTRIBUTES if same else UPDATE if old is not None else CREATE
+    report.add(entry.key, action, entry.revision, file=str(path))
     before = Side(str(path), old, values.TEXT, "owner or mode: others\n")
     after = Side(f"{entry.key}, revision {entry.revision}", entry.value, values.TEXT, "owner or mode: as wanted\n")
-    report.add(entry.key, action, entry.revision, before, after, file=str(path))
+    report.add_diff(entry.key, before, after)

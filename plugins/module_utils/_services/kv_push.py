@@ -9,8 +9,7 @@ of somebody else in between is not overwritten unseen, but read, and decided on 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._api import kv
 from .._api.kv import DELETED, PURGED, PUT, Bucket, Entry
@@ -37,17 +36,15 @@ _NAMED = 10
 _HEADERS = 256
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """The value that a key is to have. ``where`` names the option, and the part of it, for errors."""
 
-    value: bytes = field(repr=False)
+    value: bytes
     encoding: str
     where: str
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A write that is needed: what the key is now, and what is sent."""
 
     key: str
@@ -57,7 +54,9 @@ class Step:
     encoding: str
 
 
-def push(session: Session, options: Mapping[str, Any], prefix: str, check_mode: bool) -> dict[str, Any]:
+def push(
+    session: Session, options: Mapping[str, Any], prefix: str, check_mode: bool, with_diff: bool
+) -> dict[str, Any]:
     """Writes what differs. Returns the module's result."""
     wanted = _from_data(options, prefix) if options["data"] is not None else _from_folder(options, prefix)
     wire = to_wire(Spec((LIFETIME,)), options, session.server)
@@ -68,7 +67,7 @@ def push(session: Session, options: Mapping[str, Any], prefix: str, check_mode: 
         _check_emptied(found, wanted, options, prefix)
     else:
         found = kv.last_many(session, bucket, list(wanted))
-    report, revision = Report(Mask(options["mask"])), bucket.last_sequence
+    report, revision = Report(Mask(options["mask"]), with_diff), bucket.last_sequence
     for _try in range(_TRIES):
         steps = list(_steps(found, wanted, ttl, options))
         _check(session, bucket, steps, wanted)
@@ -197,6 +196,9 @@ def _write(
 
 
 def _tell(report: Report, bucket: Bucket, step: Step, revision: int | None) -> None:
+    report.add(step.key, step.action, revision)
+    if not report.with_diff:
+        return
     before, request = step.before, step.request
     name = f"{bucket.name}/{step.key}"
     alive = before is not None and before.alive
@@ -212,7 +214,7 @@ def _tell(report: Report, bucket: Bucket, step: Step, revision: int | None) -> N
         step.encoding,
         f"operation: {request['operation']}\nttl: {request.get('ttl') or None}\n",
     )
-    report.add(step.key, step.action, revision, old, new)
+    report.add_diff(step.key, old, new)
 
 
 def _few(keys: Sequence[str]) -> str:

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._options import values
 from .._options.mask import CHANGED, HIDDEN, Mask
@@ -15,8 +14,7 @@ CREATE, UPDATE, DELETE, PURGE, ATTRIBUTES = "create", "update", "delete", "purge
 _COUNTED = {CREATE: "created", UPDATE: "updated", ATTRIBUTES: "updated", DELETE: "removed", PURGE: "removed"}
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(NamedTuple):
     """One side of a difference: where it is, what it holds, None for nothing, and what else can differ."""
 
     name: str
@@ -26,13 +24,18 @@ class Side:
 
 
 class Report:
-    def __init__(self, mask: Mask) -> None:
+    """What was done. The differences are noted where somebody wants to see them, which takes a while for many keys."""
+
+    def __init__(self, mask: Mask, with_diff: bool) -> None:
+        self.with_diff = with_diff
         self._mask = mask
         self.changes: list[dict[str, Any]] = []
         self._diffs: list[dict[str, str]] = []
 
-    def add(self, key: str, action: str, revision: int | None, before: Side, after: Side, **more: Any) -> None:
+    def add(self, key: str, action: str, revision: int | None, **more: Any) -> None:
         self.changes.append({"key": key, "action": action, "revision": revision, **more})
+
+    def add_diff(self, key: str, before: Side, after: Side) -> None:
         one, other = self._text(key, before), self._text(key, after)
         if one == other:
             one, other = (before.rest, after.rest) if before.content == after.content else (HIDDEN, CHANGED)

@@ -59,7 +59,11 @@ def shown(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def sync(
-    session: Session, options: Mapping[str, Any], check_mode: bool, settle: Callable[[str, Any], bool]
+    session: Session,
+    options: Mapping[str, Any],
+    check_mode: bool,
+    settle: Callable[[str, Any], bool],
+    with_diff: bool = True,
 ) -> dict[str, Any]:
     """Pushes or pulls. Returns the whole result."""
     for row in (SPEC.fields[0], LIFETIME):
@@ -70,7 +74,7 @@ def sync(
             raise OptionError(row.option, f"{error}.") from error
     prefix = normal_prefix(options["prefix"])
     if options["dest"] is None:
-        return push(session, options, prefix, check_mode)
+        return push(session, options, prefix, check_mode, with_diff)
     if options["ttl"] is not None:
         raise OptionError("ttl", "means nothing with dest: it belongs to data and src, which write keys.")
-    return pull(session, options, prefix, check_mode, settle)
+    return pull(session, options, prefix, check_mode, settle, with_diff)
