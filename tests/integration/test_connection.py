@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from nats.errors import FlushTimeoutError
 
-from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._api import messages, reading, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection import client
 from ansible_collections.choria.streams.plugins.module_utils._connection import session as session_module
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import (
     ApiError,
     LibraryMissing,
@@ -625,6 +625,27 @@ def test_restarted_server(make_server: MakeServer) -> None:
         server.kill()
         with pytest.raises(Unreachable, match="can't be reached: the connection was refused"):
             streams.names(session)
+
+
+def test_restart_amid_a_pipeline(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = make_server()
+    wanted = [str(number).encode() for number in range(2000)]
+    with Session(settings(servers=server.url)) as session:
+        streams.create(session, {"name": "A", "subjects": ["a"]})
+        send, sent = session._send, 0
+
+        async def sending(request: Request, reply: str) -> None:
+            nonlocal sent
+            sent += 1
+            if sent == 700:
+                server.restart()
+            await send(request, reply)
+
+        monkeypatch.setattr(session, "_send", sending)
+        requests = [Request("a", data, {"Nats-Msg-Id": data.decode()}) for data in wanted]
+        answers = messages.publish_many(session, "Filling", requests)
+        assert [answer for answer in answers if isinstance(answer, StreamsError)] == []
+        assert [message.data for message in reading.onward(session, "A", "a")] == wanted
 
 
 def test_failover_while_connected(make_server: MakeServer) -> None:
