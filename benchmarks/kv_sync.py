@@ -78,7 +78,9 @@ def timed(work: Callable[..., Any], *arguments: Any) -> float:
 
 def synced(session: Session, bucket: str, data: dict[str, str], prune: bool) -> dict[str, Any]:
     given = {name: argument.get("default") for name, argument in SPEC.argument_spec().items()}
-    return sync(session, {**given, "bucket": bucket, "data": data, "prune": prune}, False, lambda path, mode: False, False)
+    return sync(
+        session, {**given, "bucket": bucket, "data": data, "prune": prune}, False, lambda path, mode: False, False
+    )
 
 
 def task_seconds(server: NatsServer, tasks: dict[str, dict[str, Any]], rounds: int) -> dict[str, float]:
