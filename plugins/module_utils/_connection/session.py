@@ -83,7 +83,9 @@ class Session:
 
     @property
     def server(self) -> Server:
-        self.connect()
+        """The server that we are connected to, or connect to now."""
+        if self._server is None or not self._alive:
+            self.connect()
         if self._server is None:
             raise Unreachable("The connection was closed while it was made.")
         return self._server

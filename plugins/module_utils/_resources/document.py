@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._errors import OptionError, StreamsError
 from .._options import codecs
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
-from .consumer import CONSUMER
 from .governor import GOVERNOR
 from .kv_bucket import BUCKET
-from .kv_entry import ENTRY, check_offline
-from .resource import NONE, invalid
+from .resource import DELETE, NONE, invalid
 from .stream import STREAM
 from .stream_backed import StreamBacked
 
@@ -32,18 +31,22 @@ if TYPE_CHECKING:
 STOP, CONTINUE = "stop", "continue"
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """One of the document's lists: ``option`` is its name, ``noun`` what results call one of its items.
 
-    ``parent`` is the option that names the stream or bucket that an item lives in.
+    ``find`` gives the resource, which is imported where the list has items. ``parent`` is the option that names the
+    stream or bucket that an item lives in.
     """
 
     option: str
     noun: str
-    resource: Resource
+    find: Callable[[], Resource]
     parent: str = ""
     check: Callable[[Mapping[str, Any]], None] | None = None
+
+    @property
+    def resource(self) -> Resource:
+        return self.find()
 
     @property
     def prefix(self) -> str:
@@ -60,11 +63,35 @@ class Kind:
         return f"{options[self.parent]}/{own}" if self.parent else str(own)
 
 
-STREAMS = Kind("streams", "stream", STREAM)
-CONSUMERS = Kind("consumers", "consumer", CONSUMER, "stream", CONSUMER.check_declared)
-BUCKETS = Kind("kv_buckets", "kv_bucket", BUCKET)
-GOVERNORS = Kind("governors", "governor", GOVERNOR)
-KEYS = Kind("keys", "key", ENTRY, "bucket", check_offline)
+def _consumer() -> Resource:
+    from .consumer import CONSUMER
+
+    return CONSUMER
+
+
+def _check_consumer(options: Mapping[str, Any]) -> None:
+    from .consumer import CONSUMER
+
+    CONSUMER.check_declared(options)
+
+
+def _entry() -> Resource:
+    from .kv_entry import ENTRY
+
+    return ENTRY
+
+
+def _check_entry(options: Mapping[str, Any]) -> None:
+    from .kv_entry import check_offline
+
+    check_offline(options)
+
+
+STREAMS = Kind("streams", "stream", lambda: STREAM)
+CONSUMERS = Kind("consumers", "consumer", _consumer, "stream", _check_consumer)
+BUCKETS = Kind("kv_buckets", "kv_bucket", lambda: BUCKET)
+GOVERNORS = Kind("governors", "governor", lambda: GOVERNOR)
+KEYS = Kind("keys", "key", _entry, "bucket", _check_entry)
 STREAM_KINDS = (STREAMS, BUCKETS, GOVERNORS)
 # In the order of their lists in results; what is in streams is written in this order as well
 KINDS = (STREAMS, CONSUMERS, BUCKETS, GOVERNORS, KEYS)
@@ -111,7 +138,7 @@ class Item:
     def name(self) -> str:
         return self.kind.name_of(self.options)
 
-    @property
+    @cached_property
     def stream(self) -> str:
         """The stream that it is, or that it lives in."""
         if self.kind is KEYS:
@@ -127,6 +154,10 @@ class Item:
     @property
     def changes(self) -> bool:
         return self.plan is not None and self.plan.action != NONE
+
+
+def is_removal(item: Item) -> bool:
+    return item.plan is not None and item.plan.action == DELETE
 
 
 def stream_backed(item: Item) -> StreamBacked:
@@ -182,7 +213,10 @@ class Document:
             self.streams[item.stream] = item
 
     def of_kind(self, *kinds: Kind) -> Iterator[Item]:
-        return (item for item in self.items if item.kind in kinds)
+        return (item for item in self.items if any(item.kind is kind for kind in kinds))
+
+    def has(self, kind: Kind) -> bool:
+        return any(item.kind is kind for item in self.items)
 
     def masks(self, item: Item) -> bool:
         """Whether nobody may see the value of this key."""

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._api import kv
 from .._api.jetstream import STREAM_NOT_FOUND, call_many
 from .._connection.session import WINDOW
 from .._errors import WRITTEN, ApiError, StreamsError
-from .document import CONSUMERS, KEYS, STOP, STREAM_KINDS, stream_backed
-from .document_consumers import is_removal, prove_consumers, write_consumers
+from .document import CONSUMERS, KEYS, STOP, STREAM_KINDS, is_removal, stream_backed
 from .document_order import phases
-from .document_plan import revise
 from .document_state import infos_again
-from .kv_entry import EntryPlan
 from .resource import CREATE, DELETE, UPDATE
 
 if TYPE_CHECKING:
@@ -26,7 +22,6 @@ if TYPE_CHECKING:
     from .document import Document, Item
     from .document_state import Known
 
-_TRIES = 3
 # Why an item was not tried
 DEPENDENCY, STOPPED = "dependency", "stopped"
 
@@ -78,14 +73,20 @@ def _obstacle(document: Document, item: Item) -> StreamsError | None:
 
 
 def _write(session: Session, batch: list[Item]) -> None:
-    keys = [item for item in batch if item.kind is KEYS]
+    consumers, keys = ([item for item in batch if item.kind is kind] for kind in (CONSUMERS, KEYS))
     rest = [item for item in batch if not item.kind.parent]
     _write_streams(session, [item for item in rest if _one_call(item)])
     for item in rest:
         if not _one_call(item):
             _apply_alone(session, item)
-    write_consumers(session, [item for item in batch if item.kind is CONSUMERS])
-    _write_keys(session, keys)
+    if consumers:
+        from .document_consumers import write_consumers
+
+        write_consumers(session, consumers)
+    if keys:
+        from .document_keys import write_keys
+
+        write_keys(session, keys)
 
 
 def _one_call(item: Item) -> bool:
@@ -129,34 +130,18 @@ def _prove(session: Session, document: Document) -> None:
             except StreamsError as error:
                 item.error = error
         item.proven = True
-    _prove_consumers(session, [item for item in document.of_kind(CONSUMERS) if item.written and not item.proven])
+    consumers = [item for item in document.of_kind(CONSUMERS) if item.written and not item.proven]
+    if consumers:
+        _prove_consumers(session, consumers)
     document.failed = document.failed or any(item.error for item in document.items)
 
 
 def _prove_consumers(session: Session, items: list[Item]) -> None:
+    from .document_consumers import prove_consumers
+
     try:
         prove_consumers(session, items)
     except StreamsError as error:
         _fail(items, error)
     for item in items:
         item.proven = True
-
-
-def _write_keys(session: Session, items: list[Item], tries: int = _TRIES) -> None:
-    """Writes keys. Those that somebody else wrote meanwhile are planned anew."""
-    plans = [item.plan for item in items if isinstance(item.plan, EntryPlan)]
-    sent = [(plan.bucket, item.options["key"], plan.request) for item, plan in zip(items, plans)]
-    again = []
-    for item, answer in zip(items, kv.write_many(session, sent)):
-        item.error = answer if isinstance(answer, StreamsError) else None
-        item.written = item.proven = item.error is None
-        if kv.overtaken(answer) and tries > 1:
-            again.append(item)
-    for item in again:
-        item.error = None
-        try:
-            revise(session, item)
-        except StreamsError as error:
-            item.error = error
-    if again:
-        _write_keys(session, [item for item in again if item.error is None and item.changes], tries - 1)

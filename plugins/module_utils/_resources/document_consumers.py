@@ -14,10 +14,10 @@ from .._errors import ApiError, PermissionMissing, Refused, StreamsError
 from .._services.stream_selection import missing
 from .consumer import CONSUMER, Current
 from .consumer_position import holder_of
-from .document import CONSUMERS, Item, Problem, stream_backed
+from .document import CONSUMERS, Item, Problem, is_removal, stream_backed
 from .document_state import FEW
 from .ownership import check_owner, owner_of
-from .resource import DELETE, NONE
+from .resource import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,10 +78,6 @@ def prove_consumers(session: Session, items: list[Item]) -> None:
                 CONSUMER.proven(item.plan, there[item.stream].get(item.options["name"]))
         except StreamsError as error:
             item.error = error
-
-
-def is_removal(item: Item) -> bool:
-    return item.plan is not None and item.plan.action == DELETE
 
 
 def _read(session: Session, items: Iterable[Item]) -> dict[str, dict[str, dict[str, Any]]]:

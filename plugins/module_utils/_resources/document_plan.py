@@ -8,16 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .._api import kv, streams
-from .._api.kv import Bucket
-from .._errors import PermissionMissing, Refused, StreamsError
-from . import kv_entry
-from .document import KEYS, STREAM_KINDS, Item, Problem, Problems, stream_backed
-from .document_consumers import plan_consumers
+from .._api import streams
+from .._errors import PermissionMissing, StreamsError
+from .document import CONSUMERS, KEYS, STREAM_KINDS, Problem, Problems, stream_backed
 from .losses import NOT_MEASURED
 from .ownership import check_owner
 from .recreate import BY_COPY
-from .resource import DELETE, NONE
+from .resource import NONE
 from .stream_backed import Current
 from .subjects import SubjectIndex
 
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from .._connection.session import Session
-    from .document import Document
+    from .document import Document, Item
     from .document_state import Known
 
 
@@ -40,8 +37,14 @@ def plan(session: Session, document: Document, known: Known) -> None:
             # What it has now is what others must not have
             item.subjects = tuple(known.infos.get(item.stream, {}).get("config", {}).get("subjects") or ())
     problems += _overlaps(document, known, _listeners(session, document, known))
-    problems += plan_consumers(session, document, known)
-    problems += _plan_keys(session, document, known)
+    if document.has(CONSUMERS):
+        from .document_consumers import plan_consumers
+
+        problems += plan_consumers(session, document, known)
+    if document.has(KEYS):
+        from .document_keys import plan_keys
+
+        problems += plan_keys(session, document, known)
     if problems:
         raise Problems(problems)
     changing = {item.stream for item in document.items if item.changes}
@@ -96,64 +99,3 @@ def _overlaps(document: Document, known: Known, listeners: Mapping[str, list[str
             givers = (document.streams[name] for name in listeners.get(subject, ()) if name != item.stream)
             item.after += [giver for giver in givers if giver.changes]
         later.add(item.subjects, item.stream)
-
-
-# Keys
-
-
-def _plan_keys(session: Session, document: Document, known: Known) -> Iterator[Problem]:
-    by_bucket: dict[str, list[Item]] = {}
-    for item in document.of_kind(KEYS):
-        by_bucket.setdefault(item.options["bucket"], []).append(item)
-    for name, items in by_bucket.items():
-        try:
-            yield from _plan_bucket(session, document, known, name, items)
-        except StreamsError as error:
-            yield Problem(items[0].path, error)
-
-
-def _plan_bucket(session: Session, document: Document, known: Known, name: str, items: list[Item]) -> Iterator[Problem]:
-    """The keys of one bucket, which may be planned itself."""
-    parent, info = document.streams.get(items[0].stream), known.infos.get(items[0].stream)
-    config = parent.plan.request if parent and parent.changes and parent.plan else info["config"] if info else {}
-    if parent and parent.plan and parent.plan.action == DELETE:
-        error = Refused(f"bucket {name} is to be deleted: leave out its keys, or keep it.", code="no_bucket")
-        yield from (Problem(item.path, error) for item in items)
-        return
-    if not config:
-        # Where it is the bucket that can't be planned, that is told already
-        yield from (Problem(item.path, kv.no_bucket(name)) for item in items if parent is None)
-        return
-    there = Bucket(name, info["config"], int(info["state"]["last_seq"])) if info else None
-    bucket = Bucket(name, config, there.last_sequence if there else 0)
-    for start in range(0, len(items), kv.BATCH):
-        yield from _plan_batch(session, there, bucket, items[start : start + kv.BATCH])
-
-
-def _plan_batch(session: Session, there: Bucket | None, bucket: Bucket, items: list[Item]) -> Iterator[Problem]:
-    keys = [item.options["key"] for item in items]
-    entries = kv.last_many(session, there, keys) if there else {}
-
-    def planned(item: Item, revisions: int) -> kv_entry.EntryPlan:
-        current = kv_entry.Current(bucket, entries.get(item.options["key"]), revisions)
-        return kv_entry.ENTRY.plan(current, item.options, session.server)
-
-    counted = []
-    for item in items:
-        try:
-            item.plan = planned(item, 1 if item.options["key"] in entries else 0)
-        except StreamsError as error:
-            yield Problem(item.path, error)
-            continue
-        if item.changes and item.options["key"] in entries and int(bucket.config.get("max_msgs_per_subject") or 0) != 1:
-            counted.append(item)
-        if not item.changes:
-            item.plan = replace(item.plan, before=None, after=None)
-    counts = kv.count_values(session, bucket, [item.options["key"] for item in counted])
-    for item in counted:
-        item.plan = planned(item, counts[item.options["key"]])
-
-
-def revise(session: Session, item: Item) -> None:
-    """Plans a key anew that somebody else wrote after it was planned."""
-    item.plan = kv_entry.ENTRY.plan(kv_entry.ENTRY.read(session, item.options), item.options, session.server)

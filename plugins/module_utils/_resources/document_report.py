@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._errors import StreamsError
+from .document import CONSUMERS
 from .document_apply import DEPENDENCY, STOPPED, apply
-from .document_consumers import add_pruned_consumers, read_consumers
 from .document_plan import plan
 from .document_state import add_pruned, read
 from .resource import CREATE, DELETE, NONE
@@ -42,9 +42,12 @@ def bring_about(session: Session, document: Document, check_mode: bool, diff: bo
     known = read(session, document)
     if document.prune:
         add_pruned(document, known)
-    read_consumers(session, document, known)
-    if document.prune:
-        add_pruned_consumers(document, known)
+    if document.prune or document.has(CONSUMERS):
+        from .document_consumers import add_pruned_consumers, read_consumers
+
+        read_consumers(session, document, known)
+        if document.prune:
+            add_pruned_consumers(document, known)
     plan(session, document, known)
     if not check_mode:
         apply(session, document, known)
