@@ -27,7 +27,7 @@ description:
     credentials. What can't be known is passed on as Ansible shows it, so that tasks which show other secrets need
     C(no_log) here as well, or O(mask).
   - A thread of its own sends. It does not slow the run, and whatever happens to it, the run's result is the same.
-    What the servers don't take within half a second goes to disk, and is sent in its order when they are back, in this
+    What the servers don't take within a second goes to disk, and is sent in its order when they are back, in this
     run or by a later one of the same user.
   - At the end of the run one line on the standard error output tells how many events are in the stream, how many are on
     disk, and how many were dropped.
@@ -147,14 +147,13 @@ from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration, parse_size
-from ansible_collections.choria.streams.plugins.module_utils._services.spool import find_spool
 from ansible_collections.choria.streams.plugins.plugin_utils._event_data import status
 from ansible_collections.choria.streams.plugins.plugin_utils._journal import Spool, spool_path
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import settings_of
 from ansible_collections.choria.streams.plugins.plugin_utils._reporter import Reporter
 from ansible_collections.choria.streams.plugins.plugin_utils._result_options import checked, choice, stream_name
 from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
-from ansible_collections.choria.streams.plugins.plugin_utils._transport import ChoriaSpool, Direct
+from ansible_collections.choria.streams.plugins.plugin_utils._transport import Direct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -292,7 +291,7 @@ class CallbackModule(CallbackBase):
         chosen = choice(self.get_option)
         reporter = Reporter(chosen)
         self._sender = self._open_sender(settings, chosen.prefix, reporter.run.run_id)
-        reporter.put = self._sender.put
+        reporter.put, reporter.put_later = self._sender.put, self._sender.put_later
         self._reporter = reporter
         atexit.register(self._interrupted)
         reporter.run_started(playbook, settings.identity)
@@ -314,7 +313,9 @@ class CallbackModule(CallbackBase):
         if self.get_option("transport") == "direct":
             transport: Transport = Direct(settings, prefix, stream)
         else:
-            transport = ChoriaSpool(find_spool(None, self.get_option("choria_config")), settings.identity, prefix)
+            from ansible_collections.choria.streams.plugins.plugin_utils._transport_spool import ChoriaSpool
+
+            transport = ChoriaSpool(self.get_option("choria_config"), settings.identity, prefix)
         return Sender(transport, Spool(spool_path(self.get_option("spool")), size), run_id)
 
     def _close_sender(self, run_id: str, sender: Sender) -> None:

@@ -34,7 +34,7 @@ options:
   run_id:
     description:
       - The one run with this id. Without it the newest runs are returned.
-      - A run whose start the stream does not hold any more is found in this way only.
+      - A run of which the stream holds neither start nor end is found in this way only.
     type: str
   playbooks:
     description:
@@ -158,6 +158,11 @@ runs:
       type: dict
     complete:
       description: Whether the end is there and no event is missing.
+      type: bool
+    start_missing:
+      description:
+        - Whether the event of its start is not there, so that RV(runs[].about) is empty.
+        - RV(runs[].started) is then worked out from its end, without one from its first event.
       type: bool
     events:
       description: What is there of its events.

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from ..module_utils._services.run_events import host_word
 from ._masking import Masking
 from ._plain import NARROWEST, Plain
 
@@ -66,13 +65,7 @@ class Run:
 
 def subject(prefix: str, event: Event) -> str:
     """``<prefix>.<kind>``, and for events of one host ``<prefix>.<kind>.<host>``."""
-    return f"{prefix}.{event.kind}.{token(event.host)}" if event.host else f"{prefix}.{event.kind}"
-
-
-@functools.cache
-def token(host: str) -> str:
-    """A host's name as one word of a subject. Dots and the like become ``%2E``: two hosts never share a subject."""
-    return re.sub(r"[^A-Za-z0-9_@:/+-]", lambda match: "".join(f"%{byte:02X}" for byte in _utf8(match[0])), host)
+    return f"{prefix}.{event.kind}.{host_word(event.host)}" if event.host else f"{prefix}.{event.kind}"
 
 
 def encode(event: Event, limit: int, masking: Masking = _NOTHING_KNOWN) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -66,8 +67,11 @@ class Masking:
         self._hides: dict[str, bool] = {}
         # How each secret may be written, and where not everywhere, where it is one; in JSON; and how long they are
         self._known: dict[str, re.Pattern[str] | None] = {}
-        self._needles: list[str] | None = []
+        self._needles: list[str] = []
         self.longest = 0
+        # Learned since, by the thread of the run, while another one may be masking
+        self._news: dict[str, re.Pattern[str] | None] = {}
+        self._lock = threading.Lock()
 
     def hides(self, key: str) -> bool:
         """Whether the value of such a key is a secret."""
@@ -81,9 +85,10 @@ class Masking:
         lines = [line.strip() for line in secret.splitlines()]
         for text in (secret.strip(), *(line for line in lines if len(line) >= _SHORT)):
             if len(text) >= _SHORTEST and text.lower() not in _COMMON and text not in self._known:
-                for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text, "")):
-                    self._known[form] = _alone(form) if len(text) < _SHORT else None
-                self._needles = None
+                forms = (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text, ""))
+                self.longest = max(self.longest, *map(len, forms))
+                with self._lock:
+                    self._news.update((form, _alone(form) if len(text) < _SHORT else None) for form in forms)
 
     def suspects(self, payload: str) -> bool:
         """Whether there may be a secret in an event in JSON."""
@@ -93,11 +98,12 @@ class Masking:
         for word in self._looked_for:
             if word in lower:
                 return True
-        return any(needle in payload for needle in self._prepared())
+        self._prepare()
+        return any(needle in payload for needle in self._needles)
 
     def text(self, text: str) -> str:
         """The text without secrets."""
-        self._prepared()
+        self._prepare()
         for known, alone in self._known.items():
             if known in text:
                 text = alone.sub(HIDDEN, text) if alone else text.replace(known, HIDDEN)
@@ -118,14 +124,14 @@ class Masking:
         name = mapping.get("name", mapping.get("key"))
         return isinstance(name, str) and "value" in mapping and self.hides(name)
 
-    def _prepared(self) -> list[str]:
-        """What to look for in an event in JSON."""
-        if self._needles is None:
-            # The longest first, since a secret may be a part of another
-            self._known = dict(sorted(self._known.items(), key=lambda known: -len(known[0])))
-            self._needles = [json.dumps(known, ensure_ascii=False)[1:-1] for known in self._known]
-            self.longest = max(map(len, self._known))
-        return self._needles
+    def _prepare(self) -> None:
+        """Makes known what was learned. What another thread may be reading is replaced, and never changed."""
+        if self._news:
+            with self._lock:
+                # The longest first, since a secret may be a part of another
+                self._known = dict(sorted({**self._known, **self._news}.items(), key=lambda known: -len(known[0])))
+                self._needles = [json.dumps(known, ensure_ascii=False)[1:-1] for known in self._known]
+                self._news = {}
 
     def _without_values(self, keys: re.Pattern[str], values: re.Pattern[str], text: str) -> str:
         """The text with marks in the places of the values that follow telling keys."""

@@ -11,19 +11,26 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..module_utils._errors import StreamsError
+from ._journal import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ._journal import Journal, Outgoing, Spool
+    from ._journal import Journal, Spool
+
+    # Gives subject, id and payload
+    Make = Callable[[], tuple[str, str, bytes]]
 
 # An event that was not acknowledged after so many seconds goes to disk. With the clock of who calls `look`, and what
 # writing takes, it is there within one.
-SPILL_AFTER = 0.5
+SPILL_AFTER = 0.75
 # More than these in memory go to disk at once, and what does not fit into memory at all is dropped
 SPILL_BYTES, MOST_BYTES = 4 << 20, 24 << 20
 _OVERHEAD = 300
 _AT_ONCE = 256
+# So many events may wait until the thread makes them: what is not made yet has no known size
+_MOST_UNMADE = 256
+_MEMORY_FULL = "memory was full."
 _SYNC_EVERY = 1.0
 _NEXT_TRY = 1.0
 
@@ -34,22 +41,40 @@ class Outbox:
     def __init__(self, spool: Spool, create: Callable[[], Journal]) -> None:
         self.journal: Journal | None = None
         self.delivered = self.lost = 0
-        self.problem = ""
+        self.problem = self.bug = ""
         self._spool, self._create = spool, create
-        self._arrived: deque[tuple[Outgoing, float]] = deque()
+        self._arrived: deque[tuple[Outgoing | Make, float]] = deque()
         self._memory: deque[tuple[Outgoing, float]] = deque()
-        # One thread writes each of these two
-        self._bytes_in = self._bytes_out = 0
+        # One thread writes each of these: the first is of events that came made, the second of those that are made here
+        self._bytes_in = self._bytes_made = self._bytes_out = 0
         self._synced = self._failed = float("-inf")
 
     def put(self, event: Outgoing) -> None:
         """Takes an event over, or drops it where there is no room."""
         size = len(event.payload) + _OVERHEAD
-        if self._bytes_in - self._bytes_out + size <= MOST_BYTES:
+        if self._bytes + size <= MOST_BYTES:
             self._bytes_in += size
             self._arrived.append((event, time.monotonic()))
         else:
-            self.problem = "memory was full."
+            self.problem = _MEMORY_FULL
+
+    def put_later(self, make: Make) -> None:
+        """Takes an event over that the thread makes in its turn, or makes it now where too many wait for that."""
+        if len(self._arrived) < _MOST_UNMADE:
+            self._arrived.append((make, time.monotonic()))
+        else:
+            event = self._made(make)
+            if event:
+                self.put(event)
+
+    @property
+    def arrived(self) -> int:
+        """How many events the thread has not looked at."""
+        return len(self._arrived)
+
+    @property
+    def _bytes(self) -> int:
+        return self._bytes_in + self._bytes_made - self._bytes_out
 
     @property
     def empty(self) -> bool:
@@ -57,7 +82,7 @@ class Outbox:
 
     @property
     def crowded(self) -> bool:
-        return self._bytes_in - self._bytes_out > SPILL_BYTES
+        return self._bytes > SPILL_BYTES
 
     @property
     def on_disk(self) -> int:
@@ -65,7 +90,25 @@ class Outbox:
 
     def _take(self) -> None:
         while self._arrived:
-            self._memory.append(self._arrived.popleft())
+            event, moment = self._arrived.popleft()
+            if isinstance(event, Outgoing):
+                self._memory.append((event, moment))
+                continue
+            made = self._made(event)
+            size = len(made.payload) + _OVERHEAD if made else 0
+            if made and self._bytes + size <= MOST_BYTES:
+                self._bytes_made += size
+                self._memory.append((made, moment))
+            elif made:
+                self.problem = _MEMORY_FULL
+
+    def _made(self, make: Make) -> Outgoing | None:
+        try:
+            return Outgoing(*make())
+        except Exception as error:
+            # Without its words, which may be of a result that has secrets
+            self.bug = f"{type(error).__name__} where an event is made, which is a bug of choria.streams."
+            return None
 
     def window(self, count: int) -> list[Outgoing]:
         """The oldest events. What is on disk comes before what is in memory."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _event_data, _events
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 
 class Reporter:
-    """Makes the events of one run, and hands them to ``put``: subject, id and payload.
+    """Makes the events of one run, and hands them to ``put``: subject, id and payload; or to ``put_later`` what makes
+    them, where that needs nothing of Ansible's: another thread makes many for the price of one.
 
     Ansible calls from the thread of the run and from one for results of items, one at a time.
     """
@@ -35,6 +37,7 @@ class Reporter:
     def __init__(self, choice: Choice) -> None:
         self.run = _events.Run(str(uuid.uuid4()))
         self.put: Callable[[str, str, bytes], None] | None = None
+        self.put_later: Callable[[Callable[[], tuple[str, str, bytes]]], None] | None = None
         self._choice = choice
         self._secrets = KnownSecrets(choice.masking)
         self._start = time.monotonic()
@@ -120,7 +123,14 @@ class Reporter:
 
     def _tell(self, kind: str, data: dict[str, Any], host: str = "") -> None:
         chosen = self._choice
-        if self.put and kind in chosen.kinds:
-            event = self.run.event(kind, time.time(), data, host)
-            payload = _events.encode(event, chosen.max_size, chosen.masking)
-            self.put(_events.subject(chosen.prefix, event), event.id, payload)
+        if not self.put or kind not in chosen.kinds:
+            return
+        make = partial(self._made, self.run.event(kind, time.time(), data, host))
+        if self.put_later and host and chosen.contents.plain:
+            self.put_later(make)
+        else:
+            self.put(*make())
+
+    def _made(self, event: _events.Event) -> tuple[str, str, bytes]:
+        payload = _events.encode(event, self._choice.max_size, self._choice.masking)
+        return _events.subject(self._choice.prefix, event), event.id, payload

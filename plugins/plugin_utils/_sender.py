@@ -18,13 +18,14 @@ from ._journal import Outgoing
 from ._outbox import SPILL_AFTER, Earlier, Outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ._journal import Spool
     from ._transport import Transport
 
-# How long a first event waits for company, so that the run is not interrupted for each
-_LINGER = 0.05
+# How long events wait for company, and how many don't. Each time that the thread works costs the run more than the
+# work: whatever this process touches after it was forked is copied, page by page.
+_LINGER, _CROWD = 0.4, 128
 _LOOK_EVERY = 0.1
 _FIRST_PAUSE, _LONGEST_PAUSE, _LAST_PAUSE = 0.2, 2.0, 0.25
 # How long the end of a run waits for servers that were away for all of its flush_timeout already
@@ -59,7 +60,7 @@ class Sender:
         self._hopeless = False
         # When all was well, or the attempt began that does not end
         self._good = time.monotonic()
-        self._news, self._end, self._done = threading.Event(), threading.Event(), threading.Event()
+        self._crowd, self._end, self._done = threading.Event(), threading.Event(), threading.Event()
         self._deadline = float("inf")
         self._thread = threading.Thread(target=self._work, name="choria_results", daemon=True)
         self._thread.start()
@@ -73,8 +74,17 @@ class Sender:
         """Hands over an event. Where memory is full it is dropped: a run never waits for its reports."""
         self._count += 1
         self._outbox.put(Outgoing(subject, event_id, payload))
-        if not self._news.is_set():
-            self._news.set()
+        self._announce()
+
+    def put_later(self, make: Callable[[], tuple[str, str, bytes]]) -> None:
+        """The same, and the thread makes the event, in its turn."""
+        self._count += 1
+        self._outbox.put_later(make)
+        self._announce()
+
+    def _announce(self) -> None:
+        if self._outbox.arrived >= _CROWD and not self._crowd.is_set():
+            self._crowd.set()
 
     def finish(self, timeout: float) -> Report:
         """Waits until all is delivered, and at most ``timeout`` seconds; what is left then stays on disk."""
@@ -83,7 +93,7 @@ class Sender:
         patience = min(timeout, _BRIEFLY) if troubled and now - self._good > timeout else timeout
         self._deadline = now + max(patience - _RESERVE, patience / 2)
         self._end.set()
-        self._news.set()
+        self._crowd.set()
         if self._done.wait(patience + _GRACE):
             self._thread.join(max(0.0, now + patience - time.monotonic()))
         return self._report()
@@ -111,6 +121,8 @@ class Sender:
             yield f"{self._outbox.lost + self._earlier.lost} are larger than the stream takes: lower max_size."
         if dropped and self._outbox.problem:
             yield self._outbox.problem
+        if self._outbox.bug:
+            yield self._outbox.bug
         if spooled:
             yield "A later run delivers what is spooled."
         if self._earlier.problem:
@@ -148,7 +160,7 @@ class Sender:
             if ended and (lane is None or self._hopeless):
                 return
             if lane is None or self._hopeless:
-                self._await_news()
+                self._await_company()
             elif self._send(lane):
                 pause = _FIRST_PAUSE
             else:
@@ -172,11 +184,12 @@ class Sender:
             self._good = time.monotonic()
         return not sent.problem
 
-    def _await_news(self) -> None:
-        self._news.wait()
-        self._news.clear()
-        # Where nothing can be sent, long enough for events to be due on disk
-        self._end.wait(SPILL_AFTER + _LOOK_EVERY if self._hopeless else _LINGER)
+    def _await_company(self) -> None:
+        if self._hopeless:  # nothing can be sent: long enough for events to be due on disk
+            self._end.wait(SPILL_AFTER + _LOOK_EVERY)
+        else:
+            self._crowd.wait(_LINGER)
+            self._crowd.clear()
 
     def _rest(self, seconds: float) -> None:
         """Waits, but not beyond the end of the run."""

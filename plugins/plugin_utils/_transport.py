@@ -1,15 +1,13 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two ways of events: straight to the stream, or into the spool of this host's Choria Server.
+"""The ways of events: what they have in common, and the one that leads straight to the stream.
 
 A transport takes a window of events, and tells how many of the first are settled and what stood in the way of the rest.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,22 +16,17 @@ from ..module_utils._api.messages import publish_many
 from ..module_utils._connection.client import preload
 from ..module_utils._connection.session import Request, Session
 from ..module_utils._errors import ApiError, LibraryMissing, OptionError, PermissionMissing, Refused, StreamsError
-from ..module_utils._services.submission_message import MAX_TTL, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..module_utils._connection.settings import Settings
-    from ..module_utils._services.spool import Spool
     from ._journal import Outgoing
 
 CONTENT_TYPE = "application/cloudevents+json"
 _MESSAGE_TOO_LARGE, _WRONG_STREAM = 10054, 10060
-# As often as in a month, which is as long as it keeps them
 # What does not go away by itself: these credentials, options and libraries are what this run has
 _HOPELESS = (PermissionMissing, OptionError, LibraryMissing)
-_MAX_TRIES = 1_000_000
-_PRIORITY = 4
 
 
 @dataclass
@@ -143,48 +136,3 @@ class Direct:
 
     def close(self) -> None:
         self._session.close()
-
-
-class ChoriaSpool:
-    """Hands events to this host's Choria Server, as reliable messages of the lowest priority."""
-
-    window = 16  # each waits for the disk
-
-    def __init__(self, spool: Spool, identity: str, prefix: str) -> None:
-        self.place = f"in the spool of Choria Server, {spool.path}"
-        self.target = {"transport": "spool", "path": str(spool.path), "prefix": prefix}
-        self._spool = spool
-        self._identity = identity or (spool.config.identity if spool.config else "") or socket.getfqdn()
-
-    def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
-        """Nothing is waited for."""
-
-    def send(self, events: Sequence[Outgoing]) -> Sent:
-        sent = Sent()
-        for event in events:
-            message = Message(
-                subject=event.subject,
-                payload=event.payload,
-                sender=f"user {os.geteuid()}",
-                identity=self._identity,
-                reliable=True,
-                priority=_PRIORITY,
-                ttl=MAX_TTL,
-                max_tries=_MAX_TRIES,
-                headers={"Content-Type": CONTENT_TYPE},
-                id=event.id,
-            )
-            try:
-                message.check()
-                message.check_size()
-                self._spool.write(message)
-            except OptionError:
-                sent.lost += 1
-            except StreamsError as error:
-                sent.problem = error.message
-                break
-            sent.settled += 1
-        return sent
-
-    def close(self) -> None:
-        """Nothing is open."""

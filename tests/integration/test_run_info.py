@@ -16,6 +16,7 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.session
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, PermissionMissing, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services import run_reading
 from ansible_collections.choria.streams.plugins.module_utils._services.run_info import SPEC, read
+from ansible_collections.choria.streams.plugins.module_utils._services.run_summary import rfc3339
 from support.connect import settings
 from support.runs import PREFIX, STREAM, declare, event, result, store, whole_run
 from support.server import NatsServer
@@ -155,7 +156,7 @@ def test_start_is_missing(session: Session) -> None:
     run = one(session, "no-start")
     assert run["complete"] is False
     assert run["outcome"] == "succeeded"
-    assert run["about"] == {}
+    assert (run["about"], run["start_missing"]) == ({}, True)
     assert run["events"]["missing"] == [{"first": 1, "last": 1}]
     assert run["finished"] > run["started"]
 
@@ -195,13 +196,14 @@ def test_no_such_run(session: Session) -> None:
 
 def test_newest_runs(session: Session) -> None:
     answer = ask(session)
-    # By their starts; those that have none are asked for by their ids
-    assert ids(answer) == ["running", "late", "gaps", "whole", "strange"]
+    # By their starts, or where they have none by their ends; who has neither is asked for by its id
+    assert ids(answer) == ["running", "late", "gaps", "whole", "no-start", "strange"]
+    assert [run["run_id"] for run in answer["runs"] if run["start_missing"]] == ["no-start"]
     assert answer["unreadable"] >= 4
     assert answer["stream"]["name"] == STREAM
     assert answer["stream"]["messages"] == answer["stream"]["last_sequence"] == len(messages())
     assert ids(ask(session, limit=1)) == ["running"]
-    assert [run["complete"] for run in answer["runs"]] == [False, True, False, True, True]
+    assert [run["complete"] for run in answer["runs"]] == [False, True, False, True, False, True]
 
 
 def test_selected_runs(session: Session) -> None:
@@ -210,9 +212,12 @@ def test_selected_runs(session: Session) -> None:
     assert ids(ask(session, outcomes=["running"], limit=1)) == ["running"]
     assert ids(ask(session, outcomes=["lost"], lost_after="0")) == ["running"]
     assert ids(ask(session, hosts=["web9"])) == ["running"]
+    assert ids(ask(session, hosts=["db1"])) == ["no-start"]
+    assert ids(ask(session, hosts=["db1"], since="30m", limit=1)) == ["no-start"]
+    assert ids(ask(session, hosts=["db1"], until="30m")) == []
     assert ids(ask(session, hosts=["web3", "web2.example.net"])) == ["gaps", "whole"]
     assert ids(ask(session, until="30m")) == ["strange"]
-    assert ids(ask(session, since="30m")) == ["running", "late", "gaps", "whole"]
+    assert ids(ask(session, since="30m")) == ["running", "late", "gaps", "whole", "no-start"]
     assert ids(ask(session, since="30m", limit=2)) == ["running", "late"]
     assert ids(ask(session, since="2h", until="30m")) == ["strange"]
 
@@ -220,7 +225,7 @@ def test_selected_runs(session: Session) -> None:
 def test_runs_of_some_playbooks(session: Session) -> None:
     assert ids(ask(session, playbooks=["site.yml"])) == ["late", "gaps", "whole"]
     assert ids(ask(session, playbooks=["/si*"], limit=1)) == ["late"]
-    assert ids(ask(session, playbooks=["!site.yml"])) == ["running", "strange"]
+    assert ids(ask(session, playbooks=["!site.yml"])) == ["running", "no-start", "strange"]
     assert ids(ask(session, playbooks=["*.yml", "!/site.*"])) == []
 
 
@@ -347,6 +352,26 @@ def test_only_the_range_of_a_run_is_read(make_server: MakeServer, monkeypatch: p
         assert one(session, "run-7")["events"]["found"] == 53
         # The messages that were asked for, one beyond the range among them
         assert len(seen) <= 8 + 1 + 53 + 1
+
+
+def test_runs_without_start_among_others(make_server: MakeServer) -> None:
+    """Every third start is gone. However many are asked for, the newest are told, each once."""
+    server = make_server()
+    with Session(settings(servers=server.url)) as session:
+        declare(session, allow_direct=True)
+        began = time.time() - 1000
+        for number in range(40):
+            moment = began + 10 * number
+            if number % 3:
+                store(session, [event(f"run-{number}", 1, "run_started", moment)])
+            ended = {"outcome": "succeeded", "events": 2, "duration": 1.5, "hosts": {}}
+            store(session, [event(f"run-{number}", 2, "run_finished", moment + 1.5, **ended)])
+        newest = [f"run-{number}" for number in reversed(range(40))]
+        for limit in (1, 2, 7, 40, 100):
+            assert ids(ask(session, limit=limit)) == newest[:limit]
+        times = {"since": rfc3339(began + 145), "until": rfc3339(began + 205)}
+        assert ids(ask(session, limit=100, **times)) == newest[19:25]
+        assert ids(ask(session, playbooks=["!site.yml"], outcomes=["failed"])) == []
 
 
 def test_more_hosts_than_one_batch(make_server: MakeServer) -> None:

@@ -64,12 +64,30 @@ SITE = """
       changed_when: true
       when: endless and inventory_hostname == 'web1'
 
+    - name: Look at the disk
+      look_at_disk:
+      when: troubles and inventory_hostname in ('web1', 'web3')
+    - name: Remember the release
+      ansible.builtin.set_fact:
+        release: "{{ version }}"
+        seats: {all: 2}
+
 - name: Migrate the database
   hosts: db
   gather_facts: false
   tasks:
     - name: Migrate
       ansible.builtin.command: sleep 0.3
+"""
+
+# What warns on each host of the same, of something of its own, and of what it will not do any more
+LOOK_AT_DISK = """
+from ansible.module_utils.basic import AnsibleModule
+
+module = AnsibleModule({})
+module.warn("The disk is <nearly> full")
+module.deprecate("Looking at disks will be left to others", version="99.0")
+module.exit_json()
 """
 
 
@@ -89,7 +107,9 @@ def declare(server: NatsServer) -> None:
 def environment(server: NatsServer) -> dict[str, str]:
     enabled = {"ANSIBLE_CALLBACKS_ENABLED": "task_results,choria.streams.choria_results"}
     told = {"CHORIA_STREAMS_RESULTS_INCLUDE": "output,diff", "CHORIA_STREAMS_RESULTS_BATCH": "release-42"}
-    return {"CHORIA_STREAMS_SERVERS": server.url, "ANSIBLE_FORKS": "8", **enabled, **told}
+    told["CHORIA_STREAMS_RESULTS_FACTS"] = "release,seats"
+    quick = {"ANSIBLE_FORKS": "8", "ANSIBLE_PIPELINING": "true"}
+    return {"CHORIA_STREAMS_SERVERS": server.url, **quick, **enabled, **told}
 
 
 def deploy(server: NatsServer, folder: Path, version: str, *, troubles: bool = False) -> PlaybookResult:
@@ -110,6 +130,8 @@ def _start(
 ) -> RunningPlaybook:
     site = folder / "site.yml"
     site.write_text(SITE)
+    (folder / "library").mkdir(exist_ok=True)
+    (folder / "library" / "look_at_disk.py").write_text(LOOK_AT_DISK)
     given = {"version": version, "troubles": troubles, "endless": endless, "folder": str(folder)}
     return RunningPlaybook(
         site, inventory=inventory(troubles=troubles), extra_vars=given, env=environment(server), diff=True

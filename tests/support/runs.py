@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 STREAM = "ANSIBLE_RUNS"
 PREFIX = "ansible.runs"
+EVIL = "<script>window.planted = 1</script><img src=x onerror='window.planted = 2'>\"'&"
 TYPE = "io.choria.streams.ansible.v1."
 
 
@@ -67,6 +68,39 @@ def whole_run(run_id: str, statuses: Iterable[tuple[str, str]], *, outcome: str 
             duration=1.5,
             hosts=recap,
         ),
+    ]
+
+
+def evil_run() -> list[Request]:
+    """A run that has markup wherever an event can have text. It has gaps, and an event twice."""
+    names = {"name": EVIL, "uuid": EVIL, "action": EVIL, "path": EVIL}
+    governor = {"name": EVIL, "seat": EVIL, "waited": 1.5, "held": EVIL}
+    output = {"stdout": EVIL, "stderr": EVIL, "traceback": EVIL}
+    more: dict[str, Any] = {
+        "msg": EVIL,
+        "rc": EVIL,
+        "attempts": 2,
+        "governor": governor,
+        "output": output,
+        "task": names,
+    }
+    more.update(facts={EVIL: EVIL, "list": [{EVIL: EVIL}]}, warnings=[EVIL, {EVIL: [EVIL]}], deprecations=EVIL)
+    more.update(play={"name": EVIL}, truncated=[EVIL], items=[{"label": EVIL, "status": EVIL, "msg": {EVIL: EVIL}}])
+    diff = [{"before": EVIL, "after": EVIL}, {"prepared": EVIL}, EVIL]
+    about: dict[str, Any]
+    about = dict.fromkeys(("playbook", "user", "controller", "ansible_version", "limit", "batch"), EVIL)
+    about.update(tags=[EVIL], skip_tags=[EVIL], git={"commit": EVIL, "branch": EVIL, "dirty": True})
+    job = {"system": EVIL, "id": EVIL, "url": "javascript:window.planted = 3"}
+    results = [
+        result("evil", number, f"{EVIL}{number}", status, diff=diff, **more)
+        for number, status in enumerate(("failed", "changed", "unreachable", "ignored", EVIL), start=2)
+    ]
+    finished = event("evil", 9, "run_finished", outcome=EVIL, events=9, duration=2.5)
+    started = event("evil", 1, "run_started", job=job, **about)
+    # The words of its subjects are of no interest here
+    return [
+        request._replace(subject=".".join(request.subject.split(".")[:3]))
+        for request in (started, *results, results[0], finished)
     ]
 
 

@@ -13,6 +13,7 @@ import pytest
 from ansible.parsing.vault import EncryptedString
 from ansible.template import trust_as_template
 
+from ansible_collections.choria.streams.plugins.module_utils._services.run_events import host_word
 from ansible_collections.choria.streams.plugins.plugin_utils import _events
 
 RUN = "8a0f8a3e-7c5b-4b51-9d2e-1f5a4a3b2c1d"
@@ -62,10 +63,11 @@ def test_events_of_a_run_are_numbered_from_one() -> None:
         ("50%", "50%25"),
         ("müller", "m%C3%BCller"),
         ("a\nb", "a%0Ab"),
+        ("\udc80", "%3F"),
     ],
 )
 def test_hosts_are_one_word_of_a_subject(host: str, expected: str) -> None:
-    assert _events.token(host) == expected
+    assert host_word(host) == expected
 
 
 class Odd:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import queue
+import threading
 import time
 from typing import Any
 
@@ -161,3 +163,26 @@ def test_the_time_grows_with_the_length_alone(part: str) -> None:
     start = time.monotonic()
     Masking().text(text)
     assert time.monotonic() - start < 60
+
+
+def test_secrets_are_learned_while_another_thread_masks() -> None:
+    masking = Masking()
+    texts: queue.SimpleQueue[str] = queue.SimpleQueue()
+    leaked: list[str] = []
+
+    def mask() -> None:
+        while text := texts.get():
+            if masking.suspects(text) is False or text in masking.text(text):
+                leaked.append(text)
+
+    threads = [threading.Thread(target=mask) for _thread in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(300):
+        masking.add(f"planted-{number:04}")
+        texts.put(f"planted-{number:04}")
+    for _thread in threads:
+        texts.put("")
+    for thread in threads:
+        thread.join()
+    assert leaked == []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Numbers of events, ranges of a stream, and the word for a host in subjects."""
+"""Numbers of events, ranges of a stream, and what is no time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import random
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._services.run_events import length_of, seconds_of
-from ansible_collections.choria.streams.plugins.module_utils._services.run_info import _word
 from ansible_collections.choria.streams.plugins.module_utils._services.run_numbers import Numbers
 from ansible_collections.choria.streams.plugins.module_utils._services.run_reading import joined, without
-from ansible_collections.choria.streams.plugins.plugin_utils import _events
 
 
 def pairs(ranges: list[dict[str, int]]) -> list[tuple[int, int]]:
@@ -63,11 +61,6 @@ def test_ranges() -> None:
     assert without(20, 30, [(3, 5)]) == [(20, 30)]
     assert without(1, 2, [(5, 9)]) == [(1, 2)]
     assert without(7, 6, []) == []
-
-
-@pytest.mark.parametrize("host", ["web1", "web1.example.net", "a b*c>d", "fe80::1", "münchen", "x%2Ey", "\udc80"])
-def test_word_of_a_host(host: str) -> None:
-    assert _word(host) == _events.token(host)
 
 
 def test_what_is_no_time_and_no_length() -> None:

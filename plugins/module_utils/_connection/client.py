@@ -9,6 +9,7 @@ import asyncio
 import errno
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ def _only_what_is_needed(websocket: bool) -> Iterator[None]:
 
     It imports aiohttp wherever that is installed, and only websockets need it. It imports what reads packages' metadata
     and e-mail to tell servers its own version, which is then told as 0.0.0. It imports its own JetStream client, of
-    which it uses the names of a few headers: that is imported when the first message with headers comes.
+    which it uses the names of a few headers: these are imported when the first message with headers comes.
     """
     hidden = {"importlib.metadata"} if websocket else {"importlib.metadata", "aiohttp"}
     hidden -= sys.modules.keys()
@@ -95,9 +96,16 @@ def _only_what_is_needed(websocket: bool) -> Iterator[None]:
 
 
 class _JetStreamClient(ModuleType):
-    """Stands for ``nats.js`` until one of its names is used. importlib's LazyLoader loads at the import statement."""
+    """Stands for ``nats.js`` until one of its names is used. importlib's LazyLoader loads at the import statement.
+
+    ``nats.js.api``, which has the names of the headers, is imported without the rest.
+    """
 
     def __getattr__(self, name: str) -> Any:
+        if name == "__path__":
+            return [os.path.join(folder, "js") for folder in sys.modules["nats"].__path__]
+        if name == "api":
+            return importlib.import_module("nats.js.api")
         if sys.modules.get("nats.js") is self:
             del sys.modules["nats.js"]
         return getattr(importlib.import_module("nats.js"), name)

@@ -79,7 +79,8 @@ class Session:
 
     def connect(self) -> None:
         """Connects, unless it is connected. Raises what stands in the way."""
-        self._drive(self._ready())
+        if not self._fresh:
+            self._drive(self._ready())
 
     @property
     def server(self) -> Server:
@@ -207,9 +208,13 @@ class Session:
     def _alive(self) -> bool:
         return self._client is not None and not self._client.is_closed
 
+    @property
+    def _fresh(self) -> bool:
+        """Whether the connection was alive so short ago that it can be used as it is."""
+        return self._alive and time.monotonic() - self._used <= _IDLE
+
     async def _ready(self) -> None:
-        rested = time.monotonic() - self._used > _IDLE
-        if self._alive and (not rested or await self._answers()):
+        if self._fresh or (self._alive and await self._answers()):
             return
         self._wake, self._closed = asyncio.Event(), asyncio.Event()
         self._inbox_problem = None

@@ -1,14 +1,16 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Events of runs, as the callback choria_results submits them, out of a stream's messages. Pure.
+"""Events of runs, as the callback choria_results submits them: their hosts in subjects, and out of messages. Pure.
 
 A stream may hold what others wrote, and events of later releases: what is not as expected is left out, never an error.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +40,14 @@ class RunEvent(NamedTuple):
     data: Mapping[str, Any]
     place: int
     stored: str
+
+
+@functools.cache
+def host_word(host: str) -> str:
+    """A host's name as one word of a subject. Dots and the like become ``%2E``: two hosts never share a subject."""
+    return re.sub(
+        r"[^A-Za-z0-9_@:/+-]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode(errors="replace")), host
+    )
 
 
 def event_of(message: Stored) -> RunEvent | None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
@@ -18,7 +17,7 @@ from .._options.codecs import NANOSECOND
 from .._options.fields import Field, Spec
 from .._resources.stream import STREAM_NAME
 from .._resources.subjects import SubjectIndex
-from .run_events import RUN_STARTED, seconds_of
+from .run_events import RUN_STARTED, host_word, seconds_of
 from .run_reading import Mark, RunReader
 from .run_summary import OUTCOMES, STATUSES, Kept, RunSummary, row_of
 from .stream_selection import checked, missing, moment_of
@@ -185,20 +184,13 @@ def _several(reader: RunReader, query: Query, kept: Kept) -> list[RunSummary]:
 
 
 def _last_results(reader: RunReader, query: Query, kept: Kept) -> list[dict[str, Any]]:
-    words = {_word(host) for host in query.hosts}
+    words = {host_word(host) for host in query.hosts}
     found = []
     for event in reader.last_results(lambda word: not words or word in words):
         row = {"run_id": event.run_id, **row_of(event)}
         if query.has_moment(event.moment) and (not kept.statuses or row["status"] in kept.statuses):
             found.append(row)
     return sorted(found, key=lambda row: str(row["host"]))
-
-
-def _word(host: str) -> str:
-    """A host's name as the callback writes it in subjects."""
-    return re.sub(
-        r"[^A-Za-z0-9_@:/+-]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode(errors="replace")), host
-    )
 
 
 def _now(info: Mapping[str, Any]) -> float:

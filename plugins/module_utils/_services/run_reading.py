@@ -48,21 +48,28 @@ class RunReader:
         self.stream = str(info["config"]["name"])
         self.last = int(info["state"]["last_seq"])
         self._direct = bool(info["config"].get("allow_direct"))
+        self._told: set[str] = set()
         self.unreadable = 0
 
     # Where runs are
 
     def newest(self, count: int, since: datetime | None = None) -> Iterator[list[Mark]]:
-        """Runs by their starts, the newest first, in lists that grow; all at once with ``since``."""
+        """Runs by their starts, the newest first, in lists that grow; all at once with ``since``.
+
+        Of runs whose start is not there the end tells when it was.
+        """
         if since:
-            yield self._marks(self._onward(RUN_STARTED, since - _CLOCKS))
+            begin = since - _CLOCKS
+            yield self._marks(self._onward(RUN_STARTED, begin), begin, begin.timestamp())
             return
         seen: list[Stored] = []
         while True:
             found = reading.newest(self._session, self.stream, self._subject(RUN_STARTED), count)
-            yield self._marks(found[: len(found) - len(seen)])
+            fresh = found[: len(found) - len(seen)]
             if len(found) < count:
+                yield self._marks(fresh, 1, 0.0)
                 return
+            yield self._marks(fresh, fresh[0].sequence, None)
             seen, count = found, count * 4
 
     def find(self, run_id: str) -> Mark | None:
@@ -72,34 +79,36 @@ class RunReader:
             messages = (message for message in self._onward(kind, 1) if wanted in message.data)
             event = next((event for event in map(event_of, messages) if event and event.run_id == run_id), None)
             if event and kind == RUN_STARTED:
-                return self._with_ends({run_id: Mark(run_id, event.moment, event.place)})[0]
+                ends = map(event_of, self._onward(RUN_FINISHED, event.place))
+                end = next((end for end in ends if end and end.run_id == run_id), None)
+                return Mark(run_id, event.moment, event.place, end.place if end else 0, end=end)
             if event:
-                started = event.moment - length_of(event.data.get("duration"))
-                return Mark(run_id, started, last=event.place, end=event)
+                return _mark_of_end(event)
         return None
 
-    def _marks(self, starts: Iterable[Stored]) -> list[Mark]:
+    def _marks(self, starts: Iterable[Stored], begin: int | datetime, earliest: float | None) -> list[Mark]:
+        """Runs by these starts, and by ends from ``begin`` on those without one, which began at ``earliest`` or later.
+
+        Without ``earliest`` that is when the first of the others began: what is older may have its start before these.
+        """
         found: dict[str, Mark] = {}
         for message in starts:
             event = self._event(message)
-            if event:
+            if event and event.run_id not in self._told:
                 mark = Mark(event.run_id, event.moment, event.place, playbook=text_of(event.data, "playbook"))
                 found.setdefault(event.run_id, mark)
-        return self._with_ends(found)[::-1]
-
-    def _with_ends(self, found: dict[str, Mark]) -> list[Mark]:
-        """The marks in their order, with the ends that come after the first of them."""
-        if not found:
-            return []
-        left = set(found)
-        for message in self._onward(RUN_FINISHED, min(mark.first for mark in found.values())):
-            event = event_of(message)
-            if event and event.run_id in left:
-                left.discard(event.run_id)
+        if earliest is None:
+            earliest = min((mark.start for mark in found.values()), default=float("inf"))
+        for event in map(event_of, self._onward(RUN_FINISHED, begin)):
+            if event is None or event.run_id in self._told:
+                continue
+            mark = _mark_of_end(event)
+            if event.run_id not in found and mark.start >= earliest:
+                found[event.run_id] = mark
+            elif event.run_id in found and found[event.run_id].end is None:
                 found[event.run_id] = replace(found[event.run_id], last=event.place, end=event)
-                if not left:
-                    break
-        return list(found.values())
+        self._told.update(found)
+        return sorted(found.values(), key=lambda mark: mark.start, reverse=True)
 
     # What is in them
 
@@ -152,6 +161,10 @@ class RunReader:
 
     def _subject(self, kind: str) -> str:
         return f"{self._prefix}.{kind}"
+
+
+def _mark_of_end(event: RunEvent) -> Mark:
+    return Mark(event.run_id, event.moment - length_of(event.data.get("duration")), last=event.place, end=event)
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

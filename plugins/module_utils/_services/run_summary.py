@@ -243,6 +243,7 @@ class RunSummary:
             "duration": length_of(told) if told is not None else round(last - self.start, 6),
             "about": self._about(),
             "complete": self.complete,
+            "start_missing": self._started is None,
             "events": self._events(),
             "counts": self.total.told(self.start),
             "plays": [{**play, "began": round(play["began"] - self.start, 6)} for play in self._plays.values()],
