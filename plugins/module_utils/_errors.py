@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 # Codes of failures after a write: something is changed
@@ -97,3 +98,10 @@ class ApiError(StreamsError):
         self.status = status
         self.err_code = err_code
         self.description = description
+
+
+def in_words(value: Any) -> str:
+    """A value of an option in a sentence, as people write it in a playbook."""
+    if value is None or value in ("", [], {}):
+        return "nothing"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -73,7 +73,7 @@ options:
   duplicate_window:
     description:
       - How long a repeated C(Nats-Msg-Id) is noticed, as seconds or text such as V(2m).
-      - Where it is left out it follows O(max_age) down.
+      - Where it is left out it follows O(max_age) down. V(0) stands for the server's default.
     type: str
   subject_transform:
     description: Rewrite the subjects of messages before they are stored. V({}) ends it.
@@ -92,8 +92,9 @@ options:
     description: Let this mirror answer direct reads for its origin.
     type: bool
   sealed:
-    description: >-
-      Allow no change of the messages any more. Can only be set on a stream that exists, and never be taken back.
+    description:
+      - Allow no change of the messages any more. Can only be set on a stream that exists, and never be taken back.
+      - The server then sets O(max_age=0), O(discard=new), O(deny_delete=true) and O(deny_purge=true).
     type: bool
   deny_delete:
     description: Refuse to delete single messages. Can't be taken back.
@@ -131,7 +132,8 @@ options:
     description: Let messages be published in fast batches. Needs nats-server 2.14.
     type: bool
   allow_msg_schedules:
-    description: Let messages be scheduled. Needs nats-server 2.12. Can't be taken back.
+    description: >-
+      Let messages be scheduled. Needs nats-server 2.12. Turns on O(allow_rollup_hdrs) as well. Can't be taken back.
     type: bool
   persist_mode:
     description: V(async) writes to disk with delay, for speed. Needs nats-server 2.12. Can be changed with O(recreate).

@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
-from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused
+from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, OptionError, Refused
 from ansible_collections.choria.streams.plugins.module_utils._options.fields import IN_PLACE, REFUSED, Field
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_table import (
@@ -226,3 +226,15 @@ def test_row(session: Session, option: str, walked: Sample) -> None:
         for value in later:
             now = walk.step(now, value)
         consumers.delete(session, "WALKED", walk.name)
+
+
+def test_a_delivery_that_comes_back(session: Session) -> None:
+    given = options(CONSUMER, stream="WALKED", name="loop", deliver_subject="walk.here")
+    reason = (
+        r"^deliver_subject: walk\.here comes back by the subject 'walk\.>' of the stream itself \(.* 10081\): choose"
+    )
+    with pytest.raises(OptionError, match=reason):
+        CONSUMER.plan(CONSUMER.read(session, given), given, session.server)
+    with pytest.raises(ApiError) as refusal:
+        consumers.create(session, "WALKED", {"durable_name": "loop", "deliver_subject": "walk.here"})
+    assert refusal.value.err_code == 10081

@@ -353,8 +353,7 @@ def test_the_server_is_asked_beforehand(manager: Manager) -> None:
                 STREAM,
                 name="ASKED",
                 storage="memory",
-                persist_mode="async",
-                allow_atomic=True,
+                subject_transform={"src": "asked.*", "dest": "asked.{{wildcard(2)}}"},
                 recreate=recreate,
                 allow_data_loss=True,
             )

@@ -316,7 +316,7 @@ def test_accepted_but_not_applied(session: Session) -> None:
     with pytest.raises(StreamsError) as error:
         STREAM.apply(session, STREAM.plan(STREAM.read(session, given), given, session.server))
     assert error.value.message == (
-        "mirror_direct of stream OVERRULED: the server accepted True but did not apply it, it is False."
+        "mirror_direct of stream OVERRULED: the server accepted true but did not apply it, it is false."
     )
     assert error.value.failure == {"code": "not_applied", "option": "mirror_direct"}
     streams.delete(session, "OVERRULED")

@@ -160,7 +160,7 @@ def test_changes() -> None:
         (
             {},
             {"kind": "memory"},
-            "kind of thing T can't be changed from 'file' to 'memory': the server refuses that "
+            "kind of thing T can't be changed from file to memory: the server refuses that "
             "(JetStream error 10052). Make another.",
             10052,
         ),

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 NANOSECOND = 1_000_000_000
 
-_LONGEST = 292 * 365 * 86400  # what fits into an int64
+_LARGEST = (1 << 63) - 1  # an int64
+_LONGEST = 292 * 365 * 86400  # what fits into one, in nanoseconds
+_MOST_METADATA = 128 << 10
 
 # Go's duration units, and the longer ones that Choria adds. A month has 30 days and a year 365, as in Choria.
 _SECONDS = {
@@ -138,6 +140,8 @@ class Whole(Codec):
 
     def to_wire(self, value: Any) -> int:
         number = int(value)
+        if number > _LARGEST:
+            raise ValueError(f"{number} is too large: the server takes at most {_LARGEST}")
         too_low = self.low is not None and number < self.low
         too_high = self.high is not None and number > self.high
         if (too_low or too_high) and number not in self.extra:
@@ -152,11 +156,12 @@ class Duration(Codec):
 
     low: float = 0
     zero_allowed: bool = True
+    nothing: str = "turns it off"
 
     def to_wire(self, value: Any) -> int:
         length = parse_duration(value)
         if length < self.low and not (length == 0 and self.zero_allowed):
-            off = " (0 turns it off)" if self.zero_allowed else ""
+            off = f" (0 {self.nothing})" if self.zero_allowed else ""
             raise ValueError(f"'{value}' is too short: give at least {self.low:g}s{off}")
         if length > _LONGEST:
             raise ValueError(f"'{value}' is too long: give at most 292y")
@@ -173,8 +178,9 @@ class Size(Codec):
 
     def to_wire(self, value: Any) -> int:
         number = parse_size(value)
-        if self.high is not None and number > self.high:
-            raise ValueError(f"{value} is too large: the server takes at most {self.high} bytes")
+        high = _LARGEST if self.high is None else self.high
+        if number > high:
+            raise ValueError(f"{value} is too large: the server takes at most {high} bytes")
         return -1 if number == 0 else number
 
 
@@ -231,7 +237,11 @@ class Labels(Codec):
                 raise ValueError(f"'{key}' is reserved: keys that begin with _nats. are the server's own")
             if text is None or isinstance(text, (dict, list)):
                 raise ValueError(f"'{key}' must be text")
-        return {str(key): str(text).lower() if isinstance(text, bool) else str(text) for key, text in value.items()}
+        wire = {str(key): str(text).lower() if isinstance(text, bool) else str(text) for key, text in value.items()}
+        size = sum(len(key.encode()) + len(text.encode()) for key, text in wire.items())
+        if size > _MOST_METADATA:
+            raise ValueError(f"has {size} bytes, the server takes at most {_MOST_METADATA}")
+        return wire
 
     def to_result(self, wire: Any) -> dict[str, str]:
         return {key: text for key, text in (wire or {}).items() if not key.startswith("_nats.")}
@@ -344,8 +354,8 @@ def whole(
     return Whole({"type": "int"}, zero, low=low, high=high, extra=extra, why=why)
 
 
-def duration(low: float = 0, *, zero_allowed: bool = True) -> Duration:
-    return Duration({"type": "str"}, 0, low=low, zero_allowed=zero_allowed)
+def duration(low: float = 0, *, zero_allowed: bool = True, nothing: str = "turns it off") -> Duration:
+    return Duration({"type": "str"}, 0, low=low, zero_allowed=zero_allowed, nothing=nothing)
 
 
 _DURATION = duration()

@@ -10,7 +10,7 @@ from . import codecs
 # What a bucket's name gets for the stream beneath it
 STREAM_PREFIX = "KV_"
 
-BUCKET_NAME = codecs.text(r"[a-zA-Z0-9_-]+", "a bucket's name is made of letters, digits, _ and -")
+BUCKET_NAME = codecs.text(r"[a-zA-Z0-9_-]+", "a bucket's name is made of letters, digits, _ and -", 252)
 KEY = codecs.text(
     r"[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*",
     "a key is made of letters, digits, -, _, /, = and dots, with no dot at its ends nor two in a row",

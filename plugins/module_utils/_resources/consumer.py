@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._api import consumers, reading, streams
 from .._api.jetstream import call
-from .._errors import OptionError, Refused, StreamsError
+from .._errors import OptionError, Refused, StreamsError, in_words
 from .._options.codecs import parse_timestamp
 from .._options.fields import RECREATE
 from .._services.stream_selection import checked, missing
@@ -135,8 +135,8 @@ class ConsumerResource:
             if row.option in changed and not row.equal(config.get(row.path), asked):
                 shown, now = row.codec.to_result(asked), row.codec.to_result(row.read(config))
                 raise StreamsError(
-                    f"{row.option} of consumer {plan.name}: the server accepted {shown!r} but did not apply it, "
-                    f"it is {now!r}.",
+                    f"{row.option} of consumer {plan.name}: the server accepted {in_words(shown)} but did not apply "
+                    f"it, it is {in_words(now)}.",
                     code="not_applied",
                     option=row.option,
                 )
@@ -154,8 +154,7 @@ class ConsumerResource:
             desired["pause_until"] = ""
         desired = _completed(marked(desired, present, options.get("owner")), present)
         rules.check(filled({**present, **desired}, current.stream_config), given, whole=True)
-        if "num_replicas" in given:
-            rules.check_replicas(desired, current.stream_config)
+        rules.check_stream({path: desired[path] for path in given}, current.stream_config)
         return desired
 
     def _plan_create(self, current: Current, desired: dict[str, Any], options: Mapping[str, Any]) -> Plan:

@@ -125,8 +125,19 @@ def _gaps(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield (field, "priority_policy"), f"{field} goes with a priority_policy, and that is none."
 
 
-def check_replicas(config: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
-    """Raises OptionError where the stream does not allow that many copies."""
+def check_stream(config: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
+    """Raises OptionError where what is given does not go with the stream."""
+    _check_replicas(config, stream)
+    target = config.get("deliver_subject")
+    met = next((subject for subject in stream.get("subjects") or [] if target and meet(target, subject)), None)
+    if met:
+        raise OptionError(
+            "deliver_subject",
+            f"{target} comes back by the subject '{met}' of the stream itself (JetStream error 10081): choose another.",
+        )
+
+
+def _check_replicas(config: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
     wanted, there = int(config.get("num_replicas") or 0), int(stream.get("num_replicas") or 1)
     if wanted > there:
         raise OptionError(

@@ -17,7 +17,9 @@ STATES: dict[str, Any] = {
     "recreate": {"type": "bool", "default": False},
     "allow_data_loss": {"type": "bool", "default": False},
 }
-NAME = codecs.text(r"[^\s.*>/\\]{1,255}", "a consumer's name has up to 255 characters, no space and none of . * > / \\")
+NAME = codecs.text(
+    r"[^\s.*>/\\]{1,255}", "a consumer's name has up to 255 characters, no space and none of . * > / \\", 255
+)
 _LITERAL = codecs.text(
     r"|[^\s.*>]+(\.[^\s.*>]+)*", "the subject to deliver on is words joined by dots, without spaces and wildcards"
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .resource import Plan
 
 PREFIX = "GOVERNOR_"
-GOVERNOR_NAME = codecs.text(r"[a-zA-Z0-9_-]+", "a governor's name is made of letters, digits, _ and -")
+GOVERNOR_NAME = codecs.text(r"[a-zA-Z0-9_-]+", "a governor's name is made of letters, digits, _ and -", 246)
 
 SPEC = Spec(
     (

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from .._errors import OptionError, Refused
+from .._errors import OptionError, Refused, in_words
 from .._options.fields import IN_PLACE, NO_EFFECT, RECREATE, REFUSED, Field, Spec
 
 if TYPE_CHECKING:
@@ -196,7 +196,8 @@ def _refusal(name: str, refusals: list[tuple[Change, str]], changes: list[Change
     for change, why in refusals:
         reason = f"the server refuses that (JetStream error {change.err_code})"
         sentences.append(
-            f"{change.field} of {name} can't be changed from {change.before!r} to {change.after!r}: "
+            f"{change.field} of {name} can't be changed from {in_words(change.before)} to "
+            f"{in_words(change.after)}: "
             f"{reason if change.effect == REFUSED else 'that has no effect'}. {why}"
         )
     first = refusals[0][0]

@@ -22,9 +22,11 @@ V2_11, V2_12, V2_14 = (2, 11, 0), (2, 12, 0), (2, 14, 0)
 UNLIMITED = -1
 
 STREAM_NAME = codecs.text(
-    r"[^\s.*>/\\]{1,255}", "a stream's name has up to 255 characters, no space and none of . * > / \\"
+    r"[^\s.*>/\\]{1,255}", "a stream's name has up to 255 characters, no space and none of . * > / \\", 255
 )
-SUBJECT = codecs.text(r"[^\s.]+(\.[^\s.]+)*", "a subject is words joined by dots, without spaces")
+SUBJECT = codecs.text(
+    r"((?!>\.)[^\s.]+\.)*[^\s.]+", "a subject is words joined by dots, without spaces, and > can only be the last word"
+)
 PRESENT_OR_ABSENT: dict[str, Any] = {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
 REPLICATED: dict[str, Any] = {**PRESENT_OR_ABSENT, **WAIT}
 WITH_DATA: dict[str, Any] = {
@@ -36,9 +38,10 @@ WITH_DATA: dict[str, Any] = {
 RECREATE_BY_HAND = "With recreate: copy it is made anew with its messages, with recreate: true without them."
 RECREATE_EMPTY = "With recreate: true it is made anew without its messages."
 ONCE_ON = "Once on, it stays on, unless recreate makes it anew."
-# What sealing a stream, and what markers of deleted subjects turn on as well
-_SEALED = {"max_age": 0, "discard": "new", "deny_delete": True, "deny_purge": True}
-_WITH_MARKERS = {"allow_msg_ttl": True, "allow_rollup_hdrs": True}
+# What sealing a stream, markers of deleted subjects, and schedules turn on as well
+SEALED = {"max_age": 0, "discard": "new", "deny_delete": True, "deny_purge": True}
+WITH_MARKERS = {"allow_msg_ttl": True, "allow_rollup_hdrs": True}
+WITH_SCHEDULES = {"allow_rollup_hdrs": True}
 
 
 def limit() -> codecs.Whole:
@@ -117,7 +120,7 @@ SPEC = Spec(
         Field("no_ack", codecs.boolean()),
         Field("discard", codecs.choice("old", "new")),
         Field("discard_new_per_subject", codecs.boolean()),
-        Field("duplicate_window", codecs.duration(0.1)),
+        Field("duplicate_window", codecs.duration(0.1, nothing="is the default")),
         Field("placement", PLACEMENT),
         Field("mirror", _MIRROR, update=MIRROR_CHANGE),
         Field("sources", _SOURCES),
@@ -158,9 +161,14 @@ class StreamResource(StreamBacked):
 
     def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
         if desired.get("sealed"):
-            desired = {**desired, **_SEALED}
+            desired = {**SEALED, **desired}
         if desired.get("subject_delete_marker_ttl"):
-            desired = {**_WITH_MARKERS, **desired}
+            desired = {**WITH_MARKERS, **desired}
+        if desired.get("allow_msg_schedules"):
+            desired = {**WITH_SCHEDULES, **desired}
+        if desired.get("duplicate_window") == 0 and not (desired.get("mirror") or desired.get("sources")):
+            age = desired.get("max_age", current.get("max_age"))
+            desired = {**desired, "duplicate_window": window_for(age)}  # what the server makes of 0
         if desired.get("mirror") == {} and current.get("mirror_direct"):
             desired = {"mirror_direct": False, **desired}  # the server would refuse it without a mirror
         return shrink_window(desired, current)

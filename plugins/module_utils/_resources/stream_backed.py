@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._api import streams
 from .._api.jetstream import call
-from .._errors import OptionError, PermissionMissing, Refused, StreamsError
+from .._errors import OptionError, PermissionMissing, Refused, StreamsError, in_words
 from .._options.codecs import NANOSECOND
 from .._options.connection import DEFAULT_COLLECTIVE
 from .._options.fields import RECREATE, Field, Spec
@@ -170,6 +170,11 @@ class StreamBacked:
         for subject, owner in (current.taken or {}).items():
             raise self.overlap(subject, owner)
         _check_replicas(desired, server)
+        if self.keeps_data:  # the few options of other kinds always go together
+            from . import stream_rules
+
+            given = [row.path for row in self.spec if options.get(row.option) is not None]
+            stream_rules.check(merged({"name": self.stream_of(options), **current.config}, desired), given, self._names)
         if current.info is None:
             return self._plan_create(name, desired, options)
         return self._plan_update(current, name, desired, options, server)
@@ -360,8 +365,8 @@ class StreamBacked:
             if row.option in changed and not row.equal(config.get(row.path), plan.request.get(row.path)):
                 asked, there = row.codec.to_result(plan.request.get(row.path)), row.codec.to_result(row.read(config))
                 raise StreamsError(
-                    f"{row.option} of {self.noun} {plan.name}: the server accepted {asked!r} but did not apply it, "
-                    f"it is {there!r}.",
+                    f"{row.option} of {self.noun} {plan.name}: the server accepted {in_words(asked)} but did not "
+                    f"apply it, it is {in_words(there)}.",
                     code="not_applied",
                     option=row.option,
                 )
