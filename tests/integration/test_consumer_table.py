@@ -9,6 +9,7 @@ an update has to hold for us and for the server: done in place, refused with tha
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -136,7 +137,17 @@ class Walk:
         shown = {row.option for row in CONSUMER.spec}
         assert {name: plan.after[name] for name in shown} == {name: done[name] for name in shown}
         assert plan.after["state"]["paused"] == done["state"]["paused"]
+        if self.session.server.version >= (2, 14):
+            self.needs_as_told()
         self.there(value)
+
+    def needs_as_told(self) -> None:
+        """The server asks for the API level that the rows say. It does not count which priority_policy it is."""
+        config = self.info["config"]
+        used = [row for row in ROWS.values() if not row.equal(config.get(row.path), None)]
+        if config["ack_policy"] == "flow_control":
+            used.append(replace(ROWS["ack_policy"], since=VALUES_SINCE["ack_policy", "flow_control"]))
+        assert config["metadata"]["_nats.req.level"] == str(max(row.level for row in used))
 
     def step(self, before: Any, after: Any) -> Any:
         """From one value to the next, as far as the row allows. Returns the value that is there then."""

@@ -184,7 +184,15 @@ class Walk:
         if self.session.server.version < (2, 14):
             shown -= UNFORESEEN.get((self.kind.noun, self.row.option), set())
         assert {name: plan.after[name] for name in shown} == {name: done[name] for name in shown}
+        if self.session.server.version >= (2, 14):
+            self.needs_as_told()
         self.there(value)
+
+    def needs_as_told(self) -> None:
+        """The server asks for the API level that the rows say. It does not count what is inside of objects."""
+        config = self.config
+        used = [row for row in STREAM.spec if not row.equal(config.get(row.path), None)]
+        assert config["metadata"]["_nats.req.level"] == str(max(row.level for row in used))
 
     def step(self, before: Any, after: Any) -> Any:
         """From one value to the next, as far as the row allows. Returns the value that is there then."""
