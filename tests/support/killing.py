@@ -40,6 +40,10 @@ def killed(act: Callable[[], object], writes: int) -> bool:
     return False
 
 
+def is_write(through: session.Session, request: session.Request) -> bool:
+    return not session._READS.match(request.subject.removeprefix(f"{through.settings.api}."))
+
+
 def _kill_after(writes: int) -> None:
     real, done = session.Session.request_many, count(1)
 
@@ -47,8 +51,7 @@ def _kill_after(writes: int) -> None:
         wanted = list(requests)
         answers = real(self, wanted, *args, **options)
         for request in wanted:
-            written = not session._READS.match(request.subject.removeprefix(f"{self.settings.api}."))
-            if written and next(done) == writes:
+            if is_write(self, request) and next(done) == writes:
                 os.kill(os.getpid(), signal.SIGKILL)
         return answers
 

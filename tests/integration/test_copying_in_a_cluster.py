@@ -1,0 +1,93 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A stream with three copies is changed by copying, while others publish and its leader changes in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, moves, reading, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from support.cluster import nats_cluster
+from support.killing import is_write
+from support.manage import Manager
+from support.publishing import Publisher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.server import NatsServer
+
+pytestmark = pytest.mark.once
+
+ORDERS = {"name": "ORDERS", "subjects": ["orders.>"], "replicas": 3}
+COUNT = 200
+
+
+@pytest.fixture(scope="module", params=["latest", "2.14"])
+def servers(request: pytest.FixtureRequest) -> Iterator[list[NatsServer]]:
+    with nats_cluster(version=None if request.param == "latest" else request.param) as servers:
+        yield servers
+
+
+def numbers(manager: Manager, subject: str) -> list[int]:
+    return [int(message.data) for message in reading.onward(manager.session, "ORDERS", subject)]
+
+
+class Unsteady:
+    """Lets another server lead whatever stream there is, when so many writes of a session are answered."""
+
+    def __init__(self, session: Session, other: Session, after: int) -> None:
+        self.session, self.other, self.after = session, other, after
+        self.written, self.changed = 0, 0
+        self._real = session.request_many
+        session.request_many = self._request_many  # type: ignore[method-assign]
+
+    def _request_many(self, requests: Any, *args: Any, **options: Any) -> Any:
+        wanted = list(requests)
+        answers = self._real(wanted, *args, **options)
+        writes = [request for request in wanted if is_write(self.session, request)]
+        self.written += len(writes)
+        if writes and self.written >= self.after and not self.changed:
+            for name in ("ORDERS", "COPY_OF_ORDERS"):
+                with contextlib.suppress(StreamsError):  # one of them may not be there
+                    moves.step_down(self.other, name)
+                    self.changed += 1
+        return answers
+
+
+@pytest.mark.parametrize("after", [3, 11])
+def test_another_leader_in_the_middle(servers: list[NatsServer], after: int) -> None:
+    """Before the copy is there, and when both are."""
+    with Manager(servers=servers[0].url, timeout="3s") as manager, Manager(servers=servers[1].url) as other:
+        manager.apply(STREAM, **ORDERS, storage="file")
+        old = [Request("orders.old", str(number).encode()) for number in range(COUNT)]
+        for answer in messages.publish_many(manager.session, "Filling", old):
+            assert isinstance(answer, dict), answer
+        consumers.create(manager.session, "ORDERS", {"durable_name": "worker", "ack_policy": "explicit"})
+        with Publisher(servers[2].url, "orders.new") as publisher:
+            publisher.wait_for(5)
+            unsteady = Unsteady(manager.session, other.session, after)
+            for _try in range(5):
+                # A call that comes while there is no leader may fail: who runs it again finishes it
+                with contextlib.suppress(StreamsError):
+                    manager.apply(STREAM, name="ORDERS", storage="memory", recreate="copy")
+                    break
+            publisher.wait_for(5)
+        assert unsteady.changed
+        config = manager.config("ORDERS")
+        assert (config["storage"], config["num_replicas"]) == ("memory", 3)
+        assert numbers(manager, "orders.old") == list(range(COUNT))
+        found = numbers(manager, "orders.new")
+        assert found[: publisher.acknowledged] == list(range(publisher.acknowledged))
+        assert len(found) <= publisher.acknowledged + 1  # the last one need not have heard of it
+        assert [info["name"] for info in consumers.list_all(manager.session, "ORDERS")] == ["worker"]
+        assert moves.current(moves.wait_until_current(manager.session, "ORDERS", 60))
+        assert streams.names(manager.session) == ["ORDERS"]
+        streams.delete(manager.session, "ORDERS")
