@@ -23,6 +23,7 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.document
 )
 from ansible_collections.choria.streams.plugins.module_utils._resources.document_report import Unfinished, bring_about
 from ansible_collections.choria.streams.plugins.module_utils._resources.ownership import OWNER
+from support.backups import consume
 from support.connect import settings
 from support.playbook import RunningPlaybook, run_playbook
 
@@ -170,6 +171,30 @@ def test_consumers_replace_each_other(session: Session) -> None:
     for stream in ("NEWS", "JOBS"):
         assert names(session, stream) == ["NEW"]
         assert streams.info(session, stream)["state"]["messages"] == 1  # type: ignore[index]
+
+
+def test_consumers_are_made_anew_at_their_positions(session: Session) -> None:
+    """Where a field can't be updated, with recreate: true, for those that say so."""
+    declared(
+        session,
+        streams=[{"name": "A", "subjects": ["a"]}],
+        consumers=[{"stream": "A", "name": name} for name in ("DONE", "NEW")],
+    )
+    publish(session, *"aaaaa")
+    consume(session, "A", "DONE", 3)
+    wanted = [{"stream": "A", "name": name, "replay_policy": "original"} for name in ("DONE", "NEW")]
+    with pytest.raises(Problems, match=r"consumers\[1\]: replay_policy of consumer NEW can't be changed"):
+        declared(session, consumers=[{**wanted[0], "recreate": True}, wanted[1]])
+    again = [{**one, "recreate": True} for one in wanted]
+    foreseen, done = declared(session, check=True, consumers=again), declared(session, consumers=again)
+    assert outcome(foreseen) == outcome(done) == {"consumer A/DONE": "update", "consumer A/NEW": "update"}
+    assert foreseen["consequences"] == done["consequences"]
+    for name, floor in (("DONE", 3), ("NEW", 0)):
+        info = consumers.info(session, "A", name)
+        assert info
+        assert (info["config"]["replay_policy"], info["ack_floor"]["stream_seq"]) == ("original", floor)
+        assert info["num_pending"] == 5 - floor
+    assert not declared(session, consumers=again)["changed"]
 
 
 # The whole document first
