@@ -9,7 +9,6 @@ an update has to hold for us and for the server: done in place, refused with tha
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -146,7 +145,7 @@ class Walk:
         config = self.info["config"]
         used = [row for row in ROWS.values() if not row.equal(config.get(row.path), None)]
         if config["ack_policy"] == "flow_control":
-            used.append(replace(ROWS["ack_policy"], since=VALUES_SINCE["ack_policy", "flow_control"]))
+            used.append(ROWS["ack_policy"]._replace(since=VALUES_SINCE["ack_policy", "flow_control"]))
         assert config["metadata"]["_nats.req.level"] == str(max(row.level for row in used))
 
     def step(self, before: Any, after: Any) -> Any:
