@@ -22,6 +22,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no command": ({"command": " "}, "command has to be one line"),
     "two commands": ({"command": "a\nb"}, "command has to be one line"),
     "a user with options": ({"user": "-c x"}, "user is no name of a user"),
+    "a client's token": ({"config": "/etc/choria/client.conf"}, "'choria governor run' takes no token but a server's"),
     "a bad variable": ({"environment": {"A-B": "x"}}, "environment has a name that a variable can't have"),
 }
 
@@ -32,7 +33,7 @@ def test_jobs_that_can_t_be() -> None:
     local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     check = {
         "ansible.builtin.include_role": {"name": "choria.streams.choria", "tasks_from": "job/check"},
-        "vars": {"_choria_job": "{{ _choria_job_defaults | combine(job) }}"},
+        "vars": {"choria_security_provider": "choria", "_choria_job": "{{ _choria_job_defaults | combine(job) }}"},
     }
     result = run_playbook(
         [{"hosts": "all", "gather_facts": False, "tasks": [check]}],
