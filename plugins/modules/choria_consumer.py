@@ -180,6 +180,12 @@ options:
         interrupted is finished by running it again.
     type: bool
     default: false
+  exact:
+    description:
+      - Whether options that are left out go back to their defaults. Without it they stay as they are.
+      - What can't go back is refused, and named, or with O(recreate) made anew. A pause is ended as well.
+    type: bool
+    default: false
   allow_data_loss:
     description:
       - Whether messages may be lost, or passed over with O(recreate). A stream by interest keeps what its consumers

@@ -248,3 +248,45 @@ def test_a_delivery_that_comes_back(session: Session) -> None:
     with pytest.raises(ApiError) as refusal:
         consumers.create(session, "WALKED", {"durable_name": "loop", "deliver_subject": "walk.here"})
     assert refusal.value.err_code == 10081
+
+
+def test_exact(session: Session) -> None:
+    """What is left out is then as in a new consumer; what can't go back is named."""
+    changed: dict[str, Any] = {
+        "description": "changed",
+        "ack_wait": "1h",
+        "max_deliver": 7,
+        "max_ack_pending": 5,
+        "filter_subjects": ["walk.a", "walk.b"],
+        "sample_freq": "50",
+        "headers_only": True,
+        "max_batch": 9,
+        "max_expires": "1m",
+        "max_bytes": "1MiB",
+        "inactive_threshold": "1h",
+        "replicas": 1,
+        "metadata": {"a": "1"},
+    }
+    if session.server.version >= (2, 11):
+        changed |= {"paused_until": LATER, "priority_policy": "overflow", "priority_groups": ["all"]}
+
+    def run(**given: Any) -> Plan:
+        whole = options(CONSUMER, stream="WALKED", name="exact", **given)
+        plan = CONSUMER.plan(CONSUMER.read(session, whole), whole, session.server)
+        if plan.changed:
+            CONSUMER.apply(session, plan)
+        return plan
+
+    run(max_waiting=9)
+    new = run().before
+    run(**changed)
+    assert not run(**changed, max_waiting=9, exact=True).changed
+    assert {change.field for change in run(max_waiting=9, exact=True).changes} == set(changed)
+    plan = run(max_waiting=9, exact=True)
+    assert not plan.changed
+    assert plan.before
+    assert new
+    assert {name: plan.before[name] for name in SAMPLES} == {name: new[name] for name in SAMPLES}
+    with pytest.raises(Refused, match=r"^max_waiting of consumer exact can't be changed from 9 to 512: the server"):
+        run(exact=True)
+    consumers.delete(session, "WALKED", "exact")

@@ -152,7 +152,10 @@ class ConsumerResource:
         given, present = set(desired), declared(current.info) if current.info else {}
         if desired.get("pause_until") and not ahead(desired["pause_until"], current.info or current.stream):
             desired["pause_until"] = ""
-        desired = _completed(marked(desired, present, options.get("owner")), present)
+        desired = marked(desired, present, options.get("owner"))
+        if options.get("exact") and present:
+            desired = {**_unmanaged(desired, current.stream_config, server), **desired}
+        desired = _completed(desired, present)
         rules.check(filled({**present, **desired}, current.stream_config), given, whole=True)
         rules.check_stream({path: desired[path] for path in given}, current.stream_config)
         return desired
@@ -291,6 +294,13 @@ def _target(session: Session, options: Mapping[str, Any]) -> int | None:
     found = reading.first_since(session, stream, reading.ALL, moment)
     state = (streams.info(session, stream) or {"state": {}})["state"]
     return found or int(state.get("last_seq", 0)) + 1
+
+
+def _unmanaged(desired: Mapping[str, Any], stream: Mapping[str, Any], server: Server) -> dict[str, Any]:
+    """What exact mode wants of the fields that nobody gave: what they would be in a new consumer."""
+    from .exact import defaults
+
+    return {**defaults(ROWS.values(), server), **filled({"ack_policy": "explicit", **desired}, stream)}
 
 
 def _completed(desired: dict[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:

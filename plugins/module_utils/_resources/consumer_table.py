@@ -16,6 +16,7 @@ STATES: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent", "reset", "unpinned"], "default": "present"},
     "recreate": {"type": "bool", "default": False},
     "allow_data_loss": {"type": "bool", "default": False},
+    "exact": {"type": "bool", "default": False},
 }
 NAME = codecs.text(
     r"[^\s.*>/\\]{1,255}", "a consumer's name has up to 255 characters, no space and none of . * > / \\", 255
