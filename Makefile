@@ -9,11 +9,12 @@ DEV := python3 tests/tools/dev.py
 quickstart: python3
 	@$(DEV) serve env ANSIBLE_CONFIG=playbooks/quickstart.cfg ansible-playbook playbooks/quickstart.yml
 
-# RUN=id for one run; else LAST=5 for the newest five, PLAYBOOK='site.yml' for those of some playbook; STREAM=…, OUT=page.html
-REPORT := run last stream dest
+# RUN=id for one run; else LAST=5 for the newest five, PLAYBOOK='site.yml' for those of some playbook; STREAM=…, PREFIX=…, OUT=page.html
+REPORT := run last stream subject_prefix dest
 run := $(RUN)
 last := $(LAST)
 stream := $(STREAM)
+subject_prefix := $(PREFIX)
 dest := $(OUT)
 report: python3
 	@$(DEV) run env ANSIBLE_CALLBACK_RESULT_FORMAT=yaml ANSIBLE_LOCALHOST_WARNING=false \

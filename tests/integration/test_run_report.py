@@ -22,11 +22,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+SUBMITTED = "choria.submission.in.ansible.runs"
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[NatsServer]:
     with NatsServer() as server:
         with Session(settings(servers=server.url)) as session:
-            runs.declare(session)
+            # What Choria Server published is behind its own words, in the same stream
+            runs.declare(session, subjects=["ansible.runs.>", f"{SUBMITTED}.>"])
+            submitted = runs.whole_run("submitted", [("web1", "ok")])
+            runs.store(
+                session, [request._replace(subject=f"choria.submission.in.{request.subject}") for request in submitted]
+            )
             runs.store(session, runs.evil_run())
             for run_id in ("first", "second", "third"):
                 runs.store(session, runs.whole_run(run_id, [("web1", "ok"), ("web2", "failed")]))
@@ -52,6 +60,12 @@ def test_page_of_a_playbook(server: NatsServer, tmp_path: Path) -> None:
     assert (tmp_path / "page.html").read_text().count('<article class="run"') == 2
 
 
+def test_page_of_what_choria_server_published(server: NatsServer, tmp_path: Path) -> None:
+    found = report(server, tmp_path / "page.html", last=5, subject_prefix=SUBMITTED).check()
+    [run] = found.task("Read the runs").result["runs"]
+    assert (run["run_id"], run["complete"]) == ("submitted", True)
+
+
 @pytest.mark.parametrize(
     ("given", "task", "expected"),
     [
@@ -75,9 +89,11 @@ def test_nothing_to_read(
 def test_make_report() -> None:
     """What make would run; the rest of it is dev.py's."""
     command = ["make", "--no-print-directory", "--dry-run", "report", "RUN=7", "OUT=my page.html", "PLAYBOOK=site.yml"]
+    command.append(f"PREFIX={SUBMITTED}")
     told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert "ansible-playbook playbooks/run_report.yml" in told
     assert """-e '{"run_report_run": "7"}'""" in told
     assert """-e '{"run_report_dest": "my page.html"}'""" in told
+    assert f"""-e '{{"run_report_subject_prefix": "{SUBMITTED}"}}'""" in told
     assert """-e '{"run_report_playbooks": ["site.yml"]}'""" in told
     assert "run_report_last" not in told

@@ -11,9 +11,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils._api import reading, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._services.run_info import SPEC, read
 from ansible_collections.choria.streams.plugins.module_utils._services.spool import find_spool
 from support.connect import settings
 from support.playbook import PlaybookResult, run_playbook
@@ -77,7 +79,15 @@ def complete(found: list[Stored]) -> list[dict[str, Any]]:
     return told
 
 
-def test_through_the_spool_of_choria_server(session: Session, server: ChoriaServer, tmp_path: Path) -> None:
+def read_runs(session: Session, prefix: str) -> list[dict[str, Any]]:
+    """What choria_run_info returns."""
+    given = ArgumentSpecValidator(SPEC.argument_spec()).validate({"subject_prefix": prefix}).validated_parameters
+    return list(read(session, given)["runs"])
+
+
+def test_through_the_spool_of_choria_server(
+    session: Session, broker: ChoriaBroker, server: ChoriaServer, tmp_path: Path
+) -> None:
     result = run(server.config, tmp_path, CHORIA_STREAMS_RESULTS_TRANSPORT="spool")
     match = re.search(
         rf": (\d+) events in the spool of Choria Server, {server.spool}, 0 spooled, 0 dropped", result.stderr
@@ -91,6 +101,13 @@ def test_through_the_spool_of_choria_server(session: Session, server: ChoriaServ
     assert {message.headers["Choria-Priority"] for message in found} == {"4"}
     assert {message.headers["Content-Type"] for message in found} == {"application/cloudevents+json"}
     assert not list(tmp_path.rglob("*.journal"))
+    # Beside what comes straight, in the same stream, each read by its own prefix
+    run(broker.folder / "client-results" / "client.conf", tmp_path)
+    submitted = f"{broker.collective}.submission.in.ansible.runs"
+    for prefix, is_submitted in ((submitted, True), ("ansible.runs", False)):
+        [only] = read_runs(session, prefix)
+        assert only["complete"] is True
+        assert (only["run_id"] == told[0]["data"]["run_id"]) is is_submitted
 
 
 def test_a_full_spool_is_filled_again_by_later_runs(session: Session, server: ChoriaServer, tmp_path: Path) -> None:
