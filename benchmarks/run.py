@@ -8,11 +8,29 @@ Each starts its own server and prints ratios against a peer or a floor that it m
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
+
+
+def run(name: str) -> int:
+    """Runs a benchmark to its end. One that is to end early is waited for until it has stopped its server."""
+    process = subprocess.Popen([sys.executable, str(FOLDER / f"{name}.py")])
+    asked = []
+
+    def end(number: int, _frame: object) -> None:
+        asked.append(number)
+        process.send_signal(signal.SIGTERM)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    status = process.wait()
+    if asked:
+        sys.exit(128 + asked[0])
+    return status
 
 
 def main() -> int:
@@ -25,7 +43,7 @@ def main() -> int:
     failed = []
     for name in wanted:
         print(f"\n==== {name}", flush=True)
-        if subprocess.run([sys.executable, str(FOLDER / f"{name}.py")], check=False).returncode:
+        if run(name):
             failed.append(name)
     if failed:
         print(f"\nFailed: {', '.join(failed)}", file=sys.stderr)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -94,6 +95,7 @@ class NatsServer:
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections; the first start chooses the ports."""
+        _end_with_us()
         ports = self.folder / "ports"
         shutil.rmtree(ports, ignore_errors=True)
         ports.mkdir()
@@ -103,6 +105,7 @@ class NatsServer:
         with (self.folder / "server.log").open("ab") as log:
             # A process group of its own: Ctrl-C must reach the tasks under test, which then still need the server
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        _running[self] = os.getpid()
         # The server writes this file when it is ready. Connecting instead would be counted among its connections.
         deadline = time.monotonic() + START_TIMEOUT
         while True:
@@ -122,6 +125,7 @@ class NatsServer:
 
     def _end(self, number: int) -> None:
         process, self._process = self._process, None
+        _running.pop(self, None)
         if process is None:
             return
         process.send_signal(number)
@@ -170,6 +174,24 @@ class NatsServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+# Those that this process has started
+_running: dict[NatsServer, int] = {}
+
+
+def _end_with_us() -> None:
+    """Has a request to end this program end its servers first: Python would just stop."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _stop_all)
+
+
+def _stop_all(number: int, _frame: object) -> None:
+    for server, owner in list(_running.items()):
+        if owner == os.getpid():  # a fork has the handler too, and no servers
+            server.stop()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _state(thread: Path) -> str:

@@ -69,6 +69,19 @@ def test_server_ends_with_its_command(status: int) -> None:
     assert closed(output.strip())
 
 
+def test_server_ends_with_a_program_that_is_asked_to_end() -> None:
+    code = "with NatsServer() as server:\n print(server.url, flush=True)\n [time.sleep(0.1) for _ in range(600)]"
+    command = [sys.executable, "-c", f"import time\nfrom support.server import NatsServer\n{code}"]
+    environment = {**os.environ, "PYTHONPATH": str(dev.ROOT / "tests")}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout
+    url = process.stdout.readline().strip()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+    assert closed(url)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_server_ends_after_an_interrupted_command(number: signal.Signals) -> None:
     # Python would miss a signal that comes just before a long sleep begins, until that ends
