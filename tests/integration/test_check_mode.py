@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
 
+# Each module's check mode is tried with the oldest ansible-core in targets/
+pytestmark = pytest.mark.once
+
 READS = [
     f"$JS.API.{call}"
     for call in (
