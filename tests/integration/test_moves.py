@@ -179,6 +179,7 @@ def test_a_copy_that_is_away(servers: list[NatsServer], manager: Manager) -> Non
     moves.wait_until_current(manager.session, "AWAY", 60)
 
 
+@pytest.mark.parametrize("servers", ["latest"], indirect=True)
 def test_as_a_user_sees_it(servers: list[NatsServer], manager: Manager) -> None:
     manager.apply(STREAM, name="SHOWN", placement={"tags": ["n:3"]})
     moved = {"name": "SHOWN", "placement": {"cluster": "C1"}, "replicas": 3}
