@@ -162,7 +162,7 @@ class NatsServer:
             os.kill(pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """End the server and remove its folder: what it would still write is of no use, and some take seconds to end."""
+        """End the server and remove its folder, at once: nobody needs what it would still write, some for seconds."""
         self.kill()
         self._final_log = self.log()
         shutil.rmtree(self.folder, ignore_errors=True)
