@@ -16,6 +16,7 @@ from ansible_collections.choria.streams.plugins.module_utils._api.jetstream impo
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_info import consumers_of
 from support.connect import options, settings
 from support.server import NatsServer
 
@@ -94,6 +95,24 @@ class Reader:
         found = streams.info(self.session, self.stream)
         assert found is not None
         return int(found["state"]["messages"])
+
+
+def test_where_it_is(session: Session) -> None:
+    """Three are acknowledged, two were delivered twice, and five were never."""
+    reader = Reader(session)
+    reader.pull(3)
+    reader.apply(max_ack_pending=2)  # or the next two would come in their place
+    assert reader.pull(2, ack=False) == ["3", "4"]
+    reader.apply(ack_wait="100ms")
+    got: list[str] = []
+    while len(got) < 2:
+        got += reader.pull(2 - len(got), ack=False)
+    assert sorted(got) == ["3", "4"]
+    (found,) = consumers_of(session, {"stream": reader.stream, "names": [reader.name]})
+    state = found["state"]
+    assert (state["lag"], state["pending"], state["ack_pending"], state["redelivered"]) == (7, 5, 2, 2)
+    assert (state["ack_floor"]["stream_seq"], state["delivered"]["stream_seq"]) == (3, 5)
+    assert state["delivered"]["consumer_seq"] == 7
 
 
 @pytest.mark.parametrize("retention", ["limits", "interest", "workqueue"])

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import messages, moves, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, moves, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
-from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, OptionError, Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
@@ -137,6 +138,23 @@ def test_a_move_under_way(manager: Manager) -> None:
     else:
         info = moves.wait_until_current(manager.session, "MOVING", 60)
     assert (info["cluster"]["leader"], info["state"]["messages"]) == ("n1", 200)
+
+
+def test_copies_of_consumers(manager: Manager) -> None:
+    """As many as the stream has or fewer; of a stream by interest, as many."""
+    manager.apply(STREAM, name="READ", subjects=["read"], replicas=3)
+    manager.apply(STREAM, name="HEARD", subjects=["heard"], replicas=3, retention="interest")
+    manager.apply(CONSUMER, stream="READ", name="c")
+    for replicas in (1, 3, 0):
+        assert manager.apply(CONSUMER, stream="READ", name="c", replicas=replicas).changed
+        assert not manager.plan(CONSUMER, stream="READ", name="c", replicas=replicas).changed
+    for stream, replicas, code in (("READ", 5, 10126), ("HEARD", 1, 10134)):
+        with pytest.raises(OptionError, match=rf"^replicas: .* \(JetStream error {code}\): "):
+            manager.plan(CONSUMER, stream=stream, name="d", replicas=replicas)
+        with pytest.raises(ApiError) as refusal:
+            consumers.create(manager.session, stream, {"durable_name": "d", "num_replicas": replicas})
+        assert refusal.value.err_code == code
+    assert manager.apply(CONSUMER, stream="HEARD", name="d", replicas=3).changed
 
 
 def test_step_down(manager: Manager) -> None:
