@@ -3,9 +3,15 @@
 
 """What choria_kv_sync costs beside the least that its work could cost, in turns within one run.
 
-"Service" is what the module does between reading its options and telling its result, beside a script with nats-py that
-pipelines the same puts and looks at each acknowledgement, and beside one read of all keys as of one moment. "Module" is
-the whole task, less what ansible.builtin.ping takes, beside the same.
+"Service" is what the module does between reading its options and telling its result, over a connection that is there:
+it reads the keys, decides, writes each on the revision that it read, and lists what it changed. It is held against
+
+- raw puts: nats-py alone publishes the same keys and values with the same condition, all without waiting, and looks at
+  each acknowledgement. It reads nothing before, and its connection is there too;
+- a snapshot: one read of all keys as of one moment, by this collection's own code.
+
+"Module" is the whole task, less what ansible.builtin.ping takes, beside the same floors. It has no target: most of it
+is Ansible's, which takes 10,000 values to the module and its result of 10,000 changes back.
 
     kv_sync.py [--short]
 """

@@ -1,9 +1,12 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a task of choria_kv costs beside ansible.builtin.ping on the same host, in turns within one run.
+"""What a task of a module costs beside ansible.builtin.ping on the same host, in turns within one run.
 
-module.py [--short]
+Each task connects, reads, and where it writes reads back. Half of what it takes beyond ping is importing nats-py and
+asyncio, most of the rest compiling the module: Ansible sends source code to hosts.
+
+    module.py [--short]
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ TASKS = {
         "choria.streams.choria_kv": {"bucket": "CFG", "key": "key", "value": "{{ now() }} {{ item }}"}
     },
     "choria_kv_bucket, no change": {"choria.streams.choria_kv_bucket": {"name": "CFG"}},
+    "choria_stream, no change": {"choria.streams.choria_stream": {"name": "KV_CFG"}},
 }
 
 
@@ -46,8 +50,8 @@ def main() -> int:
     for name, seconds in taken.items():
         each = median(seconds) / ITEMS
         ratios[name] = each / (median(taken["ansible.builtin.ping"]) / ITEMS)
-        print(f"{name:28} {each * 1000:4.0f} ms each: {ratios[name]:4.2f} times")
-    return 0 if short or ratios["choria_kv, no change"] <= TARGET else 1
+        print(f"{name:28} {each * 1000:4.0f} ms each: {ratios[name]:4.2f} times (at most {TARGET:g})")
+    return 0 if short or max(ratios.values()) <= TARGET else 1
 
 
 if __name__ == "__main__":

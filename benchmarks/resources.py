@@ -4,8 +4,9 @@
 """What choria_resources costs beside the least that its work could cost: 1,000 buckets, whole ansible-playbook runs.
 
 The floors are measured in the same run, in turns: a playbook with one ansible.builtin.ping, and a script with nats-py
-that pipelines the same requests, each answer looked at. Then the module's memory and time from 100 to 10,000 buckets,
-with a plot of both as text.
+that pipelines the same requests, each answer looked at. Then the module's memory and processor time from 100 to 10,000
+buckets, with a plot of both as text, and how far they are from a straight line. What passes until the server has made
+the buckets is printed beside it: for each it takes the longer, the more streams it has.
 
     resources.py [--short] [--growth | --speed]
 """
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
+from statistics import linear_regression, median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,7 +146,7 @@ start = time.perf_counter()
 try:
     main()
 except SystemExit as ended:
-    print(json.dumps({"rc": ended.code, "seconds": time.perf_counter() - start,
+    print(json.dumps({"rc": ended.code, "passed": time.perf_counter() - start, "seconds": time.process_time(),
                       "kilobytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}), file=sys.stderr)
 """
 
@@ -179,10 +180,13 @@ def growth(folder: Path, counts: list[int]) -> bool:
             made, again = module(server.url, folder, count), module(server.url, folder, count)
         megabytes = max(made["kilobytes"], again["kilobytes"]) / 1024
         rows.append((count, megabytes, made["seconds"], again["seconds"]))
-        print(
-            f"{count:6} buckets: {megabytes:4.0f} MB, create {made['seconds']:6.2f} s, again {again['seconds']:6.2f} s"
-        )
-    for title, column, unit in (("memory", 1, "MB"), ("create", 2, "s"), ("again", 3, "s")):
+        work = f"create {made['seconds']:5.2f} s ({made['passed']:.1f} s pass), again {again['seconds']:5.2f} s"
+        print(f"{count:6} buckets: {megabytes:4.0f} MB, {work}", flush=True)
+    for title, column, unit in (
+        ("memory", 1, "MB"),
+        ("processor time, create", 2, "s"),
+        ("processor time, again", 3, "s"),
+    ):
         plot(title, [(row[0], float(row[column])) for row in rows], unit)
     peak = rows[-1][1]
     print(f"{counts[-1]} buckets take {peak:.0f} MB (at most {MEGABYTES})")
@@ -190,11 +194,14 @@ def growth(folder: Path, counts: list[int]) -> bool:
 
 
 def plot(title: str, points: list[tuple[int, float]], unit: str) -> None:
-    """Bars, whose lengths lie on a straight line where the growth is linear: counts are equally far apart."""
+    """Bars, and the straight line that fits them best, with the greatest distance from it in parts of the whole."""
     most = max(value for _count, value in points)
     print(f"\n{title}")
     for count, value in points:
         print(f"{count:6} |{'#' * round(WIDTH * value / most):{WIDTH}}| {value:.2f} {unit}")
+    slope, base = linear_regression(*zip(*points))
+    off = max(abs(value - base - slope * count) for count, value in points) / most
+    print(f"linear: {base:.2f} {unit} and {slope * 1000:.2f} {unit} for each 1000, at most {off:.0%} off that line")
 
 
 def main() -> int:
