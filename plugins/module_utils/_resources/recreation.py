@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from .._errors import Refused
+from .._errors import Refused, in_words
 from .._options.fields import RECREATE
 from .recreate import MARK, RECORD
 from .subjects import covers, filters
@@ -262,7 +262,8 @@ def check_consumers(what: str, wanted: Mapping[str, Any], found: Iterable[Mappin
 
 def steps(stream: str, changed: Iterable[Change], again: Sequence[str], done: int = 0) -> list[str]:
     """What is done, one after the other, without the first ones that an earlier run has done."""
-    temporary, other = temporary_name(stream), ", ".join(f"{change.field} {change.after}" for change in changed)
+    temporary = temporary_name(stream)
+    other = ", ".join(f"{change.field} {in_words(change.after)}" for change in changed)
     told = [
         f"copy all messages to {temporary}",
         f"let {temporary} take what is published",
