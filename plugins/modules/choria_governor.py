@@ -33,6 +33,12 @@ options:
         Needed on creation.
       - It has to be longer than what is done while a seat is held.
     type: str
+  exact:
+    description:
+      - Whether O(replicas), where it is left out, and all that others changed in the stream beneath the governor go
+        back to their defaults. O(capacity) and O(expire) have none, and have to be given.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - choria.streams.stream
   - choria.streams.connection

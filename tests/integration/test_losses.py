@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import counting, messages, streams
-from ansible_collections.choria.streams.plugins.module_utils._errors import Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
@@ -291,6 +291,21 @@ def test_exact_buckets(manager: Manager) -> None:
     assert not manager.plan(BUCKET, name="OUT_OF", sources=[{"name": "EXACT"}], exact=True).changed
     for name in ("EXACT", "OF", "OUT_OF"):
         manager.apply(BUCKET, name=name, state="absent", allow_data_loss=True)
+
+
+def test_exact_governors(manager: Manager) -> None:
+    wanted = {"name": "EXACT", "capacity": 3, "expire": "1h", "exact": True}
+    assert manager.apply(GOVERNOR, **wanted).action == "create"
+    new = manager.config("GOVERNOR_EXACT")
+    assert not manager.plan(GOVERNOR, **wanted).changed
+    others = {"max_bytes": 5000, "deny_delete": False, "no_ack": True, "allow_direct": True, "max_msgs_per_subject": 9}
+    streams.update(manager.session, {**new, **others, "metadata": {"a": "1"}})
+    planned = manager.apply(GOVERNOR, **wanted)
+    assert {change.field for change in planned.changes} == {*others, "metadata"} - {"deny_delete"}
+    assert manager.config("GOVERNOR_EXACT") == new
+    with pytest.raises(OptionError, match=r"^expire: is needed for exact, which has no default of it for the governor"):
+        manager.plan(GOVERNOR, name="EXACT", capacity=3, exact=True)
+    manager.apply(GOVERNOR, name="EXACT", state="absent")
 
 
 def test_exact_asks_before_a_mirror_ends(manager: Manager) -> None:

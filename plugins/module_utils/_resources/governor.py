@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .._api import messages
@@ -13,7 +14,8 @@ from .._errors import OptionError
 from .._options import codecs
 from .._options.codecs import parse_timestamp
 from .._options.fields import Field, Spec
-from .stream import REPLICAS, REPLICATED, rows
+from .stream import EXACT, REPLICAS, REPLICATED
+from .stream import SPEC as STREAM_ROWS
 from .stream_backed import Current, StreamBacked, window_for
 
 if TYPE_CHECKING:
@@ -40,8 +42,8 @@ class GovernorResource(StreamBacked):
     noun = "governor"
     prefix = PREFIX
     spec = SPEC
-    implied = rows("subjects", "retention", "discard", "duplicate_window", "metadata")
-    states = REPLICATED
+    implied = tuple(row for row in STREAM_ROWS if row.path not in {row.path for row in SPEC})
+    states: Mapping[str, Any] = MappingProxyType({**REPLICATED, "exact": EXACT})
     keeps_data = False
     content = "seat"
 
@@ -58,12 +60,23 @@ class GovernorResource(StreamBacked):
             desired["duplicate_window"] = window_for(desired["max_age"])
         return desired
 
+    def unmanaged(
+        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: Server
+    ) -> dict[str, Any]:
+        from .exact import hidden_defaults
+
+        wanted = {"num_replicas": 1, **hidden_defaults(self.implied, current, server)}
+        for path in ("subjects", "duplicate_window", "description"):  # what makes it a governor, or says so
+            del wanted[path]
+        return wanted
+
     def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
         lacking = [option for option in ("capacity", "expire") if options.get(option) is None]
-        if options["state"] == "present" and current.info is None and lacking:
+        if options["state"] == "present" and lacking and (current.info is None or options["exact"]):
+            what = "for exact, which has no default of it for" if current.info else "to create"
             raise OptionError(
                 lacking[0],
-                f"is needed to create the governor {options['name']}: give capacity and expire, such as 5 and 20m.",
+                f"is needed {what} the governor {options['name']}: give capacity and expire, such as 5 and 20m.",
             )
         return super().plan(current, options, server)
 

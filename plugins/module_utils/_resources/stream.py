@@ -28,11 +28,12 @@ SUBJECT = codecs.text(
     r"((?!>\.)[^\s.]+\.)*[^\s.]+", "a subject is words joined by dots, without spaces, and > can only be the last word"
 )
 PRESENT_OR_ABSENT: dict[str, Any] = {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
+EXACT: dict[str, Any] = {"type": "bool", "default": False}
 REPLICATED: dict[str, Any] = {**PRESENT_OR_ABSENT, **WAIT}
 WITH_DATA: dict[str, Any] = {
     **REPLICATED,
     "allow_data_loss": {"type": "bool", "default": False},
-    "exact": {"type": "bool", "default": False},
+    "exact": EXACT,
     **OPTION,
 }
 RECREATE_BY_HAND = "With recreate: copy it is made anew with its messages, with recreate: true without them."
@@ -147,11 +148,6 @@ SPEC = Spec(
         Field("persist_mode", codecs.choice("default", "async"), since=V2_12, update=refused(10052, RECREATE_BY_HAND)),
     )
 )
-
-
-def rows(*options: str) -> tuple[Field, ...]:
-    """Rows of this table, for kinds that set the fields without offering them as options."""
-    return tuple(row for row in SPEC if row.option in options)
 
 
 class StreamResource(StreamBacked):
