@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible.playbook.handler import Handler
 
@@ -51,31 +51,50 @@ def play_data(play: Play) -> dict[str, Any]:
     return {"name": play.get_name(), "uuid": str(play._uuid)}
 
 
-def task_data(task: Task) -> dict[str, Any]:
-    return {
-        "name": task_name(task),
-        "uuid": str(task._uuid),
-        "action": task.resolved_action or task.action,
-        "path": task.get_path(),
-    }
+class SameForAll(NamedTuple):
+    """What is the same of a task on all of its hosts; ``name`` is None where it is a template."""
+
+    name: str | None
+    uuid: str
+    path: str
+    handler: bool
+
+    @classmethod
+    def of(cls, task: Task) -> SameForAll:
+        name = str(task.get_name())
+        static = not _is_template(_written_name(task)) and not _is_template(name)
+        return cls(name if static else None, str(task._uuid), task.get_path(), isinstance(task, Handler))
+
+    def task_data(self, task: Task) -> dict[str, Any]:
+        return {
+            "name": task_name(task) if self.name is None else self.name,
+            "uuid": self.uuid,
+            "action": task.resolved_action or task.action,
+            "path": self.path,
+        }
 
 
 def task_name(task: Task) -> str:
     """The task's name. Where ``no_log`` is set, or may turn out to be, as it is written, with no template filled in."""
-    raw = str((task.get_ds() or {}).get("name") or "") if task.no_log else ""
-    if "{{" not in raw and "{%" not in raw:
+    raw = _written_name(task)
+    if not _is_template(raw) or not task.no_log:
         return str(task.get_name())
     return f"{task._role.get_name()} : {raw}" if task._role else raw
 
 
-def is_handler(task: Task) -> bool:
-    return isinstance(task, Handler)
+def _written_name(task: Task) -> str:
+    return str((task.get_ds() or {}).get("name") or "")
+
+
+def _is_template(text: str) -> bool:
+    return "{{" in text or "{%" in text
 
 
 def included_data(included: IncludedFile) -> dict[str, Any]:
     """What was included for which hosts. Its variables stay behind."""
     where = "role" if included._is_role else "file"
-    return {"task": task_data(included._task), where: included._filename, "hosts": [str(h) for h in included._hosts]}
+    task = SameForAll.of(included._task).task_data(included._task)
+    return {"task": task, where: included._filename, "hosts": [str(host) for host in included._hosts]}
 
 
 def status(state: str, *, changed: bool = False, ignored: bool = False) -> str:
@@ -108,7 +127,7 @@ def task_result_data(result: CallbackTaskResult, contents: Contents) -> dict[str
     data = result_data(found, contents)
     if task.delegate_to:
         data["delegated_to"] = str(task.delegate_to)
-    if task.notify and result.is_changed():
+    if result.is_changed() and task.notify:
         data["notified"] = [task.notify] if isinstance(task.notify, str) else list(task.notify)
     if found.get("ansible_job_id"):
         data["job_id"] = found["ansible_job_id"]

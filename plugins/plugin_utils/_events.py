@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..module_utils._services.run_events import host_word
 from ._masking import Masking
@@ -34,8 +34,7 @@ _NOTHING_KNOWN = Masking()
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One event of a run. ``moment`` is seconds since 1970, ``host`` is empty where it is not of one host."""
 
     kind: str

@@ -49,28 +49,26 @@ class Outbox:
         self._bytes_in = self._bytes_made = self._bytes_out = 0
         self._synced = self._failed = float("-inf")
 
-    def put(self, event: Outgoing) -> None:
-        """Takes an event over, or drops it where there is no room."""
+    def put(self, event: Outgoing) -> int:
+        """Takes an event over, or drops it where there is no room. Returns how many the thread has not looked at."""
         size = len(event.payload) + _OVERHEAD
         if self._bytes + size <= MOST_BYTES:
             self._bytes_in += size
             self._arrived.append((event, time.monotonic()))
         else:
             self.problem = _MEMORY_FULL
+        return len(self._arrived)
 
-    def put_later(self, make: Make) -> None:
-        """Takes an event over that the thread makes in its turn, or makes it now where too many wait for that."""
-        if len(self._arrived) < _MOST_UNMADE:
+    def put_later(self, make: Make) -> int:
+        """The same with one that the thread makes in its turn; it is made now where too many wait for that."""
+        waiting = len(self._arrived)
+        if waiting < _MOST_UNMADE:
             self._arrived.append((make, time.monotonic()))
         else:
             event = self._made(make)
             if event:
                 self.put(event)
-
-    @property
-    def arrived(self) -> int:
-        """How many events the thread has not looked at."""
-        return len(self._arrived)
+        return waiting
 
     @property
     def _bytes(self) -> int:

@@ -39,13 +39,15 @@ class Reporter:
         self.put: Callable[[str, str, bytes], None] | None = None
         self.put_later: Callable[[Callable[[], tuple[str, str, bytes]]], None] | None = None
         self._choice = choice
+        self._later = choice.contents.plain
         self._secrets = KnownSecrets(choice.masking)
         self._start = time.monotonic()
         # By host and task
         self._began: dict[tuple[str, str], float] = {}
         self._items: dict[tuple[str, str], int] = {}
-        # What was started in this play
+        # What was started in this play, and what is the same of a task on all of its hosts
         self._tasks: set[str] = set()
+        self._known: dict[str, _event_data.SameForAll] = {}
 
     def run_started(self, playbook: str | None, identity: str) -> None:
         self._secrets.of_surroundings()
@@ -55,6 +57,7 @@ class Reporter:
         self._secrets.of_play(play, prompted)
         self.run.play = _event_data.play_data(play)
         self._tasks.clear()
+        self._known.clear()
         data = {"play": self.run.play, "hosts": play.hosts, "strategy": play.strategy, "serial": play.serial}
         self._tell(_events.PLAY_STARTED, data)
 
@@ -115,18 +118,17 @@ class Reporter:
         self._tell(_events.RUN_FINISHED, data)
 
     def _about(self, task: Task) -> dict[str, Any]:
-        return {
-            "play": self.run.play,
-            "task": _event_data.task_data(task),
-            "handler": _event_data.is_handler(task),
-        }
+        known = self._known.get(task._uuid)
+        if known is None:
+            known = self._known[task._uuid] = _event_data.SameForAll.of(task)
+        return {"play": self.run.play, "task": known.task_data(task), "handler": known.handler}
 
     def _tell(self, kind: str, data: dict[str, Any], host: str = "") -> None:
         chosen = self._choice
         if not self.put or kind not in chosen.kinds:
             return
         make = partial(self._made, self.run.event(kind, time.time(), data, host))
-        if self.put_later and host and chosen.contents.plain:
+        if self.put_later and host and self._later:
             self.put_later(make)
         else:
             self.put(*make())

@@ -73,17 +73,15 @@ class Sender:
     def put(self, subject: str, event_id: str, payload: bytes) -> None:
         """Hands over an event. Where memory is full it is dropped: a run never waits for its reports."""
         self._count += 1
-        self._outbox.put(Outgoing(subject, event_id, payload))
-        self._announce()
+        self._announce(self._outbox.put(Outgoing(subject, event_id, payload)))
 
     def put_later(self, make: Callable[[], tuple[str, str, bytes]]) -> None:
         """The same, and the thread makes the event, in its turn."""
         self._count += 1
-        self._outbox.put_later(make)
-        self._announce()
+        self._announce(self._outbox.put_later(make))
 
-    def _announce(self) -> None:
-        if self._outbox.arrived >= _CROWD and not self._crowd.is_set():
+    def _announce(self, waiting: int) -> None:
+        if waiting >= _CROWD and not self._crowd.is_set():
             self._crowd.set()
 
     def finish(self, timeout: float) -> Report:
