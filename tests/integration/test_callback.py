@@ -252,6 +252,7 @@ def test_each_playbook_is_a_run(make_server: MakeServer, tmp_path: Path) -> None
         assert_complete(run)
 
 
+@pytest.mark.once
 def test_events_survive_a_restart_of_the_broker(make_server: MakeServer) -> None:
     server = make_server()
     declare(server)
@@ -302,6 +303,7 @@ def test_an_interrupted_run_is_reported(make_server: MakeServer, tmp_path: Path)
     assert "Traceback" not in result.output
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("fails", "more", "expected"),
     [

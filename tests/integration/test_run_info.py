@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from conftest import MakeServer
 
+pytestmark = pytest.mark.once
+
 # With the newest server's batches; where the stream allows no direct reads; with a server that has no batches
 WAYS = {"batches": (None, True), "leader": (None, False), "old": ("2.10", True)}
 ALL = ["ok", "changed", "failed", "skipped", "unreachable", "ignored"]
