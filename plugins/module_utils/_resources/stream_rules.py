@@ -43,7 +43,8 @@ def check(config: Mapping[str, Any], given: Collection[str], names: Mapping[str,
     for fields, reason in _problems(config):
         path = next((field for field in fields if field in given), None)
         if path:
-            raise OptionError(names[path], re.sub(r"`(\w+)`", lambda match: names.get(match[1], match[1]), reason))
+            option, told = names[path], re.sub(r"`(\w+)`", lambda match: names.get(match[1], match[1]), reason)
+            raise OptionError(option, re.sub(rf"^{option}:? ", "", told))
 
 
 def _problems(config: Mapping[str, Any]) -> Iterator[Problem]:
