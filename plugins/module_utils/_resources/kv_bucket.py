@@ -13,7 +13,6 @@ from .._errors import Refused
 from .._options import codecs
 from .._options.fields import Field, Spec
 from .._options.kv import BUCKET_NAME, STREAM_PREFIX
-from .resource import Plan
 from .stream import (
     DESCRIPTION,
     METADATA,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .._connection.session import Server, Session
+    from .resource import Plan
 
 _MIRROR, _SOURCES = origins(
     codecs.mapped(
@@ -168,7 +168,7 @@ class CompactableBucket(BucketResource):
         return COMPACTING.plan(current, options, server)
 
     def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
-        if type(plan) is Plan:
+        if not getattr(plan, "marks", ()):
             return super().apply(session, plan)
         from .kv_compaction import COMPACTING
 
