@@ -15,7 +15,7 @@ from support import deployments
 from support.browser import chromium, find_chromium
 from support.server import NatsServer
 
-WIDTH, HEIGHT = 1180, 1520
+WIDTH, HEIGHT = 1180, 1900
 
 
 def main() -> int:
