@@ -149,7 +149,7 @@ def test_certificates_of_puppet(choria: None, tmp_path: Path) -> None:
     for place, file in places.items():
         (tmp_path / place).parent.mkdir(exist_ok=True)
         (tmp_path / place).write_bytes(file.read_bytes())
-    given = {
+    given: dict[str, Any] = {
         "groups": {"choria_brokers": [address]},
         "choria_broker_port": free_port(),
         "choria_install_method": "archive",
