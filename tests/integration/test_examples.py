@@ -94,8 +94,18 @@ def regions() -> Iterator[dict[str, NatsServer]]:
         yield servers
 
 
-@pytest.mark.parametrize("path", sorted([*PLUGINS, *DOCUMENTS]), ids=name_of)
-def test_examples(path: Path, make_server: MakeServer, request: pytest.FixtureRequest) -> None:
+@pytest.mark.once
+@pytest.mark.parametrize("path", sorted(DOCUMENTS), ids=name_of)
+def test_documents(path: Path, make_server: MakeServer, request: pytest.FixtureRequest) -> None:
+    run_examples(path, make_server, request)
+
+
+@pytest.mark.parametrize("path", sorted(PLUGINS), ids=name_of)
+def test_plugins(path: Path, make_server: MakeServer, request: pytest.FixtureRequest) -> None:
+    run_examples(path, make_server, request)
+
+
+def run_examples(path: Path, make_server: MakeServer, request: pytest.FixtureRequest) -> None:
     setup_file = SETUPS / f"{name_of(path)}.yml"
     setup = yaml.safe_load(setup_file.read_text()) if setup_file.exists() else {}
     examples = plays(blocks(path), setup)

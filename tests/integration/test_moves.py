@@ -55,7 +55,7 @@ def info_of(manager: Manager, stream: str) -> dict[str, Any]:
 
 def fill(manager: Manager, subject: str, number: int = 200) -> None:
     for _message in range(number):
-        manager.session.request(subject, b"x" * 5000)
+        messages.publish(manager.session, "Publishing", subject, b"x" * 5000)
 
 
 @pytest.mark.parametrize("noun", KINDS)

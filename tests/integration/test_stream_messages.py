@@ -488,3 +488,21 @@ def test_many_in_one_session(session: Session) -> None:
     stream(session)
     session.request_many([Request("o.1", b"x") for _number in range(5000)])
     assert both(session, stream="O", state="purged", keep=1, allow_data_loss=True)["purged"] == 4999
+
+
+def test_servers_that_learn_of_a_stream_later(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a cluster, right after a stream was made: what nobody heard is published again, and stored once."""
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            streams.create(session, {"name": "LATE", "subjects": ["late.>"]})
+
+    monkeypatch.setattr(messages, "time", SimpleNamespace(sleep=sleep))
+    answers = messages.deliver(session, [Request("late.a"), Request("late.b")])
+    assert not any(isinstance(answer, StreamsError) for answer in answers)
+    assert (waited, (streams.info(session, "LATE") or {})["state"]["messages"]) == ([0.25, 0.25], 2)
+    with refused("No stream and no service listens on the subject never", "no_responders"):
+        messages.publish(session, "Publishing", "never", b"")
+    assert len(waited) == 4

@@ -23,7 +23,7 @@ LOG_LINES = 60
 
 # Hosts have other Pythons than the controller: some targets run their modules with the oldest one as well
 OLDEST_PYTHON = ROOT / ".venv" / "modules-3.9" / "bin" / "python"
-ON_OLDEST = ("choria_governor", "choria_kv", "choria_kv_bucket", "choria_run_info", "choria_stream")
+ON_OLDEST = ("choria_kv", "choria_run_info", "choria_stream")
 RUNS = [
     pytest.param(path.parent.name, Path(sys.executable), id=path.parent.name)
     for path in sorted(TARGETS.glob("*/tasks"))

@@ -41,7 +41,7 @@ class Publisher:
                 self.acknowledged += 1
             except (Error, asyncio.TimeoutError) as error:
                 self.refusal = repr(error)
-                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # tests read all of it
         await client.close()
 
     def wait_for(self, number: int, timeout: float = 60.0) -> None:

@@ -228,7 +228,7 @@ def write_many(session: Session, writes: Iterable[tuple[Bucket, str, Mapping[str
     requests = [_request(session, bucket, key, **given) for bucket, key, given in wanted]
     return [
         _revision(bucket, key, given["operation"], answer)
-        for (bucket, key, given), answer in zip(wanted, session.request_many(requests))
+        for (bucket, key, given), answer in zip(wanted, messages.deliver(session, requests))
     ]
 
 

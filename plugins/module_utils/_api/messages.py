@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,12 @@ from .._errors import ApiError, NoAnswer, StreamsError
 from .jetstream import MESSAGE_NOT_DELETED, NO_MESSAGE_FOUND, SEQUENCE_NOT_FOUND, call, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+# When a stream was made, other servers of a cluster learn a moment later that it listens. nats.go waits as long.
+_HEARD_AFTER = 0.25
+_TRIES = 3
 
 
 class Stored(NamedTuple):
@@ -31,13 +37,34 @@ def publish(
     session: Session, what: str, subject: str, payload: bytes, headers: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Publishes and waits for the stream's acknowledgement (``stream``, ``seq``, ``duplicate``)."""
-    return decode(what, session.request(subject, payload, headers))
+    [answer] = deliver(session, [Request(subject, payload, headers)])
+    if isinstance(answer, StreamsError):
+        raise answer
+    return decode(what, answer[0])
+
+
+def deliver(session: Session, messages: Sequence[Request]) -> list[list[Message] | StreamsError]:
+    """Pipelined: an answer or an error for each. What nobody heard is sent again, after the others, before it fails."""
+    answers = session.request_many(messages)
+    for _try in range(1, _TRIES):
+        unheard = [number for number, answer in enumerate(answers) if _is_unheard(answer)]
+        if not unheard:
+            break
+        time.sleep(_HEARD_AFTER)
+        again = session.request_many([messages[number] for number in unheard])
+        for number, answer in zip(unheard, again):
+            answers[number] = answer
+    return answers
+
+
+def _is_unheard(answer: object) -> bool:
+    return isinstance(answer, NoAnswer) and answer.failure["code"] == "no_responders"
 
 
 def publish_many(
     session: Session, what: str, messages: Iterable[Request], window: int = WINDOW
 ) -> list[dict[str, Any] | StreamsError]:
-    """Pipelined ``publish``: an acknowledgement or an error for each, in their order."""
+    """Pipelined: an acknowledgement or an error for each. They are stored in their order, so nothing is sent again."""
     answers: list[dict[str, Any] | StreamsError] = []
     for answer in session.request_many(messages, window):
         if isinstance(answer, StreamsError):
