@@ -170,11 +170,13 @@ class StreamBacked:
         for subject, owner in (current.taken or {}).items():
             raise self.overlap(subject, owner)
         _check_replicas(desired, server)
-        if self.keeps_data:  # the few options of other kinds always go together
+        wanted = merged({"name": self.stream_of(options), **current.config}, desired)
+        # What the server has goes together, and so do the few options of other kinds
+        if wanted != merged(current.config, {}) and self.keeps_data:
             from . import stream_rules
 
             given = [row.path for row in self.spec if options.get(row.option) is not None]
-            stream_rules.check(merged({"name": self.stream_of(options), **current.config}, desired), given, self._names)
+            stream_rules.check(wanted, given, self._names)
         if current.info is None:
             return self._plan_create(name, desired, options)
         return self._plan_update(current, name, desired, options, server)
