@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Message
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Message, Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, NoAnswer, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services import campaign as campaigns
 from ansible_collections.choria.streams.plugins.module_utils._services import governor_events as events
@@ -49,12 +49,13 @@ class FakeSession:
     def connect(self) -> None:
         pass
 
-    def request(self, subject: str, payload: bytes = b"", headers: Any = None) -> Message:
-        self.asked.append(headers["Nats-Msg-Id"])
+    def request_many(self, requests: list[Request]) -> list[list[Message] | StreamsError]:
+        [request] = requests
+        self.asked.append((request.headers or {})["Nats-Msg-Id"])
         answer = self.answers.pop(0)
         if isinstance(answer, StreamsError):
-            raise answer
-        return Message(subject, json.dumps(answer).encode())
+            return [answer]
+        return [[Message(request.subject, json.dumps(answer).encode())]]
 
     def publish(self, subject: str, payload: bytes = b"", headers: Any = None, *, wait: bool = True) -> None:
         self.published.append({"subject": subject, **json.loads(payload)})

@@ -58,7 +58,7 @@ def deliver(session: Session, messages: Sequence[Request]) -> list[list[Message]
 
 
 def _is_unheard(answer: object) -> bool:
-    return isinstance(answer, NoAnswer) and answer.failure["code"] == "no_responders"
+    return isinstance(answer, NoAnswer) and answer.failure.get("code") == "no_responders"
 
 
 def publish_many(
