@@ -23,10 +23,10 @@ report: python3
 	  $(if $(PLAYBOOK),-e '{"run_report_playbooks": ["$(PLAYBOOK)"]}')
 
 test: python3
-	@$(DEV) pytest -n 2 --dist loadfile tests/unit tests/integration tests/interop
+	@$(DEV) pytest -n 3 --dist loadfile tests/unit tests/integration tests/interop
 
 integration: python3
-	@$(DEV) pytest -n 2 tests/integration
+	@$(DEV) pytest -n 3 tests/integration
 
 # SCENARIOS="…" takes some alone
 molecule: python3

@@ -42,6 +42,8 @@ def _items(kinds: Iterable[Kind], params: Mapping[str, Any]) -> list[Given]:
     """The lists' items as Ansible makes them of their arguments, each with what it would refuse."""
     items: list[Given] = []
     for kind in kinds:
+        if not params[kind.option]:
+            continue  # what this kind needs is not imported
         validator = ArgumentSpecValidator(kind.arguments, **kind.resource.spec.rules)
         inherited = {name: params[name] for name in kind.arguments if name in params and name in _INHERITED}
         for index, given in enumerate(params[kind.option]):
