@@ -9,11 +9,14 @@ import signal
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from support.server import NatsServer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+    from xdist.remote import Producer
 
 # What runs in the background of a shell ignores these signals, and hands that down. Tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -22,6 +25,22 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # The running servers, whose logs are shown when a test fails
 _servers: list[NatsServer] = []
 _LOG_LINES = 60
+
+
+# Their tests take long, and share nothing
+_ONE_BY_ONE = ("test_examples.py", "test_targets.py")
+
+
+class _Scheduling(LoadFileScheduling):
+    """Hands out whole files, since their tests share servers, and then what can run by itself."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return nodeid if file.endswith(_ONE_BY_ONE) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
+    return _Scheduling(config, log)
 
 
 class MakeServer(Protocol):
