@@ -165,8 +165,7 @@ def test_a_killed_run_is_delivered_by_the_next(make_server: MakeServer, tmp_path
         [journal] = journals(tmp_path)
         size = journal.stat().st_size
         wait_until(lambda: journal.stat().st_size > size)
-        running.process.kill()
-        running.process.wait()
+        running.crash()
         lines = journal.read_bytes().count(b"\n") - 2
     finally:
         running.close()

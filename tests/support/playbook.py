@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .server import freeze
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -160,6 +162,7 @@ class RunningPlaybook:
         while left:
             pid = left.pop()
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                freeze(pid)  # or it would go on starting workers, which nobody ends
                 for task in Path(f"/proc/{pid}/task").iterdir():
                     left += [int(child) for child in (task / "children").read_text().split()]
                 os.kill(pid, signal.SIGKILL)

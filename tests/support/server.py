@@ -152,11 +152,8 @@ class NatsServer:
     def frozen(self) -> Iterator[None]:
         """A server that hangs: it holds its connections, and does nothing."""
         pid = self.pid
-        os.kill(pid, signal.SIGSTOP)
         try:
-            # The signal is there at once, but threads that run on other cores may still answer for a moment
-            while any(_state(thread) not in "Tt" for thread in Path(f"/proc/{pid}/task").iterdir()):
-                time.sleep(0.001)
+            freeze(pid)
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -192,6 +189,14 @@ def _stop_all(number: int, _frame: object) -> None:
             server.stop()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+
+
+def freeze(pid: int) -> None:
+    """Stop a process as SIGSTOP does, and wait until all its threads stand still."""
+    os.kill(pid, signal.SIGSTOP)
+    # The signal is there at once, but threads that run on other cores may still answer for a moment
+    while any(_state(thread) not in "TtZ" for thread in Path(f"/proc/{pid}/task").iterdir()):
+        time.sleep(0.001)
 
 
 def _state(thread: Path) -> str:
