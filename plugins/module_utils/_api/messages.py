@@ -91,13 +91,11 @@ def direct_last(session: Session, stream: str, subjects: Iterable[str]) -> list[
     return [_direct(answer) for answer in session.request_many(requests)]
 
 
-def direct_batch(session: Session, stream: str, body: dict[str, Any]) -> list[Stored]:
-    """The messages that a batch request selects (``multi_last``, ``batch``, ``up_to_seq`` …; nats-server 2.11)."""
-    return direct_page(session, stream, body)[0]
-
-
 def direct_page(session: Session, stream: str, body: dict[str, Any]) -> tuple[list[Stored], int]:
-    """``direct_batch``, and how many messages the server has beyond these."""
+    """The messages that a batch request selects, and how many the server has beyond these.
+
+    ``body`` has ``multi_last``, ``batch``, ``up_to_seq`` … (nats-server 2.11).
+    """
     messages = session.request_all(session.api(f"DIRECT.GET.{stream}"), encode(body))
     last = messages[-1]
     if last.status not in ("204", "404"):
