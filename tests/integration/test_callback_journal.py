@@ -30,8 +30,8 @@ from support.sending import (
     settings,
     small_disk,
     stored,
-    wait_until,
 )
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

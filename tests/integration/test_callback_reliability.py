@@ -20,7 +20,8 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.setting
 from support.cluster import nats_cluster
 from support.playbook import RunningPlaybook, run_playbook
 from support.run_events import assert_complete, declare, environment, events
-from support.sending import small_disk, stored, wait_until
+from support.sending import small_disk, stored
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

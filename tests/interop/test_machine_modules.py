@@ -26,9 +26,10 @@ from support.intervals import Recorder
 from support.machines import BAD, GOOD, UNKNOWN_TO_THE_PROGRAM
 from support.manage import Manager
 from support.playbook import ROOT, RunningPlaybook
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from support.choria import ChoriaBroker
@@ -125,19 +126,12 @@ def fleet(broker: ChoriaBroker, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield found
 
 
-def wait_until(holds: Callable[[], bool], what: Callable[[], str], timeout: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline, f"not in {timeout:g} s: {what()}"
-        time.sleep(0.05)
-
-
 def test_a_rolling_update_by_one_key(fleet: Fleet) -> None:
     """The guide, word for word: never more nodes than seats deploy at once."""
     run = fleet.guide()
     try:
         for _turn in NODES[SEATS:]:
-            wait_until(lambda: len(fleet.running()) == SEATS, lambda: f"two nodes deploy\n{run.output()}")
+            wait_until(lambda: len(fleet.running()) == SEATS, 60, lambda: f"two nodes deploy\n{run.output()}")
             seats = [seat["name"] for seat in governors.view(fleet.session, "DEPLOY")]
             assert sorted(name.rsplit(" ", 1)[-1] for name in seats) == sorted(fleet.running())
             fleet.recorder.finish(fleet.running()[0])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import time
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,9 +21,10 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import render
 from support.choria import ChoriaProcess, free_port
 from support.tls import Authority
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "choria"
 # All brokers of a site have the same port for peers, so that each has an address of its own here
@@ -87,13 +87,6 @@ class Broker(ChoriaProcess):
         return cluster.get("leader") in ADDRESSES and cluster.get("cluster_size") == len(ADDRESSES)
 
 
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, f"{what}: not in {PATIENCE:g} s"
-        time.sleep(0.2)
-
-
 @pytest.fixture(scope="module")
 def brokers(choria: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
     authority = Authority(tmp_path_factory.mktemp("site"))
@@ -118,7 +111,7 @@ def brokers(choria: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_five_brokers_are_a_cluster(brokers: list[Broker]) -> None:
-    wait_until(lambda: all(broker.healthy() for broker in brokers), "all brokers are healthy")
+    wait_until(lambda: all(broker.healthy() for broker in brokers), PATIENCE, "all brokers are healthy")
 
     def copies() -> dict[str, int]:
         held = [broker.streams() for broker in brokers]
@@ -127,17 +120,25 @@ def test_five_brokers_are_a_cluster(brokers: list[Broker]) -> None:
     # What starts while the cluster is not ready makes none, and never tries again: the role too restarts a broker then
     brokers[0].shutdown()
     brokers[0].start()
-    wait_until(lambda: copies() == dict.fromkeys(STREAMS, COPIES), "each stream of the brokers has its copies")
+    wait_until(
+        lambda: copies() == dict.fromkeys(STREAMS, COPIES),
+        PATIENCE,
+        "each stream of the brokers has its copies",
+    )
 
 
 def test_two_of_five_may_be_lost(brokers: list[Broker]) -> None:
     for broker in brokers[:2]:
         broker.kill()
     left = brokers[2:]
-    wait_until(lambda: left[0].ask("jsz")["meta_cluster"].get("leader") in ADDRESSES[2:], "one of the others leads")
+    wait_until(
+        lambda: left[0].ask("jsz")["meta_cluster"].get("leader") in ADDRESSES[2:],
+        PATIENCE,
+        "one of the others leads",
+    )
     for broker in brokers[:2]:
         broker.start()
-    wait_until(lambda: all(broker.healthy() for broker in brokers), "all brokers are healthy again")
+    wait_until(lambda: all(broker.healthy() for broker in brokers), PATIENCE, "all brokers are healthy again")
 
 
 def test_certificates_of_puppet(choria: None, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from ansible_collections.choria.streams.plugins.plugin_utils._sender import Send
 from ansible_collections.choria.streams.plugins.plugin_utils._transport import Direct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from support.server import NatsServer
@@ -73,13 +73,6 @@ def events(count: int, run_id: str = "run", size: int = 200) -> Iterator[tuple[s
 def journals(folder: Path) -> list[Path]:
     """The files that are on disk."""
     return sorted((folder / "spool").iterdir()) if (folder / "spool").is_dir() else []
-
-
-def wait_until(holds: Callable[[], object], timeout: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline, "what was waited for did not come"
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager
