@@ -26,7 +26,7 @@ description:
     one, and where they are known as the value of a vaulted variable or of one with such a name. URLs lose their
     credentials. What can't be known is passed on as Ansible shows it, so that tasks which show other secrets need
     C(no_log) here as well, or O(mask).
-  - A thread of its own sends. It does not slow the run, and whatever happens to it, the run's result is the same.
+  - A process of its own sends. It does not slow the run, and whatever happens to it, the run's result is the same.
     What the servers don't take within a second goes to disk, and is sent in its order when they are back, in this
     run or by a later one of the same user.
   - At the end of the run one line on the standard error output tells how many events are in the stream, how many are on
@@ -147,13 +147,12 @@ from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration, parse_size
+from ansible_collections.choria.streams.plugins.module_utils._options.connection import NAMES
 from ansible_collections.choria.streams.plugins.plugin_utils._event_data import status
-from ansible_collections.choria.streams.plugins.plugin_utils._journal import Spool, spool_path
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import settings_of
 from ansible_collections.choria.streams.plugins.plugin_utils._reporter import Reporter
 from ansible_collections.choria.streams.plugins.plugin_utils._result_options import checked, choice, stream_name
-from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
-from ansible_collections.choria.streams.plugins.plugin_utils._transport import Direct
+from ansible_collections.choria.streams.plugins.plugin_utils._sender_process import Job, SenderProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,8 +165,7 @@ if TYPE_CHECKING:
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
-    from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
-    from ansible_collections.choria.streams.plugins.plugin_utils._transport import Transport
+    from ansible_collections.choria.streams.plugins.plugin_utils._sender import Report
 
 
 def _harmless(method: Callable[..., None]) -> Callable[..., None]:
@@ -194,7 +192,7 @@ def _place(error: Exception) -> str:
 
 
 class CallbackModule(CallbackBase):
-    """Hands what Ansible tells to the reporter, and its events to the sender. All of it in the main process."""
+    """Hands what Ansible tells to the reporter, and its events to the sender."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -204,9 +202,8 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         super().__init__()
         self._reporter: Reporter | None = None
-        self._sender: Sender | None = None
+        self._sender: SenderProcess | None = None
         self._prompted: list[str] = []
-        self._flush_timeout = 0.0
 
     def switch_off(self, reason: str) -> None:
         self.disabled = True
@@ -290,8 +287,8 @@ class CallbackModule(CallbackBase):
         settings = settings_of(self)
         chosen = choice(self.get_option)
         reporter = Reporter(chosen)
-        self._sender = self._open_sender(settings, chosen.prefix, reporter.run.run_id)
-        reporter.put, reporter.put_later = self._sender.put, self._sender.put_later
+        self._sender = SenderProcess(self._job(reporter.run.run_id, chosen.prefix))
+        reporter.put = self._sender.put
         self._reporter = reporter
         atexit.register(self._interrupted)
         reporter.run_started(playbook, settings.identity)
@@ -302,25 +299,25 @@ class CallbackModule(CallbackBase):
         atexit.unregister(self._interrupted)
         if reporter and sender:
             reporter.run_finished(stats)
-            self._close_sender(reporter.run.run_id, sender)
+            self._tell(reporter.run.run_id, sender.finish())
 
     # The sender
 
-    def _open_sender(self, settings: Settings, prefix: str, run_id: str) -> Sender:
-        self._flush_timeout = checked("flush_timeout", parse_duration, self.get_option("flush_timeout"))
-        stream = checked("stream", stream_name, self.get_option("stream"))
-        size = checked("spool_size", parse_size, self.get_option("spool_size"))
-        if self.get_option("transport") == "direct":
-            transport: Transport = Direct(settings, prefix, stream)
-        else:
-            from ansible_collections.choria.streams.plugins.plugin_utils._transport_spool import ChoriaSpool
+    def _job(self, run_id: str, prefix: str) -> Job:
+        return Job(
+            run_id=run_id,
+            connection={name: self.get_option(name) for name in NAMES},
+            transport=self.get_option("transport"),
+            choria_config=self.get_option("choria_config"),
+            stream=checked("stream", stream_name, self.get_option("stream")),
+            prefix=prefix,
+            spool=self.get_option("spool"),
+            spool_size=checked("spool_size", parse_size, self.get_option("spool_size")),
+            flush_timeout=checked("flush_timeout", parse_duration, self.get_option("flush_timeout")),
+        )
 
-            transport = ChoriaSpool(self.get_option("choria_config"), settings.identity, prefix)
-        return Sender(transport, Spool(spool_path(self.get_option("spool")), size), run_id)
-
-    def _close_sender(self, run_id: str, sender: Sender) -> None:
-        """Waits for the sender, and tells in one line what became of the events."""
-        report = sender.finish(self._flush_timeout)
+    def _tell(self, run_id: str, report: Report) -> None:
+        """One line on what became of the events."""
         line = f"choria_results: run {run_id}: {report.text}"
         if report.fine:
             self._display.display(line, stderr=True)

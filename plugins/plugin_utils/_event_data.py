@@ -41,11 +41,6 @@ class Contents:
     items: bool = True
     masking: Masking = field(default_factory=Masking)
 
-    @property
-    def plain(self) -> bool:
-        """Whether a result's data has none of Ansible's own kinds of values, some of which are still templates."""
-        return self.include.isdisjoint((ARGS, ENVIRONMENT))
-
 
 def play_data(play: Play) -> dict[str, Any]:
     return {"name": play.get_name(), "uuid": str(play._uuid)}

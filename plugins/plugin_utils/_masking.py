@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -69,9 +68,8 @@ class Masking:
         self._known: dict[str, re.Pattern[str] | None] = {}
         self._needles: list[str] = []
         self.longest = 0
-        # Learned since, by the thread of the run, while another one may be masking
+        # Learned since
         self._news: dict[str, re.Pattern[str] | None] = {}
-        self._lock = threading.Lock()
 
     def hides(self, key: str) -> bool:
         """Whether the value of such a key is a secret."""
@@ -87,8 +85,7 @@ class Masking:
             if len(text) >= _SHORTEST and text.lower() not in _COMMON and text not in self._known:
                 forms = (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text, ""))
                 self.longest = max(self.longest, *map(len, forms))
-                with self._lock:
-                    self._news.update((form, _alone(form) if len(text) < _SHORT else None) for form in forms)
+                self._news.update((form, _alone(form) if len(text) < _SHORT else None) for form in forms)
 
     def suspects(self, payload: str) -> bool:
         """Whether there may be a secret in an event in JSON."""
@@ -125,13 +122,12 @@ class Masking:
         return isinstance(name, str) and "value" in mapping and self.hides(name)
 
     def _prepare(self) -> None:
-        """Makes known what was learned. What another thread may be reading is replaced, and never changed."""
+        """Makes known what was learned."""
         if self._news:
-            with self._lock:
-                # The longest first, since a secret may be a part of another
-                self._known = dict(sorted({**self._known, **self._news}.items(), key=lambda known: -len(known[0])))
-                self._needles = [json.dumps(known, ensure_ascii=False)[1:-1] for known in self._known]
-                self._news = {}
+            # The longest first, since a secret may be a part of another
+            self._known = dict(sorted({**self._known, **self._news}.items(), key=lambda known: -len(known[0])))
+            self._needles = [json.dumps(known, ensure_ascii=False)[1:-1] for known in self._known]
+            self._news = {}
 
     def _without_values(self, keys: re.Pattern[str], values: re.Pattern[str], text: str) -> str:
         """The text with marks in the places of the values that follow telling keys."""

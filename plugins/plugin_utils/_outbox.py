@@ -11,15 +11,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..module_utils._errors import StreamsError
-from ._journal import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ._journal import Journal, Spool
-
-    # Gives subject, id and payload
-    Make = Callable[[], tuple[str, str, bytes]]
+    from ._journal import Journal, Outgoing, Spool
 
 # An event that was not acknowledged after so many seconds goes to disk. With the clock of who calls `look`, and what
 # writing takes, it is there within one.
@@ -28,9 +24,6 @@ SPILL_AFTER = 0.75
 SPILL_BYTES, MOST_BYTES = 4 << 20, 24 << 20
 _OVERHEAD = 300
 _AT_ONCE = 256
-# So many events may wait until the thread makes them: what is not made yet has no known size
-_MOST_UNMADE = 256
-_MEMORY_FULL = "memory was full."
 _SYNC_EVERY = 1.0
 _NEXT_TRY = 1.0
 
@@ -41,12 +34,14 @@ class Outbox:
     def __init__(self, spool: Spool, create: Callable[[], Journal]) -> None:
         self.journal: Journal | None = None
         self.delivered = self.lost = 0
-        self.problem = self.bug = ""
+        self.problem = ""
+        self.full = False
+        """Whether there was no room in memory for an event."""
         self._spool, self._create = spool, create
-        self._arrived: deque[tuple[Outgoing | Make, float]] = deque()
+        self._arrived: deque[tuple[Outgoing, float]] = deque()
         self._memory: deque[tuple[Outgoing, float]] = deque()
-        # One thread writes each of these: the first is of events that came made, the second of those that are made here
-        self._bytes_in = self._bytes_made = self._bytes_out = 0
+        # The main thread writes the first, and the one that sends the second
+        self._bytes_in = self._bytes_out = 0
         self._synced = self._failed = float("-inf")
 
     def put(self, event: Outgoing) -> int:
@@ -56,23 +51,12 @@ class Outbox:
             self._bytes_in += size
             self._arrived.append((event, time.monotonic()))
         else:
-            self.problem = _MEMORY_FULL
+            self.full = True
         return len(self._arrived)
-
-    def put_later(self, make: Make) -> int:
-        """The same with one that the thread makes in its turn; it is made now where too many wait for that."""
-        waiting = len(self._arrived)
-        if waiting < _MOST_UNMADE:
-            self._arrived.append((make, time.monotonic()))
-        else:
-            event = self._made(make)
-            if event:
-                self.put(event)
-        return waiting
 
     @property
     def _bytes(self) -> int:
-        return self._bytes_in + self._bytes_made - self._bytes_out
+        return self._bytes_in - self._bytes_out
 
     @property
     def empty(self) -> bool:
@@ -88,25 +72,7 @@ class Outbox:
 
     def _take(self) -> None:
         while self._arrived:
-            event, moment = self._arrived.popleft()
-            if isinstance(event, Outgoing):
-                self._memory.append((event, moment))
-                continue
-            made = self._made(event)
-            size = len(made.payload) + _OVERHEAD if made else 0
-            if made and self._bytes + size <= MOST_BYTES:
-                self._bytes_made += size
-                self._memory.append((made, moment))
-            elif made:
-                self.problem = _MEMORY_FULL
-
-    def _made(self, make: Make) -> Outgoing | None:
-        try:
-            return Outgoing(*make())
-        except Exception as error:
-            # Without its words, which may be of a result that has secrets
-            self.bug = f"{type(error).__name__} where an event is made, which is a bug of choria.streams."
-            return None
+            self._memory.append(self._arrived.popleft())
 
     def window(self, count: int) -> list[Outgoing]:
         """The oldest events. What is on disk comes before what is in memory."""

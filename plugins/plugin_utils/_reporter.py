@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _event_data, _events
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 
 
 class Reporter:
-    """Makes the events of one run, and hands them to ``put``: subject, id and payload; or to ``put_later`` what makes
-    them, where that needs nothing of Ansible's: another thread makes many for the price of one.
+    """Makes the events of one run, and hands them to ``put``: subject, id and payload.
 
     Ansible calls from the thread of the run and from one for results of items, one at a time.
     """
@@ -37,9 +35,7 @@ class Reporter:
     def __init__(self, choice: Choice) -> None:
         self.run = _events.Run(str(uuid.uuid4()))
         self.put: Callable[[str, str, bytes], None] | None = None
-        self.put_later: Callable[[Callable[[], tuple[str, str, bytes]]], None] | None = None
         self._choice = choice
-        self._later = choice.contents.plain
         self._secrets = KnownSecrets(choice.masking)
         self._start = time.monotonic()
         # By host and task
@@ -127,12 +123,6 @@ class Reporter:
         chosen = self._choice
         if not self.put or kind not in chosen.kinds:
             return
-        make = partial(self._made, self.run.event(kind, time.time(), data, host))
-        if self.put_later and host and self._later:
-            self.put_later(make)
-        else:
-            self.put(*make())
-
-    def _made(self, event: _events.Event) -> tuple[str, str, bytes]:
-        payload = _events.encode(event, self._choice.max_size, self._choice.masking)
-        return _events.subject(self._choice.prefix, event), event.id, payload
+        event = self.run.event(kind, time.time(), data, host)
+        payload = _events.encode(event, chosen.max_size, chosen.masking)
+        self.put(_events.subject(chosen.prefix, event), event.id, payload)

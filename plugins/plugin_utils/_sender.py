@@ -3,9 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sender: takes events without ever blocking, and delivers them in order from a thread of its own.
 
-Only that thread touches connection and disk, and Ansible's workers, which are forked from this process, use none of
-this: what they inherit are copies that nobody looks at. What a connection imports is imported before the thread starts,
-since a worker that is forked in the middle of an import would wait for its end for ever.
+Only that thread touches connection and disk.
 """
 
 from __future__ import annotations
@@ -18,20 +16,19 @@ from ._journal import Outgoing
 from ._outbox import SPILL_AFTER, Earlier, Outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ._journal import Spool
     from ._transport import Transport
 
-# How long events wait for company, and how many don't. Each time that the thread works costs the run more than the
-# work: whatever this process touches after it was forked is copied, page by page.
+# How long events wait for company, and how many don't: one window of many takes a fraction of what many windows take
 _LINGER, _CROWD = 0.4, 128
 _LOOK_EVERY = 0.1
 _FIRST_PAUSE, _LONGEST_PAUSE, _LAST_PAUSE = 0.2, 2.0, 0.25
 # How long the end of a run waits for servers that were away for all of its flush_timeout already
 _BRIEFLY = 1.0
 # What of flush_timeout is kept for the disk, and how much longer a slow one is waited for
-_RESERVE, _GRACE = 0.2, 1.0
+_RESERVE, GRACE = 0.2, 1.0
 
 
 class Report(NamedTuple):
@@ -49,7 +46,7 @@ class _TimeIsUp(Exception):
 
 
 class Sender:
-    """The events of one run. ``put`` and ``finish`` are for the main thread."""
+    """The events of one run. ``put``, ``missed`` and ``finish`` are for the main thread."""
 
     def __init__(self, transport: Transport, spool: Spool, run_id: str) -> None:
         self._transport, self._spool = transport, spool
@@ -73,16 +70,13 @@ class Sender:
     def put(self, subject: str, event_id: str, payload: bytes) -> None:
         """Hands over an event. Where memory is full it is dropped: a run never waits for its reports."""
         self._count += 1
-        self._announce(self._outbox.put(Outgoing(subject, event_id, payload)))
-
-    def put_later(self, make: Callable[[], tuple[str, str, bytes]]) -> None:
-        """The same, and the thread makes the event, in its turn."""
-        self._count += 1
-        self._announce(self._outbox.put_later(make))
-
-    def _announce(self, waiting: int) -> None:
-        if waiting >= _CROWD and not self._crowd.is_set():
+        if self._outbox.put(Outgoing(subject, event_id, payload)) >= _CROWD and not self._crowd.is_set():
             self._crowd.set()
+
+    def missed(self, count: int) -> None:
+        """There were so many more events than were handed over, since memory was full before."""
+        self._count += count
+        self._outbox.full |= count > 0
 
     def finish(self, timeout: float) -> Report:
         """Waits until all is delivered, and at most ``timeout`` seconds; what is left then stays on disk."""
@@ -92,7 +86,7 @@ class Sender:
         self._deadline = now + max(patience - _RESERVE, patience / 2)
         self._end.set()
         self._crowd.set()
-        if self._done.wait(patience + _GRACE):
+        if self._done.wait(patience + GRACE):
             self._thread.join(max(0.0, now + patience - time.monotonic()))
         return self._report()
 
@@ -117,10 +111,10 @@ class Sender:
                 yield "the servers did not acknowledge them within flush_timeout."
         if self._outbox.lost or self._earlier.lost:
             yield f"{self._outbox.lost + self._earlier.lost} are larger than the stream takes: lower max_size."
+        if dropped and self._outbox.full:
+            yield "memory was full."
         if dropped and self._outbox.problem:
             yield self._outbox.problem
-        if self._outbox.bug:
-            yield self._outbox.bug
         if spooled:
             yield "A later run delivers what is spooled."
         if self._earlier.problem:

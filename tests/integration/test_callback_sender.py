@@ -6,11 +6,8 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,30 +32,6 @@ def test_all_events_arrive_in_order(make_server: MakeServer, tmp_path: Path) -> 
     assert subject.finish(20) == (3000, 0, 0, "3000 events in stream ANSIBLE_RUNS, 0 spooled, 0 dropped", True)
     assert stored(server) == {"run": numbers(3000)}
     assert server.monitor("varz")["total_connections"] == 3  # declare, the sender, stored
-
-
-def test_events_that_are_made_later_keep_their_order(make_server: MakeServer, tmp_path: Path) -> None:
-    """Even where more come than may wait, and what can't be made is told, without what may be secret."""
-    server = make_server()
-    declare(server)
-    subject = sender(server.url, tmp_path)
-
-    def same(event: tuple[str, str, bytes]) -> tuple[str, str, bytes]:
-        return event
-
-    def broken() -> tuple[str, str, bytes]:
-        raise ValueError("SECRET")
-
-    for number, event in enumerate(events(1000)):
-        if number % 3:
-            subject.put_later(partial(same, event))
-        else:
-            subject.put(*event)
-    subject.put_later(broken)
-    report = subject.finish(20)
-    assert (report.stored, report.spooled, report.dropped, report.fine) == (1000, 0, 1, False)
-    assert report.text.endswith("1 dropped: ValueError where an event is made, which is a bug of choria.streams.")
-    assert stored(server) == {"run": numbers(1000)}
 
 
 def test_killed_servers_lose_nothing(make_server: MakeServer, tmp_path: Path) -> None:
@@ -166,23 +139,3 @@ def test_what_does_not_fit_into_memory_is_dropped(
     assert (report.spooled, report.dropped) == (0, 400 - report.stored)
     assert "memory was full" in report.text
     assert stored(server) == {"run": numbers(report.stored)}
-
-
-def test_nothing_is_imported_while_the_thread_works(make_server: MakeServer, tmp_path: Path) -> None:
-    """A worker that is forked in the middle of an import waits for ever for its end."""
-    server = make_server()
-    declare(server)
-    url = server.url.replace("127.0.0.1", "localhost")
-    code = f"""
-import sys
-from pathlib import Path
-from support.sending import sender, events
-subject = sender({url!r}, Path({str(tmp_path)!r}))
-before = set(sys.modules)
-for event in events(300):
-    subject.put(*event)
-report = subject.finish(20)
-assert report.stored == 300, report
-assert set(sys.modules) == before, set(sys.modules) - before
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)}, timeout=60)

@@ -4,7 +4,7 @@
 """Virtual environments and the collection tree for development, and commands run in them.
 
     dev.py pytest ARGUMENTS    run pytest in every environment, and count its tests over all; those marked "once" run in
-                               the newest alone
+                               the newest alone. What fails beside other tests (-n) is run again by itself
     dev.py run COMMAND …       run a command in the environment with the newest ansible-core
     dev.py serve COMMAND …     the same, beside a nats-server with JetStream: $CHORIA_STREAMS_SERVERS has its address
     dev.py molecule SCENARIOS  try the role on hosts of its own, booted as root; all scenarios where none is named
@@ -73,7 +73,10 @@ HOST_PROGRAMS = {
 }
 # The oldest nats-server that we support, and the one before the newest
 OLD_SERVERS = ("2.10", "2.14")
-NO_TESTS = 5  # status of pytest
+TESTS_FAILED, NO_TESTS = 1, 5  # statuses of pytest
+# More failures than these are none of a machine that was too slow for so many tests at a time
+MOST_UNSTEADY = 3
+SHOWN_LINES = 60
 
 
 class MissingError(Exception):
@@ -239,40 +242,76 @@ def molecule(scenarios: Sequence[str]) -> int:
     return run(environment, ["extensions/molecule/run.sh", *scenarios], {"CHORIA_BIN": str(Path(program).resolve())})
 
 
-def count(report: Path) -> tuple[int, int, int]:
-    """Passed, failed and skipped tests of a JUnit report; without one, pytest itself failed."""
+class Count(NamedTuple):
+    """How many tests did what."""
+
+    passed: int
+    failed: int
+    skipped: int
+
+
+def count(report: Path) -> Count:
+    """The tests of a JUnit report; without one, pytest itself failed."""
     try:
         suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
     except (FileNotFoundError, ElementTree.ParseError):
-        return 0, 1, 0
+        return Count(0, 1, 0)
     total, errors, failures, skipped = (
         sum(int(suite.get(name, 0)) for suite in suites) for name in ("tests", "errors", "failures", "skipped")
     )
-    return total - errors - failures - skipped, errors + failures, skipped
+    return Count(total - errors - failures - skipped, errors + failures, skipped)
+
+
+def failures(report: Path) -> dict[str, str]:
+    """The tests of a JUnit report that failed, and what pytest says of each."""
+    with contextlib.suppress(FileNotFoundError, ElementTree.ParseError):
+        return {
+            f"{case.get('classname')}::{case.get('name')}": failed.text or ""
+            for case in ElementTree.parse(report).getroot().iter("testcase")
+            for failed in [*case.iter("failure"), *case.iter("error")]
+        }
+    return {}
+
+
+def test(environment: Environment, arguments: Sequence[str]) -> tuple[int, Count, list[str]]:
+    """Run pytest in one environment: its status, what became of the tests, and lines on those that failed at first."""
+    report, second = (OUTPUT / environment.name / name for name in ("junit.xml", "junit-again.xml"))
+    for path in (report, second):
+        path.unlink(missing_ok=True)
+    print(f"\n==== {environment.name}: pytest {shlex.join(arguments)}", flush=True)
+    status = run(environment, ["pytest", f"--junit-xml={report}", *arguments])
+    found, failed = count(report), failures(report)
+    verdicts = dict.fromkeys(failed, "failed")
+    if status == TESTS_FAILED and "-n" in arguments and len(failed) <= MOST_UNSTEADY:
+        print(f"\n==== {environment.name}: what failed, with nothing beside it", flush=True)
+        status = run(environment, ["pytest", f"--junit-xml={second}", *arguments, "-n", "0", "--last-failed"])
+        again, still = count(second), failures(second)
+        found = Count(found.passed + again.passed, again.failed, found.skipped + again.skipped)
+        verdicts = {name: "failed twice" if name in still else "passed by itself" for name in failed}
+    told = []
+    for name, text in failed.items():
+        told += [f"---- {environment.name}: {name} {verdicts[name]}", *text.splitlines()[-SHOWN_LINES:]]
+    return 0 if status == NO_TESTS else status, found, told
 
 
 def pytest(arguments: Sequence[str]) -> int:
-    """Run pytest in every environment; the last line has the sums."""
+    """Run pytest in every environment. The last lines have what failed, and the sums."""
     environments = prepare()
     install_old_servers(environments[-1])
     install_oldest_host()
-    sums = [0, 0, 0]
-    statuses = []
+    ended = []
     for environment in environments:
-        report = OUTPUT / environment.name / "junit.xml"
-        with contextlib.suppress(FileNotFoundError):
-            report.unlink()
         # Which ansible-core there is means nothing to many tests
         given = [*arguments] if environment is environments[-1] else [*arguments, "-m", "not once"]
-        print(f"\n==== {environment.name}: pytest {shlex.join(given)}", flush=True)
-        status = run(environment, ["pytest", f"--junit-xml={report}", *given])
-        statuses.append(0 if status == NO_TESTS else status)
-        sums = [before + more for before, more in zip(sums, count(report))]
+        ended.append(test(environment, given))
     for environment in CORES:
         if environment not in environments:
             print(f"Not run: {environment.name}, for lack of a Python {' or '.join(environment.pythons)}.")
-    print("{} passed, {} failed, {} skipped".format(*sums), flush=True)
-    return max([*statuses, int(sums[0] == 0 or sums[1] > 0)])
+    for _status, _count, told in ended:
+        print(*told, sep="\n", end="\n" if told else "")
+    sums = Count(*map(sum, zip(*(found for _status, found, _told in ended))))
+    print(f"{sums.passed} passed, {sums.failed} failed, {sums.skipped} skipped", flush=True)
+    return max(*(status for status, _count, _told in ended), int(sums.passed == 0 or sums.failed > 0))
 
 
 def main() -> int:

@@ -51,6 +51,39 @@ def test_a_missing_report_counts_as_a_failure(tmp_path: Path) -> None:
     assert dev.count(tmp_path / "junit.xml") == (0, 1, 0)
 
 
+UNSTEADY = """
+import pathlib
+import pytest
+
+def test_steady():
+    pass
+
+def test_unsteady():
+    seen = pathlib.Path(__file__).with_name("seen")
+    before = seen.exists()
+    seen.touch()
+    assert before, "the first time"
+
+{more}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"), [("", (0, (2, 0, 0))), ("def test_wrong():\n    assert False", (1, (2, 1, 0)))]
+)
+def test_what_fails_beside_other_tests_runs_again_by_itself_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, expected: tuple[int, dev.Count]
+) -> None:
+    monkeypatch.setattr(dev, "OUTPUT", tmp_path / "output")
+    (tmp_path / "test_some.py").write_text(UNSTEADY.format(more=more))
+    arguments = [str(tmp_path), "-n", "1", "--rootdir", str(tmp_path), "-o", f"cache_dir={tmp_path / 'cache'}"]
+    status, found, told = dev.test(dev.prepare_one(), arguments)
+    assert (status, found) == expected
+    assert any(line.endswith("test_some::test_unsteady passed by itself") for line in told)
+    assert any("the first time" in line for line in told)
+    assert any(line.endswith("test_some::test_wrong failed twice") for line in told) == bool(more)
+
+
 def closed(url: str) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0
