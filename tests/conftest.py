@@ -29,10 +29,11 @@ _LOG_LINES = 60
 
 # Their tests take long, and share nothing
 _ONE_BY_ONE = ("test_examples.py", "test_targets.py")
+_SHORT = "tests/unit/"
 
 
 class _Scheduling(LoadFileScheduling):
-    """Hands out whole files, since their tests share servers, and then what can run by itself."""
+    """Hands out whole files, since their tests share servers, but what can run by itself one by one."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
@@ -40,7 +41,13 @@ class _Scheduling(LoadFileScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
+    config.option.loadscopereorder = False  # the order is that of the next function
     return _Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first and the shortest last, so that no process is alone at the end."""
+    items.sort(key=lambda item: (item.nodeid.startswith(_SHORT), not item.path.name.endswith(_ONE_BY_ONE)))
 
 
 class MakeServer(Protocol):

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SETUPS = Path(__file__).resolve().parent / "examples"
 # Actions are documented among the modules
 PLUGINS = [path for path in (ROOT / "plugins").glob("*/choria_*.py") if path.parent.name != "action"]
+ACTIONS = {path.name for path in (ROOT / "plugins/action").glob("choria_*.py")}
+MODULES = [path for path in PLUGINS if path.parent.name == "modules" and path.name not in ACTIONS]
 DOCUMENTS = [path for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")) if path.exists()]
 FENCE = re.compile(r"^( *)```yaml\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
@@ -100,8 +102,15 @@ def test_documents(path: Path, make_server: MakeServer, request: pytest.FixtureR
     run_examples(path, make_server, request)
 
 
-@pytest.mark.parametrize("path", sorted(PLUGINS), ids=name_of)
+@pytest.mark.parametrize("path", [path for path in sorted(PLUGINS) if path not in MODULES], ids=name_of)
 def test_plugins(path: Path, make_server: MakeServer, request: pytest.FixtureRequest) -> None:
+    run_examples(path, make_server, request)
+
+
+# With each ansible-core they run as integration targets
+@pytest.mark.once
+@pytest.mark.parametrize("path", sorted(MODULES), ids=name_of)
+def test_modules(path: Path, make_server: MakeServer, request: pytest.FixtureRequest) -> None:
     run_examples(path, make_server, request)
 
 
