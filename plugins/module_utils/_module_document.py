@@ -44,12 +44,18 @@ def _items(kinds: Iterable[Kind], params: Mapping[str, Any]) -> list[Given]:
     for kind in kinds:
         if not params[kind.option]:
             continue  # what this kind needs is not imported
-        validator = ArgumentSpecValidator(kind.arguments, **kind.resource.spec.rules)
-        inherited = {name: params[name] for name in kind.arguments if name in params and name in _INHERITED}
-        for index, given in enumerate(params[kind.option]):
-            result = validator.validate({**inherited, **given})
+        arguments, rules = kind.arguments, kind.resource.spec.rules
+        inherited = {name: params[name] for name in arguments if name in params and name in _INHERITED}
+        always = {name for name, argument in arguments.items() if "default" in argument or argument.get("required")}
+        for index, item in enumerate(params[kind.option]):
+            given = {**inherited, **item}
+            # An item gives few of the options, and each that Ansible knows of takes its time for thousands of items
+            known = {name: argument for name, argument in arguments.items() if name in given or name in always}
+            if not given.keys() <= known.keys():
+                known = arguments  # the refusal of an unknown option names all that there are
+            result = ArgumentSpecValidator(known, **rules).validate(given)
             refusals = [_refusal(error) for error in result.errors.errors]
-            items.append((kind, index, result.validated_parameters, refusals))
+            items.append((kind, index, {**dict.fromkeys(arguments), **result.validated_parameters}, refusals))
     return items
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .._api import streams
@@ -14,7 +13,6 @@ from .document import CONSUMERS, KEYS, STREAM_KINDS, Problem, Problems, stream_b
 from .losses import NOT_MEASURED
 from .ownership import check_owner
 from .recreate import BY_COPY
-from .resource import NONE
 from .stream_backed import Current
 from .subjects import SubjectIndex
 
@@ -60,15 +58,13 @@ def _plan_stream(session: Session, document: Document, known: Known, item: Item)
     check_owner(document, item, info)
     collective = session.settings.collective
     needs = resource.needs(info, item.options, session.server, collective)
-    measured = resource.measure(session, info, item.options) if info and needs.measured else NOT_MEASURED
-    current = Current(info, measured, None, collective)
+    measured = resource.measure(session, info, needs.desired or {}) if info and needs.measured else NOT_MEASURED
+    current = Current(info, measured, None, collective, desired=needs.desired)
     if item.options.get("recreate") == BY_COPY:
         current = resource.read(session, item.options)
-    item.plan = resource.plan(current, item.options, session.server)
+    item.plan = resource.plan_change(current, item.options, session.server)
     item.new_subjects = tuple(needs.subjects)
     config = item.plan.request if item.changes else current.config
-    if item.plan.action == NONE:
-        item.plan = replace(item.plan, before=None, after=None)
     item.subjects = () if item.absent else tuple(resource.expected(config).get("subjects") or ()) if config else ()
 
 

@@ -70,7 +70,7 @@ class GovernorResource(StreamBacked):
             del wanted[path]
         return wanted
 
-    def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
+    def plan_change(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
         lacking = [option for option in ("capacity", "expire") if options.get(option) is None]
         if options["state"] == "present" and lacking and (current.info is None or options["exact"]):
             what = "for exact, which has no default of it for" if current.info else "to create"
@@ -78,7 +78,7 @@ class GovernorResource(StreamBacked):
                 lacking[0],
                 f"is needed {what} the governor {options['name']}: give capacity and expire, such as 5 and 20m.",
             )
-        return super().plan(current, options, server)
+        return super().plan_change(current, options, server)
 
     def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
         config = info["config"]

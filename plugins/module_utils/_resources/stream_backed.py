@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +34,7 @@ DEFAULT_WINDOW = 120 * NANOSECOND
 class Current(NamedTuple):
     """What was read: the stream's info, what a change of its limits would do, and which of the wanted subjects other
     streams have. ``collective`` is where one is made that is told none, ``copying`` what is needed to copy the stream.
+    ``desired`` is the configuration that the options ask for beside this info, where it is known already.
     """
 
     info: dict[str, Any] | None = None
@@ -40,6 +42,7 @@ class Current(NamedTuple):
     taken: Mapping[str, str] | None = None
     collective: str = DEFAULT_COLLECTIVE
     copying: Copying = NOT_COPYING
+    desired: dict[str, Any] | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -53,8 +56,10 @@ class Current(NamedTuple):
 class Needs(NamedTuple):
     """What a plan has to know beside the stream's info: whether other streams have these new ``subjects``, with
     ``measured`` what ``measure`` tells, and with ``copied`` what has to be known of a stream that can't be updated.
+    ``desired`` is the configuration that it was found from, None where there is to be none.
     """
 
+    desired: dict[str, Any] | None = None
     subjects: Sequence[str] = ()
     measured: bool = False
     copied: bool = False
@@ -135,12 +140,12 @@ class StreamBacked:
         measured = NOT_MEASURED
         if info and needs.measured:
             holder = {**info["config"], "name": found.holder or name}
-            measured = self.measure(session, {**info, "config": holder}, options)
+            measured = self.measure(session, {**info, "config": holder}, needs.desired or {})
         if info and (found.under_way or (needs.copied and options["recreate"] == BY_COPY)):
             from . import copying
 
             found = copying.read_others(session, name, found)
-        return Current(info, measured, _taken(session, name, needs.subjects), collective, found)
+        return Current(info, measured, _taken(session, name, needs.subjects), collective, found, needs.desired)
 
     def needs(self, info: dict[str, Any] | None, options: Mapping[str, Any], server: Server, collective: str) -> Needs:
         """What has to be read beside the stream's info before there can be a plan."""
@@ -152,27 +157,36 @@ class StreamBacked:
         new = sorted(set(expected) - set(present.get("subjects") or []))
         changes = self._changes(name, present, desired, options, server) if options.get("recreate", NO) != NO else []
         copied = any(change.effect == RECREATE for change in changes)
-        return Needs(new, limits(present, desired), copied)
+        return Needs(desired, new, limits(present, desired), copied)
 
-    def measure(self, session: Session, info: Mapping[str, Any], options: Mapping[str, Any]) -> Measured:
+    def measure(self, session: Session, info: Mapping[str, Any], desired: Mapping[str, Any]) -> Measured:
         """What an update that changes limits would do, counted from the live state."""
         from .measuring import measure
 
-        desired = self._desired(options, info["config"], session.server, session.settings.collective)
         return measure(session, info, desired, self._names)
 
     def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
-        name = self.checked_name(options["name"])
-        check_free(current.config, options.get("recreate", NO) if options["state"] == "present" else NO)
+        plan = self.plan_change(current, options, server)
+        if plan.changed or current.info is None:
+            return plan
+        shown = self.result(current.info)
+        return replace(plan, before=shown, after=shown)
+
+    def plan_change(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
+        """The plan, without the resource as results show it where that stays as it is."""
+        name, config = self.checked_name(options["name"]), current.config
+        check_free(config, options.get("recreate", NO) if options["state"] == "present" else NO)
         if options["state"] == "absent":
             return self._plan_delete(current, name, options)
-        desired = self._desired(options, current.config, server, current.collective)
+        desired = current.desired or self._desired(options, config, server, current.collective)
         for subject, owner in (current.taken or {}).items():
             raise self.overlap(subject, owner)
         _check_replicas(desired, server)
-        wanted = merged({"name": self.stream_of(options), **current.config}, desired)
+        if config and not current.copying.under_way and all(config.get(path) == desired[path] for path in desired):
+            return self._plan_nothing(name)
+        wanted = merged({"name": self.stream_of(options), **config}, desired)
         # What the server has goes together, and so do the few options of other kinds
-        if wanted != merged(current.config, {}) and self.keeps_data:
+        if wanted != merged(config, {}) and self.keeps_data:
             from . import stream_rules
 
             given = [row.path for row in self.spec if options.get(row.option) is not None]
@@ -256,6 +270,9 @@ class StreamBacked:
             option=option,
         )
 
+    def _plan_nothing(self, name: str) -> Plan:
+        return Plan(self.noun, name, NONE, consequences=Loss().report)
+
     def _plan_create(self, name: str, desired: dict[str, Any], options: Mapping[str, Any]) -> Plan:
         if desired.get("sealed"):
             raise Refused(
@@ -278,13 +295,12 @@ class StreamBacked:
         self, current: Current, name: str, desired: dict[str, Any], options: Mapping[str, Any], server: Server
     ) -> Plan:
         config, loss = current.config, current.measured.loss
-        before = self.result(current.info or {})
         changes = self._changes(name, config, desired, options, server)
         recreated = any(change.effect == RECREATE for change in changes) or current.copying.under_way
         if not changes and not recreated:
-            return Plan(self.noun, name, NONE, {}, before, before, (), Loss().report)
+            return self._plan_nothing(name)
         self._check_consumers(name, current.measured)
-        request = merged(config, desired)
+        request, before = merged(config, desired), self.result(current.info or {})
         after = self.result({**(current.info or {}), "config": self.expected(request)})
         report, told = loss.consequences(changes, self.content)
         wait = patience(options) if moved(changes) else 0
@@ -327,7 +343,7 @@ class StreamBacked:
 
     def _plan_delete(self, current: Current, name: str, options: Mapping[str, Any]) -> Plan:
         if current.info is None:
-            return Plan(self.noun, name, NONE, consequences=Loss().report)
+            return self._plan_nothing(name)
         state = current.state
         loss = Loss(int(state.get("messages", 0)), int(state.get("consumer_count", 0)), "deleting it")
         if self.keeps_data:
