@@ -8,6 +8,7 @@ What only few modules need is in _module_files.py and _module_document.py, since
 
 from __future__ import annotations
 
+import gc
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from ._resources.resource import Plan, Resource
 
     Shown = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+# After how many new objects garbage is looked for
+_NEW_OBJECTS = 50_000
 
 
 class _Module(AnsibleModule):
@@ -122,6 +127,9 @@ def run_hybrid(spec: Spec, act: Callable[[Callable[[], Session], dict[str, Any],
 
 
 def module_of(spec: Spec, states: Mapping[str, Any] | None = None, **given: Any) -> AnsibleModule:
+    # All that is imported stays, and little is thrown away later: looking for garbage often, and at exit, finds none
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS)
     whole = spec.merge(CONNECTION)
     arguments = {**whole.argument_spec(), **(states or {})}
     for row in CONNECTION:

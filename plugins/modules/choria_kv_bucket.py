@@ -217,7 +217,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_resource
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import COMPACTABLE
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_compactable import COMPACTABLE
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import kv
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Overtaken, Refused
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import COMPACTABLE
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_compactable import COMPACTABLE
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import REVERTIBLE
 from support.manage import Manager
 from support.server import NatsServer

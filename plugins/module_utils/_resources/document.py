@@ -14,7 +14,6 @@ from .._errors import OptionError, StreamsError
 from .._options import codecs
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
-from .governor import GOVERNOR
 from .kv_bucket import BUCKET
 from .resource import DELETE, NONE, invalid
 from .stream import STREAM
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     """An entry of a list: its kind, its place, its options and why Ansible would refuse them."""
 
 STOP, CONTINUE = "stop", "continue"
+# Why an item was not tried
+DEPENDENCY, STOPPED = "dependency", "stopped"
 
 
 class Kind(NamedTuple):
@@ -75,6 +76,12 @@ def _check_consumer(options: Mapping[str, Any]) -> None:
     CONSUMER.check_declared(options)
 
 
+def _governor() -> Resource:
+    from .governor import GOVERNOR
+
+    return GOVERNOR
+
+
 def _entry() -> Resource:
     from .kv_entry import ENTRY
 
@@ -90,7 +97,7 @@ def _check_entry(options: Mapping[str, Any]) -> None:
 STREAMS = Kind("streams", "stream", lambda: STREAM)
 CONSUMERS = Kind("consumers", "consumer", _consumer, "stream", _check_consumer)
 BUCKETS = Kind("kv_buckets", "kv_bucket", lambda: BUCKET)
-GOVERNORS = Kind("governors", "governor", lambda: GOVERNOR)
+GOVERNORS = Kind("governors", "governor", _governor)
 KEYS = Kind("keys", "key", _entry, "bucket", _check_entry)
 STREAM_KINDS = (STREAMS, BUCKETS, GOVERNORS)
 # In the order of their lists in results; what is in streams is written in this order as well

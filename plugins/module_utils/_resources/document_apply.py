@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .._api.jetstream import STREAM_NOT_FOUND, call_many
 from .._connection.session import WINDOW
 from .._errors import WRITTEN, ApiError, StreamsError
-from .document import CONSUMERS, KEYS, STOP, STREAM_KINDS, is_removal, stream_backed
+from .document import CONSUMERS, DEPENDENCY, KEYS, STOP, STOPPED, STREAM_KINDS, is_removal, stream_backed
 from .document_order import phases
 from .document_state import infos_again
 from .resource import CREATE, DELETE, UPDATE
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from .._connection.session import Session
     from .document import Document, Item
     from .document_state import Known
-
-# Why an item was not tried
-DEPENDENCY, STOPPED = "dependency", "stopped"
 
 
 def apply(session: Session, document: Document, known: Known) -> None:

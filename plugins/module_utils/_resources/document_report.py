@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._errors import StreamsError
-from .document import CONSUMERS
-from .document_apply import DEPENDENCY, STOPPED, apply
+from .document import CONSUMERS, DEPENDENCY, STOPPED
 from .document_plan import plan
 from .document_state import add_pruned, read
 from .resource import CREATE, DELETE, NONE
@@ -49,7 +48,9 @@ def bring_about(session: Session, document: Document, check_mode: bool, diff: bo
         if document.prune:
             add_pruned_consumers(document, known)
     plan(session, document, known)
-    if not check_mode:
+    if not check_mode and any(item.changes for item in document.items):
+        from .document_apply import apply
+
         apply(session, document, known)
     result = _report(document, check_mode, diff)
     failed = [item for item in document.items if item.error]

@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .._api import messages
 from .._errors import OptionError
 from .._options import codecs
-from .._options.codecs import parse_timestamp
 from .._options.fields import Field, Spec
 from .stream import EXACT, REPLICAS, REPLICATED
 from .stream import SPEC as STREAM_ROWS
@@ -21,7 +18,6 @@ from .stream_backed import Current, StreamBacked, window_for
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Session
     from .._connection.wire import Server
     from .resource import Plan
 
@@ -97,25 +93,3 @@ class GovernorResource(StreamBacked):
 
 
 GOVERNOR = GovernorResource()
-
-
-def seats_of(session: Session, info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Who holds a seat, the longest first: ``sequence``, ``name``, ``since`` and ``expires`` (RFC 3339 UTC or None)."""
-    config = info["config"]
-    age = int(config.get("max_age") or 0)
-    subjects = config.get("subjects") or []  # none where somebody gave a mirror the name of a governor
-    return [
-        {
-            "sequence": seat.sequence,
-            "name": seat.data.decode(errors="replace"),
-            "since": seat.time,
-            "expires": _later(seat.time, age) if age else None,
-        }
-        for subject in subjects[:1]
-        for seat in messages.on_subject(session, config["name"], subject)
-    ]
-
-
-def _later(moment: str, nanoseconds: int) -> str:
-    later = parse_timestamp(moment) + timedelta(microseconds=nanoseconds / 1000)
-    return later.isoformat().replace("+00:00", "Z")

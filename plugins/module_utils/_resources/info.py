@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from .._api import streams
 from .._options import codecs
 from .._options.fields import Field, Spec
-from .governor import GOVERNOR, seats_of
+from .governor import GOVERNOR
+from .governor_seats import seats_of
 from .kv_bucket import BUCKET
 from .stream import STREAM
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from itertools import count
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .._errors import Refused
@@ -32,8 +31,7 @@ from .stream_facts import facts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Server, Session
-    from .resource import Plan
+    from .._connection.wire import Server
 
 _MIRROR, _SOURCES = origins(
     codecs.mapped(
@@ -148,32 +146,4 @@ def _moved(source: dict[str, Any], name: str) -> dict[str, str]:
     return {"src": taken, "dest": ".".join(words).replace(theirs, f"$KV.{name}.", 1)}
 
 
-class CompactableBucket(BucketResource):
-    """With what a document can't have: how old the marks of deleted keys are changes by itself."""
-
-    states = MappingProxyType({**WITH_DATA, "compact": {"type": "str"}})
-
-    def read(self, session: Session, options: Mapping[str, Any]) -> Any:
-        if options["compact"] is None:
-            return super().read(session, options)
-        from .kv_compaction import COMPACTING
-
-        return COMPACTING.read(session, options)
-
-    def plan(self, current: Any, options: Mapping[str, Any], server: Server) -> Plan:
-        if options["compact"] is None:
-            return super().plan(current, options, server)
-        from .kv_compaction import COMPACTING
-
-        return COMPACTING.plan(current, options, server)
-
-    def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
-        if not getattr(plan, "marks", ()):
-            return super().apply(session, plan)
-        from .kv_compaction import COMPACTING
-
-        return COMPACTING.apply(session, plan)
-
-
 BUCKET = BucketResource()
-COMPACTABLE = CompactableBucket()

@@ -18,7 +18,8 @@ from .._api import messages, streams
 from .._api.jetstream import STREAM_NOT_FOUND
 from .._errors import ApiError, NoAnswer, OptionError, Refused, StreamsError, Unreachable
 from .._options.codecs import NANOSECOND, parse_timestamp
-from .._resources.governor import GOVERNOR_NAME, PREFIX, seats_of
+from .._resources.governor import GOVERNOR_NAME, PREFIX
+from .._resources.governor_seats import seats_of
 from . import governor_events as events
 
 if TYPE_CHECKING:

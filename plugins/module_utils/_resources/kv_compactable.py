@@ -1,0 +1,48 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Buckets as their own module has them."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from .kv_bucket import BucketResource
+from .stream import WITH_DATA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._connection.session import Server, Session
+    from .resource import Plan
+
+
+class CompactableBucket(BucketResource):
+    """With what a document can't have: how old the marks of deleted keys are changes by itself."""
+
+    states = MappingProxyType({**WITH_DATA, "compact": {"type": "str"}})
+
+    def read(self, session: Session, options: Mapping[str, Any]) -> Any:
+        if options["compact"] is None:
+            return super().read(session, options)
+        from .kv_compaction import COMPACTING
+
+        return COMPACTING.read(session, options)
+
+    def plan(self, current: Any, options: Mapping[str, Any], server: Server) -> Plan:
+        if options["compact"] is None:
+            return super().plan(current, options, server)
+        from .kv_compaction import COMPACTING
+
+        return COMPACTING.plan(current, options, server)
+
+    def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
+        if not getattr(plan, "marks", ()):
+            return super().apply(session, plan)
+        from .kv_compaction import COMPACTING
+
+        return COMPACTING.apply(session, plan)
+
+
+COMPACTABLE = CompactableBucket()
