@@ -25,6 +25,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..module_utils._errors import Refused, StreamsError
+from ._outbox import MOST_BYTES
 from ._sender import GRACE, Report, Sender
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ from plugins.plugin_utils._sender_process import main
 main()
 """
 _PIPE_SIZE = 1 << 20
-# What may wait for a process that does not read
-MOST_BYTES = 24 << 20
 _READ_AT_ONCE = 1 << 16
+# For its start, in the shortest runs on the busiest machines
+_MARGIN = 2.0
 # What ends a run from outside is often sent to all processes that it has
 _NOT_FOR_IT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # The ends of pipes that are for this process, and not for its forks
@@ -72,11 +73,12 @@ class Job(NamedTuple):
 
 
 class SenderProcess:
-    """The side of the run, which waits in ``finish`` alone. What happens to the process is told there as well."""
+    """The side of the run, which waits in ``finish`` alone. What happened to the process is told there as well."""
 
     def __init__(self, job: Job) -> None:
         """Raises Refused where no process can be started."""
-        self._patience = job.flush_timeout + GRACE
+        # It ends within this once it has seen the end of the run
+        self._patience = job.flush_timeout + GRACE + _MARGIN
         events, self._events = os.pipe()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_IT)  # which is handed down
         try:
@@ -129,17 +131,16 @@ class SenderProcess:
         while self._waiting and _await(self._events, select.POLLOUT, deadline):
             self._write(b"")
         self._close()
-        open_ended = True
-        while open_ended and _await(self._told, select.POLLIN, deadline):
-            open_ended = self._listen()
-        if open_ended:
-            self._process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(GRACE)
+        ended = False
+        while not ended and _await(self._told, select.POLLIN, deadline):
+            ended = not self._listen()
+        if ended:
+            self._process.wait()
         found = self._answer()
-        return Report(**found) if found else self._unknown("took too long" if open_ended else "was killed")
+        return Report(**found) if found else self._unknown("was killed" if ended else "does not answer")
 
     def _unknown(self, why: str) -> Report:
+        """It is not killed, since it ends by itself, and may still write to the disk what would be lost."""
         text = f"what became of {self._count} events is not known: the process that sends them {why}."
         return Report(0, 0, 0, f"{text} A later run delivers what is on disk.", False)
 

@@ -102,23 +102,35 @@ def test_a_process_that_does_not_read_never_holds_the_run(
     assert stored(server) == {"run": numbers(report.stored)}
 
 
-@pytest.mark.parametrize(("number", "why"), [(signal.SIGSTOP, "took too long"), (signal.SIGKILL, "was killed")])
-def test_a_process_that_is_stopped_or_killed_is_told(
-    make_server: MakeServer, tmp_path: Path, number: int, why: str
-) -> None:
+def test_a_process_that_is_killed_is_told(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    subject = SenderProcess(job(server.url, tmp_path))
+    os.kill(subject.pid, signal.SIGKILL)
+    for event in events(3):
+        subject.put(*event)
+    report = subject.finish()
+    assert not report.fine
+    assert report.text.startswith("what became of 3 events is not known: the process that sends them was killed.")
+
+
+def test_a_process_that_does_not_answer_keeps_the_events(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()
     declare(server)
     subject = SenderProcess(job(server.url, tmp_path, flush_timeout=0.1))
-    os.kill(subject.pid, number)
+    os.kill(subject.pid, signal.SIGSTOP)
     for event in events(3):
         subject.put(*event)
     start = time.monotonic()
     report = subject.finish()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 6
     assert not report.fine
-    assert report.text.startswith(f"what became of 3 events is not known: the process that sends them {why}.")
-    with pytest.raises(ProcessLookupError):
-        os.kill(subject.pid, 0)
+    assert "the process that sends them does not answer." in report.text
+    os.kill(subject.pid, signal.SIGCONT)
+    os.waitpid(subject.pid, 0)
+    later = SenderProcess(job(server.url, tmp_path, run_id="later"))
+    assert later.finish().fine
+    assert stored(server) == {"run": numbers(3)}
 
 
 RUN = """
