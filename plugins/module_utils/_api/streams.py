@@ -94,6 +94,16 @@ def names_many(session: Session, subjects: Iterable[str]) -> list[list[str]]:
     return [_value(answer).get("streams") or [] for answer in call_many(session, calls)]
 
 
+def missing(stream: str) -> StreamsError:
+    """The error of what needs a stream that is not there."""
+    return StreamsError(
+        f"stream: there is no stream {stream}: make it with choria_stream, or check the name, and where we are "
+        "connected to (servers, user, domain and api_prefix).",
+        code="no_stream",
+        option="stream",
+    )
+
+
 def _value(answer: dict[str, Any] | StreamsError) -> dict[str, Any]:
     if isinstance(answer, StreamsError):
         raise answer

@@ -20,7 +20,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._errors import PermissionMissing, Refused, StreamsError, Unreachable
-from . import reasons
 from .client import close, connect
 from .wire import Message, Pending, Request, Server, Window
 
@@ -257,11 +256,11 @@ class Session:
                 await subscription._pending_queue.join()
                 await subscription.unsubscribe()
         except Error as error:
-            raise reasons.broken(self.settings) from error
+            raise self._broken() from error
 
     async def _flush(self) -> None:
         if not await self._answers():
-            raise reasons.broken(self.settings)
+            raise self._broken()
 
     async def _publish(self, request: Request, wait: bool) -> None:
         await self._ready()
@@ -289,7 +288,7 @@ class Session:
             return
         self._wake.clear()
         if not self._arrived and not self._alive:
-            raise reasons.broken(self.settings)
+            raise self._broken()
 
     # Requests
 
@@ -360,7 +359,7 @@ class Session:
             from nats.errors import ConnectionClosedError, Error
 
             if isinstance(error, ConnectionClosedError):
-                raise reasons.broken(self.settings) from error
+                raise self._broken() from error
             if isinstance(error, Error):
                 raise Refused(
                     f"'{request.subject}' can't be sent: {str(error).removeprefix('nats: ')}.", code="subject"
@@ -374,7 +373,9 @@ class Session:
             raise pending.error
         messages = pending.messages
         if messages[-1].status == "503":
-            return reasons.no_responders(self.settings, self._server, pending.request.subject)
+            from .reasons import no_responders
+
+            return no_responders(self.settings, self._server, pending.request.subject)
         return messages
 
     # What nats-py calls
@@ -391,7 +392,7 @@ class Session:
 
     async def _on_closed(self) -> None:
         for pending in list(self._pending.values()):
-            pending.fail(reasons.broken(self.settings))
+            pending.fail(self._broken())
         self._wake.set()
         self._closed.set()
 
@@ -408,7 +409,9 @@ class Session:
 
                     pending.fail(missing_permission(PUBLISH, pending.request.subject, self.settings.jwt))
         elif subject.lower().startswith(self._inbox.lower()):
-            self._inbox_problem = reasons.inbox_refused(self.settings)
+            from .reasons import inbox_refused
+
+            self._inbox_problem = inbox_refused(self.settings)
             for pending in list(self._pending.values()):
                 pending.fail(self._inbox_problem)
         else:
@@ -418,7 +421,14 @@ class Session:
 
     async def _why_silent(self) -> Callable[[str], StreamsError]:
         """After a time-out: is the server gone, or did only the answer not come?"""
-        return partial(reasons.no_answer if await self._answers() else reasons.server_silent, self.settings)
+        from .reasons import no_answer, server_silent
+
+        return partial(no_answer if await self._answers() else server_silent, self.settings)
+
+    def _broken(self) -> StreamsError:
+        from .reasons import broken
+
+        return broken(self.settings)
 
 
 async def _end(client: Any) -> None:

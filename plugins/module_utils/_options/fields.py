@@ -12,6 +12,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._errors import OptionError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -132,3 +134,16 @@ class Spec:
             for name, rule in other.rules.items():
                 rules[name] = [*rules.get(name, []), *rule]
         return Spec(fields, rules)
+
+
+def checked(spec: Spec, get_option: Callable[[str], Any]) -> dict[str, Any]:
+    """The given options in the form of the wire. Raises OptionError."""
+    found = {}
+    for row in spec:
+        value = get_option(row.option)
+        if value is not None:
+            try:
+                found[row.option] = row.codec.to_wire(value)
+            except ValueError as error:
+                raise OptionError(row.option, f"{error}.") from error
+    return found

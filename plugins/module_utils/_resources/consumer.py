@@ -12,8 +12,7 @@ from .._api import consumers, reading, streams
 from .._api.jetstream import call
 from .._errors import OptionError, Refused, StreamsError, in_words
 from .._options.codecs import parse_timestamp
-from .._options.fields import RECREATE
-from .._services.stream_selection import checked, missing
+from .._options.fields import RECREATE, checked
 from . import consumer_position as positions
 from . import consumer_rules as rules
 from .consumer_facts import START_MARK, ahead, as_asked, declared, filled, result_of, there, unprocessed
@@ -90,7 +89,7 @@ class ConsumerResource:
         if options["state"] == "absent":
             return self._plan_delete(current, options)
         if current.stream is None:
-            raise missing(options["stream"])
+            raise streams.missing(options["stream"])
         if options["state"] != "present":
             return self._plan_act(current, options, server)
         desired = self._desired(current, options, server)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._api import consumers, streams
 from .._options import codecs
-from .._options.fields import Field, Spec
-from .._services.stream_selection import checked
+from .._options.fields import Field, Spec, checked
 from .consumer_facts import result_of
 from .consumer_table import NAME
 from .stream import STREAM_NAME

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .._api import consumers
+from .._api import consumers, streams
 from .._api.jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, call_many
 from .._errors import ApiError, PermissionMissing, Refused, StreamsError
-from .._services.stream_selection import missing
 from .consumer import CONSUMER, Current
 from .consumer_position import holder_of
 from .document import CONSUMERS, Item, Problem, is_removal, stream_backed
@@ -153,4 +152,4 @@ def _planned(session: Session, item: Item, current: Current, *, goes_with_stream
 def _without_stream(document: Document, item: Item) -> StreamsError:
     if item.stream in document.streams:
         return Refused(f"stream {item.stream} is to be deleted: leave out its consumers, or keep it.", code="no_stream")
-    return missing(item.stream)
+    return streams.missing(item.stream)

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from .._api import consumers, snapshot, streams
 from .._errors import Refused, StreamsError
 from .._options import codecs
-from .._options.fields import Field, Spec
+from .._options.fields import Field, Spec, checked
 from .._options.kv import BUCKET_NAME, STREAM_PREFIX
 from .._resources.resource import CREATE, DELETE
 from .._resources.stream import STREAM_NAME
 from . import backup_writing, backups
 from .backups import Backup
-from .stream_selection import checked, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,7 +95,7 @@ def _stream(given: Mapping[str, Any]) -> str:
 
 def _missing(given: Mapping[str, Any]) -> StreamsError:
     if "stream" in given:
-        return missing(given["stream"])
+        return streams.missing(given["stream"])
     return StreamsError(
         f"bucket: there is no bucket {given['bucket']}: make it with choria_kv_bucket, or check the name, and where we "
         "are connected to (servers, user, domain and api_prefix).",

@@ -13,10 +13,9 @@ from .._api import kv
 from .._api.watching import Watch
 from .._errors import OptionError, StreamsError
 from .._options import codecs, values
-from .._options.fields import Field, Spec
+from .._options.fields import Field, Spec, checked
 from .._options.formats import YAML, Query, decode
 from .._options.kv import BUCKET_NAME, KEY
-from .stream_selection import checked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .._api import consumers, streams
 from .._errors import OptionError, PermissionMissing, Refused, StreamsError
 from .._options import codecs
-from .._options.fields import Field, Spec
+from .._options.fields import Field, Spec, checked
 from .._options.kv import BUCKET_NAME, STREAM_PREFIX
 from .._resources.resource import CREATE
 from .._resources.stream import REPLICAS, STREAM_NAME, SUBJECT
@@ -20,7 +20,6 @@ from . import backups
 from .archive import FILES
 from .backup import MESSAGES_SINCE, positions, same_state, settings
 from .restoring import Wanted, check_copied, copied, sent
-from .stream_selection import checked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,13 +14,13 @@ from .._api import streams
 from .._errors import OptionError
 from .._options import codecs
 from .._options.codecs import NANOSECOND
-from .._options.fields import Field, Spec
+from .._options.fields import Field, Spec, checked
 from .._resources.stream import STREAM_NAME
 from .._resources.subjects import SubjectIndex
 from .run_events import RUN_STARTED, host_word, seconds_of
 from .run_reading import Mark, RunReader
 from .run_summary import OUTCOMES, STATUSES, Kept, RunSummary, row_of
-from .stream_selection import checked, missing, moment_of
+from .stream_selection import moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -131,7 +131,7 @@ def read(session: Session, options: Mapping[str, Any]) -> dict[str, Any]:
 def _results_stream(session: Session, name: str, prefix: str) -> dict[str, Any]:
     info = streams.info(session, name)
     if info is None:
-        raise missing(name)
+        raise streams.missing(name)
     subjects = info["config"].get("subjects") or []
     index = SubjectIndex()
     index.add(subjects, name)

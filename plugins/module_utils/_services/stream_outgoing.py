@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from .._errors import OptionError, Refused
 from .._options import codecs
 from .._options.codecs import NANOSECOND
-from .._options.fields import Field, Spec
+from .._options.fields import Field, Spec, checked
 from .._options.values import TEXT, to_bytes
 from .._resources.stream import STREAM_NAME
-from .stream_selection import checked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

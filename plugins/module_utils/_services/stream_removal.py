@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from .._api import messages, reading, streams
 from .._errors import StreamsError
 from .._options import codecs
-from .._options.fields import Field, Spec
+from .._options.fields import Field, Spec, checked
 from .._resources.losses import Loss
 from . import stream_results as results
 from .stream_outgoing import refused
-from .stream_selection import FILTER, STREAM, checked, missing
+from .stream_selection import FILTER, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ def purge(session: Session, options: Mapping[str, Any], check_mode: bool) -> dic
 def _info(session: Session, stream: str) -> dict[str, Any]:
     info = streams.info(session, stream)
     if info is None:
-        raise missing(stream)
+        raise streams.missing(stream)
     return info
 
 

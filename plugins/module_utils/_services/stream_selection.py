@@ -10,12 +10,12 @@ from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from .._api import messages, reading
+from .._api import messages, reading, streams
 from .._api.jetstream import STREAM_NOT_FOUND
 from .._errors import ApiError, OptionError, Refused, StreamsError
 from .._options import codecs
 from .._options.codecs import parse_duration, parse_timestamp
-from .._options.fields import Field, Spec
+from .._options.fields import Field, Spec, checked
 from .._options.values import ENCODINGS, from_bytes
 from .._resources.stream import STREAM_NAME
 
@@ -117,19 +117,6 @@ class Selection:
         return everything
 
 
-def checked(spec: Spec, get_option: Callable[[str], Any]) -> dict[str, Any]:
-    """The given options in the form of the wire. Raises OptionError."""
-    found = {}
-    for row in spec:
-        value = get_option(row.option)
-        if value is not None:
-            try:
-                found[row.option] = row.codec.to_wire(value)
-            except ValueError as error:
-                raise OptionError(row.option, f"{error}.") from error
-    return found
-
-
 def checked_stream(name: Any) -> str:
     """The name of a stream, as it is. Raises OptionError where it can't be one."""
     return str(checked(Spec((STREAM,)), {"stream": name}.get)["stream"])
@@ -137,16 +124,7 @@ def checked_stream(name: Any) -> str:
 
 def explained(stream: str, error: StreamsError) -> StreamsError:
     """The error, or a better sentence where the stream does not exist."""
-    return missing(stream) if isinstance(error, ApiError) and error.err_code == STREAM_NOT_FOUND else error
-
-
-def missing(stream: str) -> StreamsError:
-    return StreamsError(
-        f"stream: there is no stream {stream}: make it with choria_stream, or check the name, and where we are "
-        "connected to (servers, user, domain and api_prefix).",
-        code="no_stream",
-        option="stream",
-    )
+    return streams.missing(stream) if isinstance(error, ApiError) and error.err_code == STREAM_NOT_FOUND else error
 
 
 def read(session: Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
