@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -25,6 +24,7 @@ from .._options.connection import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable
 
     from .tokens import Token
@@ -129,6 +129,8 @@ class Settings(NamedTuple):
 
     def tls_context(self) -> ssl.SSLContext:
         """The TLS context of these settings. Raises OptionError where a file does not hold what its option says."""
+        import ssl  # which takes several MiB of a process that may never connect, as one that only checks its options
+
         context = ssl.create_default_context()
         # Python 3.13 began to refuse certificates without an authority key identifier and the like, which many own CAs
         # leave out. Choria and older Pythons take them, and a site must not depend on the Python of each host.
