@@ -5,13 +5,14 @@
 
 "Run" is a playbook of 20 tasks on 100 local hosts with 20 forks, without any callback, with choria_results, and with
 what else keeps the results of runs: ARA (into a local database) and community.general.log_plays (into files). They
-take turns. The tasks only show a text: the less a task does, the more a callback weighs. Ratios are those of neighbours
-in time. Another round begins as long as it is likely to end within the limit, 15 minutes.
+take turns. The tasks only show a text: the less a task does, the more a callback weighs. With --commands 5 every fifth
+runs a command, as tasks of playbooks do that are there for more. Ratios are those of neighbours in time. Another round
+begins as long as it is likely to end within the limit, 15 minutes.
 
 "Sender" is the thread alone, beside a publisher of nats-py with acknowledgements, in turns.
 "Disk" is how long fsync takes on the disk of the spool: the thread does that at most once a second.
 
-    results.py [--short] [--hosts 100] [--tasks 20] [--rounds 5] [--limit 900] [--only-runs]
+    results.py [--short] [--hosts 100] [--tasks 20] [--commands 0] [--rounds 5] [--limit 900] [--only-runs] [--no-peers]
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
@@ -91,14 +92,20 @@ def peers() -> dict[str, tuple[Path, dict[str, str]]]:
     }
 
 
-def run(python: Path, environment: dict[str, str], tasks: int, hosts: int) -> tuple[float, float, float]:
+def tasks(asked: argparse.Namespace) -> list[dict[str, Any]]:
+    show = {"ansible.builtin.debug": {"msg": "This is {{ inventory_hostname }}"}}
+    command = {"ansible.builtin.command": {"argv": ["echo", "{{ inventory_hostname }}"]}}
+    commands = range(asked.commands - 1, asked.tasks, asked.commands) if asked.commands else ()
+    return [{"name": f"Task {n}", **(command if n in commands else show)} for n in range(asked.tasks)]
+
+
+def run(python: Path, environment: dict[str, str], asked: argparse.Namespace) -> tuple[float, float, float]:
     """Seconds, seconds of processors and MiB of the controller that a run takes."""
-    task = {"ansible.builtin.debug": {"msg": "This is {{ inventory_hostname }}"}}
-    plays = [{"hosts": "all", "gather_facts": False, "tasks": [{"name": f"Task {n}", **task} for n in range(tasks)]}]
+    plays = [{"hosts": "all", "gather_facts": False, "tasks": tasks(asked)}]
     before, start = os.times(), time.monotonic()
     running = RunningPlaybook(
         plays,
-        inventory=[f"host{number:03}" for number in range(hosts)],
+        inventory=[f"host{number:03}" for number in range(asked.hosts)],
         env={"ANSIBLE_CALLBACKS_ENABLED": "", **environment},
         args=["--forks", str(FORKS)],
         python=python,
@@ -125,19 +132,22 @@ def _peak(pid: int) -> float:
 def runs(server: NatsServer, asked: argparse.Namespace) -> bool:
     python = Path(sys.executable)
     settings = {"ANSIBLE_CALLBACKS_ENABLED": "choria.streams.choria_results", "CHORIA_STREAMS_SERVERS": server.url}
-    subjects: dict[str, tuple[Path, dict[str, str]]] = {NOTHING: (python, {}), OURS: (python, settings), **peers()}
+    subjects: dict[str, tuple[Path, dict[str, str]]] = {NOTHING: (python, {}), OURS: (python, settings)}
+    if not asked.no_peers:
+        subjects.update(peers())
     taken = {name: Taken() for name in subjects}
     start, done = time.monotonic(), 0
     while (done < asked.rounds and (time.monotonic() - start) * (done + 1) <= asked.limit * done) or not done:
         # Forth and back: whoever comes first in a round has no advantage
         for name in list(subjects)[:: 1 if done % 2 else -1]:
-            elapsed, processor, memory = run(*subjects[name], asked.tasks, asked.hosts)
+            elapsed, processor, memory = run(*subjects[name], asked)
             taken[name].elapsed.append(elapsed)
             taken[name].processor.append(processor)
             taken[name].memory.append(memory)
         done += 1
     print(
-        f"Run: {asked.tasks} tasks on {asked.hosts} hosts, {FORKS} forks, {done} times, in turns; medians; "
+        f"Run: {asked.tasks} tasks on {asked.hosts} hosts, {FORKS} forks, "
+        f"{f'one in {asked.commands} runs a command, ' if asked.commands else ''}{done} times, in turns; medians; "
         f"all in {time.monotonic() - start:.0f} s, while the load was {os.getloadavg()[2]:.1f}"
     )
     floor = taken[NOTHING]
@@ -251,7 +261,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--short", action="store_true", help="only shows that all of it works")
     parser.add_argument("--only-runs", action="store_true", help="leaves out disk and sender")
-    for name, usual in (("hosts", 100), ("tasks", 20), ("rounds", 5), ("limit", 900)):
+    parser.add_argument("--no-peers", action="store_true", help="leaves out the callbacks of others")
+    for name, usual in (("hosts", 100), ("tasks", 20), ("commands", 0), ("rounds", 5), ("limit", 900)):
         parser.add_argument(f"--{name}", type=int, default=usual)
     asked = parser.parse_args()
     if asked.short:
