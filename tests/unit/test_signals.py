@@ -27,7 +27,8 @@ def outcome(act: Callable[[], int]) -> int:
     if not child:
         status = 99
         try:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)  # libraries that other tests use have handlers, and leave them
             status = act()
         finally:
             os._exit(status)
