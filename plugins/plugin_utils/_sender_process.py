@@ -80,25 +80,26 @@ class SenderProcess:
         # It ends within this once it has seen the end of the run
         self._patience = job.flush_timeout + GRACE + _MARGIN
         events, self._events = os.pipe()
+        self._told, told = os.pipe()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_IT)  # which is handed down
         try:
             self._process = subprocess.Popen(
                 # -P: nothing is imported from the folder that the run was started in
                 [sys.executable, "-P", "-c", _START, os.path.dirname(os.path.dirname(__file__))],
                 stdin=events,
-                stdout=subprocess.PIPE,
+                stdout=told,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
         except OSError as error:
             os.close(self._events)
+            os.close(self._told)
             raise Refused(f"No process can be started for it: {error.strerror}.", code="process") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(events)
+            os.close(told)
         self.pid = self._process.pid
-        assert self._process.stdout
-        self._told = self._process.stdout.fileno()
         _ours.add(self._events)
         os.set_blocking(self._events, False)
         os.set_blocking(self._told, False)
@@ -134,6 +135,7 @@ class SenderProcess:
         ended = False
         while not ended and _await(self._told, select.POLLIN, deadline):
             ended = not self._listen()
+        os.close(self._told)
         if ended:
             self._process.wait()
         found = self._answer()
