@@ -100,6 +100,16 @@ class ApiError(StreamsError):
         self.description = description
 
 
+def not_there(option: str, name: str, module: str, code: str) -> StreamsError:
+    """The error of what needs the stream or bucket that an option names, and that ``module`` makes."""
+    return StreamsError(
+        f"{option}: there is no {option} {name}: make it with {module}, or check the name, and where we are "
+        "connected to (servers, user, domain and api_prefix).",
+        code=code,
+        option=option,
+    )
+
+
 def in_words(value: Any) -> str:
     """A value of an option in a sentence, as people write it in a playbook."""
     if value is None or value in ("", [], {}):

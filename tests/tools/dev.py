@@ -282,7 +282,7 @@ def test(environment: Environment, arguments: Sequence[str]) -> tuple[int, Count
     status = run(environment, ["pytest", f"--junit-xml={report}", *arguments])
     found, failed = count(report), failures(report)
     verdicts = dict.fromkeys(failed, "failed")
-    if status == TESTS_FAILED and "-n" in arguments and len(failed) <= MOST_UNSTEADY:
+    if status == TESTS_FAILED and "-n" in arguments and 0 < len(failed) <= MOST_UNSTEADY:
         print(f"\n==== {environment.name}: what failed, with nothing beside it", flush=True)
         status = run(environment, ["pytest", f"--junit-xml={second}", *arguments, "-n", "0", "--last-failed"])
         again, still = count(second), failures(second)

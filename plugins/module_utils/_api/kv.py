@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._connection.session import Request
-from .._errors import ApiError, NoAnswer, StreamsError
+from .._errors import ApiError, NoAnswer, StreamsError, not_there
 from .._options.codecs import NANOSECOND, parse_duration
 from .._options.kv import STREAM_PREFIX
 from . import lasts, messages
@@ -276,12 +276,8 @@ def _revision(bucket: Bucket, key: str, operation: str, answer: list[Message] | 
 
 
 def no_bucket(name: str) -> StreamsError:
-    return StreamsError(
-        f"bucket: there is no bucket {name}: make it with choria_kv_bucket, or check the name, and where we are "
-        "connected to (servers, user, domain and api_prefix).",
-        code="no_bucket",
-        option="bucket",
-    )
+    """The error of what needs a bucket that is not there."""
+    return not_there("bucket", name, "choria_kv_bucket", "no_bucket")
 
 
 def _reading(bucket: Bucket) -> str:

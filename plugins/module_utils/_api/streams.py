@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._errors import ApiError, StreamsError
+from .._errors import ApiError, StreamsError, not_there
 from .jetstream import STREAM_NOT_FOUND, call, call_many, pages
 
 if TYPE_CHECKING:
@@ -96,12 +96,7 @@ def names_many(session: Session, subjects: Iterable[str]) -> list[list[str]]:
 
 def missing(stream: str) -> StreamsError:
     """The error of what needs a stream that is not there."""
-    return StreamsError(
-        f"stream: there is no stream {stream}: make it with choria_stream, or check the name, and where we are "
-        "connected to (servers, user, domain and api_prefix).",
-        code="no_stream",
-        option="stream",
-    )
+    return not_there("stream", stream, "choria_stream", "no_stream")
 
 
 def _value(answer: dict[str, Any] | StreamsError) -> dict[str, Any]:

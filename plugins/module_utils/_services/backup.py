@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._api import consumers, snapshot, streams
-from .._errors import Refused, StreamsError
+from .._errors import Refused, StreamsError, not_there
 from .._options import codecs
 from .._options.fields import Field, Spec, checked
 from .._options.kv import BUCKET_NAME, STREAM_PREFIX
@@ -96,12 +96,7 @@ def _stream(given: Mapping[str, Any]) -> str:
 def _missing(given: Mapping[str, Any]) -> StreamsError:
     if "stream" in given:
         return streams.missing(given["stream"])
-    return StreamsError(
-        f"bucket: there is no bucket {given['bucket']}: make it with choria_kv_bucket, or check the name, and where we "
-        "are connected to (servers, user, domain and api_prefix).",
-        code="no_stream",
-        option="bucket",
-    )
+    return not_there("bucket", given["bucket"], "choria_kv_bucket", "no_stream")
 
 
 def _check_storage(session: Session, config: Mapping[str, Any]) -> None:
