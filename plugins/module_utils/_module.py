@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
+from . import _archive  # noqa: F401  # before all others, for these to be compiled once
 from ._connection.session import Session
 from ._connection.settings import Settings, secrets_of
 from ._errors import WRITTEN, Overtaken, StreamsError

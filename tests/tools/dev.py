@@ -35,6 +35,8 @@ ROOT = Path(__file__).resolve().parents[2]
 VENVS = ROOT / ".venv"
 BUILD = ROOT / ".build"
 OUTPUT = ROOT / "tests" / "output"
+# Modules start sooner in tests: see tests/support/kept/sitecustomize.py
+IN_TESTS = {"PYTHONPATH": f"{ROOT / 'tests' / 'support' / 'kept'}{os.pathsep}{BUILD}"}
 
 
 class Environment(NamedTuple):
@@ -185,8 +187,8 @@ def run(environment: Environment, command: Sequence[str], more: Mapping[str, str
         ANSIBLE_COLLECTIONS_PATH=str(BUILD),
         ANSIBLE_CONFIG=str(BUILD / "ansible.cfg"),
         ANSIBLE_HOME=str(BUILD / "ansible_home"),
-        **(more or {}),
     )
+    settings.update(more or {})
     process = subprocess.Popen(command, cwd=ROOT, env=settings)
 
     # Ctrl-C reaches the command as well: wait until it has put things in order. Other requests to end become a Ctrl-C.
@@ -279,12 +281,12 @@ def test(environment: Environment, arguments: Sequence[str]) -> tuple[int, Count
     for path in (report, second):
         path.unlink(missing_ok=True)
     print(f"\n==== {environment.name}: pytest {shlex.join(arguments)}", flush=True)
-    status = run(environment, ["pytest", f"--junit-xml={report}", *arguments])
+    status = run(environment, ["pytest", f"--junit-xml={report}", *arguments], IN_TESTS)
     found, failed = count(report), failures(report)
     verdicts = dict.fromkeys(failed, "failed")
     if status == TESTS_FAILED and "-n" in arguments and 0 < len(failed) <= MOST_UNSTEADY:
         print(f"\n==== {environment.name}: what failed, with nothing beside it", flush=True)
-        status = run(environment, ["pytest", f"--junit-xml={second}", *arguments, "-n", "0", "--last-failed"])
+        status = run(environment, ["pytest", f"--junit-xml={second}", *arguments, "-n", "0", "--last-failed"], IN_TESTS)
         again, still = count(second), failures(second)
         found = Count(found.passed + again.passed, again.failed, found.skipped + again.skipped)
         verdicts = {name: "failed twice" if name in still else "passed by itself" for name in failed}

@@ -30,6 +30,7 @@ OPTIONAL = {"yaml", "jmespath"}
 FORMATS = ("module_utils", "_options", "formats")
 # Who may import which edge, by the first folder under plugins/ or by the name of the file; an edge may import itself
 EDGES = {
+    "module_utils._archive": {"module_utils._module"},
     "module_utils._module": {"modules", "module_utils._module_document", "module_utils._module_files"},
     "module_utils._module_document": {"modules"},
     "module_utils._module_files": {"modules"},
