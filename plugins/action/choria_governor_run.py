@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.client import preload
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
-from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
 from ansible_collections.choria.streams.plugins.module_utils._services.campaign import campaign
 from ansible_collections.choria.streams.plugins.module_utils._services.lease import TERMS, Terms, report, timed_out
@@ -55,10 +55,12 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
             if self._task.async_val:
-                raise OptionError("async", "is not possible: the seat would be given back before the work is done.")
+                raise _errors.OptionError(
+                    "async", "is not possible: the seat would be given back before the work is done."
+                )
             super().run(tmp, task_vars)
             return self._run(dict(task_vars or {}))
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             return {"changed": False, "failed": True, "msg": error.message, "failure": error.failure}
 
     def _run(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +90,7 @@ class ActionModule(ActionBase):
             InnerTask(self, f"tasks[{index}]", data, in_a_list=True) for index, data in enumerate(options["tasks"])
         ]
         if not tasks:
-            raise OptionError("tasks", "is empty: give at least one task.")
+            raise _errors.OptionError("tasks", "is empty: give at least one task.")
 
         def work() -> dict[str, Any]:
             result = run_list(tasks, variables)
@@ -118,7 +120,7 @@ class ActionModule(ActionBase):
         """What the result says of a seat that was not ours any more, or could not be given back."""
         try:
             lost = governors.leave(session, seat, patience)
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             self._display.warning(governors.not_given_back(seat, error))
             return {"given_back": False, "expires": seat.expires}
         if not lost:
@@ -143,7 +145,7 @@ class ActionModule(ActionBase):
     def _check_timeout(self, governor: Governor) -> None:
         timeout = self._task.timeout
         if timeout and governor.expire and timeout > governor.expire:
-            raise Refused(
+            raise _errors.Refused(
                 f"timeout: {timeout} seconds are longer than a seat in governor {governor.name} lasts "
                 f"(expire {governor.expire:g}s), so that the task could go on without its seat: give a shorter "
                 "timeout, or the governor a longer expire.",
@@ -158,5 +160,5 @@ def _now() -> str:
 
 # Ansible forks a process for each task on each host, after it has loaded this file: what is imported now, is not
 # imported by each of them. Whatever is missing is told when it is needed.
-with suppress(StreamsError):
+with suppress(_errors.StreamsError):
     preload(Settings())

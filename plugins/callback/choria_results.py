@@ -145,7 +145,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.callback import CallbackBase
 
-from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
+from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration, parse_size
 from ansible_collections.choria.streams.plugins.module_utils._options.connection import NAMES
 from ansible_collections.choria.streams.plugins.plugin_utils._event_data import status
@@ -175,7 +175,7 @@ def _harmless(method: Callable[..., None]) -> Callable[..., None]:
     def guarded(self: CallbackModule, *args: Any, **kwargs: Any) -> None:
         try:
             method(self, *args, **kwargs)
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             self.switch_off(error.message)
         except Exception as error:
             # Without its words, which may be of a result that has secrets

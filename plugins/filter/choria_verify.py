@@ -83,8 +83,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.signing import claims_signed_by, is_key, verify
-from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
 from ansible_collections.choria.streams.plugins.module_utils._options.values import BASE64, JSON, TEXT, to_bytes
 
@@ -96,20 +96,20 @@ def choria_verify(message: Any, public_key: str | None = None, issuer: str | Non
     """Whether the message carries a signature by the key, or by the key of a token that the issuer signed."""
     try:
         return _verify(message, public_key, issuer, encoding)
-    except StreamsError as error:
+    except _errors.StreamsError as error:
         raise AnsibleFilterError(f"{_NAME}: {error.message}") from error
 
 
 def _verify(message: Any, public_key: str | None, issuer: str | None, encoding: str) -> bool:
     if not isinstance(message, Mapping) or not isinstance(message.get("headers"), Mapping):
-        raise OptionError("_input", "is no message: give a dict with headers and data.")
+        raise _errors.OptionError("_input", "is no message: give a dict with headers and data.")
     if encoding not in (TEXT, BASE64):
-        raise OptionError("encoding", f"'{encoding}' is not known: give {TEXT} or {BASE64}.")
+        raise _errors.OptionError("encoding", f"'{encoding}' is not known: give {TEXT} or {BASE64}.")
     if (public_key is None) == (issuer is None):
-        raise OptionError("public_key", "give either public_key or issuer.")
+        raise _errors.OptionError("public_key", "give either public_key or issuer.")
     for option, key in (("public_key", public_key), ("issuer", issuer)):
         if key is not None and not is_key(str(key).strip()):
-            raise OptionError(option, "is no public key, which has 64 hexadecimal digits ('choria jwt keys').")
+            raise _errors.OptionError(option, "is no public key, which has 64 hexadecimal digits ('choria jwt keys').")
     data = _data(message, encoding)
     headers = {str(name): str(value) for name, value in message["headers"].items()}
     key = _key_of_token(message, headers, str(issuer).strip()) if issuer else str(public_key).strip()
@@ -119,20 +119,20 @@ def _verify(message: Any, public_key: str | None, issuer: str | None, encoding: 
 def _data(message: Mapping[str, Any], encoding: str) -> bytes:
     found = [name for name in ("data", "payload") if message.get(name) is not None]
     if len(found) != 1:
-        raise OptionError("_input", "a message has either data or payload.")
+        raise _errors.OptionError("_input", "a message has either data or payload.")
     data = message[found[0]]
     if isinstance(data, bytes):
         return data
     encoding = str(message.get("encoding") or encoding)
     if encoding == JSON or not isinstance(data, str):
-        raise OptionError(
+        raise _errors.OptionError(
             "_input",
             "was read as JSON, and the signature is one of the bytes that were sent: read it as text or base64.",
         )
     try:
         return to_bytes(data, encoding)
     except ValueError as error:
-        raise OptionError("_input", f"{found[0]} {error}.") from error
+        raise _errors.OptionError("_input", f"{found[0]} {error}.") from error
 
 
 def _key_of_token(message: Mapping[str, Any], headers: Mapping[str, str], issuer: str) -> str:
@@ -143,7 +143,7 @@ def _key_of_token(message: Mapping[str, Any], headers: Mapping[str, str], issuer
     try:
         stored = parse_timestamp(message["time"]).timestamp() if message.get("time") else time.time()
     except ValueError as error:
-        raise OptionError("_input", f"its time {error}.") from error
+        raise _errors.OptionError("_input", f"its time {error}.") from error
     expires = claims.get("exp")
     if isinstance(expires, (int, float)) and expires < stored:
         return ""

@@ -109,8 +109,8 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.lookup import LookupBase
 
+from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import shared_session
-from ansible_collections.choria.streams.plugins.module_utils._errors import Refused
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
 
@@ -132,7 +132,7 @@ class LookupModule(LookupBase):
 def _seats(session: Session, name: str, missing: str) -> list[dict[str, Any]]:
     try:
         return [{"governor": name, **seat} for seat in governors.view(session, name)]
-    except Refused as error:
+    except _errors.Refused as error:
         if missing == "skip" and error.failure["code"] == "not_found":
             return []
         raise

@@ -211,8 +211,8 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.lookup import LookupBase
 
+from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import shared_session
-from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import (
     Codec,
     parse_duration,
@@ -267,12 +267,14 @@ class LookupModule(LookupBase):
 
 def _target(term: Any, options: Mapping[str, Any]) -> Target:
     if not isinstance(term, str):
-        raise OptionError("key", f"a key is text, and this one is a {type(term).__name__}.")
+        raise _errors.OptionError("key", f"a key is text, and this one is a {type(term).__name__}.")
     bucket, key = options["bucket"], term
     if bucket is None:
         bucket, slash, key = term.partition("/")
         if not slash:
-            raise OptionError("bucket", f"is not given, and '{term}' names none: give bucket, or write BUCKET/{term}.")
+            raise _errors.OptionError(
+                "bucket", f"is not given, and '{term}' names none: give bucket, or write BUCKET/{term}."
+            )
     _checked("bucket", BUCKET_NAME, bucket)
     return bucket, normal_prefix(key) if options["prefix"] else _checked("key", KEY, key)
 
@@ -281,7 +283,7 @@ def _checked(option: str, codec: Codec, text: str) -> str:
     try:
         return str(codec.to_wire(text))
     except ValueError as error:
-        raise OptionError(option, f"{error}.") from error
+        raise _errors.OptionError(option, f"{error}.") from error
 
 
 def _check(options: Mapping[str, Any], targets: Sequence[Target]) -> None:
@@ -289,20 +291,24 @@ def _check(options: Mapping[str, Any], targets: Sequence[Target]) -> None:
     for names in (asked, *(["as_of", name] for name in ("revision", "history", "wait"))):
         given = [name for name in names if options[name]]
         if len(given) > 1:
-            raise OptionError(given[0], f"can't be given together with {given[1]}: give one of them.")
+            raise _errors.OptionError(given[0], f"can't be given together with {given[1]}: give one of them.")
     if options["wait"] and asked:
-        raise OptionError("wait", f"can't be given together with {asked[0]}: it is for the present values of keys.")
+        raise _errors.OptionError(
+            "wait", f"can't be given together with {asked[0]}: it is for the present values of keys."
+        )
     if options["revision"] and len(targets) > 1:
-        raise OptionError("revision", f"belongs to one key, and {len(targets)} are given: look them up one by one.")
+        raise _errors.OptionError(
+            "revision", f"belongs to one key, and {len(targets)} are given: look them up one by one."
+        )
     if options["query"] and options["format"] not in ("json", "yaml") and asked not in (["history"], ["prefix"]):
-        raise OptionError("query", "needs data to select from: set format to json or yaml.")
+        raise _errors.OptionError("query", "needs data to select from: set format to json or yaml.")
 
 
 def _seconds(options: Mapping[str, Any], option: str) -> float:
     try:
         return parse_duration(options[option] or "0")
     except ValueError as error:
-        raise OptionError(option, f"{error}.") from error
+        raise _errors.OptionError(option, f"{error}.") from error
 
 
 def _moment(options: Mapping[str, Any]) -> Moment | None:
@@ -312,7 +318,7 @@ def _moment(options: Mapping[str, Any]) -> Moment | None:
     try:
         return parse_timestamp(text)
     except ValueError:
-        raise OptionError(
+        raise _errors.OptionError(
             "as_of", f"'{text}' is neither a revision nor a time: write RFC 3339 such as 2026-03-01T12:00:00Z."
         ) from None
 
@@ -388,11 +394,11 @@ def _decoded(entry: Entry, name: str, format: str) -> Any:
         return decode(entry.value, format)
     except ValueError as error:
         # Without the cause, which may hold the value
-        raise OptionError("format", f"{name} {error}: correct the value, or set another format.") from None
+        raise _errors.OptionError("format", f"{name} {error}: correct the value, or set another format.") from None
 
 
 def _instead(answer: Answer, missing: str) -> list[Any]:
     """What stands in the place of a missing answer."""
     if missing == "error":
-        raise StreamsError(f"{answer.problem}: check the name, or give default or missing.", code="missing")
+        raise _errors.StreamsError(f"{answer.problem}: check the name, or give default or missing.", code="missing")
     return [] if missing == "skip" else [answer.empty]

@@ -146,8 +146,8 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.lookup import LookupBase
 
+from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import shared_session
-from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.formats import YAML, Query, decode
 from ansible_collections.choria.streams.plugins.module_utils._services.stream_selection import (
     Selection,
@@ -185,7 +185,7 @@ def _query(options: Mapping[str, Any]) -> Query | None:
     if not options["query"]:
         return None
     if not options["full"] and options["format"] not in ("json", YAML):
-        raise OptionError("query", "needs data to select from: set format to json or yaml, or full to true.")
+        raise _errors.OptionError("query", "needs data to select from: set format to json or yaml, or full to true.")
     return Query(options["query"])
 
 
@@ -196,7 +196,7 @@ def _value(stream: str, message: Stored, options: Mapping[str, Any]) -> Any:
     except ValueError as error:
         # Without the cause, which may hold the payload
         name = f"message {message.sequence} in stream {stream}"
-        raise OptionError("format", f"the payload of {name} {error}: choose another, such as base64.") from None
+        raise _errors.OptionError("format", f"the payload of {name} {error}: choose another, such as base64.") from None
     return described(stream, message, data) if options["full"] else data
 
 
@@ -214,5 +214,7 @@ def _selected(query: Query | None, stream: str, selection: Selection, values: li
 def _instead(name: str, missing: str) -> list[Any]:
     """What stands in the place of a missing message."""
     if missing == "error":
-        raise StreamsError(f"there is no {name}: check stream and options, or give default or missing.", code="missing")
+        raise _errors.StreamsError(
+            f"there is no {name}: check stream and options, or give default or missing.", code="missing"
+        )
     return [] if missing == "skip" else [""]

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
-from . import _archive  # noqa: F401  # before all others, for these to be compiled once
+from . import (
+    _archive,  # noqa: F401  # before all others, for these to be compiled once
+    _errors,
+)
 from ._connection.session import Session
 from ._connection.settings import Settings, secrets_of
-from ._errors import WRITTEN, Overtaken, StreamsError
 from ._options.connection import CONNECTION, environment
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def _bring_about(
         return plan, plan.result
     try:
         return plan, resource.apply(session, plan)
-    except Overtaken:
+    except _errors.Overtaken:
         if tries == 1:
             raise
     return _bring_about(resource, session, options, check_mode, tries - 1)
@@ -150,8 +152,8 @@ def session_of(module: AnsibleModule, *, read_only: bool) -> Session:
 def failing(module: AnsibleModule) -> Iterator[None]:
     try:
         yield
-    except StreamsError as error:
-        written = error.failure["code"] in WRITTEN
+    except _errors.StreamsError as error:
+        written = error.failure["code"] in _errors.WRITTEN
         for warning in error.result.pop("warnings", []):
             module.warn(warning)
         module.fail_json(msg=error.message, failure=error.failure, **{"changed": written, **error.result})

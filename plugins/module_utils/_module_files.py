@@ -9,7 +9,7 @@ import os
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from ._errors import OptionError
+from . import _errors
 from ._module import failing, module_of, session_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def run_file(spec: Spec, prepare: Callable[[dict[str, Any]], TextFile], secrets:
     path = module.params["path"]
     with failing(module):
         if not os.path.isdir(os.path.dirname(os.path.abspath(path))) and not module.check_mode:
-            raise OptionError("path", f"{path} can't be written (its folder is not there): make the folder first.")
+            raise _errors.OptionError(
+                "path", f"{path} can't be written (its folder is not there): make the folder first."
+            )
         file = prepare(module.params)
         changed = file.before != file.after
         if changed and not module.check_mode:
@@ -55,7 +57,9 @@ def _write_file(module: AnsibleModule, path: str, text: str | None) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise OptionError("path", f"{path} can't be written ({error.strerror}): check path and permissions.") from error
+        raise _errors.OptionError(
+            "path", f"{path} can't be written ({error.strerror}): check path and permissions."
+        ) from error
     module.atomic_move(made, path)
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ansible import constants as C
 from ansible.utils.display import Display
 
+from ..module_utils import _errors
 from ..module_utils._connection.settings import Settings
-from ..module_utils._errors import OptionError
 from ..module_utils._options.connection import CONNECTION, environment
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def options_of(
     unknown = [name for name in action._task.args if name not in arguments]
     if unknown:
         own = ", ".join(spec)
-        raise OptionError(unknown[0], f"there is no such option: there are {own}, and the options of the connection.")
+        raise _errors.OptionError(
+            unknown[0], f"there is no such option: there are {own}, and the options of the connection."
+        )
     _result, given = action.validate_argument_spec(arguments, **rules)
     return {**given, **_connection_options(action, given, task_vars)}
 

@@ -20,7 +20,7 @@ from ansible.playbook.task import Task
 from ansible.plugins import action as actions
 from ansible.utils.vars import load_extra_vars
 
-from ..module_utils._errors import OptionError
+from ..module_utils import _errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,7 +54,9 @@ class InnerTask:
         self._task = self._load(where)
         self.action = str(self._task.resolved_action or self._task.action)
         if self.action.removeprefix("ansible.builtin.").removeprefix("ansible.legacy.") in _NOT_INSIDE:
-            raise OptionError(where, f"{self.action} can't run inside another task: write it before or after that.")
+            raise _errors.OptionError(
+                where, f"{self.action} can't run inside another task: write it before or after that."
+            )
 
     @property
     def name(self) -> str:
@@ -101,9 +103,9 @@ class InnerTask:
         try:
             task = Task.load(data, role=outer._role, loader=self._around._loader)
             if self._around._templar.is_template(task.action):
-                raise OptionError(where, "the name of the module may not be a template: write it out.")
+                raise _errors.OptionError(where, "the name of the module may not be a template: write it out.")
         except AnsibleError as error:
-            raise OptionError(where, f"{_sentence(error)}") from error
+            raise _errors.OptionError(where, f"{_sentence(error)}") from error
         task.squash()
         for name, attribute in task.fattributes.items():
             if isinstance(attribute, FieldAttribute) and name not in self._data and name not in _OWN:
@@ -167,26 +169,30 @@ def keep_facts(around: ActionBase, facts: Mapping[str, Any]) -> None:
 def _check_keywords(where: str, data: Mapping[str, Any], allowed: Iterable[str]) -> None:
     """Refuses what has no meaning inside another task."""
     if "action" not in data and all(keyword in Task.fattributes for keyword in data):
-        raise OptionError(where, "names no module: write one, with its arguments.")
+        raise _errors.OptionError(where, "names no module: write one, with its arguments.")
     for keyword in data:
         if not isinstance(keyword, str):
-            raise OptionError(where, f"{keyword!r} is no keyword of a task: write keywords and a module's name.")
+            raise _errors.OptionError(
+                where, f"{keyword!r} is no keyword of a task: write keywords and a module's name."
+            )
         if keyword in ("async", "poll"):
-            raise OptionError(
+            raise _errors.OptionError(
                 where, f"{keyword} is not possible: the seat would be given back before the work is done."
             )
         if keyword in _IN_A_LIST and keyword not in allowed:
-            raise OptionError(
+            raise _errors.OptionError(
                 where, f"{keyword} is for the list 'tasks': write it at the task around, or use 'tasks' with one item."
             )
         known = keyword in Task.fattributes or keyword == "local_action" or keyword.startswith("with_")
         if known and keyword not in allowed:
-            raise OptionError(where, f"{keyword} is not possible inside another task: write it at the task around.")
+            raise _errors.OptionError(
+                where, f"{keyword} is not possible inside another task: write it at the task around."
+            )
     register = data.get("register")
     if register is not None and not isinstance(register, str):
-        raise OptionError(where, "register takes the name of one variable here.")
+        raise _errors.OptionError(where, "register takes the name of one variable here.")
     if "when" in data and data["when"] is None:
-        raise OptionError(where, "when is empty: give a condition, or leave it out.")
+        raise _errors.OptionError(where, "when is empty: give a condition, or leave it out.")
 
 
 def _handler_name(around: ActionBase, task: Task) -> str:

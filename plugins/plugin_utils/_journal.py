@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..module_utils._errors import Refused
+from ..module_utils import _errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -80,8 +80,8 @@ class Spool:
             raise self._refused("was removed at once")
         return handle
 
-    def _refused(self, reason: str) -> Refused:
-        return Refused(f"spool {self.path} {reason}: name a folder of your own in spool.", code="spool")
+    def _refused(self, reason: str) -> _errors.Refused:
+        return _errors.Refused(f"spool {self.path} {reason}: name a folder of your own in spool.", code="spool")
 
     def create(self, run_id: str, target: Mapping[str, Any]) -> Journal:
         """A new journal, for events to that target. Raises Refused and OSError."""

@@ -10,7 +10,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..module_utils._errors import StreamsError
+from ..module_utils import _errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -126,7 +126,7 @@ class Outbox:
                 for _event in range(self.journal.append([event for event, _moment in islice(self._memory, _AT_ONCE)])):
                     self._forget()
             self.problem = ""
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             self._failed, self.problem = now, error.message
         except OSError as error:
             self._failed, self.problem = now, f"{self._spool.path} did not take them: {error.strerror}."
@@ -168,7 +168,7 @@ class Earlier:
                 self._journal = next(self._journals, None)
                 if self._journal is None:
                     return True
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             self.problem = error.message
         except OSError as error:
             self.problem = f"{self._spool.path} can't be read: {error.strerror}."

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 
+from ..module_utils import _errors
 from ..module_utils._connection.settings import Settings
-from ..module_utils._errors import OptionError, StreamsError
 from ..module_utils._options.connection import NAMES, environment
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ def _options_of(
     unknown = sorted(set(direct) - set(options))
     if unknown:
         own = ", ".join(name for name in options if name not in NAMES and not name.startswith("_"))
-        raise OptionError(unknown[0], f"there is no such option: there are {own}, and the options of the connection.")
+        raise _errors.OptionError(
+            unknown[0], f"there is no such option: there are {own}, and the options of the connection."
+        )
     settings = settings_of(lookup)
     for warning in settings.warnings:
         Display().warning(warning)
@@ -95,6 +97,6 @@ def translated(prefix: str = "") -> Iterator[None]:
     """Turns our errors into Ansible's, with the plugin's name before the sentence."""
     try:
         yield
-    except StreamsError as error:
+    except _errors.StreamsError as error:
         # Without the cause, whose words Ansible would add to ours
         raise AnsibleError(f"{prefix}{error.message}") from None

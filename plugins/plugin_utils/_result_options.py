@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..module_utils._errors import OptionError
+from ..module_utils import _errors
 from ..module_utils._options.codecs import parse_size
 from . import _events
 from ._event_data import Contents
@@ -58,7 +58,7 @@ def checked(option: str, check: Callable[[Any], Any], value: Any) -> Any:
     try:
         return check(value)
     except ValueError as error:
-        raise OptionError(option, f"{error}.") from error
+        raise _errors.OptionError(option, f"{error}.") from error
 
 
 def subject_words(value: str) -> str:

@@ -24,7 +24,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..module_utils._errors import Refused, StreamsError
+from ..module_utils import _errors
 from ._outbox import MOST_BYTES
 from ._sender import GRACE, Report, Sender
 
@@ -94,7 +94,7 @@ class SenderProcess:
         except OSError as error:
             os.close(self._events)
             os.close(self._told)
-            raise Refused(f"No process can be started for it: {error.strerror}.", code="process") from error
+            raise _errors.Refused(f"No process can be started for it: {error.strerror}.", code="process") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(events)
@@ -170,7 +170,7 @@ class SenderProcess:
         lines = self._answers.split(b"\n")[:-1]
         found: dict[str, Any] = json.loads(lines[-1]) if lines else {}
         if "refused" in found:
-            raise Refused(found["refused"], code="process")
+            raise _errors.Refused(found["refused"], code="process")
         return found
 
     def _close(self) -> None:
@@ -196,7 +196,7 @@ def main() -> None:
     """Sends what comes through the standard input, whatever else happens to the run."""
     try:
         answer = _send_all()
-    except StreamsError as error:
+    except _errors.StreamsError as error:
         answer = {"refused": error.message}
     except Exception as error:  # without its words, which may be of an event
         answer = {"refused": f"{type(error).__name__} in the process that sends, which is a bug of choria.streams."}

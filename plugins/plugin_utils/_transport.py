@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..module_utils import _errors
 from ..module_utils._api.messages import publish_many
 from ..module_utils._connection.client import preload
 from ..module_utils._connection.session import Request, Session
-from ..module_utils._errors import ApiError, LibraryMissing, OptionError, PermissionMissing, Refused, StreamsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "application/cloudevents+json"
 _MESSAGE_TOO_LARGE, _WRONG_STREAM = 10054, 10060
 # What does not go away by itself: these credentials, options and libraries are what this run has
-_HOPELESS = (PermissionMissing, OptionError, LibraryMissing)
+_HOPELESS = (_errors.PermissionMissing, _errors.OptionError, _errors.LibraryMissing)
 
 
 @dataclass
@@ -97,11 +97,11 @@ class Direct:
             fitting = list(compress(requests, fits))
             # As one window of the session: of several it would send the next one whatever became of the first
             answers = iter(publish_many(self._session, f"Storing in {self._stream}", fitting, len(events)))
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             return Sent(problem=error.message, hopeless=isinstance(error, _HOPELESS))
         sent = Sent()
         for fit in fits:
-            answer = next(answers) if fit else Refused("It is too large.", code="too_large")
+            answer = next(answers) if fit else _errors.Refused("It is too large.", code="too_large")
             if not self._settle(sent, answer):
                 break
         return sent
@@ -110,10 +110,10 @@ class Direct:
         """What makes it harmless to send an event twice."""
         return {"Nats-Msg-Id": event.id, "Nats-Expected-Stream": self._stream, "Content-Type": CONTENT_TYPE}
 
-    def _settle(self, sent: Sent, answer: dict[str, Any] | StreamsError) -> bool:
+    def _settle(self, sent: Sent, answer: dict[str, Any] | _errors.StreamsError) -> bool:
         """Adds what became of one event. False where the rest has to be sent again."""
-        err_code = answer.err_code if isinstance(answer, ApiError) else 0
-        if not isinstance(answer, StreamsError):
+        err_code = answer.err_code if isinstance(answer, _errors.ApiError) else 0
+        if not isinstance(answer, _errors.StreamsError):
             sent.settled += 1
         elif err_code == _MESSAGE_TOO_LARGE or answer.failure.get("code") == "too_large":
             sent.settled += 1
@@ -123,9 +123,9 @@ class Direct:
             return False
         return True
 
-    def _reason(self, error: StreamsError) -> str:
+    def _reason(self, error: _errors.StreamsError) -> str:
         subjects = f"{self._prefix}.>"
-        if isinstance(error, ApiError) and error.err_code == _WRONG_STREAM:
+        if isinstance(error, _errors.ApiError) and error.err_code == _WRONG_STREAM:
             return f"another stream than {self._stream} takes {subjects}: give its name in stream, or other subjects."
         if error.failure.get("code") == "no_responders":
             return (

@@ -9,7 +9,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from ..module_utils._errors import OptionError, StreamsError
+from ..module_utils import _errors
 from ..module_utils._services.spool import find_spool
 from ..module_utils._services.submission_message import MAX_TTL, Message
 from ._transport import CONTENT_TYPE, Sent
@@ -59,9 +59,9 @@ class ChoriaSpool:
                 message.check()
                 message.check_size()
                 self._spool.write(message)
-            except OptionError:
+            except _errors.OptionError:
                 sent.lost += 1
-            except StreamsError as error:
+            except _errors.StreamsError as error:
                 sent.problem = error.message
                 break
             sent.settled += 1

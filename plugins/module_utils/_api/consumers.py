@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._errors import ApiError, StreamsError
-from .jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, call, call_many, pages
+from .. import _errors
+from . import jetstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .._connection.session import Session
-    from .jetstream import Call
 
 
 def info(session: Session, stream: str, name: str) -> dict[str, Any] | None:
@@ -32,56 +31,58 @@ def info_many(session: Session, stream: str, names: Iterable[str]) -> list[dict[
 
 def info_each(session: Session, wanted: Iterable[tuple[str, str]]) -> list[dict[str, Any] | None]:
     """``info`` of consumers that are given by their streams and names, pipelined."""
-    return [_or_none(answer) for answer in call_many(session, (_reading(stream, name) for stream, name in wanted))]
+    return [
+        _or_none(answer) for answer in jetstream.call_many(session, (_reading(stream, name) for stream, name in wanted))
+    ]
 
 
 def info_beside_stream(session: Session, stream: str, name: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """The answers of STREAM.INFO and CONSUMER.INFO, asked for at once."""
     calls = [(f"Reading stream {stream}", f"STREAM.INFO.{stream}", None), _reading(stream, name)]
-    above, below = call_many(session, calls)
+    above, below = jetstream.call_many(session, calls)
     return _or_none(above), _or_none(below)
 
 
 def create(session: Session, stream: str, config: dict[str, Any]) -> dict[str, Any]:
     """Makes a durable. One that is there with another configuration is an error (10148)."""
-    return call(session, *creating(stream, config))
+    return jetstream.call(session, *creating(stream, config))
 
 
 def update(session: Session, stream: str, config: dict[str, Any]) -> dict[str, Any]:
     """Changes a durable. One that is not there is an error (10149)."""
-    return call(session, *updating(stream, config))
+    return jetstream.call(session, *updating(stream, config))
 
 
 def delete(session: Session, stream: str, name: str) -> None:
     """Deletes a consumer with its position. One that is gone already is no error."""
-    _or_none(call_many(session, [deleting(stream, name)])[0])
+    _or_none(jetstream.call_many(session, [deleting(stream, name)])[0])
 
 
-def creating(stream: str, config: dict[str, Any]) -> Call:
+def creating(stream: str, config: dict[str, Any]) -> jetstream.Call:
     return _writing("Creating", "create", stream, config)
 
 
-def updating(stream: str, config: dict[str, Any]) -> Call:
+def updating(stream: str, config: dict[str, Any]) -> jetstream.Call:
     return _writing("Updating", "update", stream, config)
 
 
-def deleting(stream: str, name: str) -> Call:
+def deleting(stream: str, name: str) -> jetstream.Call:
     return f"Deleting consumer {name} of {stream}", f"CONSUMER.DELETE.{stream}.{name}", None
 
 
-def pausing(stream: str, name: str, until: str | None) -> Call:
+def pausing(stream: str, name: str, until: str | None) -> jetstream.Call:
     """Stops delivery until a time (RFC 3339), or lets it go on where that is None (nats-server 2.11)."""
     what = f"Pausing consumer {name} of {stream}" if until else f"Resuming consumer {name} of {stream}"
     return what, f"CONSUMER.PAUSE.{stream}.{name}", {"pause_until": until} if until else {}
 
 
-def resetting(stream: str, name: str, sequence: int | None) -> Call:
+def resetting(stream: str, name: str, sequence: int | None) -> jetstream.Call:
     """Moves the position to a sequence of the stream, or back to the ack floor (nats-server 2.14)."""
     body = {"seq": sequence} if sequence else None
     return f"Resetting consumer {name} of {stream}", f"CONSUMER.RESET.{stream}.{name}", body
 
 
-def unpinning(stream: str, name: str, group: str) -> Call:
+def unpinning(stream: str, name: str, group: str) -> jetstream.Call:
     """Takes a priority group from the client that has it, so that another can get it (nats-server 2.11)."""
     what = f"Unpinning group {group} of consumer {name} of {stream}"
     return what, f"CONSUMER.UNPIN.{stream}.{name}", {"group": group}
@@ -90,9 +91,9 @@ def unpinning(stream: str, name: str, group: str) -> Call:
 def list_all(session: Session, stream: str) -> list[dict[str, Any]]:
     """The ``info`` of every consumer of a stream, by the paged LIST call. Empty where there is no such stream."""
     try:
-        return list(pages(session, f"Listing consumers of {stream}", f"CONSUMER.LIST.{stream}", "consumers"))
-    except ApiError as error:
-        if error.err_code == STREAM_NOT_FOUND:
+        return list(jetstream.pages(session, f"Listing consumers of {stream}", f"CONSUMER.LIST.{stream}", "consumers"))
+    except _errors.ApiError as error:
+        if error.err_code == jetstream.STREAM_NOT_FOUND:
             return []
         raise
 
@@ -107,7 +108,7 @@ def list_many(session: Session, streams: Iterable[str]) -> dict[str, list[dict[s
             for stream in left
         ]
         more = []
-        for stream, answer in zip(left, call_many(session, calls)):
+        for stream, answer in zip(left, jetstream.call_many(session, calls)):
             page = _or_none(answer) or {}
             infos = page.get("consumers") or []
             found[stream] += infos
@@ -117,19 +118,22 @@ def list_many(session: Session, streams: Iterable[str]) -> dict[str, list[dict[s
     return found
 
 
-def _reading(stream: str, name: str) -> Call:
+def _reading(stream: str, name: str) -> jetstream.Call:
     return f"Reading consumer {name} of {stream}", f"CONSUMER.INFO.{stream}.{name}", None
 
 
-def _writing(verb: str, action: str, stream: str, config: dict[str, Any]) -> Call:
+def _writing(verb: str, action: str, stream: str, config: dict[str, Any]) -> jetstream.Call:
     name = config["durable_name"]
     body = {"stream_name": stream, "config": config, "action": action}
     return f"{verb} consumer {name} of {stream}", f"CONSUMER.CREATE.{stream}.{name}", body
 
 
-def _or_none(answer: dict[str, Any] | StreamsError) -> dict[str, Any] | None:
-    if isinstance(answer, ApiError) and answer.err_code in (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND):
+def _or_none(answer: dict[str, Any] | _errors.StreamsError) -> dict[str, Any] | None:
+    if isinstance(answer, _errors.ApiError) and answer.err_code in (
+        jetstream.STREAM_NOT_FOUND,
+        jetstream.CONSUMER_NOT_FOUND,
+    ):
         return None
-    if isinstance(answer, StreamsError):
+    if isinstance(answer, _errors.StreamsError):
         raise answer
     return answer

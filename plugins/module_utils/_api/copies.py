@@ -8,10 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._connection.session import Request
-from .._errors import ApiError, NoAnswer, StreamsError
-from . import messages, streams
-from .jetstream import WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT, call_many
+from . import jetstream, messages, streams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +23,7 @@ _MOST_SUBJECTS = 200_000
 _IMPOSSIBLE = {"Nats-Expected-Last-Sequence": str((1 << 53) - 1)}
 
 
-class Incomplete(StreamsError):
+class Incomplete(_errors.StreamsError):
     """A copy does not become complete."""
 
     def __init__(self, message: str, **failure: Any) -> None:
@@ -64,14 +63,14 @@ def last_sequence(session: Session, name: str, subject: str) -> int:
     while True:
         try:
             messages.publish(session, f"Waiting for stream {name}", subject, b"", _IMPOSSIBLE)
-        except ApiError as error:
-            if error.err_code not in (WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT):
+        except _errors.ApiError as error:
+            if error.err_code not in (jetstream.WRONG_LAST_SEQUENCE, jetstream.WRONG_LAST_SEQUENCE_CONSTANT):
                 raise
             number = error.description.rpartition(" ")[2]
             reached = int(_state(session, name)["last_seq"])
             if not number.isdigit() or reached >= int(number) or time.monotonic() > deadline:
                 return reached
-        except NoAnswer:  # other servers of a cluster do not know yet that the stream listens there
+        except _errors.NoAnswer:  # other servers of a cluster do not know yet that the stream listens there
             if time.monotonic() > deadline:
                 raise
         time.sleep(_PAUSE)
@@ -100,7 +99,7 @@ def move_on(session: Session, name: str, subject: str, last: int) -> None:
         streams.purge(session, name, {"seq": last + 1})
     elif missing > 0:
         for answer in messages.publish_many(session, f"Moving stream {name} on", [Request(subject)] * missing):
-            if isinstance(answer, StreamsError):
+            if isinstance(answer, _errors.StreamsError):
                 raise answer
     streams.purge(session, name, {"filter": subject})
 
@@ -126,7 +125,7 @@ def forget_deleted(session: Session, name: str, origin: str) -> None:
     gone = set(streams.deleted_sequences(session, origin)) - set(streams.deleted_sequences(session, name))
     what, subject = f"Deleting messages of stream {name}", f"STREAM.MSG.DELETE.{name}"
     later = sorted(sequence for sequence in gone if sequence <= copied["last_seq"])
-    call_many(session, [(what, subject, {"seq": sequence, "no_erase": True}) for sequence in later])
+    jetstream.call_many(session, [(what, subject, {"seq": sequence, "no_erase": True}) for sequence in later])
 
 
 def _last(session: Session, name: str) -> tuple[int, str]:
@@ -149,5 +148,5 @@ def _state(session: Session, name: str) -> Mapping[str, Any]:
     return dict(info["state"])
 
 
-def gone(name: str) -> StreamsError:
-    return StreamsError(f"Stream {name} is gone: somebody else deleted it while it was copied.", code="gone")
+def gone(name: str) -> _errors.StreamsError:
+    return _errors.StreamsError(f"Stream {name} is gone: somebody else deleted it while it was copied.", code="gone")

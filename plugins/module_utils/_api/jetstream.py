@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._connection.session import Message, Request, Session
-from .._errors import ApiError, NoAnswer, StreamsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,18 +52,18 @@ def call(session: Session, what: str, subject: str, body: Any = None) -> dict[st
     return decode(what, session.request(session.api(subject), encode(body)))
 
 
-def call_many(session: Session, calls: Iterable[Call]) -> list[dict[str, Any] | StreamsError]:
+def call_many(session: Session, calls: Iterable[Call]) -> list[dict[str, Any] | _errors.StreamsError]:
     """Pipelined calls, each ``(what, subject, body)``: an answer or an error for each, in their order."""
     wanted = list(calls)
     requests = [Request(session.api(subject), encode(body)) for _what, subject, body in wanted]
-    answers: list[dict[str, Any] | StreamsError] = []
+    answers: list[dict[str, Any] | _errors.StreamsError] = []
     for (what, _subject, _body), answer in zip(wanted, session.request_many(requests)):
-        if isinstance(answer, StreamsError):
+        if isinstance(answer, _errors.StreamsError):
             answers.append(answer)
             continue
         try:
             answers.append(decode(what, answer[0]))
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             answers.append(error)
     return answers
 
@@ -89,7 +89,7 @@ def decode(what: str, message: Message) -> dict[str, Any]:
     try:
         answer = json.loads(message.data.decode())  # of bytes, it would guess the encoding first
     except ValueError as error:
-        raise NoAnswer(
+        raise _errors.NoAnswer(
             f"{what}: the answer is not JetStream's: check api_prefix, or what else listens there."
         ) from error
     if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
@@ -97,8 +97,8 @@ def decode(what: str, message: Message) -> dict[str, Any]:
     return dict(answer)
 
 
-def api_error(what: str, error: dict[str, Any]) -> ApiError:
+def api_error(what: str, error: dict[str, Any]) -> _errors.ApiError:
     err_code = int(error.get("err_code", 0))
-    return ApiError(
+    return _errors.ApiError(
         what, int(error.get("code", 0)), err_code, str(error.get("description", "")), _HINTS.get(err_code, "")
     )

@@ -12,20 +12,11 @@ import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import _errors
 from .._connection.session import Request
-from .._errors import ApiError, NoAnswer, StreamsError, not_there
 from .._options.codecs import NANOSECOND, parse_duration
 from .._options.kv import STREAM_PREFIX
-from . import lasts, messages
-from .jetstream import (
-    MAXIMUM_MESSAGES,
-    STREAM_NOT_FOUND,
-    WRONG_LAST_SEQUENCE,
-    WRONG_LAST_SEQUENCE_CONSTANT,
-    call,
-    call_many,
-    decode,
-)
+from . import jetstream, lasts, messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +34,7 @@ _OPERATIONS = {"DEL": DELETED, "PURGE": PURGED}
 _MARKERS = {"MaxAge": PURGED, "Purge": PURGED, "Remove": DELETED}
 _HINTS = {
     10054: "It is larger than the bucket allows: store less, or raise max_value_size of the bucket.",
-    MAXIMUM_MESSAGES: "The bucket is full: delete keys, or raise max_bucket_size of the bucket.",
+    jetstream.MAXIMUM_MESSAGES: "The bucket is full: delete keys, or raise max_bucket_size of the bucket.",
     10109: "The bucket is sealed, and never changes again.",
     10111: "The bucket does not allow purging: repair it with choria_kv_bucket.",
     10166: "The bucket does not let keys carry lifetimes: set limit_marker_ttl with choria_kv_bucket.",
@@ -172,7 +163,7 @@ def last_below(session: Session, bucket: Bucket, keys: str) -> dict[str, Entry] 
         return None
     try:
         found, beyond = messages.direct_page(session, bucket.stream, {"multi_last": [bucket.subject(keys)]})
-    except NoAnswer as error:
+    except _errors.NoAnswer as error:
         if error.failure.get("status") == "413":
             return None
         raise
@@ -182,10 +173,10 @@ def last_below(session: Session, bucket: Bucket, keys: str) -> dict[str, Entry] 
 def count_values(session: Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, int]:
     """How many values of each key the bucket keeps, pipelined."""
     what, subject = _reading(bucket), f"STREAM.INFO.{bucket.stream}"
-    answers = call_many(session, ((what, subject, {"subjects_filter": bucket.subject(key)}) for key in keys))
+    answers = jetstream.call_many(session, ((what, subject, {"subjects_filter": bucket.subject(key)}) for key in keys))
     counts = {}
     for key, answer in zip(keys, answers):
-        if isinstance(answer, StreamsError):
+        if isinstance(answer, _errors.StreamsError):
             raise answer
         counts[key] = int((answer["state"].get("subjects") or {}).get(bucket.subject(key), 0))
     return counts
@@ -217,12 +208,14 @@ def write(
     """
     given = {"operation": operation, "value": value, "ttl": ttl, "expected": expected}
     [answer] = write_many(session, [(bucket, key, given)])
-    if isinstance(answer, StreamsError):
+    if isinstance(answer, _errors.StreamsError):
         raise answer
     return answer
 
 
-def write_many(session: Session, writes: Iterable[tuple[Bucket, str, Mapping[str, Any]]]) -> list[int | StreamsError]:
+def write_many(
+    session: Session, writes: Iterable[tuple[Bucket, str, Mapping[str, Any]]]
+) -> list[int | _errors.StreamsError]:
     """Pipelined: the new revision or an error for each bucket and key, with the rest of what ``write`` is given."""
     wanted = list(writes)
     requests = [_request(session, bucket, key, **given) for bucket, key, given in wanted]
@@ -239,7 +232,10 @@ def size(session: Session, bucket: Bucket, key: str, **given: Any) -> int:
 
 def overtaken(error: object) -> bool:
     """Whether a write was refused since its key has another newest revision than ``expected``."""
-    return isinstance(error, ApiError) and error.err_code in (WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT)
+    return isinstance(error, _errors.ApiError) and error.err_code in (
+        jetstream.WRONG_LAST_SEQUENCE,
+        jetstream.WRONG_LAST_SEQUENCE_CONSTANT,
+    )
 
 
 def _request(
@@ -257,27 +253,29 @@ def _request(
     return Request(bucket.write_subject(session, key), value, headers)
 
 
-def _revision(bucket: Bucket, key: str, operation: str, answer: list[Message] | StreamsError) -> int | StreamsError:
-    if isinstance(answer, StreamsError):
+def _revision(
+    bucket: Bucket, key: str, operation: str, answer: list[Message] | _errors.StreamsError
+) -> int | _errors.StreamsError:
+    if isinstance(answer, _errors.StreamsError):
         return answer
     what = f"{_VERBS[operation]} key {key} of bucket {bucket.name}"
     try:
-        return int(decode(what, answer[0])["seq"])
-    except ApiError as error:
+        return int(jetstream.decode(what, answer[0])["seq"])
+    except _errors.ApiError as error:
         hint = _HINTS.get(error.err_code)
-        if hint is None or (error.err_code == MAXIMUM_MESSAGES and "maximum" not in error.description):
+        if hint is None or (error.err_code == jetstream.MAXIMUM_MESSAGES and "maximum" not in error.description):
             return error
-        return ApiError(what, error.status, error.err_code, error.description, hint)
-    except StreamsError as error:
+        return _errors.ApiError(what, error.status, error.err_code, error.description, hint)
+    except _errors.StreamsError as error:
         return error
 
 
 # From the wire
 
 
-def no_bucket(name: str) -> StreamsError:
+def no_bucket(name: str) -> _errors.StreamsError:
     """The error of what needs a bucket that is not there."""
-    return not_there("bucket", name, "choria_kv_bucket", "no_bucket")
+    return _errors.not_there("bucket", name, "choria_kv_bucket", "no_bucket")
 
 
 def _reading(bucket: Bucket) -> str:
@@ -287,9 +285,9 @@ def _reading(bucket: Bucket) -> str:
 def _info(session: Session, bucket: Bucket, keys: str, offset: int = 0) -> dict[str, Any]:
     body = {"subjects_filter": bucket.subject(keys), "offset": offset} if keys else None
     try:
-        return call(session, _reading(bucket), f"STREAM.INFO.{bucket.stream}", body)
-    except ApiError as error:
-        if error.err_code == STREAM_NOT_FOUND:
+        return jetstream.call(session, _reading(bucket), f"STREAM.INFO.{bucket.stream}", body)
+    except _errors.ApiError as error:
+        if error.err_code == jetstream.STREAM_NOT_FOUND:
             raise no_bucket(bucket.name) from error
         raise
 

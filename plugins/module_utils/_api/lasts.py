@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._errors import ApiError, PermissionMissing, StreamsError
-from .jetstream import NO_MESSAGE_FOUND, call_many
+from .. import _errors
+from . import jetstream
 from .messages import Stored, direct_last, direct_page, stored_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def of_each(
         try:
             yield from _batches(session, stream, subjects, up_to)
             return
-        except PermissionMissing:
+        except _errors.PermissionMissing:
             pass  # what is allowed may be the single reads, which name their subjects
     asked = direct_last(session, stream, subjects) if direct else from_leader(session, what, stream, subjects)
     for message in there(asked):
@@ -43,20 +43,20 @@ def of_each(
 
 def from_leader(
     session: Session, what: str, stream: str, subjects: Iterable[str]
-) -> Iterator[Stored | StreamsError | None]:
+) -> Iterator[Stored | _errors.StreamsError | None]:
     """``direct_last`` of a stream that only its leader reads."""
     calls = ((what, f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}) for subject in subjects)
-    for answer in call_many(session, calls):
-        if isinstance(answer, ApiError) and answer.err_code == NO_MESSAGE_FOUND:
+    for answer in jetstream.call_many(session, calls):
+        if isinstance(answer, _errors.ApiError) and answer.err_code == jetstream.NO_MESSAGE_FOUND:
             yield None
         else:
-            yield answer if isinstance(answer, StreamsError) else stored_of(answer["message"])
+            yield answer if isinstance(answer, _errors.StreamsError) else stored_of(answer["message"])
 
 
-def there(answers: Iterable[Stored | StreamsError | None]) -> Iterator[Stored]:
+def there(answers: Iterable[Stored | _errors.StreamsError | None]) -> Iterator[Stored]:
     """The messages that there are. Raises the first error."""
     for answer in answers:
-        if isinstance(answer, StreamsError):
+        if isinstance(answer, _errors.StreamsError):
             raise answer
         if answer is not None:
             yield answer

@@ -10,9 +10,9 @@ import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import _errors
 from .._connection.session import WINDOW, Message, Request, Session
-from .._errors import ApiError, NoAnswer, StreamsError
-from .jetstream import MESSAGE_NOT_DELETED, NO_MESSAGE_FOUND, SEQUENCE_NOT_FOUND, call, decode, encode
+from . import jetstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,12 +38,12 @@ def publish(
 ) -> dict[str, Any]:
     """Publishes and waits for the stream's acknowledgement (``stream``, ``seq``, ``duplicate``)."""
     [answer] = deliver(session, [Request(subject, payload, headers)])
-    if isinstance(answer, StreamsError):
+    if isinstance(answer, _errors.StreamsError):
         raise answer
-    return decode(what, answer[0])
+    return jetstream.decode(what, answer[0])
 
 
-def deliver(session: Session, messages: Sequence[Request]) -> list[list[Message] | StreamsError]:
+def deliver(session: Session, messages: Sequence[Request]) -> list[list[Message] | _errors.StreamsError]:
     """Pipelined: an answer or an error for each. What nobody heard is sent again, after the others, before it fails."""
     answers = session.request_many(messages)
     for _try in range(1, _TRIES):
@@ -58,21 +58,21 @@ def deliver(session: Session, messages: Sequence[Request]) -> list[list[Message]
 
 
 def _is_unheard(answer: object) -> bool:
-    return isinstance(answer, NoAnswer) and answer.failure.get("code") == "no_responders"
+    return isinstance(answer, _errors.NoAnswer) and answer.failure.get("code") == "no_responders"
 
 
 def publish_many(
     session: Session, what: str, messages: Iterable[Request], window: int = WINDOW
-) -> list[dict[str, Any] | StreamsError]:
+) -> list[dict[str, Any] | _errors.StreamsError]:
     """Pipelined: an acknowledgement or an error for each. They are stored in their order, so nothing is sent again."""
-    answers: list[dict[str, Any] | StreamsError] = []
+    answers: list[dict[str, Any] | _errors.StreamsError] = []
     for answer in session.request_many(messages, window):
-        if isinstance(answer, StreamsError):
+        if isinstance(answer, _errors.StreamsError):
             answers.append(answer)
             continue
         try:
-            answers.append(decode(what, answer[0]))
-        except StreamsError as error:
+            answers.append(jetstream.decode(what, answer[0]))
+        except _errors.StreamsError as error:
             answers.append(error)
     return answers
 
@@ -82,7 +82,7 @@ def get(session: Session, stream: str, *, sequence: int = 0, subject: str = "") 
     return _message_or_none(session, stream, {"seq": sequence} if sequence else {"last_by_subj": subject})
 
 
-def direct_last(session: Session, stream: str, subjects: Iterable[str]) -> list[Stored | StreamsError | None]:
+def direct_last(session: Session, stream: str, subjects: Iterable[str]) -> list[Stored | _errors.StreamsError | None]:
     """The last message on each subject, pipelined, by the direct reads that any replica answers.
 
     None where there is no message, NoAnswer where the stream does not allow direct reads or does not exist.
@@ -96,11 +96,11 @@ def direct_page(session: Session, stream: str, body: dict[str, Any]) -> tuple[li
 
     ``body`` has ``multi_last``, ``batch``, ``up_to_seq`` … (nats-server 2.11).
     """
-    messages = session.request_all(session.api(f"DIRECT.GET.{stream}"), encode(body))
+    messages = session.request_all(session.api(f"DIRECT.GET.{stream}"), jetstream.encode(body))
     last = messages[-1]
     if last.status not in ("204", "404"):
         reason = last.headers.get("Description", "") or f"status {last.status}"
-        raise NoAnswer(
+        raise _errors.NoAnswer(
             f"Reading stream {stream}: the server refused the batch: {reason}.", code="batch", status=last.status
         )
     return [from_direct(message) for message in messages[:-1]], int(last.headers.get("Nats-Num-Pending") or 0)
@@ -110,10 +110,10 @@ def delete(session: Session, stream: str, sequence: int, *, erase: bool = False)
     """Deletes one message. False where it is not there any more."""
     try:
         body = {"seq": sequence} if erase else {"seq": sequence, "no_erase": True}
-        call(session, f"Deleting message {sequence} of stream {stream}", f"STREAM.MSG.DELETE.{stream}", body)
-    except ApiError as error:
-        gone = error.err_code == MESSAGE_NOT_DELETED and error.description in _GONE
-        if gone or error.err_code in (NO_MESSAGE_FOUND, SEQUENCE_NOT_FOUND):
+        jetstream.call(session, f"Deleting message {sequence} of stream {stream}", f"STREAM.MSG.DELETE.{stream}", body)
+    except _errors.ApiError as error:
+        gone = error.err_code == jetstream.MESSAGE_NOT_DELETED and error.description in _GONE
+        if gone or error.err_code in (jetstream.NO_MESSAGE_FOUND, jetstream.SEQUENCE_NOT_FOUND):
             return False
         raise
     return True
@@ -139,8 +139,8 @@ def from_direct(message: Message) -> Stored:
 _DIRECT_ONLY = ("Nats-Stream", "Nats-Last-Sequence", "Nats-Num-Pending", "Nats-UpTo-Sequence")
 
 
-def _direct(answer: list[Message] | StreamsError) -> Stored | StreamsError | None:
-    if isinstance(answer, StreamsError):
+def _direct(answer: list[Message] | _errors.StreamsError) -> Stored | _errors.StreamsError | None:
+    if isinstance(answer, _errors.StreamsError):
         return answer
     if answer[0].status == "404":
         return None
@@ -159,9 +159,9 @@ def parse_headers(raw: bytes) -> dict[str, str]:
 
 def _message_or_none(session: Session, stream: str, body: dict[str, Any]) -> Stored | None:
     try:
-        answer = call(session, f"Reading a message of stream {stream}", f"STREAM.MSG.GET.{stream}", body)
-    except ApiError as error:
-        if error.err_code in (NO_MESSAGE_FOUND, SEQUENCE_NOT_FOUND):
+        answer = jetstream.call(session, f"Reading a message of stream {stream}", f"STREAM.MSG.GET.{stream}", body)
+    except _errors.ApiError as error:
+        if error.err_code in (jetstream.NO_MESSAGE_FOUND, jetstream.SEQUENCE_NOT_FOUND):
             return None
         raise
     return stored_of(answer["message"])

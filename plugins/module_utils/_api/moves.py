@@ -8,9 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from .._errors import ApiError, NoAnswer, StreamsError
-from . import streams
-from .jetstream import call
+from .. import _errors
+from . import jetstream, streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,7 +67,7 @@ def _wait_until(
             return found
         last, left = found or last, deadline - time.monotonic()
         if left <= 0:
-            raise StreamsError(
+            raise _errors.StreamsError(
                 f"The copies of stream {name} were not all current after {seconds:g} s ({_told(last)}): look at the "
                 "servers' logs, or wait longer with wait_timeout.",
                 code="not_current",
@@ -81,7 +80,7 @@ def _wait_until(
 def step_down(session: Session, name: str, preferred: str = "") -> None:
     """Lets another server lead the stream, which is ``preferred`` where that is given (nats-server 2.11)."""
     body = {"placement": {"preferred": preferred}} if preferred else None
-    call(session, f"Changing the leader of stream {name}", f"STREAM.LEADER.STEPDOWN.{name}", body)
+    jetstream.call(session, f"Changing the leader of stream {name}", f"STREAM.LEADER.STEPDOWN.{name}", body)
 
 
 def _wanted(info: Mapping[str, Any]) -> int:
@@ -92,9 +91,9 @@ def _look(session: Session, name: str) -> dict[str, Any] | None:
     """None while nobody can tell."""
     try:
         return streams.info(session, name)
-    except NoAnswer:
+    except _errors.NoAnswer:
         return None
-    except ApiError as error:
+    except _errors.ApiError as error:
         if error.err_code in _NOT_NOW:
             return None
         raise

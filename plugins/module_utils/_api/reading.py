@@ -14,9 +14,9 @@ from datetime import datetime, timezone
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
-from .._errors import ApiError, NoAnswer, PermissionMissing, StreamsError
+from .. import _errors
 from .._options.codecs import parse_timestamp
-from .jetstream import NO_MESSAGE_FOUND, call_many
+from . import jetstream
 from .messages import Stored, direct_page, get, stored_of
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _page(session: Session, stream: str, subject: str, start: int | datetime, si
         body["seq"] = start
     try:
         return direct_page(session, stream, body)
-    except (NoAnswer, PermissionMissing) as error:
+    except (_errors.NoAnswer, _errors.PermissionMissing) as error:
         if error.failure["code"] in ("no_responders", "permission"):
             raise _NoPages from error
         raise
@@ -144,13 +144,13 @@ def _one_by_one(session: Session, stream: str, subject: str, start: int) -> Iter
 
 def _nexts(session: Session, stream: str, bodies: Iterable[dict[str, Any]]) -> list[Stored | None]:
     what, call = f"Reading stream {stream}", f"STREAM.MSG.GET.{stream}"
-    return [_message(answer) for answer in call_many(session, ((what, call, body) for body in bodies))]
+    return [_message(answer) for answer in jetstream.call_many(session, ((what, call, body) for body in bodies))]
 
 
-def _message(answer: dict[str, Any] | StreamsError) -> Stored | None:
-    if isinstance(answer, ApiError) and answer.err_code == NO_MESSAGE_FOUND:
+def _message(answer: dict[str, Any] | _errors.StreamsError) -> Stored | None:
+    if isinstance(answer, _errors.ApiError) and answer.err_code == jetstream.NO_MESSAGE_FOUND:
         return None
-    if isinstance(answer, StreamsError):
+    if isinstance(answer, _errors.StreamsError):
         raise answer
     return stored_of(answer["message"])
 

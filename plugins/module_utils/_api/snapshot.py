@@ -11,10 +11,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._connection.permissions import SUBSCRIBE, missing_permission
 from .._connection.wire import Request
-from .._errors import NoAnswer, StreamsError
-from .jetstream import call, decode, encode
+from . import jetstream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -52,8 +52,8 @@ def snapshot(
     what = f"Taking a snapshot of stream {stream}"
     timeout = _LONG if check_messages else max(_PATIENCE, session.settings.timeout)
     try:
-        answer = session.request(session.api(f"STREAM.SNAPSHOT.{stream}"), encode(body), timeout=timeout)
-        head = decode(what, answer)
+        answer = session.request(session.api(f"STREAM.SNAPSHOT.{stream}"), jetstream.encode(body), timeout=timeout)
+        head = jetstream.decode(what, answer)
     except BaseException:
         session.unsubscribe_all()
         raise
@@ -67,7 +67,7 @@ def _chunks(session: Session, what: str) -> Generator[bytes, None, None]:
         while True:
             message = session.receive(patience)
             if message is None:
-                raise NoAnswer(
+                raise _errors.NoAnswer(
                     f"{what}: the server stopped sending, nothing came for {patience:g}s: try again, and look at its "
                     "log if that helps nothing.",
                     code="stalled",
@@ -90,12 +90,12 @@ def _check_end(what: str, message: Message) -> None:
         return
     reason = message.headers.get("Description", "") or "no reason given"
     if status == "408":
-        raise NoAnswer(
+        raise _errors.NoAnswer(
             f"{what}: the server gave up ({reason}): chunks were not written or acknowledged in time, so check the "
             "disk, and that these credentials may publish to $JS.SNAPSHOT.ACK.>.",
             code="stalled",
         )
-    raise StreamsError(
+    raise _errors.StreamsError(
         f"{what}: the server broke it off ({status} {reason}): look at its log, and check the stream with "
         "check_messages: true.",
         code="snapshot",
@@ -110,18 +110,20 @@ def restore(session: Session, config: dict[str, Any], state: dict[str, Any], chu
     """
     name = config["name"]
     what = f"Restoring stream {name}"
-    deliver = call(session, what, f"STREAM.RESTORE.{name}", {"config": config, "state": state})["deliver_subject"]
+    deliver = jetstream.call(session, what, f"STREAM.RESTORE.{name}", {"config": config, "state": state})[
+        "deliver_subject"
+    ]
     rest = iter(chunks)
     while batch := [Request(deliver, chunk) for chunk in islice(rest, _BATCH)]:
         for answer in session.request_many(batch, timeout=_PATIENCE):
-            if isinstance(answer, StreamsError):
+            if isinstance(answer, _errors.StreamsError):
                 raise _lost(what, answer)
             if answer[0].data:
                 _refusal(what, answer[0])
     try:
         # An empty chunk ends it
-        return decode(what, session.request(deliver, timeout=_LONG))
-    except NoAnswer as error:
+        return jetstream.decode(what, session.request(deliver, timeout=_LONG))
+    except _errors.NoAnswer as error:
         raise _lost(what, error) from error
 
 
@@ -129,14 +131,14 @@ def _refusal(what: str, answer: Message) -> None:
     """The server answers a chunk with nothing, or with why it takes no more: as JSON, before 2.12 as text."""
     if not answer.data.startswith(b"{"):
         reason = answer.data.decode(errors="replace").removeprefix("-ERR ").strip("'")
-        raise StreamsError(f"{what}: the server broke it off ({reason}): look at its log.", code="restore")
-    decode(what, answer)
+        raise _errors.StreamsError(f"{what}: the server broke it off ({reason}): look at its log.", code="restore")
+    jetstream.decode(what, answer)
 
 
-def _lost(what: str, error: StreamsError) -> StreamsError:
+def _lost(what: str, error: _errors.StreamsError) -> _errors.StreamsError:
     """In the words of a restore, what a request tells whose receiver is gone."""
-    if isinstance(error, NoAnswer):
-        return NoAnswer(
+    if isinstance(error, _errors.NoAnswer):
+        return _errors.NoAnswer(
             f"{what}: the server broke it off without telling why: look at its log, and check that it has the space.",
             code="stalled",
         )

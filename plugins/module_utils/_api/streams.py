@@ -7,57 +7,56 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._errors import ApiError, StreamsError, not_there
-from .jetstream import STREAM_NOT_FOUND, call, call_many, pages
+from .. import _errors
+from . import jetstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .._connection.session import Session
-    from .jetstream import Call
 
 
 def info(session: Session, name: str) -> dict[str, Any] | None:
     """The answer of STREAM.INFO (``config``, ``state``, ``created``, ``cluster``, ``ts``); None for no such stream."""
-    return _or_none(lambda: call(session, f"Reading stream {name}", f"STREAM.INFO.{name}"))
+    return _or_none(lambda: jetstream.call(session, f"Reading stream {name}", f"STREAM.INFO.{name}"))
 
 
 def info_many(session: Session, names: Iterable[str]) -> list[dict[str, Any] | None]:
     """``info`` of several streams, pipelined."""
-    answers = call_many(session, ((f"Reading stream {name}", f"STREAM.INFO.{name}", None) for name in names))
+    answers = jetstream.call_many(session, ((f"Reading stream {name}", f"STREAM.INFO.{name}", None) for name in names))
     return [_or_none(lambda answer=answer: _value(answer)) for answer in answers]
 
 
-def creating(config: dict[str, Any]) -> Call:
+def creating(config: dict[str, Any]) -> jetstream.Call:
     name = config["name"]
     return f"Creating stream {name}", f"STREAM.CREATE.{name}", config
 
 
-def updating(config: dict[str, Any]) -> Call:
+def updating(config: dict[str, Any]) -> jetstream.Call:
     name = config["name"]
     return f"Updating stream {name}", f"STREAM.UPDATE.{name}", config
 
 
-def deleting(name: str) -> Call:
+def deleting(name: str) -> jetstream.Call:
     return f"Deleting stream {name}", f"STREAM.DELETE.{name}", None
 
 
 def create(session: Session, config: dict[str, Any]) -> dict[str, Any]:
-    return call(session, *creating(config))
+    return jetstream.call(session, *creating(config))
 
 
 def update(session: Session, config: dict[str, Any]) -> dict[str, Any]:
-    return call(session, *updating(config))
+    return jetstream.call(session, *updating(config))
 
 
 def delete(session: Session, name: str) -> None:
     """Deletes a stream with all that it holds. One that is gone already is no error."""
-    _or_none(lambda: call(session, *deleting(name)))
+    _or_none(lambda: jetstream.call(session, *deleting(name)))
 
 
 def purge(session: Session, name: str, body: dict[str, Any] | None = None) -> int:
     """Deletes all messages, or those that the body selects (``filter``, ``seq``, ``keep``), and tells how many."""
-    return int(call(session, f"Purging stream {name}", f"STREAM.PURGE.{name}", body).get("purged", 0))
+    return int(jetstream.call(session, f"Purging stream {name}", f"STREAM.PURGE.{name}", body).get("purged", 0))
 
 
 def subject_counts(session: Session, name: str, subject: str = ">") -> dict[str, int]:
@@ -65,7 +64,7 @@ def subject_counts(session: Session, name: str, subject: str = ">") -> dict[str,
     counts: dict[str, int] = {}
     while True:
         body = {"subjects_filter": subject, "offset": len(counts)}
-        answer = call(session, f"Counting the subjects of stream {name}", f"STREAM.INFO.{name}", body)
+        answer = jetstream.call(session, f"Counting the subjects of stream {name}", f"STREAM.INFO.{name}", body)
         page = answer["state"].get("subjects") or {}
         counts.update(page)
         if not page or len(counts) >= int(answer.get("total", 0)):
@@ -74,33 +73,37 @@ def subject_counts(session: Session, name: str, subject: str = ">") -> dict[str,
 
 def deleted_sequences(session: Session, name: str) -> list[int]:
     """The sequences between a stream's first and last message that hold none any more."""
-    answer = call(session, f"Reading stream {name}", f"STREAM.INFO.{name}", {"deleted_details": True})
+    answer = jetstream.call(session, f"Reading stream {name}", f"STREAM.INFO.{name}", {"deleted_details": True})
     return [int(sequence) for sequence in answer["state"].get("deleted") or []]
 
 
 def list_all(session: Session) -> Iterator[dict[str, Any]]:
     """The ``info`` of every stream, by the paged LIST call."""
-    return pages(session, "Listing streams", "STREAM.LIST", "streams")
+    return jetstream.pages(session, "Listing streams", "STREAM.LIST", "streams")
 
 
 def names(session: Session, subject: str = "") -> list[str]:
     """The names of all streams, or of those that listen to a subject (which may hold wildcards)."""
-    return list(pages(session, "Listing streams", "STREAM.NAMES", "streams", {"subject": subject} if subject else None))
+    return list(
+        jetstream.pages(
+            session, "Listing streams", "STREAM.NAMES", "streams", {"subject": subject} if subject else None
+        )
+    )
 
 
 def names_many(session: Session, subjects: Iterable[str]) -> list[list[str]]:
     """For each subject the names of streams that listen to it, pipelined; at most a page of each."""
     calls = (("Listing streams", "STREAM.NAMES", {"subject": subject}) for subject in subjects)
-    return [_value(answer).get("streams") or [] for answer in call_many(session, calls)]
+    return [_value(answer).get("streams") or [] for answer in jetstream.call_many(session, calls)]
 
 
-def missing(stream: str) -> StreamsError:
+def missing(stream: str) -> _errors.StreamsError:
     """The error of what needs a stream that is not there."""
-    return not_there("stream", stream, "choria_stream", "no_stream")
+    return _errors.not_there("stream", stream, "choria_stream", "no_stream")
 
 
-def _value(answer: dict[str, Any] | StreamsError) -> dict[str, Any]:
-    if isinstance(answer, StreamsError):
+def _value(answer: dict[str, Any] | _errors.StreamsError) -> dict[str, Any]:
+    if isinstance(answer, _errors.StreamsError):
         raise answer
     return answer
 
@@ -108,7 +111,7 @@ def _value(answer: dict[str, Any] | StreamsError) -> dict[str, Any]:
 def _or_none(read: Any) -> dict[str, Any] | None:
     try:
         return dict(read())
-    except ApiError as error:
-        if error.err_code == STREAM_NOT_FOUND:
+    except _errors.ApiError as error:
+        if error.err_code == jetstream.STREAM_NOT_FOUND:
             return None
         raise

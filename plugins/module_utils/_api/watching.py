@@ -15,12 +15,11 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._connection.permissions import SUBSCRIBE, missing_permission
 from .._connection.session import WATCH_PREFIX
-from .._errors import NoAnswer, StreamsError, Unreachable
 from .._options.codecs import NANOSECOND
-from . import kv
-from .jetstream import call
+from . import jetstream, kv
 from .messages import Stored
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class Watch:
                 if not self._name or time.monotonic() - self._heard > _PATIENCE:
                     self._open()
                 message = self._session.receive(max(0.0, min(left, _PATIENCE)))
-            except (Unreachable, NoAnswer):
+            except (_errors.Unreachable, _errors.NoAnswer):
                 self._name = ""
                 if left <= _RETRY:
                     raise
@@ -77,17 +76,17 @@ class Watch:
 
     def close(self) -> None:
         """Ends it. What can't be told to the server now, it sees for itself."""
-        with suppress(StreamsError):
+        with suppress(_errors.StreamsError):
             self._session.unsubscribe_all()
             self._forget()
 
     def _forget(self) -> None:
         if self._name:
             name, self._name = self._name, ""
-            call(self._session, "Ending a watch", f"CONSUMER.DELETE.{self._bucket.stream}.{name}")
+            jetstream.call(self._session, "Ending a watch", f"CONSUMER.DELETE.{self._bucket.stream}.{name}")
 
     def _open(self) -> None:
-        with suppress(StreamsError):
+        with suppress(_errors.StreamsError):
             self._forget()
         if not self._inbox:
             self._inbox = self._session.new_inbox()
@@ -113,7 +112,7 @@ class Watch:
         else:
             config["filter_subjects"] = self._subjects
         body = {"stream_name": self._bucket.stream, "config": config, "action": "create"}
-        made = call(self._session, f"Watching bucket {self._bucket.name}", subject, body)
+        made = jetstream.call(self._session, f"Watching bucket {self._bucket.name}", subject, body)
         self._name, self._heard, self._delivered = name, time.monotonic(), 0
         if config["deliver_policy"] == "new":
             self._go_on_after(int(made["delivered"]["stream_seq"]))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._errors import OptionError
+from .. import _errors
 from .._options.codecs import parse_duration
 from .._options.connection import DEFAULT_COLLECTIVE
 
@@ -61,7 +61,7 @@ class ChoriaConfig:
         try:
             return int(value)
         except ValueError as error:
-            raise OptionError(
+            raise _errors.OptionError(
                 "choria_config", f"{key} in {self.path} is '{value}', which is no whole number."
             ) from error
 
@@ -70,7 +70,7 @@ class ChoriaConfig:
         try:
             return parse_duration(self.get(key, default))
         except ValueError as error:
-            raise OptionError("choria_config", f"{key} in {self.path}: {error}.") from error
+            raise _errors.OptionError("choria_config", f"{key} in {self.path}: {error}.") from error
 
     @property
     def provider(self) -> str:
@@ -109,7 +109,7 @@ def read_config(path: str) -> ChoriaConfig:
     path = os.path.abspath(os.path.expanduser(path))
     values = _read_file(path, "")
     if not any(_OURS.match(key) for key in values):
-        raise OptionError(
+        raise _errors.OptionError(
             "choria_config", f"{path} is not a Choria configuration file, it has none of its keys: give the right file."
         )
     files = [path]
@@ -129,11 +129,13 @@ def _read_file(path: str, prefix: str) -> dict[str, str]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise OptionError(
+        raise _errors.OptionError(
             "choria_config", f"{path} can't be read ({error.strerror}): check path and permissions."
         ) from error
     except UnicodeDecodeError as error:
-        raise OptionError("choria_config", f"{path} is no text file: give a Choria configuration file.") from error
+        raise _errors.OptionError(
+            "choria_config", f"{path} is no text file: give a Choria configuration file."
+        ) from error
     values: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
@@ -141,7 +143,7 @@ def _read_file(path: str, prefix: str) -> dict[str, str]:
             continue
         match = _LINE.fullmatch(stripped)
         if not match:
-            raise OptionError(
+            raise _errors.OptionError(
                 "choria_config",
                 f"{path}, line {number} is not 'key = value': correct it, or begin it with # for a comment.",
             )

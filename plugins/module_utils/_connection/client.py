@@ -17,7 +17,7 @@ from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .._errors import LibraryMissing, OptionError, PermissionMissing, Unreachable
+from .. import _errors
 from .wire import TlsNotOffered
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _client_class(websocket: bool) -> Any:
         with _only_what_is_needed(websocket):
             from nats.aio.client import Client
     except ImportError as error:
-        raise LibraryMissing("nats-py", "to talk to NATS servers and Choria Brokers", sys.executable) from error
+        raise _errors.LibraryMissing("nats-py", "to talk to NATS servers and Choria Brokers", sys.executable) from error
 
     class TlsClient(Client):
         insist_on_tls = False
@@ -136,7 +136,7 @@ async def connect(settings: Settings, on_error: ErrorCallback, on_closed: Callab
         try:
             await _connect_one(client, settings, server, on_error, on_closed)
             return client
-        except (OptionError, LibraryMissing):
+        except (_errors.OptionError, _errors.LibraryMissing):
             raise
         except Exception as error:  # nats-py passes on whatever sockets, TLS and parsers raise: each is explained
             from .refusals import explain
@@ -144,7 +144,9 @@ async def connect(settings: Settings, on_error: ErrorCallback, on_closed: Callab
             problems.append(explain(settings, server, error, client._server_info))
     if len(problems) == 1:
         raise problems[0]
-    raise next((problem for problem in problems if isinstance(problem, PermissionMissing)), None) or Unreachable(
+    raise next(
+        (problem for problem in problems if isinstance(problem, _errors.PermissionMissing)), None
+    ) or _errors.Unreachable(
         "None of the servers could be used: " + " ".join(str(problem) for problem in problems),
         servers=list(settings.servers),
     )
@@ -221,7 +223,7 @@ def _credentials(settings: Settings) -> dict[str, Any]:
             import nkeys  # noqa: F401 - nats-py needs it
         except ImportError as error:
             option = "creds" if settings.creds else "nkey_seed"
-            raise LibraryMissing("nkeys", f"to sign with {option}", sys.executable) from error
+            raise _errors.LibraryMissing("nkeys", f"to sign with {option}", sys.executable) from error
     given = {
         "user": settings.user,
         "password": settings.password,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError
+from .. import _errors
 from .choria_config import SYSTEM_FILES, USER_FILES, find_config, read_config
 from .settings import Settings
 from .sources import choria_options
@@ -23,7 +23,7 @@ def config_facts(options: Mapping[str, Any]) -> dict[str, Any]:
     """The result of choria_config_info. Raises OptionError where there is no file, or it can't be read."""
     path = options["choria_config"] or find_config()
     if not path:
-        raise OptionError(
+        raise _errors.OptionError(
             "choria_config", f"there is none of {', '.join((*USER_FILES, *SYSTEM_FILES))}: name the file."
         )
     config = read_config(path)
@@ -31,7 +31,7 @@ def config_facts(options: Mapping[str, Any]) -> dict[str, Any]:
     try:
         connection = choria_options(config)
         settings = Settings.from_options({**_OFFLINE, "choria_config": config.path}.get)
-    except OptionError as error:
+    except _errors.OptionError as error:
         problem = error.message
     return {
         "path": config.path,

@@ -16,7 +16,7 @@ import uuid
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from .._errors import LibraryMissing
+from .. import _errors
 from .signing import sign
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def check_library() -> None:
     try:
         import cryptography  # noqa: F401
     except ImportError as error:
-        raise LibraryMissing("cryptography", "to make keys and certificates", sys.executable) from error
+        raise _errors.LibraryMissing("cryptography", "to make keys and certificates", sys.executable) from error
 
 
 def _encoded(data: bytes) -> str:

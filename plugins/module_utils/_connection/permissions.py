@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .._errors import PermissionMissing
+from .. import _errors
 from .tokens import SERVER
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _ROWS = {
 }
 
 
-def missing_permission(verb: str, subject: str, jwt: Token | None = None) -> PermissionMissing:
+def missing_permission(verb: str, subject: str, jwt: Token | None = None) -> _errors.PermissionMissing:
     """The error for a refused subject; ``verb`` is PUBLISH or SUBSCRIBE, ``jwt`` the token in use."""
     for_clients, for_servers = next(row[1:] for row in _ROWS[verb] if re.match(row[0], subject))
     flag = for_clients.format(subject)
@@ -59,7 +59,7 @@ def missing_permission(verb: str, subject: str, jwt: Token | None = None) -> Per
     else:
         flag = for_servers.format(subject)
         remedy = f"make the token of {jwt.caller} with 'choria jwt server … {flag}'"
-    return PermissionMissing(
+    return _errors.PermissionMissing(
         f"These credentials may not {verb} {subject}: {remedy}.",
         subject=subject,
         permission=flag.split()[0].lstrip("-"),

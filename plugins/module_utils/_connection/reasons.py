@@ -7,67 +7,69 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._errors import NoAnswer, PermissionMissing, StreamsError, Unreachable
+from .. import _errors
 
 if TYPE_CHECKING:
     from .settings import Settings
     from .wire import Server
 
 
-def broken(settings: Settings) -> Unreachable:
+def broken(settings: Settings) -> _errors.Unreachable:
     servers = ", ".join(settings.servers)
-    return Unreachable(f"The connection to {servers} broke while waiting for an answer: check the server and its log.")
+    return _errors.Unreachable(
+        f"The connection to {servers} broke while waiting for an answer: check the server and its log."
+    )
 
 
-def server_silent(settings: Settings, subject: str) -> Unreachable:
+def server_silent(settings: Settings, subject: str) -> _errors.Unreachable:
     servers = ", ".join(settings.servers)
-    return Unreachable(
+    return _errors.Unreachable(
         f"{servers} stopped answering: nothing came for {subject} within timeout ({settings.timeout:g}s), "
         "check the server.",
         code="hangs",
     )
 
 
-def inbox_refused(settings: Settings) -> PermissionMissing:
+def inbox_refused(settings: Settings) -> _errors.PermissionMissing:
     token, collective = settings.jwt, settings.collective
     if token and settings.inbox_prefix == token.inbox(collective):
         remedy = f"the token of {token.caller} is for no such collective, so set collective to one of its own"
     else:
         remedy = "set inbox_prefix to what these credentials may subscribe to"
-    return PermissionMissing(
+    return _errors.PermissionMissing(
         f"The server does not let us listen for replies under '{settings.inbox_prefix}': {remedy}.",
         code="inbox_prefix",
     )
 
 
-def no_answer(settings: Settings, subject: str) -> NoAnswer:
-    return NoAnswer(
+def no_answer(settings: Settings, subject: str) -> _errors.NoAnswer:
+    return _errors.NoAnswer(
         f"No answer on {subject} within timeout ({settings.timeout:g}s), though the server is there: it may be busy "
         "(raise timeout), or answers may not get through (check inbox_prefix and what these credentials may do).",
         code="timeout",
     )
 
 
-def no_responders(settings: Settings, server: Server | None, subject: str) -> StreamsError:
+def no_responders(settings: Settings, server: Server | None, subject: str) -> _errors.StreamsError:
     """The server answered that nobody listens on the subject."""
     api = subject.startswith(f"{settings.api}.")
     if server is not None and not server.jetstream:
-        return NoAnswer(
+        return _errors.NoAnswer(
             f"JetStream is not enabled on the server {server.name}: enable it there, "
             "for a Choria Broker with plugin.choria.network.stream.store.",
             code="jetstream_off",
         )
     if api and settings.api != "$JS.API":
-        return NoAnswer(
+        return _errors.NoAnswer(
             f"Nobody answers at the JetStream API prefix {settings.api}: check domain and api_prefix.",
             code="no_responders",
         )
     if api and not subject.startswith(f"{settings.api}.DIRECT."):
-        return NoAnswer(
+        return _errors.NoAnswer(
             "JetStream is off in this account, though the server has it: enable it for the account, "
             "or check user, domain and api_prefix.",
             code="jetstream_off_in_account",
         )
-    return NoAnswer(
+    return _errors.NoAnswer(
         f"No stream and no service listens on the subject {subject}: check that it exists.", code="no_responders"
     )

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from .._errors import LibraryMissing, OptionError, PermissionMissing, Unreachable
+from .. import _errors
 from .wire import TlsNotOffered
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def explain(settings: Settings, server: str, error: Exception, info: dict[str, A
     """Our error for what came out of nats-py while connecting to one server. ``info`` is what that said of itself."""
     text = str(error).lower()
     if isinstance(error, TlsNotOffered):
-        return Unreachable(
+        return _errors.Unreachable(
             f"{server} offers no TLS, and the options ask for it, so nothing was sent: "
             "check servers, or leave out ca_path, client_cert, tls_first and tls:// for a server without TLS.",
             code="tls_not_offered",
@@ -31,12 +31,14 @@ def explain(settings: Settings, server: str, error: Exception, info: dict[str, A
     if isinstance(error, ssl.SSLCertVerificationError):
         return _explain_certificate(settings, server, error)
     if "authorization violation" in text or "authentication" in text:
-        return PermissionMissing(
+        return _errors.PermissionMissing(
             f"{server} refused the credentials ({_credential_names(settings)}).", code="authentication"
         )
     if (isinstance(error, ValueError) and (settings.creds or settings.nkey_seed)) or "nkeys" in type(error).__module__:
         option = "creds" if settings.creds else "nkey_seed"
-        return OptionError(option, "does not hold a valid user JWT and seed, or seed: give what 'nsc' or 'nk' made.")
+        return _errors.OptionError(
+            option, "does not hold a valid user JWT and seed, or seed: give what 'nsc' or 'nk' made."
+        )
     # With TLS 1.3 a server that wants another certificate of ours hangs up when all seems well
     if info.get("tls_verify") and not isinstance(error, (ssl.SSLError, asyncio.TimeoutError)):
         return _client_certificate(settings, server)
@@ -46,8 +48,8 @@ def explain(settings: Settings, server: str, error: Exception, info: dict[str, A
     if isinstance(error, ssl.SSLError) or "certificate required" in text or "certificate_required" in text:
         return _explain_tls(settings, server, error)
     if isinstance(error, ImportError):
-        return LibraryMissing("aiohttp", "for the websocket URLs in servers", sys.executable)
-    return Unreachable(f"{server} can't be reached: {_reason(settings, error)}.", server=server)
+        return _errors.LibraryMissing("aiohttp", "for the websocket URLs in servers", sys.executable)
+    return _errors.Unreachable(f"{server} can't be reached: {_reason(settings, error)}.", server=server)
 
 
 def _credential_names(settings: Settings) -> str:
@@ -74,7 +76,7 @@ def _explain_certificate(settings: Settings, server: str, error: ssl.SSLCertVeri
         remedy = f"check that ca_path {settings.ca_path} is the CA of this server"
     else:
         remedy = "set ca_path to the CA of this server"
-    return Unreachable(
+    return _errors.Unreachable(
         f"The certificate of {server} is refused: {reason.rstrip('.')}: {remedy}.", code="tls_certificate"
     )
 
@@ -84,10 +86,10 @@ def _explain_tls(settings: Settings, server: str, error: Exception) -> Exception
     if "alert" in reason.lower() or "certificate" in reason.lower():
         return _client_certificate(settings, server)
     remedy = "leave out tls_first, or check the port" if settings.tls_first else "check that the port speaks TLS"
-    return Unreachable(f"TLS with {server} failed ({reason}): {remedy}.", code="tls")
+    return _errors.Unreachable(f"TLS with {server} failed ({reason}): {remedy}.", code="tls")
 
 
-def _client_certificate(settings: Settings, server: str) -> PermissionMissing:
+def _client_certificate(settings: Settings, server: str) -> _errors.PermissionMissing:
     path = settings.client_cert
     if not path:
         problem = "wants a client certificate: set client_cert and client_key"
@@ -95,7 +97,7 @@ def _client_certificate(settings: Settings, server: str) -> PermissionMissing:
         problem = f"refused our TLS certificate {path}, which has expired: renew it, or give another client_cert"
     else:
         problem = f"refused our TLS certificate {path}: give a valid client_cert of a CA that it trusts"
-    return PermissionMissing(f"{server} {problem}.", code="authentication")
+    return _errors.PermissionMissing(f"{server} {problem}.", code="authentication")
 
 
 def _has_expired(certificate: str) -> bool:

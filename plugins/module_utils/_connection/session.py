@@ -19,7 +19,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._errors import PermissionMissing, Refused, StreamsError, Unreachable
+from .. import _errors
 from .client import close, connect
 from .wire import Message, Pending, Request, Server, Window
 
@@ -59,7 +59,7 @@ class Session:
         self._pending: dict[str, Pending] = {}
         self._counter = 0
         self._inbox = ""
-        self._inbox_problem: PermissionMissing | None = None
+        self._inbox_problem: _errors.PermissionMissing | None = None
         self._used = 0.0
         self._subscriptions: dict[str, str] = {}
         self._arrived: deque[Message] = deque()
@@ -87,7 +87,7 @@ class Session:
         if self._server is None or not self._alive:
             self.connect()
         if self._server is None:
-            raise Unreachable("The connection was closed while it was made.")
+            raise _errors.Unreachable("The connection was closed while it was made.")
         return self._server
 
     def api(self, call: str) -> str:
@@ -103,20 +103,20 @@ class Session:
     ) -> Message:
         """One request, one reply. Raises the reason when there is none."""
         answer = self.request_many([Request(subject, payload, headers)], timeout=timeout)[0]
-        if isinstance(answer, StreamsError):
+        if isinstance(answer, _errors.StreamsError):
             raise answer
         return answer[0]
 
     def request_all(self, subject: str, payload: bytes = b"") -> list[Message]:
         """One request that is answered by many messages; the last has a status."""
         answer = self.request_many([Request(subject, payload, many=True)])[0]
-        if isinstance(answer, StreamsError):
+        if isinstance(answer, _errors.StreamsError):
             raise answer
         return answer
 
     def request_many(
         self, requests: Iterable[Request], window: int = WINDOW, timeout: float | None = None
-    ) -> list[list[Message] | StreamsError]:
+    ) -> list[list[Message] | _errors.StreamsError]:
         """Pipelined requests, at most ``window`` unanswered: an answer or an error for each, in their order.
 
         ``timeout`` is in seconds, for what takes longer than the requests that the settings' timeout is for.
@@ -196,7 +196,7 @@ class Session:
             return
         call = subject.removeprefix(f"{self.settings.api}.") if subject.startswith(f"{self.settings.api}.") else ""
         if not _READS.match(call):
-            raise Refused(
+            raise _errors.Refused(
                 f"A write to {subject} was tried in check mode or by a lookup, which is a bug of choria.streams.",
                 code="read_only",
             )
@@ -294,8 +294,8 @@ class Session:
 
     async def _exchange(
         self, requests: Sequence[Request], window: int, timeout: float
-    ) -> list[list[Message] | StreamsError]:
-        answers: list[list[Message] | StreamsError] = []
+    ) -> list[list[Message] | _errors.StreamsError]:
+        answers: list[list[Message] | _errors.StreamsError] = []
         while len(answers) < len(requests):
             rest = requests[len(answers) :]
             replies = await self._pipeline(rest, window, timeout)
@@ -307,16 +307,18 @@ class Session:
             answers.extend(replies)
         return answers
 
-    def _repeatable(self, request: Request, reply: list[Message] | StreamsError) -> bool:
+    def _repeatable(self, request: Request, reply: list[Message] | _errors.StreamsError) -> bool:
         """Whether to try again on a new connection. One server that hangs would not even let us connect."""
-        if not isinstance(reply, Unreachable) or (reply.failure["code"] == "hangs" and len(self.settings.servers) == 1):
+        if not isinstance(reply, _errors.Unreachable) or (
+            reply.failure["code"] == "hangs" and len(self.settings.servers) == 1
+        ):
             return False
         call = request.subject.removeprefix(f"{self.settings.api}.")
         return bool(_READS.match(call)) or "Nats-Msg-Id" in (request.headers or {})
 
     async def _pipeline(
         self, requests: Sequence[Request], size: int, timeout: float
-    ) -> list[list[Message] | StreamsError]:
+    ) -> list[list[Message] | _errors.StreamsError]:
         """Answers to the requests in their order: to all, or to the first ones where answers stopped to come."""
         await self._ready()
         if self._inbox_problem:
@@ -348,7 +350,7 @@ class Session:
 
     async def _send(self, request: Request, reply: str) -> None:
         if request.size > self._client.max_payload:
-            raise Refused(
+            raise _errors.Refused(
                 f"The message for {request.subject} has {request.size} bytes, and the server takes at most "
                 f"{self._client.max_payload}: send less, or raise max_payload on the server.",
                 code="too_large",
@@ -361,13 +363,13 @@ class Session:
             if isinstance(error, ConnectionClosedError):
                 raise self._broken() from error
             if isinstance(error, Error):
-                raise Refused(
+                raise _errors.Refused(
                     f"'{request.subject}' can't be sent: {str(error).removeprefix('nats: ')}.", code="subject"
                 ) from error
             raise
 
-    def _result(self, pending: Pending) -> list[Message] | StreamsError:
-        if isinstance(pending.error, StreamsError):
+    def _result(self, pending: Pending) -> list[Message] | _errors.StreamsError:
+        if isinstance(pending.error, _errors.StreamsError):
             return pending.error
         if pending.error is not None:
             raise pending.error
@@ -419,13 +421,13 @@ class Session:
                 known for known in self._subscriptions if known.lower() == subject.lower()
             )
 
-    async def _why_silent(self) -> Callable[[str], StreamsError]:
+    async def _why_silent(self) -> Callable[[str], _errors.StreamsError]:
         """After a time-out: is the server gone, or did only the answer not come?"""
         from .reasons import no_answer, server_silent
 
         return partial(no_answer if await self._answers() else server_silent, self.settings)
 
-    def _broken(self) -> StreamsError:
+    def _broken(self) -> _errors.StreamsError:
         from .reasons import broken
 
         return broken(self.settings)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from .._errors import OptionError
+from .. import _errors
 from .._options.codecs import parse_duration
 from .._options.connection import (
     CONNECTION,
@@ -77,9 +77,11 @@ class Settings(NamedTuple):
         options, source = _layered(given)
         try:
             return cls._from_layers(options)
-        except OptionError as error:
+        except _errors.OptionError as error:
             if source and given.get(error.failure["option"]) is None:
-                raise OptionError(error.failure["option"], f"{error.reason} (It comes from {source}.)") from error
+                raise _errors.OptionError(
+                    error.failure["option"], f"{error.reason} (It comes from {source}.)"
+                ) from error
             raise
 
     @classmethod
@@ -139,14 +141,14 @@ class Settings(NamedTuple):
             try:
                 context.load_verify_locations(cafile=self.ca_path)
             except (ssl.SSLError, OSError) as error:
-                raise OptionError(
+                raise _errors.OptionError(
                     "ca_path", f"{self.ca_path} does not hold PEM certificates: give the CA's PEM file."
                 ) from error
         if self.client_cert:
             try:
                 context.load_cert_chain(self.client_cert, self.client_key, password=_no_passphrase)
             except (ssl.SSLError, OSError, ValueError) as error:
-                raise OptionError("client_cert", self._chain_problem(error)) from error
+                raise _errors.OptionError("client_cert", self._chain_problem(error)) from error
         if not self.validate_certs:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -186,7 +188,7 @@ def _layered(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
         sources.append(f"context {given['context']}")
     known = choria.get("collectives")
     if known and merged["collective"] not in known:
-        raise OptionError(
+        raise _errors.OptionError(
             "collective",
             f"'{merged['collective']}' is not one of the collectives in {choria['choria_config']}: "
             f"use {' or '.join(known)}.",
@@ -217,12 +219,14 @@ def _check_rules(given: dict[str, Any]) -> None:
     for group in CONNECTION.rules["mutually_exclusive"]:
         there = [name for name in group if given[name]]
         if len(there) > 1:
-            raise OptionError(there[0], f"can't be given together with {' and '.join(there[1:])}: give one of them.")
+            raise _errors.OptionError(
+                there[0], f"can't be given together with {' and '.join(there[1:])}: give one of them."
+            )
     for group in CONNECTION.rules["required_together"]:
         there = [name for name in group if given[name]]
         if there and len(there) < len(group):
             lacking = [name for name in group if not given[name]]
-            raise OptionError(there[0], f"needs {' and '.join(lacking)} too.")
+            raise _errors.OptionError(there[0], f"needs {' and '.join(lacking)} too.")
 
 
 def secrets_of(urls: Iterable[str]) -> set[str]:
@@ -243,13 +247,13 @@ def _servers(urls: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
             host, port = parts.hostname, parts.port
         except ValueError:
             # The reason, and so the chain, may hold a part of the password
-            raise OptionError(
+            raise _errors.OptionError(
                 "servers",
                 "one of the URLs is not valid: write nats://host:4222, and percent-encode : / ? # and @ in a password.",
             ) from None
         if parts.scheme not in _SCHEMES or not host or re.search(r"\s", host):
             shown = entry.rsplit("@", 1)[-1]
-            raise OptionError(
+            raise _errors.OptionError(
                 "servers", f"'{shown}' is not a server's URL: write nats://host:4222, or tls://, ws:// and wss://."
             )
         if parts.username and not credentials:
@@ -259,9 +263,9 @@ def _servers(urls: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
         default = {"ws": 80, "wss": 443}.get(parts.scheme, 4222)
         clean.append(f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port or default}")
     if not clean:
-        raise OptionError("servers", "is empty: give at least one URL such as nats://host:4222.")
+        raise _errors.OptionError("servers", "is empty: give at least one URL such as nats://host:4222.")
     if len(schemes) > 1:
-        raise OptionError("servers", "mixes websocket URLs with others: give one kind.")
+        raise _errors.OptionError("servers", "mixes websocket URLs with others: give one kind.")
     return tuple(clean), credentials
 
 
@@ -273,7 +277,7 @@ def _readable(option: str, path: str | None) -> str:
         with open(path, "rb"):
             return path
     except OSError as error:
-        raise OptionError(
+        raise _errors.OptionError(
             option, f"{path} can't be read ({error.strerror}): check the path and its permissions."
         ) from error
 
@@ -281,7 +285,7 @@ def _readable(option: str, path: str | None) -> str:
 def _creds(path: str | None) -> str:
     path = _readable("creds", path)
     if path and not _CREDS.search(Path(path).read_bytes()):
-        raise OptionError("creds", f"{path} does not hold a user's JWT and seed: give the file that nsc made.")
+        raise _errors.OptionError("creds", f"{path} does not hold a user's JWT and seed: give the file that nsc made.")
     return path
 
 
@@ -290,7 +294,7 @@ def _nkey_seed(seed: str | None) -> str:
         return ""
     seed = str(seed).strip()
     if not re.fullmatch(r"SU[A-Z2-7]{56}", seed):
-        raise OptionError("nkey_seed", "is not the seed of a user: it has 58 characters and begins with SU.")
+        raise _errors.OptionError("nkey_seed", "is not the seed of a user: it has 58 characters and begins with SU.")
     return seed
 
 
@@ -298,16 +302,18 @@ def _timeout(option: str, value: Any) -> float:
     try:
         length = parse_duration(value)
     except ValueError as error:
-        raise OptionError(option, f"{error}.") from error
+        raise _errors.OptionError(option, f"{error}.") from error
     if length <= 0:
-        raise OptionError(option, f"'{value}' must be longer than 0.")
+        raise _errors.OptionError(option, f"'{value}' must be longer than 0.")
     return length
 
 
 def _subject(option: str, value: str) -> str:
     value = str(value).rstrip(".")
     if not _SUBJECT.fullmatch(value):
-        raise OptionError(option, f"'{value}' is not a subject: write words joined by dots, without spaces, * and >.")
+        raise _errors.OptionError(
+            option, f"'{value}' is not a subject: write words joined by dots, without spaces, * and >."
+        )
     return value
 
 
@@ -321,5 +327,5 @@ def _api(domain: str | None, prefix: str | None, jwt: Token | None) -> str:
 
 def _word(option: str, value: str) -> str:
     if "." in value:
-        raise OptionError(option, f"'{value}' must be one word without dots.")
+        raise _errors.OptionError(option, f"'{value}' must be one word without dots.")
     return _subject(option, value)

@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Any
 
-from .._errors import LibraryMissing
+from .. import _errors
 
 _KEY = re.compile(r"[0-9a-fA-F]{64}")
 _SIGNATURE = re.compile(r"[0-9a-fA-F]{128}")
@@ -65,5 +65,5 @@ def _ed25519() -> Any:
     try:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as error:
-        raise LibraryMissing("cryptography", "for the signatures of messages", sys.executable) from error
+        raise _errors.LibraryMissing("cryptography", "for the signatures of messages", sys.executable) from error
     return ed25519

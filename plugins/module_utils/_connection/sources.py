@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .._errors import OptionError
+from .. import _errors
 from .choria_config import ChoriaConfig, find_config, read_config
 
 _SRV = ("_mcollective-server._tcp", "_x-puppet-mcollective._tcp")
@@ -44,7 +44,7 @@ def from_choria(given: dict[str, Any]) -> dict[str, Any]:
 
 def choria_options(config: ChoriaConfig, *, with_servers: bool = True) -> dict[str, Any]:
     if config.main_collective not in config.collectives:
-        raise OptionError(
+        raise _errors.OptionError(
             "choria_config",
             f"main_collective '{config.main_collective}' in {config.path} is none of its collectives: correct it.",
         )
@@ -72,14 +72,14 @@ def from_context(name: str | None) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise OptionError(
+        raise _errors.OptionError(
             "context", f"'{name}' is not known, {path} can't be read ({error.strerror}): see 'nats context ls'."
         ) from error
     except ValueError as error:
-        raise OptionError("context", f"{path} is no context of the nats CLI: it does not hold JSON.") from error
+        raise _errors.OptionError("context", f"{path} is no context of the nats CLI: it does not hold JSON.") from error
     unknown = [key for key in _CONTEXT_UNKNOWN if content.get(key)]
     if unknown:
-        raise OptionError(
+        raise _errors.OptionError(
             "context", f"'{name}' uses {unknown[0]}, which is not supported here: use creds, nkey or a user."
         )
     options = {option: content[key] for key, option in _CONTEXT.items() if content.get(key)}
@@ -99,7 +99,7 @@ def _security(config: ChoriaConfig) -> dict[str, Any]:
         return {"tls": True, "jwt": _token_file(config), "seed": _seed_file(config), **files}
     if config.provider == "puppet":
         return {"tls": True, **_puppet(config)}
-    raise OptionError(
+    raise _errors.OptionError(
         "choria_config",
         f"{config.path} uses the security provider '{config.provider}', which is not supported here: "
         "use file, puppet or choria.",
@@ -113,7 +113,7 @@ def _files(config: ChoriaConfig, prefix: str, names: tuple[str, str, str]) -> di
 def _token_file(config: ChoriaConfig) -> str:
     path = config.file("plugin.security.choria.token_file")
     if not path:
-        raise OptionError(
+        raise _errors.OptionError(
             "choria_config", f"{config.path} sets no plugin.security.choria.token_file: name the token there."
         )
     return path
@@ -163,7 +163,7 @@ def _srv(config: ChoriaConfig) -> list[str]:
         import dns.exception
         import dns.resolver
     except ImportError as error:
-        raise OptionError(
+        raise _errors.OptionError(
             "choria_config",
             f"{config.path} names no plugin.choria.middleware_hosts, and to look for SRV records in {domain} the "
             "Python library dnspython is needed: install it, name the brokers, or set plugin.choria.use_srv = false.",
@@ -182,6 +182,6 @@ def _seed_in(path: str, context: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise OptionError(
+        raise _errors.OptionError(
             "context", f"'{context}' names the nkey file {path}, which can't be read ({error.strerror})."
         ) from error

@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .._errors import LibraryMissing, OptionError
+from .. import _errors
 
 CLIENT, SERVER = "choria_client_id", "choria_server"
 _PURPOSES = {CLIENT: "callerid", SERVER: "identity"}
@@ -55,14 +55,14 @@ def read_token(path: str) -> Token:
     claims = _claims(path, text)
     purpose = str(claims.get("purpose", ""))
     if purpose not in _PURPOSES:
-        raise OptionError(
+        raise _errors.OptionError(
             "jwt",
             f"the token in {path} is for '{purpose or 'nothing'}': give one made with 'choria jwt client' or "
             "'choria jwt server'.",
         )
     caller = str(claims.get(_PURPOSES[purpose]) or "")
     if not caller:
-        raise OptionError("jwt", f"the token in {path} does not say whose it is: make a new one.")
+        raise _errors.OptionError("jwt", f"the token in {path} does not say whose it is: make a new one.")
     permissions = claims.get("permissions") or {}
     return Token(
         text=text,
@@ -78,7 +78,7 @@ def read_seed(path: str) -> str:
     """The hex text of the 32-byte seed in a file. Raises OptionError where it holds something else."""
     text = _read(path, "seed").strip()
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raise OptionError(
+        raise _errors.OptionError(
             "seed",
             f"{path} does not hold a seed, which has 64 hexadecimal digits: give a file of 'choria jwt keys'.",
         )
@@ -90,7 +90,7 @@ def sign_nonce(seed: str, nonce: str) -> bytes:
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     except ImportError as error:
-        raise LibraryMissing("cryptography", "to sign in with jwt and seed", sys.executable) from error
+        raise _errors.LibraryMissing("cryptography", "to sign in with jwt and seed", sys.executable) from error
     signature = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed)).sign(nonce.encode())
     return base64.urlsafe_b64encode(signature).rstrip(b"=")
 
@@ -103,7 +103,7 @@ def _claims(path: str, text: str) -> dict[str, Any]:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
         return dict(claims)
     except (ValueError, TypeError) as error:
-        raise OptionError(
+        raise _errors.OptionError(
             "jwt",
             f"{path} does not hold a token, which is one line of three parts joined by dots: give the file that "
             "'choria jwt' or 'choria login' wrote.",
@@ -113,11 +113,13 @@ def _claims(path: str, text: str) -> dict[str, Any]:
 def _check_times(path: str, claims: dict[str, Any]) -> str | None:
     now = time.time()
     if claims.get("nbf") and float(claims["nbf"]) > now + 60:
-        raise OptionError("jwt", f"the token in {path} is not valid before {_moment(claims['nbf'])}: check the clock.")
+        raise _errors.OptionError(
+            "jwt", f"the token in {path} is not valid before {_moment(claims['nbf'])}: check the clock."
+        )
     if not claims.get("exp"):
         return None
     if float(claims["exp"]) <= now:
-        raise OptionError(
+        raise _errors.OptionError(
             "jwt",
             f"the token in {path} expired at {_moment(claims['exp'])}: make a new one ('choria jwt', 'choria login').",
         )
@@ -132,6 +134,8 @@ def _read(path: str, option: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except OSError as error:
-        raise OptionError(option, f"{path} can't be read ({error.strerror}): check path and permissions.") from error
+        raise _errors.OptionError(
+            option, f"{path} can't be read ({error.strerror}): check path and permissions."
+        ) from error
     except UnicodeDecodeError as error:
-        raise OptionError(option, f"{path} is no text file.") from error
+        raise _errors.OptionError(option, f"{path} is no text file.") from error

@@ -12,7 +12,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._errors import OptionError
+from .. import _errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -145,5 +145,5 @@ def checked(spec: Spec, get_option: Callable[[str], Any]) -> dict[str, Any]:
             try:
                 found[row.option] = row.codec.to_wire(value)
             except ValueError as error:
-                raise OptionError(row.option, f"{error}.") from error
+                raise _errors.OptionError(row.option, f"{error}.") from error
     return found

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from .._errors import LibraryMissing, OptionError
+from .. import _errors
 from . import values
 
 YAML = "yaml"
@@ -25,7 +25,7 @@ def decode(data: bytes, format: str) -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise LibraryMissing("PyYAML", "for the format yaml", sys.executable) from error
+        raise _errors.LibraryMissing("PyYAML", "for the format yaml", sys.executable) from error
     try:
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
@@ -45,13 +45,13 @@ class Query:
         try:
             import jmespath
         except ImportError as error:
-            raise LibraryMissing("jmespath", f"for the option {option}", sys.executable) from error
+            raise _errors.LibraryMissing("jmespath", f"for the option {option}", sys.executable) from error
         self.expression, self._option = expression, option
         self._errors = (jmespath.exceptions.JMESPathError, TypeError, ValueError)
         try:
             self._compiled = jmespath.compile(expression)
         except self._errors:
-            raise OptionError(
+            raise _errors.OptionError(
                 option, f"'{expression}' is not a JMESPath expression, see https://jmespath.org."
             ) from None
 
@@ -61,6 +61,6 @@ class Query:
             return self._compiled.search(value)
         except self._errors:
             # The library's own words hold the value
-            raise OptionError(
+            raise _errors.OptionError(
                 self._option, f"'{self.expression}' can't be applied to {name}: a part of it is of another type."
             ) from None

@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._api import consumers, reading, streams
-from .._api.jetstream import call
-from .._errors import OptionError, Refused, StreamsError, in_words
+from .. import _errors
+from .._api import consumers, jetstream, reading, streams
 from .._options.codecs import parse_timestamp
 from .._options.fields import RECREATE, checked
 from . import consumer_position as positions
@@ -25,7 +24,6 @@ from .subjects import filters, meet
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .._api.jetstream import Call
     from .._connection.session import Server, Session
 
 
@@ -82,7 +80,7 @@ class ConsumerResource:
     def check_declared(self, options: Mapping[str, Any]) -> None:
         """The same for an item of a document, which can't be an act."""
         if options["state"] not in ("present", "absent"):
-            raise OptionError("state", f"{options['state']} does not last: do it with choria_consumer.")
+            raise _errors.OptionError("state", f"{options['state']} does not last: do it with choria_consumer.")
         self.check(options)
 
     def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
@@ -97,7 +95,7 @@ class ConsumerResource:
             return self._plan_create(current, desired, options)
         return self._plan_update(current, desired, options, server)
 
-    def calls_of(self, plan: Plan) -> list[Call]:
+    def calls_of(self, plan: Plan) -> list[jetstream.Call]:
         """The calls that do what is planned, one after the other."""
         if "calls" in plan.request:
             return list(plan.request["calls"])
@@ -117,13 +115,13 @@ class ConsumerResource:
             consumers.delete(session, plan.request["stream_name"], plan.name)
             return plan.result
         for each in self.calls_of(plan):
-            call(session, *each)
+            jetstream.call(session, *each)
         return self.proven(plan, consumers.info(session, plan.request["stream_name"], plan.name))
 
     def proven(self, plan: Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
         """The result, from what is there after the write. Raises StreamsError where that is not what was planned."""
         if info is None:
-            raise StreamsError(
+            raise _errors.StreamsError(
                 f"The server confirmed consumer {plan.name}, but then did not have it: look at its log.",
                 code="not_applied",
             )
@@ -133,9 +131,9 @@ class ConsumerResource:
             asked = wanted.get(row.path)
             if row.option in changed and not row.equal(config.get(row.path), asked):
                 shown, now = row.codec.to_result(asked), row.codec.to_result(row.read(config))
-                raise StreamsError(
-                    f"{row.option} of consumer {plan.name}: the server accepted {in_words(shown)} but did not apply "
-                    f"it, it is {in_words(now)}.",
+                raise _errors.StreamsError(
+                    f"{row.option} of consumer {plan.name}: the server accepted {_errors.in_words(shown)} but did not "
+                    f"apply it, it is {_errors.in_words(now)}.",
                     code="not_applied",
                     option=row.option,
                 )
@@ -355,7 +353,7 @@ def _warnings(current: Current, config: Mapping[str, Any], changed: set[str]) ->
 def _check_bound(info: Mapping[str, Any], changes: Iterable[Change], what: str) -> None:
     """Raises Refused where deliver_subject would change under a listener."""
     if info.get("push_bound") and any(change.field == "deliver_subject" for change in changes):
-        raise Refused(
+        raise _errors.Refused(
             f"deliver_subject of {what} can't be changed while somebody listens on {info['config']['deliver_subject']} "
             "(JetStream error 10013): end that first.",
             code="update_refused",

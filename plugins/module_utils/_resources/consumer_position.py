@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._api import consumers
-from .._errors import OptionError, Refused, StreamsError
 from .consumer_facts import START_MARK, declared, position, unprocessed
 from .consumer_table import SPEC, START, V2_14
 from .resource import IN_PLACE, Change
@@ -22,7 +22,7 @@ from .resource import IN_PLACE, Change
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .._api.jetstream import Call
+    from .._api import jetstream
     from .._connection.session import Server
 
 _HOLDER = "choria-streams-position-of-"
@@ -52,7 +52,7 @@ def begun_at(config: Mapping[str, Any], sequence: int, asked: Mapping[str, Any])
 
 def replacing(
     stream: Mapping[str, Any], info: Mapping[str, Any] | None, holder: Mapping[str, Any] | None, config: dict[str, Any]
-) -> list[Call]:
+) -> list[jetstream.Call]:
     """The calls that make a consumer anew, from wherever an earlier try was interrupted."""
     name, home = config["durable_name"], stream["name"]
     create = consumers.creating(home, config)
@@ -103,7 +103,7 @@ def check_skipped(what: str, count: int | None, allowed: bool) -> None:
     if count == 0 or allowed:
         return
     many = "an unknown number of messages" if count is None else f"{count} message{'' if count == 1 else 's'}"
-    raise Refused(
+    raise _errors.Refused(
         f"{what}: beginning elsewhere would pass over {many} that it still has to process: set allow_data_loss: true "
         "if that is wanted.",
         code="data_loss",
@@ -119,16 +119,16 @@ def check_alone(options: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
     """Raises OptionError where a state that is an act comes with options that it does not use."""
     for row in SPEC:
         if row.option not in ("stream", "name", *allowed) and options.get(row.option) is not None:
-            raise OptionError(row.option, f"does not go with state: {options['state']}: leave it out.")
+            raise _errors.OptionError(row.option, f"does not go with state: {options['state']}: leave it out.")
 
 
 def resetting(
     info: Mapping[str, Any], sequence: int | None, server: Server
-) -> tuple[list[Call], list[Change], dict[str, int | None]]:
+) -> tuple[list[jetstream.Call], list[Change], dict[str, int | None]]:
     """The calls, changes and consequences of moving to a sequence, or back to the last acknowledgement."""
     if server.version < V2_14:
         there = ".".join(str(part) for part in server.version)
-        raise Refused(
+        raise _errors.Refused(
             f"state: reset needs nats-server 2.14.0 (API level 4), and this server runs {there}: make the consumer "
             "anew with recreate: true and deliver_policy: by_start_sequence, or upgrade the server.",
             code="server_too_old",
@@ -146,13 +146,13 @@ def _at(sequence: int) -> dict[str, int]:
     return {"delivered": sequence, "ack_floor": sequence}
 
 
-def unpinning(info: Mapping[str, Any], groups: Iterable[str] | None) -> tuple[list[Call], list[Change]]:
+def unpinning(info: Mapping[str, Any], groups: Iterable[str] | None) -> tuple[list[jetstream.Call], list[Change]]:
     """The calls and changes of taking pinned groups from their clients: of these groups, or of all."""
     known = set(info["config"].get("priority_groups") or [])
     for group in groups or ():
         if group not in known:
             there = ", ".join(sorted(known)) or "none"
-            raise OptionError("priority_groups", f"there is no group '{group}', there are {there}.")
+            raise _errors.OptionError("priority_groups", f"there is no group '{group}', there are {there}.")
     pinned = {
         group["group"]: group["pinned_client_id"]
         for group in info.get("priority_groups") or []
@@ -162,8 +162,8 @@ def unpinning(info: Mapping[str, Any], groups: Iterable[str] | None) -> tuple[li
     return calls, [Change(f"pinned.{group}", client, None, IN_PLACE) for group, client in pinned.items()]
 
 
-def missing_consumer(stream: str, name: str) -> StreamsError:
-    return StreamsError(
+def missing_consumer(stream: str, name: str) -> _errors.StreamsError:
+    return _errors.StreamsError(
         f"name: there is no consumer {name} of stream {stream}: make it first, or check the name.",
         code="no_consumer",
         option="name",

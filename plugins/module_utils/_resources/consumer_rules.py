@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError
+from .. import _errors
 from .._options.codecs import NANOSECOND
 from .consumer_table import ACKED_ONLY, PULL_ONLY, PUSH_ONLY
 from .subjects import covers, filters, meet
@@ -31,7 +31,7 @@ def check(config: Mapping[str, Any], given: Collection[str], *, whole: bool) -> 
     for fields, reason in problems:
         option = next((field for field in fields if field in given), None)
         if option:
-            raise OptionError("replicas" if option == "num_replicas" else option, reason)
+            raise _errors.OptionError("replicas" if option == "num_replicas" else option, reason)
 
 
 def without_match(config: Mapping[str, Any], stream: Mapping[str, Any]) -> list[str]:
@@ -131,7 +131,7 @@ def check_stream(config: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
     target = config.get("deliver_subject")
     met = next((subject for subject in stream.get("subjects") or [] if target and meet(target, subject)), None)
     if met:
-        raise OptionError(
+        raise _errors.OptionError(
             "deliver_subject",
             f"{target} comes back by the subject '{met}' of the stream itself (JetStream error 10081): choose another.",
         )
@@ -140,13 +140,13 @@ def check_stream(config: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
 def _check_replicas(config: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
     wanted, there = int(config.get("num_replicas") or 0), int(stream.get("num_replicas") or 1)
     if wanted > there:
-        raise OptionError(
+        raise _errors.OptionError(
             "replicas",
             f"{wanted} copies are more than the stream has, which is {there} (JetStream error 10126): "
             "give fewer, or 0 for as many as the stream has.",
         )
     if wanted and wanted != there and stream.get("retention") in ("interest", "workqueue"):
-        raise OptionError(
+        raise _errors.OptionError(
             "replicas",
             f"has to be that of the stream, {there}, since its retention is {stream['retention']} "
             "(JetStream error 10134): leave it out, or give 0.",

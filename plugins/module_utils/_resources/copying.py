@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._api import consumers, streams
-from .._errors import PermissionMissing
 from .._options.fields import RECREATE
 from . import recreation
 from .losses import Loss
@@ -61,7 +61,7 @@ def _done(info: Mapping[str, Any] | None, temporary: Mapping[str, Any], mark: st
 def _sourcing(session: Session, name: str) -> tuple[str, ...]:
     try:
         found = list(streams.list_all(session))
-    except PermissionMissing:
+    except _errors.PermissionMissing:
         return ()
     return tuple(
         info["config"]["name"]

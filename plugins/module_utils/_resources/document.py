@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._errors import OptionError, StreamsError
+from .. import _errors
 from .._options import codecs
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
@@ -129,7 +129,7 @@ class Item:
     index: int | None
     options: dict[str, Any]
     plan: Plan | None = None
-    error: StreamsError | None = None
+    error: _errors.StreamsError | None = None
     written: bool = False
     proven: bool = False
     # Of streams: the subjects that it has then, those that are new to it, and the items that have to be written before
@@ -195,14 +195,15 @@ class Document:
         for option in ("prune", "take_over"):
             if options[option] and not options["owner"]:
                 problems.append(
-                    Problem("", OptionError("owner", f"is needed with {option}: say whose document it is."))
+                    Problem("", _errors.OptionError("owner", f"is needed with {option}: say whose document it is."))
                 )
         document = cls([], options["owner"] or "", mask=tuple(options["mask"]))
         document.prune, document.take_over = options["prune"], options["take_over"]
         document.allow_data_loss, document.on_error = options["allow_data_loss"], options["on_error"]
         for kind, index, parameters, refusals in given:
             item = Item(kind, index, parameters)
-            wrong = [StreamsError(f"{text.rstrip('.')}.", code="option") for text in refusals] or list(_errors(item))
+            wrong = [_errors.StreamsError(f"{text.rstrip('.')}.", code="option") for text in refusals]
+            wrong = wrong or list(_wrong(item))
             problems += [Problem(item.path, error) for error in wrong]
             document.items.append(item)
         if problems:
@@ -235,7 +236,7 @@ class Problem:
     """What is wrong with an item, or with the document where ``path`` is empty."""
 
     path: str
-    error: StreamsError
+    error: _errors.StreamsError
 
     @property
     def text(self) -> str:
@@ -250,7 +251,7 @@ class Problem:
         return {"path": self.path, "message": self.text, **self.error.failure}
 
 
-class Problems(StreamsError):
+class Problems(_errors.StreamsError):
     """Why a document can't be brought about. Nothing was written."""
 
     _SHOWN = 20
@@ -277,13 +278,14 @@ def check_duplicates(items: Iterable[Item]) -> None:
         first = seen.setdefault(same, item)
         if first is not item:
             what = f"{item.kind.noun} {item.name}" if item.kind.parent else f"stream {item.stream}"
-            error = StreamsError(f"{what} is in the document twice, see {first.path}: keep one.", code="duplicate")
+            twice = f"{what} is in the document twice, see {first.path}: keep one."
+            error = _errors.StreamsError(twice, code="duplicate")
             problems.append(Problem(item.path, error))
     if problems:
         raise Problems(problems)
 
 
-def _errors(item: Item) -> Iterator[StreamsError]:
+def _wrong(item: Item) -> Iterator[_errors.StreamsError]:
     """All that is wrong with an item's options."""
     found = False
     for error in invalid(item.kind.resource.spec, item.options):
@@ -292,5 +294,5 @@ def _errors(item: Item) -> Iterator[StreamsError]:
     if not found and item.kind.check:
         try:
             item.kind.check(item.options)
-        except OptionError as error:
+        except _errors.OptionError as error:
             yield error

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._api.jetstream import STREAM_NOT_FOUND, call_many
+from .. import _errors
+from .._api import jetstream
 from .._connection.session import WINDOW
-from .._errors import WRITTEN, ApiError, StreamsError
 from .document import CONSUMERS, DEPENDENCY, KEYS, STOP, STOPPED, STREAM_KINDS, is_removal, stream_backed
 from .document_order import phases
 from .document_state import infos_again
@@ -45,27 +45,27 @@ def _write_group(session: Session, document: Document, group: list[Item]) -> Non
                 batch.append(item)
         try:
             _write(session, batch)
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             # The connection broke, and no reply tells which were written
             document.on_error = STOP
             _fail(batch, error)
         document.failed = document.failed or any(item.error for item in batch)
 
 
-def _fail(items: Iterable[Item], error: StreamsError) -> None:
+def _fail(items: Iterable[Item], error: _errors.StreamsError) -> None:
     for item in items:
         if item.error is None and not item.proven:
             item.error = error
 
 
-def _obstacle(document: Document, item: Item) -> StreamsError | None:
+def _obstacle(document: Document, item: Item) -> _errors.StreamsError | None:
     """Why an item is not tried: something failed before that it needs, or the user wants to stop then."""
     needed = [document.streams.get(item.stream)] if item.kind.parent else item.after
     failed = next((need for need in needed if need and need.error), None)
     if failed:
-        return StreamsError(f"Not tried, since {failed.path} failed, which it needs.", code=DEPENDENCY)
+        return _errors.StreamsError(f"Not tried, since {failed.path} failed, which it needs.", code=DEPENDENCY)
     if document.on_error == STOP and document.failed:
-        return StreamsError("Not tried, since something else failed before it (on_error).", code=STOPPED)
+        return _errors.StreamsError("Not tried, since something else failed before it (on_error).", code=STOPPED)
     return None
 
 
@@ -98,17 +98,19 @@ def _apply_alone(session: Session, item: Item) -> None:
         if item.plan:
             item.kind.resource.apply(session, item.plan)
         item.written = True
-    except StreamsError as error:
-        item.written = error.failure.get("code") in WRITTEN
+    except _errors.StreamsError as error:
+        item.written = error.failure.get("code") in _errors.WRITTEN
         item.error = error
     item.proven = True
 
 
 def _write_streams(session: Session, items: list[Item]) -> None:
     calls = [stream_backed(item).call_of(item.plan) for item in items if item.plan]
-    for item, answer in zip(items, call_many(session, calls)):
-        gone = is_removal(item) and isinstance(answer, ApiError) and answer.err_code == STREAM_NOT_FOUND
-        item.error = answer if isinstance(answer, StreamsError) and not gone else None
+    for item, answer in zip(items, jetstream.call_many(session, calls)):
+        gone = (
+            is_removal(item) and isinstance(answer, _errors.ApiError) and answer.err_code == jetstream.STREAM_NOT_FOUND
+        )
+        item.error = answer if isinstance(answer, _errors.StreamsError) and not gone else None
         item.written = item.error is None
         item.proven = item.written and is_removal(item)
 
@@ -118,13 +120,13 @@ def _prove(session: Session, document: Document) -> None:
     items = [item for item in document.of_kind(*STREAM_KINDS) if item.written and not item.proven]
     try:
         there = infos_again(session, {item.stream for item in items}) if items else {}
-    except StreamsError as error:
+    except _errors.StreamsError as error:
         _fail(items, error)
     for item in items:
         if item.error is None and item.plan:
             try:
                 stream_backed(item).proven(item.plan, there.get(item.stream))
-            except StreamsError as error:
+            except _errors.StreamsError as error:
                 item.error = error
         item.proven = True
     consumers = [item for item in document.of_kind(CONSUMERS) if item.written and not item.proven]
@@ -138,7 +140,7 @@ def _prove_consumers(session: Session, items: list[Item]) -> None:
 
     try:
         prove_consumers(session, items)
-    except StreamsError as error:
+    except _errors.StreamsError as error:
         _fail(items, error)
     for item in items:
         item.proven = True

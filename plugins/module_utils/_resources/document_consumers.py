@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .._api import consumers, streams
-from .._api.jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, call_many
-from .._errors import ApiError, PermissionMissing, Refused, StreamsError
+from .. import _errors
+from .._api import consumers, jetstream, streams
 from .consumer import CONSUMER, Current
 from .consumer_position import holder_of
 from .document import CONSUMERS, Item, Problem, is_removal, stream_backed
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from .document import Document
     from .document_state import Known
 
-_GONE = (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND)
+_GONE = (jetstream.STREAM_NOT_FOUND, jetstream.CONSUMER_NOT_FOUND)
 
 
 def read_consumers(session: Session, document: Document, known: Known) -> None:
@@ -60,9 +59,9 @@ def write_consumers(session: Session, items: list[Item]) -> None:
     """Does what is planned, all items' first calls at once, then their second ones, and so on."""
     left = [(item, CONSUMER.calls_of(item.plan)) for item in items if item.plan]
     while left:
-        for (item, _calls), answer in zip(left, call_many(session, [calls[0] for _item, calls in left])):
-            gone = is_removal(item) and isinstance(answer, ApiError) and answer.err_code in _GONE
-            item.error = answer if isinstance(answer, StreamsError) and not gone else None
+        for (item, _calls), answer in zip(left, jetstream.call_many(session, [calls[0] for _item, calls in left])):
+            gone = is_removal(item) and isinstance(answer, _errors.ApiError) and answer.err_code in _GONE
+            item.error = answer if isinstance(answer, _errors.StreamsError) and not gone else None
             item.written = item.written or item.error is None
             item.proven = item.written and is_removal(item)
         left = [(item, calls[1:]) for item, calls in left if calls[1:] and item.error is None]
@@ -75,7 +74,7 @@ def prove_consumers(session: Session, items: list[Item]) -> None:
         try:
             if item.plan:
                 CONSUMER.proven(item.plan, there[item.stream].get(item.options["name"]))
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             item.error = error
 
 
@@ -85,7 +84,7 @@ def _read(session: Session, items: Iterable[Item]) -> dict[str, dict[str, dict[s
     whole = [stream for stream, few in wanted.items() if len(few) > FEW or any(map(_needs_others, few))]
     try:
         found = _by_name(consumers.list_many(session, whole))
-    except PermissionMissing:
+    except _errors.PermissionMissing:
         found = {}
     rest = [
         (stream, name)
@@ -134,7 +133,7 @@ def _plan_of_stream(
                 raise _without_stream(document, item)
             current = Current.listed(item.options["name"], above or None, found.values())
             item.plan = _planned(session, item, current, goes_with_stream=not above)
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             yield Problem(item.path, error)
 
 
@@ -149,7 +148,9 @@ def _planned(session: Session, item: Item, current: Current, *, goes_with_stream
     return plan
 
 
-def _without_stream(document: Document, item: Item) -> StreamsError:
+def _without_stream(document: Document, item: Item) -> _errors.StreamsError:
     if item.stream in document.streams:
-        return Refused(f"stream {item.stream} is to be deleted: leave out its consumers, or keep it.", code="no_stream")
+        return _errors.Refused(
+            f"stream {item.stream} is to be deleted: leave out its consumers, or keep it.", code="no_stream"
+        )
     return streams.missing(item.stream)

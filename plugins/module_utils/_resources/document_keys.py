@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .. import _errors
 from .._api import kv
 from .._api.kv import Bucket
-from .._errors import Refused, StreamsError
 from .document import KEYS, Problem
 from .kv_entry import ENTRY, Current, EntryPlan
 from .resource import DELETE
@@ -33,7 +33,7 @@ def plan_keys(session: Session, document: Document, known: Known) -> Iterator[Pr
     for name, items in by_bucket.items():
         try:
             yield from _plan_bucket(session, document, known, name, items)
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             yield Problem(items[0].path, error)
 
 
@@ -42,7 +42,7 @@ def _plan_bucket(session: Session, document: Document, known: Known, name: str, 
     parent, info = document.streams.get(items[0].stream), known.infos.get(items[0].stream)
     config = parent.plan.request if parent and parent.changes and parent.plan else info["config"] if info else {}
     if parent and parent.plan and parent.plan.action == DELETE:
-        error = Refused(f"bucket {name} is to be deleted: leave out its keys, or keep it.", code="no_bucket")
+        error = _errors.Refused(f"bucket {name} is to be deleted: leave out its keys, or keep it.", code="no_bucket")
         yield from (Problem(item.path, error) for item in items)
         return
     if not config:
@@ -67,7 +67,7 @@ def _plan_batch(session: Session, there: Bucket | None, bucket: Bucket, items: l
     for item in items:
         try:
             item.plan = planned(item, 1 if item.options["key"] in entries else 0)
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             yield Problem(item.path, error)
             continue
         if item.changes and item.options["key"] in entries and int(bucket.config.get("max_msgs_per_subject") or 0) != 1:
@@ -85,7 +85,7 @@ def write_keys(session: Session, items: list[Item], tries: int = _TRIES) -> None
     sent = [(plan.bucket, item.options["key"], plan.request) for item, plan in zip(items, plans)]
     again = []
     for item, answer in zip(items, kv.write_many(session, sent)):
-        item.error = answer if isinstance(answer, StreamsError) else None
+        item.error = answer if isinstance(answer, _errors.StreamsError) else None
         item.written = item.proven = item.error is None
         if kv.overtaken(answer) and tries > 1:
             again.append(item)
@@ -93,7 +93,7 @@ def write_keys(session: Session, items: list[Item], tries: int = _TRIES) -> None
         item.error = None
         try:
             _revise(session, item)
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             item.error = error
     if again:
         write_keys(session, [item for item in again if item.error is None and item.changes], tries - 1)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .. import _errors
 from .._api import streams
-from .._errors import PermissionMissing, StreamsError
 from .document import CONSUMERS, KEYS, STREAM_KINDS, Problem, Problems, stream_backed
 from .losses import NOT_MEASURED
 from .ownership import check_owner
@@ -30,7 +30,7 @@ def plan(session: Session, document: Document, known: Known) -> None:
     for item in document.of_kind(*STREAM_KINDS):
         try:
             _plan_stream(session, document, known, item)
-        except StreamsError as error:
+        except _errors.StreamsError as error:
             problems.append(Problem(item.path, error))
             # What it has now is what others must not have
             item.subjects = tuple(known.infos.get(item.stream, {}).get("config", {}).get("subjects") or ())
@@ -78,7 +78,7 @@ def _listeners(session: Session, document: Document, known: Known) -> dict[str, 
         return {subject: index.overlapping(subject) for subject in wanted}
     try:
         return dict(zip(wanted, streams.names_many(session, wanted)))
-    except PermissionMissing:
+    except _errors.PermissionMissing:
         return {}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._errors import StreamsError
+from .. import _errors
 from .document import CONSUMERS, DEPENDENCY, STOPPED
 from .document_plan import plan
 from .document_state import add_pruned, read
@@ -21,7 +21,7 @@ HIDDEN = "(hidden)"
 _COUNTS = {CREATE: "created", DELETE: "deleted", NONE: "unchanged"}
 
 
-class Unfinished(StreamsError):
+class Unfinished(_errors.StreamsError):
     """Some items failed. The result tells of all."""
 
     def __init__(self, failed: list[Item], result: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._api import streams
-from .._errors import PermissionMissing
 from .document import BUCKETS, GOVERNORS, STREAMS, Item
 from .ownership import is_system, owner_of
 
@@ -41,7 +41,7 @@ def read(session: Session, document: Document) -> Known:
     if len(wanted) > FEW or document.prune:
         try:
             return _listed(session, wanted, document.owner if document.prune else "")
-        except PermissionMissing:
+        except _errors.PermissionMissing:
             if document.prune:
                 raise
     return Known(infos_of(session, wanted))
@@ -58,7 +58,7 @@ def infos_again(session: Session, names: set[str]) -> dict[str, dict[str, Any]]:
     if len(names) > FEW:
         try:
             return _listed(session, names, "").infos
-        except PermissionMissing:
+        except _errors.PermissionMissing:
             pass
     return infos_of(session, names)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._errors import Refused
+from .. import _errors
 from .._options.fields import IN_PLACE, NO_EFFECT
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def hidden_defaults(rows: Iterable[Field], current: Mapping[str, Any], server: S
 def keep_mirror(what: str, desired: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raises Refused where exact mode would end a mirror, since there is no way back from that."""
     if current.get("mirror") and "mirror" not in desired:
-        raise Refused(
+        raise _errors.Refused(
             f"mirror: {what} is a mirror, and exact mode does not end that unasked: give mirror as it is, or "
             "mirror: {} to make it one of its own.",
             code="update_refused",

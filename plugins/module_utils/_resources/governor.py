@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError
+from .. import _errors
 from .._options import codecs
 from .._options.fields import Field, Spec
 from .stream import EXACT, REPLICAS, REPLICATED
@@ -70,7 +70,7 @@ class GovernorResource(StreamBacked):
         lacking = [option for option in ("capacity", "expire") if options.get(option) is None]
         if options["state"] == "present" and lacking and (current.info is None or options["exact"]):
             what = "for exact, which has no default of it for" if current.info else "to create"
-            raise OptionError(
+            raise _errors.OptionError(
                 lacking[0],
                 f"is needed {what} the governor {options['name']}: give capacity and expire, such as 5 and 20m.",
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from .._errors import Refused
+from .. import _errors
 from .._options import codecs
 from .._options.fields import Field, Spec
 from .._options.kv import BUCKET_NAME, STREAM_PREFIX
@@ -97,7 +97,7 @@ class BucketResource(StreamBacked):
         if mirrored:
             desired["mirror_direct"] = False
             if mirrored["name"] != f"{STREAM_PREFIX}{name}":
-                raise Refused(
+                raise _errors.Refused(
                     f"mirror: the keys of bucket {name} carry the name of its origin {mirrored['name']}, and could not "
                     "be read any more: make a bucket with sources instead.",
                     code="update_refused",

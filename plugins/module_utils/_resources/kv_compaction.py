@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from .._api import kv, streams
-from .._api.jetstream import call_many
-from .._errors import OptionError, StreamsError
+from .. import _errors
+from .._api import jetstream, kv, streams
 from .._options.codecs import parse_duration, parse_timestamp
 from .._services.kv_snapshot import selection, snapshot
 from .kv_bucket import BUCKET
@@ -49,7 +48,9 @@ class CompactingBucket:
         if found.info is None or options["state"] == "absent":
             return Found(found)
         if found.config.get("mirror"):
-            raise OptionError("compact", "is for the origin of a mirror, which the mirror follows: leave it out here.")
+            raise _errors.OptionError(
+                "compact", "is for the origin of a mirror, which the mirror follows: leave it out here."
+            )
         bucket, counts = kv.open_bucket(session, options["name"], selection(""))
         before = parse_timestamp(found.info["ts"]) - timedelta(seconds=age)
         entries = snapshot(session, bucket, "").values()
@@ -94,8 +95,8 @@ class CompactingBucket:
             )
             for mark in plan.marks
         ]
-        for answer in call_many(session, calls):
-            if isinstance(answer, StreamsError):
+        for answer in jetstream.call_many(session, calls):
+            if isinstance(answer, _errors.StreamsError):
                 raise answer
         info = streams.info(session, bucket.stream)
         if info is None:
@@ -107,7 +108,7 @@ def _age(text: str) -> float:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise OptionError("compact", f"{error}.") from error
+        raise _errors.OptionError("compact", f"{error}.") from error
 
 
 COMPACTING = CompactingBucket()

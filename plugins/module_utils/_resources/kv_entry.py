@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import _errors
 from .._api import kv
 from .._api.kv import DELETED, PURGED, PUT, Bucket, Entry
-from .._errors import ApiError, OptionError, Overtaken, Refused
 from .._options import codecs, values
 from .._options.codecs import NANOSECOND, Codec
 from .._options.fields import IN_PLACE, Field, Spec
@@ -123,9 +123,11 @@ class EntryResource:
         bucket, key = plan.bucket, plan.after["key"]
         try:
             revision = kv.write(session, bucket, key, **plan.request)
-        except ApiError as error:
+        except _errors.ApiError as error:
             if kv.overtaken(error):
-                raise Overtaken(f"Key {key} of bucket {bucket.name} is being changed by others: try again.") from error
+                raise _errors.Overtaken(
+                    f"Key {key} of bucket {bucket.name} is being changed by others: try again."
+                ) from error
             raise
         written = kv.at_revision(session, bucket, key, revision)
         told = _told(bucket, written, plan.encoding) if written else {**plan.after, "revision": revision}
@@ -150,10 +152,10 @@ def check_offline(options: Mapping[str, Any]) -> None:
     for error in invalid(SPEC, options):
         raise error
     if options["create_only"] and options["revision"] is not None:
-        raise OptionError("create_only", "can't be given together with revision: give one of them.")
+        raise _errors.OptionError("create_only", "can't be given together with revision: give one of them.")
     if options.get("revert_to") is not None:
         if options["state"] != "present" or options["value"] is not None or options["create_only"]:
-            raise OptionError(
+            raise _errors.OptionError(
                 "revert_to", "does not go with value, create_only, and states but present: leave one out."
             )
     elif options["state"] == "present":
@@ -162,11 +164,11 @@ def check_offline(options: Mapping[str, Any]) -> None:
 
 def _payload(options: Mapping[str, Any]) -> bytes:
     if options["value"] is None:
-        raise OptionError("value", "is needed with state: present; an empty text is written as ''.")
+        raise _errors.OptionError("value", "is needed with state: present; an empty text is written as ''.")
     try:
         return values.to_bytes(options["value"], options["encoding"])
     except ValueError as error:
-        raise OptionError("value", f"{error}.") from None
+        raise _errors.OptionError("value", f"{error}.") from None
 
 
 def _earlier(session: Session, bucket: Bucket, options: Mapping[str, Any]) -> Entry | None:
@@ -177,7 +179,7 @@ def _earlier(session: Session, bucket: Bucket, options: Mapping[str, Any]) -> En
     found = kv.at_revision(session, bucket, options["key"], revision)
     if found is None or not found.alive:
         reason = "is not kept, or is another key's" if found is None else "is no value, but its deletion"
-        raise Refused(
+        raise _errors.Refused(
             f"revert_to: revision {revision} of key {options['key']} of bucket {bucket.name} {reason}: look at what is "
             "kept with the option history of the lookup choria_kv.",
             code="no_revision",
@@ -192,14 +194,14 @@ def _earlier(session: Session, bucket: Bucket, options: Mapping[str, Any]) -> En
 def check_limits(bucket: Bucket, length: int, ttl: int | None, server: Server, where: str = "value") -> None:
     """Whether bucket and server take a value of this length in bytes. ``where`` names it. Raises Refused."""
     if ttl and not bucket.lifetimes:
-        raise Refused(
+        raise _errors.Refused(
             f"ttl: bucket {bucket.name} does not let keys carry lifetimes: set its limit_marker_ttl with "
             "choria_kv_bucket, or leave ttl out.",
             code="refused",
             option="ttl",
         )
     if ttl and ttl < bucket.shortest_lifetime:
-        raise Refused(
+        raise _errors.Refused(
             f"ttl: {ttl}s is shorter than limit_marker_ttl of bucket {bucket.name}, and the server would make it "
             f"{bucket.shortest_lifetime}s: give that or more, or lower limit_marker_ttl with choria_kv_bucket.",
             code="refused",
@@ -208,7 +210,7 @@ def check_limits(bucket: Bucket, length: int, ttl: int | None, server: Server, w
     limits = {"max_value_size of the bucket": bucket.max_value_size, "max_payload of the server": server.max_payload}
     for limit, size in limits.items():
         if 0 < size < length:
-            raise Refused(
+            raise _errors.Refused(
                 f"{where}: has {length} bytes, and {limit} allows {size}: store less, or raise the limit.",
                 code="too_large",
                 option=where.partition("[")[0].partition(":")[0],
@@ -239,7 +241,7 @@ def _expected(current: Current, options: Mapping[str, Any]) -> int:
         there = f"at revision {current.revision}" if current.revision else "not there"
         if current.revision and not current.alive:
             there = f"deleted, by revision {current.revision}"
-        raise Refused(
+        raise _errors.Refused(
             f"revision: key {options['key']} of bucket {current.bucket.name} is {there}, and {wanted} was expected: "
             "somebody else changed it, so read it again before you decide.",
             code="wrong_revision",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._errors import Refused
+from .. import _errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,7 +58,7 @@ class Loss(NamedTuple):
         """Raises Refused where messages would be lost and the user has not allowed it."""
         if allowed or not (self.messages or self.at_least):
             return
-        raise Refused(
+        raise _errors.Refused(
             f"{what}: {self.cause} would lose {self.amount()}: set allow_data_loss: true if that is wanted.",
             code="data_loss",
             option="allow_data_loss",

@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._api import consumers, counting, streams
 from .._api.counting import Counted
-from .._errors import PermissionMissing
 from .._options.codecs import NANOSECOND, parse_timestamp
 from .losses import Loss, Measured
 
@@ -36,7 +36,7 @@ def _exceeding(session: Session, info: Mapping[str, Any], desired: Mapping[str, 
         return ()
     try:
         found = consumers.list_all(session, info["config"]["name"])
-    except PermissionMissing:
+    except _errors.PermissionMissing:
         return ()  # the server itself has to refuse
     return tuple(
         consumer["name"]
@@ -118,7 +118,7 @@ def _beyond(session: Session, info: Mapping[str, Any], limit: int, others: Count
         return alone, alone
     try:
         gone = counting.oldest_subjects(session, info, others.number)
-    except PermissionMissing:
+    except _errors.PermissionMissing:
         gone = None
     if gone is None:
         return alone, least
@@ -136,7 +136,7 @@ def _permitted(count: Callable[[], Counted], least: int) -> Counted:
     """What is counted, or the least that is certain where the user may not read what has to be read for it."""
     try:
         return count()
-    except PermissionMissing:
+    except _errors.PermissionMissing:
         return Counted(least, exact=False)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError, Refused
+from .. import _errors
 from .._options.codecs import parse_duration
 from .resource import merged
 
@@ -28,7 +28,7 @@ def patience(options: Mapping[str, Any]) -> float:
     try:
         seconds = parse_duration(options.get("wait_timeout") or _LONG_ENOUGH)
     except ValueError as error:
-        raise OptionError("wait_timeout", f"{error}.") from error
+        raise _errors.OptionError("wait_timeout", f"{error}.") from error
     return seconds if options.get("wait", True) else 0
 
 
@@ -50,7 +50,7 @@ def first_step(
         return {}
     if not wait:
         other = sorted(together - {"placement"})[0]
-        raise Refused(
+        raise _errors.Refused(
             f"placement can't change together with {other} (JetStream error 10123): change one, wait until all "
             "replicas are current, then the other, or let wait: true do so.",
             code="update_refused",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from .._errors import Refused
+from .. import _errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ def check_owner(document: Document, item: Item, info: Mapping[str, Any] | None) 
     """Raises Refused where what is there belongs to somebody else."""
     there = owner_of(info["config"]) if info else ""
     if document.owner and there not in ("", document.owner) and not document.take_over:
-        raise Refused(
+        raise _errors.Refused(
             f"{item.kind.noun} {item.name} belongs to the owner '{there}': leave it out of this document, or set "
             "take_over: true if it is to be yours.",
             code="other_owner",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._errors import Refused
+from .. import _errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,14 +46,14 @@ def check_free(config: Mapping[str, Any], mode: str) -> None:
     """Raises Refused where the stream is part of a copy that was not finished, and this task does not finish it."""
     metadata = config.get("metadata") or {}
     if MARK in metadata and mode != BY_COPY:
-        raise Refused(
+        raise _errors.Refused(
             f"recreate: stream {config['name']} is being copied, and that was not finished: run the task with "
             "recreate: copy again.",
             code="copy_under_way",
             option="recreate",
         )
     if RECORD in metadata and not config.get("mirror"):
-        raise Refused(
+        raise _errors.Refused(
             f"name: {config['name']} holds the messages of a stream that is being copied, and that was not finished: "
             "run the task for that stream with recreate: copy again.",
             code="copy_under_way",

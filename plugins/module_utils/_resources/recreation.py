@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from .._errors import Refused, in_words
+from .. import _errors
 from .._options.fields import RECREATE
 from .recreate import MARK, RECORD
 from .subjects import covers, filters
@@ -156,7 +156,7 @@ def written(created: str, config: Mapping[str, Any], consumers: Sequence[Mapping
     """The record as text, also of when the origin was made. Raises Refused where it would be too large."""
     text = json.dumps({"created": created, "config": config, "consumers": list(consumers)})
     if len(text.encode()) > _LARGEST_RECORD:
-        raise Refused(
+        raise _errors.Refused(
             f"recreate: stream {config['name']} has too many consumers ({len(consumers)}) to be copied with them: "
             "delete some first.",
             code="not_copyable",
@@ -189,7 +189,7 @@ def check_copyable(
     fields = {change.field for change in changes if change.effect == RECREATE}
     reason = _obstacle(config, wanted, fields, server)
     if reason:
-        raise Refused(
+        raise _errors.Refused(
             f"recreate: {what} can't be copied: {reason}. With recreate: true it is deleted and made anew.",
             code="not_copyable",
             option="recreate",
@@ -220,7 +220,7 @@ def check_downstream(what: str, sourcing: Iterable[str]) -> None:
     """Raises Refused where other streams would take messages twice."""
     names = ", ".join(sorted(sourcing))
     if names:
-        raise Refused(
+        raise _errors.Refused(
             f"recreate: {what} is among the sources of {names}, which could take its messages twice: take that source "
             "away before, and give it back with opt_start_seq afterwards.",
             code="not_copyable",
@@ -235,7 +235,7 @@ def check_queue(what: str, config: Mapping[str, Any], found: Iterable[Mapping[st
     heard = [wanted for info in durable(found) for wanted in filters(info["config"])]
     unheard = [subject for subject in config.get("subjects") or [] if not any(covers(each, subject) for each in heard)]
     if unheard:
-        raise Refused(
+        raise _errors.Refused(
             f"recreate: {what} is a work queue in which no consumer waits for {', '.join(unheard)}, and copying takes "
             "away what nobody waits for: make such a consumer first.",
             code="not_copyable",
@@ -249,7 +249,7 @@ def check_consumers(what: str, wanted: Mapping[str, Any], found: Iterable[Mappin
         return
     moved = [info["name"] for info in durable(found) if int(info["ack_floor"]["stream_seq"])]
     if moved:
-        raise Refused(
+        raise _errors.Refused(
             f"recreate: {what} has consumers that could not go on where they are before nats-server 2.14: delete "
             f"{', '.join(moved)} first.",
             code="not_copyable",
@@ -263,7 +263,7 @@ def check_consumers(what: str, wanted: Mapping[str, Any], found: Iterable[Mappin
 def steps(stream: str, changed: Iterable[Change], again: Sequence[str], done: int = 0) -> list[str]:
     """What is done, one after the other, without the first ones that an earlier run has done."""
     temporary = temporary_name(stream)
-    other = ", ".join(f"{change.field} {in_words(change.after)}" for change in changed)
+    other = ", ".join(f"{change.field} {_errors.in_words(change.after)}" for change in changed)
     told = [
         f"copy all messages to {temporary}",
         f"let {temporary} take what is published",

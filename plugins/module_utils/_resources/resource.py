@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from .._errors import OptionError, Refused, in_words
+from .. import _errors
 from .._options.fields import IN_PLACE, NO_EFFECT, RECREATE, REFUSED, Field, Spec
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def to_wire(spec: Spec, options: Mapping[str, Any], server: Server) -> dict[str,
         try:
             value = row.codec.to_wire(options[row.option])
         except ValueError as error:
-            raise OptionError(row.option, f"{error}.") from error
+            raise _errors.OptionError(row.option, f"{error}.") from error
         if row.equal(value, None) and row.since > server.version:
             continue  # an old server does not know the field, and behaves as its default says
         check_age(row, value, server)
@@ -130,14 +130,14 @@ def to_wire(spec: Spec, options: Mapping[str, Any], server: Server) -> dict[str,
     return wire
 
 
-def invalid(spec: Spec, options: Mapping[str, Any]) -> Iterator[OptionError]:
+def invalid(spec: Spec, options: Mapping[str, Any]) -> Iterator[_errors.OptionError]:
     """What is wrong with the values of options, which needs no server to be known."""
     for row in spec:
         if options.get(row.option) is not None:
             try:
                 row.codec.to_wire(options[row.option])
             except ValueError as error:
-                yield OptionError(row.option, f"{error}.")
+                yield _errors.OptionError(row.option, f"{error}.")
 
 
 def check_age(row: Field, value: Any, server: Server, within: str = "") -> None:
@@ -145,7 +145,7 @@ def check_age(row: Field, value: Any, server: Server, within: str = "") -> None:
     option = f"{within}{row.option}"
     if server.version < row.since:
         needed, there = (".".join(str(part) for part in version) for version in (row.since, server.version))
-        raise Refused(
+        raise _errors.Refused(
             f"{option} needs nats-server {needed} (API level {row.level}), and this server runs {there}: "
             "leave the option out, or upgrade the server.",
             code="server_too_old",
@@ -190,18 +190,18 @@ def field_changes(
     return changes
 
 
-def _refusal(name: str, refusals: list[tuple[Change, str]], changes: list[Change]) -> Refused:
+def _refusal(name: str, refusals: list[tuple[Change, str]], changes: list[Change]) -> _errors.Refused:
     """Names every field that can't change, and the way out of each. The first is the option of the failure."""
     sentences = []
     for change, why in refusals:
         reason = f"the server refuses that (JetStream error {change.err_code})"
         sentences.append(
-            f"{change.field} of {name} can't be changed from {in_words(change.before)} to "
-            f"{in_words(change.after)}: "
+            f"{change.field} of {name} can't be changed from {_errors.in_words(change.before)} to "
+            f"{_errors.in_words(change.after)}: "
             f"{reason if change.effect == REFUSED else 'that has no effect'}. {why}"
         )
     first = refusals[0][0]
-    return Refused(
+    return _errors.Refused(
         " ".join(sentences),
         code="update_refused",
         option=first.field,

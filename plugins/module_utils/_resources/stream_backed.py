@@ -9,9 +9,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._api import streams
-from .._api.jetstream import call
-from .._errors import OptionError, PermissionMissing, Refused, StreamsError, in_words
+from .. import _errors
+from .._api import jetstream, streams
 from .._options.codecs import NANOSECOND
 from .._options.connection import DEFAULT_COLLECTIVE
 from .._options.fields import RECREATE, Field, Spec
@@ -25,7 +24,6 @@ from .stream_facts import facts
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .._api.jetstream import Call
     from .._connection.session import Server, Session
 
 DEFAULT_WINDOW = 120 * NANOSECOND
@@ -122,7 +120,7 @@ class StreamBacked:
         try:
             return str(row.codec.to_wire(name))
         except ValueError as error:
-            raise OptionError("name", f"{error}.") from error
+            raise _errors.OptionError("name", f"{error}.") from error
 
     def stream_of(self, options: Mapping[str, Any]) -> str:
         """The name of the stream. Raises OptionError where the kind does not allow the name."""
@@ -223,9 +221,9 @@ class StreamBacked:
 
             copying.apply(session, plan)
         else:
-            call(session, *self.call_of(plan))
+            jetstream.call(session, *self.call_of(plan))
 
-    def call_of(self, plan: Plan) -> Call:
+    def call_of(self, plan: Plan) -> jetstream.Call:
         """The call that does what is planned."""
         if plan.action == DELETE:
             return streams.deleting(plan.request["name"])
@@ -234,7 +232,7 @@ class StreamBacked:
     def proven(self, plan: Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
         """The result, from what is there after the write. Raises StreamsError where that is not what was planned."""
         if info is None:
-            raise StreamsError(
+            raise _errors.StreamsError(
                 f"The server confirmed {self.noun} {plan.name}, but then did not have it: look at its log.",
                 code="not_applied",
             )
@@ -259,11 +257,11 @@ class StreamBacked:
         """The options by the fields of the server."""
         return {row.path: row.option for row in (*self.implied, *self.spec)}
 
-    def overlap(self, subject: str, owner: str) -> Refused:
+    def overlap(self, subject: str, owner: str) -> _errors.Refused:
         choosable = any(row.option == "subjects" for row in self.spec)
         option = "subjects" if choosable else "name"
         remedy = "subjects that no other stream has" if choosable else "another name, or change that stream"
-        return Refused(
+        return _errors.Refused(
             f"{option}: '{subject}' overlaps with the subjects of stream {owner}: a message can be in one stream only, "
             f"so choose {remedy}.",
             code="subjects_overlap",
@@ -275,7 +273,7 @@ class StreamBacked:
 
     def _plan_create(self, name: str, desired: dict[str, Any], options: Mapping[str, Any]) -> Plan:
         if desired.get("sealed"):
-            raise Refused(
+            raise _errors.Refused(
                 f"sealed: a {self.noun} can't be created sealed (JetStream error 10052): fill it, then seal it.",
                 code="option",
                 option="sealed",
@@ -360,7 +358,7 @@ class StreamBacked:
 
     def _check_consumers(self, name: str, measured: Measured) -> None:
         if measured.exceeding:
-            raise Refused(
+            raise _errors.Refused(
                 f"consumer_limits of {self.noun} {name}: consumers have more than that, and the server refuses it "
                 f"(JetStream error 10069): change or delete {', '.join(measured.exceeding)} first.",
                 code="update_refused",
@@ -382,16 +380,16 @@ class StreamBacked:
         for row in (*self.spec, *self.implied):
             if row.option in changed and not row.equal(config.get(row.path), plan.request.get(row.path)):
                 asked, there = row.codec.to_result(plan.request.get(row.path)), row.codec.to_result(row.read(config))
-                raise StreamsError(
-                    f"{row.option} of {self.noun} {plan.name}: the server accepted {in_words(asked)} but did not "
-                    f"apply it, it is {in_words(there)}.",
+                raise _errors.StreamsError(
+                    f"{row.option} of {self.noun} {plan.name}: the server accepted {_errors.in_words(asked)} but did "
+                    f"not apply it, it is {_errors.in_words(there)}.",
                     code="not_applied",
                     option=row.option,
                 )
 
     def _prove_state(self, plan: Plan, there: int) -> None:
         if plan.promise is not None and there < plan.promise:
-            raise StreamsError(
+            raise _errors.StreamsError(
                 f"{self.noun} {plan.name}: after the change {plan.promise} messages should have been left, but it has "
                 f"{there}: unless somebody else deleted some at that moment, look at the server's log.",
                 code="not_applied",
@@ -419,7 +417,7 @@ def _taken(session: Session, name: str, subjects: Sequence[str]) -> dict[str, st
     for subject in subjects:
         try:
             owners = [owner for owner in streams.names(session, subject) if owner != name]
-        except PermissionMissing:
+        except _errors.PermissionMissing:
             return {}
         if owners:
             taken[subject] = owners[0]
@@ -429,7 +427,7 @@ def _taken(session: Session, name: str, subjects: Sequence[str]) -> dict[str, st
 def _check_replicas(desired: Mapping[str, Any], server: Server) -> None:
     # nats-server 2.14 accepts such an update on a lone server, echoes it, and does nothing.
     if int(desired.get("num_replicas") or 1) > 1 and not server.clustered:
-        raise Refused(
+        raise _errors.Refused(
             f"replicas: {desired['num_replicas']} copies are not possible, {server.name} is a single server and no "
             "cluster (JetStream error 10074): give replicas: 1, or use a cluster.",
             code="option",

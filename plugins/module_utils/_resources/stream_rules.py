@@ -9,7 +9,7 @@ import re
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError, in_words
+from .. import _errors
 from .._options.codecs import seconds
 from .stream import SEALED, WITH_MARKERS, WITH_SCHEDULES
 from .subjects import covers, meet
@@ -44,7 +44,7 @@ def check(config: Mapping[str, Any], given: Collection[str], names: Mapping[str,
         path = next((field for field in fields if field in given), None)
         if path:
             option, told = names[path], re.sub(r"`(\w+)`", lambda match: names.get(match[1], match[1]), reason)
-            raise OptionError(option, re.sub(rf"^{option}:? ", "", told))
+            raise _errors.OptionError(option, re.sub(rf"^{option}:? ", "", told))
 
 
 def _problems(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -139,7 +139,7 @@ def _of_deleting(config: Mapping[str, Any]) -> Iterator[Problem]:
     if config.get("sealed"):
         for field, value in SEALED.items():
             if config.get(field, value) != value:
-                yield (field,), f"sealed: true sets it to {in_words(value)}: leave it out."
+                yield (field,), f"sealed: true sets it to {_errors.in_words(value)}: leave it out."
     elif config.get("allow_rollup_hdrs") and config.get("deny_purge"):
         yield ("allow_rollup_hdrs", "deny_purge"), "a roll-up is a purge, and deny_purge is true: leave one out."
 
@@ -149,7 +149,7 @@ def _needed(config: Mapping[str, Any], feature: str, wanted: Mapping[str, Any]) 
     for field, value in wanted.items():
         if config.get(field, value) != value:
             path = feature.partition(":")[0]
-            yield (path, field), f"`{path}`{feature.removeprefix(path)} needs `{field}`: {in_words(value)}."
+            yield (path, field), f"`{path}`{feature.removeprefix(path)} needs `{field}`: {_errors.in_words(value)}."
 
 
 def _source(origin: Mapping[str, Any]) -> tuple[str, ...]:

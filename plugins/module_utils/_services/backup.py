@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._api import consumers, snapshot, streams
-from .._errors import Refused, StreamsError, not_there
 from .._options import codecs
 from .._options.fields import Field, Spec, checked
 from .._options.kv import BUCKET_NAME, STREAM_PREFIX
@@ -82,7 +82,7 @@ def backups_of(connect: Callable[[], Session], options: Mapping[str, Any], check
     return {"changed": False, "backups": told}
 
 
-def _told(path: Path, one: Backup | Refused) -> dict[str, Any]:
+def _told(path: Path, one: Backup | _errors.Refused) -> dict[str, Any]:
     if isinstance(one, Backup):
         return one.described(one.problem())
     nothing = dict.fromkeys(Backup(path, {"name": ""}, {}).described())
@@ -93,15 +93,15 @@ def _stream(given: Mapping[str, Any]) -> str:
     return f"{STREAM_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", "")
 
 
-def _missing(given: Mapping[str, Any]) -> StreamsError:
+def _missing(given: Mapping[str, Any]) -> _errors.StreamsError:
     if "stream" in given:
         return streams.missing(given["stream"])
-    return not_there("bucket", given["bucket"], "choria_kv_bucket", "no_stream")
+    return _errors.not_there("bucket", given["bucket"], "choria_kv_bucket", "no_stream")
 
 
 def _check_storage(session: Session, config: Mapping[str, Any]) -> None:
     if config.get("storage") == "memory" and session.server.version < MESSAGES_SINCE:
-        raise Refused(
+        raise _errors.Refused(
             f"Stream {config['name']} is stored in memory, and servers before nats-server 2.15 take no snapshots of "
             "such streams: upgrade, or mirror it into a stream with storage file and back that up.",
             code="memory_storage",

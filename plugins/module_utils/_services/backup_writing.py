@@ -19,7 +19,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._errors import Refused
+from .. import _errors
 from .archive import inspect
 from .backups import CONFIG, DATA, MANIFEST, VERSION, Backup, broken, file_facts, read, unusable
 from .durable import sync_folder
@@ -71,7 +71,7 @@ def _format(path: Path, stream: str) -> int:
     try:
         return inspect(path).format
     except ValueError as error:
-        raise Refused(
+        raise _errors.Refused(
             f"What the server sent of stream {stream} {error}: try again, and look at the server's log.",
             code="snapshot",
         ) from None
@@ -113,7 +113,7 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise Refused(
+            raise _errors.Refused(
                 f"path: the backup does not fit into {folder} ({error.strerror}), and nothing of it is left there: "
                 "make space, or give another path.",
                 code="disk_full",

@@ -16,7 +16,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .._errors import Refused
+from .. import _errors
 from .._options.kv import STREAM_PREFIX
 from .archive import inspect
 
@@ -115,7 +115,7 @@ def read(path: Path) -> Backup:
     return Backup(path, config, state, manifest)
 
 
-def found(folder: Path, stream: str = "") -> Iterator[tuple[Path, Backup | Refused]]:
+def found(folder: Path, stream: str = "") -> Iterator[tuple[Path, Backup | _errors.Refused]]:
     """The backups of ours in a folder, or those of one stream, the newest first; for a broken one why it is that.
 
     What has no manifest of ours is not looked at.
@@ -130,12 +130,12 @@ def found(folder: Path, stream: str = "") -> Iterator[tuple[Path, Backup | Refus
     yield from sorted(backups, key=lambda one: one[0].name.rpartition("-")[2], reverse=True)
 
 
-def _ours(path: Path, stream: str) -> tuple[Path, Backup | Refused] | None:
+def _ours(path: Path, stream: str) -> tuple[Path, Backup | _errors.Refused] | None:
     if stream and path.name.rpartition("-")[0] != stream:
         return None
     try:
         backup = read(path)
-    except Refused as error:
+    except _errors.Refused as error:
         return path, error
     return None if stream and backup.stream != stream else (path, backup)
 
@@ -158,17 +158,17 @@ def chunks(path: Path, size: int) -> Iterator[bytes]:
             yield block
 
 
-def broken(path: Path, why: str) -> Refused:
-    return Refused(
+def broken(path: Path, why: str) -> _errors.Refused:
+    return _errors.Refused(
         f"path: {path} can't be used, {why}: nothing was sent, take another backup.",
         code="broken_backup",
         option="path",
     )
 
 
-def unusable(path: Path, error: OSError) -> Refused:
+def unusable(path: Path, error: OSError) -> _errors.Refused:
     """The error for a folder that can't be read or written."""
-    return Refused(
+    return _errors.Refused(
         f"path: {error.filename or path}: {error.strerror}: check that user {os.geteuid()}, as whom the task runs, may "
         "use it.",
         code="folder",

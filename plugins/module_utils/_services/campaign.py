@@ -16,9 +16,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-from .._api import messages
-from .._api.jetstream import MAXIMUM_MESSAGES
-from .._errors import ApiError, StreamsError, Unreachable
+from .. import _errors
+from .._api import jetstream, messages
 from . import governor as governors
 from . import governor_events as events
 from .governor import Governor, Seat
@@ -94,7 +93,7 @@ class _Waiter:
                     self._listen()  # and ask again: a seat may have become free before
                 elif not self._wait():
                     return None
-            except StreamsError as error:
+            except _errors.StreamsError as error:
                 if not governors.passes(error):
                     raise
                 if self._over and not self._unsettled():
@@ -108,7 +107,7 @@ class _Waiter:
         try:
             self._session.unsubscribe_all()
             self._hear(0)
-        except StreamsError:
+        except _errors.StreamsError:
             return  # whoever could be told has to look for himself
         for _seat in range(self._told):
             events.pass_on(self._session, self._governor.name)
@@ -137,8 +136,8 @@ class _Waiter:
                 self._identity.encode(),
                 {"Nats-Msg-Id": self._attempt},
             )
-        except ApiError as error:
-            if error.err_code == MAXIMUM_MESSAGES:
+        except _errors.ApiError as error:
+            if error.err_code == jetstream.MAXIMUM_MESSAGES:
                 if self._told:
                     self._look_at = min(self._look_at, time.monotonic() + random.uniform(*_AFTER_EXIT))
                 self._attempt, self._told = "", 0
@@ -166,12 +165,12 @@ class _Waiter:
         self._gave_up_at = now if self._gave_up_at is None else self._gave_up_at
         return bool(self._attempt) and now - self._gave_up_at < (_SETTLE_INTERRUPTED if self._stopped() else _SETTLE)
 
-    def _explained(self, error: StreamsError) -> StreamsError:
+    def _explained(self, error: _errors.StreamsError) -> _errors.StreamsError:
         if not self._attempt:
             return error
         expire = self._governor.expire
         end = f"it is taken back after {expire:g}s" if expire else "evict it with choria_governor_lease"
-        return Unreachable(
+        return _errors.Unreachable(
             f"It is not known whether '{self._identity}' took a seat in governor {self._governor.name}; if so, {end}. "
             f"Reason: {error.message}"
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError, Refused
+from .. import _errors
 from .._options.choria_keys import LISTED, SECRET, is_known, nearest
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
@@ -71,7 +71,7 @@ def render(options: Mapping[str, Any]) -> dict[str, str]:
             hint = (
                 f", did you mean {like}? If a plugin of yours reads it," if like else ": if a plugin of yours reads it,"
             )
-            raise OptionError("settings", f"{key} is no key of Choria{hint} list it in other_keys.")
+            raise _errors.OptionError("settings", f"{key} is no key of Choria{hint} list it in other_keys.")
         text = _text(key, settings[key])
         if text:
             lines[key] = text
@@ -106,9 +106,11 @@ def _read(path: str) -> str | None:
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
-        raise OptionError("path", f"{path} is no text file: give a Choria configuration file.") from error
+        raise _errors.OptionError("path", f"{path} is no text file: give a Choria configuration file.") from error
     except OSError as error:
-        raise OptionError("path", f"{path} can't be read ({error.strerror}): check path and permissions.") from error
+        raise _errors.OptionError(
+            "path", f"{path} can't be read ({error.strerror}): check path and permissions."
+        ) from error
 
 
 def _text(key: str, value: Any) -> str:
@@ -117,15 +119,21 @@ def _text(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
-        raise OptionError("settings", f"{key} has a dict in its list, and a list holds plain values: give these.")
+        raise _errors.OptionError(
+            "settings", f"{key} has a dict in its list, and a list holds plain values: give these."
+        )
     if isinstance(value, list):
         parts = [_text(key, part) for part in value]
         if any("," in part for part in parts):
-            raise OptionError("settings", f"{key} has a comma in an entry, where it separates entries: take it away.")
+            raise _errors.OptionError(
+                "settings", f"{key} has a comma in an entry, where it separates entries: take it away."
+            )
         return ", ".join(parts)
     text = str(value).strip()
     if "\n" in text or "\r" in text:
-        raise OptionError("settings", f"{key} has more than one line, which a Choria file can't hold: give one line.")
+        raise _errors.OptionError(
+            "settings", f"{key} has more than one line, which a Choria file can't hold: give one line."
+        )
     return text
 
 
@@ -133,7 +141,7 @@ def _ask_program(program: str, keys: Collection[str], others: Collection[str]) -
     """What the installed release itself knows counts where it is there: it may be older or newer than our list."""
     answer = ask(program, "tool", "config", "--list")
     if answer.returncode:
-        raise OptionError(
+        raise _errors.OptionError(
             "program", f"{program} tool config --list does not work (status {answer.returncode}): check program."
         )
     _check_listed(answer.stdout.split(), keys, others)
@@ -142,7 +150,7 @@ def _ask_program(program: str, keys: Collection[str], others: Collection[str]) -
 def _check_listed(listing: Collection[str], keys: Collection[str], others: Collection[str]) -> None:
     for key in sorted(keys):
         if key in LISTED and key not in listing and key not in others:
-            raise Refused(
+            raise _errors.Refused(
                 f"settings: the choria program on this host does not know {key}: take it away, or install a release "
                 "that has it.",
                 code="option",

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._connection import issuing
 from .._connection.signing import claims_signed_by
 from .._connection.tokens import CLIENT, SERVER
-from .._errors import OptionError
 from .._options import codecs
 from .._options.codecs import Codec, parse_duration
 from .._options.fields import Field, Spec
@@ -104,7 +104,9 @@ class _Folder:
             return None
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is no text file"
-            raise OptionError("folder", f"{self.path / name} can't be read ({reason}): check the folder.") from error
+            raise _errors.OptionError(
+                "folder", f"{self.path / name} can't be read ({reason}): check the folder."
+            ) from error
 
     def once(self, name: str, make: Callable[[], str]) -> str:
         """The text of a file, which is made where there is none, and never written over."""
@@ -127,7 +129,9 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     issuing.check_library()
     validity, before = (parse_duration(options[name]) for name in ("validity", "renew_before"))
     if before >= validity:
-        raise OptionError("renew_before", "it is not shorter than validity, so that all would be renewed at each run.")
+        raise _errors.OptionError(
+            "renew_before", "it is not shorter than validity, so that all would be renewed at each run."
+        )
     _check_names(options)
     folder = _Folder(Path(options["folder"]))
     soon = datetime.now(timezone.utc) + timedelta(seconds=before)
@@ -144,7 +148,7 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         try:
             folder.write()
         except OSError as error:
-            raise OptionError(
+            raise _errors.OptionError(
                 "folder", f"{folder.path} can't be written ({error.strerror}): check path and permissions."
             ) from error
     written = sorted(folder.new)
@@ -162,9 +166,13 @@ def _check_names(options: Mapping[str, Any]) -> None:
             for number, entry in enumerate(options[kind]):
                 name = entry["name"]
                 if not _NAME.fullmatch(name):
-                    raise OptionError(f"{kind}[{number}].name", f"'{name}' can't name a file: use a-z, 0-9, . _ = @ -.")
+                    raise _errors.OptionError(
+                        f"{kind}[{number}].name", f"'{name}' can't name a file: use a-z, 0-9, . _ = @ -."
+                    )
                 if name in seen:
-                    raise OptionError(f"{kind}[{number}].name", f"'{name}' is taken in this folder: give another name.")
+                    raise _errors.OptionError(
+                        f"{kind}[{number}].name", f"'{name}' is taken in this folder: give another name."
+                    )
                 seen.add(name)
 
 

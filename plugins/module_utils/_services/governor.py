@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from .._api import messages, streams
-from .._api.jetstream import STREAM_NOT_FOUND
-from .._errors import ApiError, NoAnswer, OptionError, Refused, StreamsError, Unreachable
+from .. import _errors
+from .._api import jetstream, messages, streams
 from .._options.codecs import NANOSECOND, parse_timestamp
 from .._resources.governor import GOVERNOR_NAME, PREFIX
 from .._resources.governor_seats import seats_of
@@ -85,12 +84,14 @@ def checked_name(name: Any) -> str:
     try:
         return str(GOVERNOR_NAME.to_wire(name))
     except ValueError as error:
-        raise OptionError("name", f"{error}.") from error
+        raise _errors.OptionError("name", f"{error}.") from error
 
 
-def passes(error: StreamsError) -> bool:
+def passes(error: _errors.StreamsError) -> bool:
     """Whether it may be another time, since the server is away or busy with itself."""
-    return isinstance(error, (Unreachable, NoAnswer)) or (isinstance(error, ApiError) and error.err_code in _TRANSIENT)
+    return isinstance(error, (_errors.Unreachable, _errors.NoAnswer)) or (
+        isinstance(error, _errors.ApiError) and error.err_code in _TRANSIENT
+    )
 
 
 def read(session: Session, name: str) -> Governor:
@@ -122,8 +123,8 @@ def leave(session: Session, seat: Seat, patience: float) -> str:
         try:
             there = messages.delete(session, governor.stream, seat.sequence)
             break
-        except StreamsError as error:
-            if isinstance(error, ApiError) and error.err_code == STREAM_NOT_FOUND:
+        except _errors.StreamsError as error:
+            if isinstance(error, _errors.ApiError) and error.err_code == jetstream.STREAM_NOT_FOUND:
                 return f"the governor {governor.name} was deleted"
             if not passes(error) or time.monotonic() + _RETRY > deadline:
                 raise
@@ -137,7 +138,7 @@ def leave(session: Session, seat: Seat, patience: float) -> str:
     return "it was evicted, or the governor was reset"
 
 
-def not_given_back(seat: Seat, error: StreamsError) -> str:
+def not_given_back(seat: Seat, error: _errors.StreamsError) -> str:
     """The sentence for a seat that could not be given back."""
     until = f"it is taken until {seat.expires}" if seat.expires else "it is taken until somebody evicts it"
     return (
@@ -169,7 +170,7 @@ def reset(session: Session, governor: Governor) -> list[dict[str, Any]]:
 def _info(session: Session, name: str) -> dict[str, Any]:
     info = streams.info(session, f"{PREFIX}{name}")
     if info is None:
-        raise Refused(
+        raise _errors.Refused(
             f"The governor {name} does not exist: create it with the module choria.streams.choria_governor, "
             "or check name.",
             code="not_found",
@@ -182,7 +183,7 @@ def _from_info(name: str, info: Mapping[str, Any]) -> Governor:
     config, state = info["config"], info["state"]
     subjects, capacity = config.get("subjects") or [], int(config.get("max_msgs") or 0)
     if len(subjects) != 1 or "*" in subjects[0] or ">" in subjects[0] or capacity < 1 or config.get("discard") != "new":
-        raise Refused(
+        raise _errors.Refused(
             f"The stream {config['name']} is no governor (one subject, max_msgs, and discard new): "
             "give another name, or delete it and create the governor with choria.streams.choria_governor.",
             code="not_a_governor",

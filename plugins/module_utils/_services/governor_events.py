@@ -11,7 +11,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from .._errors import StreamsError
+from .. import _errors
 
 if TYPE_CHECKING:
     from .._connection.session import Session
@@ -63,5 +63,5 @@ def frees_seat(data: bytes, governor: str) -> bool:
 
 
 def _send(session: Session, subject: str, content: dict[str, Any], wait: bool) -> None:
-    with suppress(StreamsError):
+    with suppress(_errors.StreamsError):
         session.publish(subject, json.dumps(content, separators=(",", ":")).encode(), wait=wait)

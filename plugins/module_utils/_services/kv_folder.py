@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._errors import OptionError, Refused
+from .. import _errors
 from .._options.kv import KEY
 
 if TYPE_CHECKING:
@@ -36,26 +36,30 @@ class Folder:
     def read(self, prefix: str) -> dict[str, tuple[Path, bytes]]:
         """All files, with their content, by the names of their keys without prefix. Raises OptionError, Refused."""
         if not self.path.is_dir():
-            raise OptionError(self.option, f"{self.path} is not a folder on this host: check the path.")
+            raise _errors.OptionError(self.option, f"{self.path} is not a folder on this host: check the path.")
         found: dict[str, Path] = {}
         for relative, regular in self._walk():
             path = self.path / relative
             if not regular:
-                raise OptionError(self.option, f"{path} is neither a file nor a folder, or links to a folder: move it.")
+                raise _errors.OptionError(
+                    self.option, f"{path} is neither a file nor a folder, or links to a folder: move it."
+                )
             name = self._name(relative)
             try:
                 KEY.to_wire(f"{prefix}{name}")
             except ValueError as error:
-                raise OptionError(self.option, f"{path} can't be a key: {error}.") from error
+                raise _errors.OptionError(self.option, f"{path} can't be a key: {error}.") from error
             if name in found:
-                raise OptionError(self.option, f"{found[name]} and {path} are both the key {prefix}{name}: rename one.")
+                raise _errors.OptionError(
+                    self.option, f"{found[name]} and {path} are both the key {prefix}{name}: rename one."
+                )
             found[name] = path
         return {name: (path, self._content(path)) for name, path in found.items()}
 
     def _content(self, path: Path) -> bytes:
         with self._access(path, "read"):
             if path.stat().st_size > _LARGEST:
-                raise OptionError(
+                raise _errors.OptionError(
                     self.option, f"{path} is larger than 64 MiB, which no server takes: move it.", file=str(path)
                 )
             return path.read_bytes()
@@ -118,14 +122,14 @@ class Folder:
             above = self.path.joinpath(*parts[:depth])
             gone = str(Path(*parts[:depth])) in removed
             if depth and (above.is_symlink() or (above.exists() and not above.is_dir())) and not gone:
-                raise Refused(f"{self.option}: {above} is no folder, and {relative} has to go there: move it.")
+                raise _errors.Refused(f"{self.option}: {above} is no folder, and {relative} has to go there: move it.")
         path = self.path / relative
         if path.is_dir() and not path.is_symlink():
             inside = [
                 str(file.relative_to(self.path)) for file in path.rglob("*") if file.is_symlink() or not file.is_dir()
             ]
             if not removed.issuperset(inside) or not inside:
-                raise Refused(f"{self.option}: {path} is a folder, and a file has to go there: move it.")
+                raise _errors.Refused(f"{self.option}: {path} is a folder, and a file has to go there: move it.")
 
     def make_folders(self, relative: str) -> list[Path]:
         """Makes the folders above a file, for the user alone, and returns those that were made, the highest first."""
@@ -174,8 +178,8 @@ class Folder:
         except OSError as error:
             raise self._refused(path, what, error) from error
 
-    def _refused(self, path: Path, what: str, error: OSError) -> Refused:
-        return Refused(
+    def _refused(self, path: Path, what: str, error: OSError) -> _errors.Refused:
+        return _errors.Refused(
             f"{self.option}: the user {os.geteuid()} can't {what} {path} ({error.strerror}): check the path and its "
             "permissions, or set become.",
             code="file",

@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Union
 
+from .. import _errors
 from .._api import kv, reading
 from .._api.kv import PURGED
-from .._errors import StreamsError
 from .kv_snapshot import selection
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _before(session: Session, bucket: Bucket, key: str, revision: int) -> Entry 
     whole = bucket.config and not bucket.config.get("max_age") and (limit <= 0 or len(kept) < limit)
     if whole and kept[0].operation != PURGED:
         return None
-    raise StreamsError(
+    raise _errors.StreamsError(
         f"as_of: key {key} of bucket {bucket.name} was written after revision {revision}, and whether and what it was "
         "then is not kept any more: read without as_of, or give the bucket a longer history.",
         code="not_kept",

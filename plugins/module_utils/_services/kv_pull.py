@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._api import kv
-from .._errors import OptionError, Refused
 from .._options import values
 from .._options.mask import Mask
 from .kv_folder import Folder
@@ -30,7 +30,7 @@ def pull(
     """Writes and removes files. Returns the module's result."""
     folder = Folder("dest", options["dest"], options["separator"])
     if folder.path.exists() and not folder.path.is_dir():
-        raise OptionError("dest", f"{folder.path} is no folder: give the path of one, or of none yet.")
+        raise _errors.OptionError("dest", f"{folder.path} is no folder: give the path of one, or of none yet.")
     bucket = kv.open_bucket(session, options["bucket"])[0]
     found = snapshot(session, bucket, prefix)
     files = _files(folder, {key: entry for key, entry in found.items() if entry.alive}, prefix)
@@ -71,8 +71,8 @@ def _files(folder: Folder, alive: Mapping[str, Entry], prefix: str) -> dict[str,
     return files
 
 
-def _no_file(key: str, reason: str) -> Refused:
-    return Refused(
+def _no_file(key: str, reason: str) -> _errors.Refused:
+    return _errors.Refused(
         f"Key {key} can't be a file: {reason}. Set another separator, or pull a narrower prefix.",
         code="no_file",
         option="separator",
@@ -85,7 +85,7 @@ def _check_emptied(
 ) -> None:
     if files or not removed or options["allow_data_loss"]:
         return
-    raise Refused(
+    raise _errors.Refused(
         f"prune: there are no keys to pull from bucket {options['bucket']}, so that all {len(removed)} files in "
         f"{folder.path} would be removed: check bucket and prefix, or set allow_data_loss: true where that is meant.",
         code="data_loss",

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import _errors
 from .._api import kv
 from .._api.kv import DELETED, PURGED, PUT, Bucket, Entry
-from .._errors import OptionError, Overtaken, Refused, StreamsError
 from .._options import values
 from .._options.codecs import NANOSECOND
 from .._options.fields import Spec
@@ -83,7 +83,7 @@ def push(
             found.pop(key, None)
         found.update(again)
     raise _incomplete(
-        Overtaken(
+        _errors.Overtaken(
             f"Others changed {_few(late)} of bucket {bucket.name} each of {_TRIES} times before they could be written, "
             "so they were left alone: run it again when the others are done.",
             overtaken_keys=late,
@@ -108,7 +108,7 @@ def _from_data(options: Mapping[str, Any], prefix: str) -> dict[str, Wanted]:
                 encoding = values.JSON
             wanted[key] = Wanted(values.to_bytes(value, encoding), encoding, where)
         except ValueError as error:
-            raise OptionError(where, f"{error}.") from None
+            raise _errors.OptionError(where, f"{error}.") from None
     return wanted
 
 
@@ -127,7 +127,7 @@ def _check_emptied(
     if wanted or not alive or options["allow_data_loss"]:
         return
     source = "data" if options["data"] is not None else "src"
-    raise Refused(
+    raise _errors.Refused(
         f"prune: {source} holds nothing, so that all {alive} keys {f'below {prefix} ' if prefix else ''}of bucket "
         f"{options['bucket']} would be removed: check {source}, or set allow_data_loss: true where that is meant.",
         code="data_loss",
@@ -179,7 +179,7 @@ def _write(
     late, problems = [], []
     answers = kv.write_many(session, [(bucket, step.key, step.request) for step in steps])
     for step, answer in zip(steps, answers):
-        if not isinstance(answer, StreamsError):
+        if not isinstance(answer, _errors.StreamsError):
             request = step.request
             found[step.key] = Entry(
                 step.key, answer, "", request["operation"], request.get("value", b""), request.get("ttl") or None
@@ -191,7 +191,7 @@ def _write(
             problems.append(answer)
     if problems:
         more = f" {len(problems) - 1} others failed too." if len(problems) > 1 else ""
-        raise _incomplete(StreamsError(f"{problems[0].message}{more}", **problems[0].failure), report)
+        raise _incomplete(_errors.StreamsError(f"{problems[0].message}{more}", **problems[0].failure), report)
     return late
 
 
@@ -222,9 +222,9 @@ def _few(keys: Sequence[str]) -> str:
     return f"{'key' if len(keys) == 1 else 'the keys'} {', '.join(keys[:_NAMED])}{more}"
 
 
-def _incomplete(error: StreamsError, report: Report) -> StreamsError:
+def _incomplete(error: _errors.StreamsError, report: Report) -> _errors.StreamsError:
     """The error, with the changes that were made before it."""
     written = f" {len(report.changes)} changes were made before that." if report.changes else ""
-    told = StreamsError(f"{error.message}{written}", **error.failure, written=len(report.changes))
+    told = _errors.StreamsError(f"{error.message}{written}", **error.failure, written=len(report.changes))
     told.result = {"changed": bool(report.changes), "changes": report.changes}
     return told

@@ -8,10 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._api import kv
-from .._api.jetstream import STREAM_NOT_FOUND
+from .. import _errors
+from .._api import jetstream, kv
 from .._api.kv import Bucket, Entry
-from .._errors import ApiError, NoAnswer, PermissionMissing
 from .kv_snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -104,8 +103,10 @@ class KvReader:
         known = _buckets.get((self._session, name))
         try:
             return read(known or self._bucket(name))
-        except (ApiError, NoAnswer) as error:
-            gone = getattr(error, "err_code", 0) == STREAM_NOT_FOUND or error.failure["code"] == "no_responders"
+        except (_errors.ApiError, _errors.NoAnswer) as error:
+            gone = (
+                getattr(error, "err_code", 0) == jetstream.STREAM_NOT_FOUND or error.failure["code"] == "no_responders"
+            )
             if not gone:
                 raise
             if known is None:
@@ -116,7 +117,7 @@ class KvReader:
     def _bucket(self, name: str) -> Bucket:
         try:
             bucket = kv.open_bucket(self._session, name)[0]
-        except PermissionMissing:
+        except _errors.PermissionMissing:
             bucket = Bucket(name)  # whoever may only read keys is told enough by them
         _buckets[self._session, name] = bucket
         return bucket

@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from .. import _errors
 from .._api import kv
-from .._errors import OptionError, StreamsError
 from .._options.kv import KEY
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _checked(given: str, prefix: str) -> str:
         if prefix:
             KEY.to_wire(f"{prefix}x")
     except ValueError:
-        raise OptionError("prefix", f"'{given}' is not the beginning of a key: {KEY.shape}.") from None
+        raise _errors.OptionError("prefix", f"'{given}' is not the beginning of a key: {KEY.shape}.") from None
     return prefix
 
 
@@ -64,7 +64,7 @@ def _listed(session: Session, bucket: Bucket, prefix: str) -> dict[str, Entry]:
         found = kv.last_many(session, now, wanted, now.last_sequence)
         if len(found) == len(wanted):
             return found
-    raise StreamsError(
+    raise _errors.StreamsError(
         f"The keys below '{prefix}' of bucket {bucket.name} changed each of {_TRIES} times while they were read: try "
         "again, read fewer keys at once, or give the bucket a history of 2 or more (and nats-server 2.11).",
         code="changing",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError
+from .. import _errors
 from .._options import codecs, mask, values
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
@@ -71,10 +71,10 @@ def sync(
             if options[row.option] is not None:
                 row.codec.to_wire(options[row.option])
         except ValueError as error:
-            raise OptionError(row.option, f"{error}.") from error
+            raise _errors.OptionError(row.option, f"{error}.") from error
     prefix = normal_prefix(options["prefix"])
     if options["dest"] is None:
         return push(session, options, prefix, check_mode, with_diff)
     if options["ttl"] is not None:
-        raise OptionError("ttl", "means nothing with dest: it belongs to data and src, which write keys.")
+        raise _errors.OptionError("ttl", "means nothing with dest: it belongs to data and src, which write keys.")
     return pull(session, options, prefix, check_mode, settle, with_diff)

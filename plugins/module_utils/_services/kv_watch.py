@@ -9,9 +9,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._api import kv
 from .._api.watching import Watch
-from .._errors import OptionError, StreamsError
 from .._options import codecs, values
 from .._options.fields import Field, Spec, checked
 from .._options.formats import YAML, Query, decode
@@ -52,9 +52,9 @@ class Wanted:
         """Raises OptionError, or LibraryMissing for what a condition needs."""
         format, condition = options["format"], options["condition"]
         if condition is not None and format not in (values.JSON, YAML):
-            raise OptionError("condition", "needs data to look into: set format to json or yaml.")
+            raise _errors.OptionError("condition", "needs data to look into: set format to json or yaml.")
         if options["values"] == []:
-            raise OptionError("values", "is empty, so that none would do: give some, or leave it out.")
+            raise _errors.OptionError("values", "is empty, so that none would do: give some, or leave it out.")
         return cls(format, options["values"], Query(condition, "condition") if condition is not None else None)
 
     def takes(self, entry: Entry) -> bool:
@@ -65,7 +65,7 @@ class Wanted:
         try:
             value = decode(entry.value, self.format)
             found = self._meets(value, entry.value, name)
-        except OptionError as error:
+        except _errors.OptionError as error:
             self.reason = error.reason.rstrip(".")
             return False
         except ValueError as error:
@@ -91,7 +91,7 @@ def watch(session: Session, options: dict[str, Any], check_mode: bool) -> dict[s
     found, began = checked(SPEC, options.get), time.monotonic()
     wanted, keys = Wanted.of(options), list(options["keys"])
     if not keys:
-        raise OptionError("keys", "is empty: give at least one key.")
+        raise _errors.OptionError("keys", "is empty: give at least one key.")
     bucket = kv.open_bucket(session, options["bucket"])[0]
     if check_mode:
         present = {} if options["updates_only"] else kv.last_many(session, bucket, keys)
@@ -121,14 +121,14 @@ def _told(options: Mapping[str, Any], entry: Entry | None, began: float) -> dict
     return {"changed": False, "matched": entry is not None, "entry": told, "elapsed": _elapsed(began)}
 
 
-def _late(options: Mapping[str, Any], wanted: Wanted, began: float) -> StreamsError:
+def _late(options: Mapping[str, Any], wanted: Wanted, began: float) -> _errors.StreamsError:
     keys = ", ".join(options["keys"])
     what = "has such a value" if options["values"] or options["condition"] else "has a value"
     change = " that is new" if options["updates_only"] else ""
     several = "None of the keys" if len(options["keys"]) > 1 else "The key"
     verb = what if len(options["keys"]) > 1 else what.replace("has", "has not")
     reason = f"the last that was seen: {wanted.reason}" if wanted.reason else "nothing was seen of it"
-    error = StreamsError(
+    error = _errors.StreamsError(
         f"{several} {keys} of bucket {options['bucket']} {verb}{change}, after {options['max_wait']} (max_wait); "
         f"{reason}.",
         code="timeout",

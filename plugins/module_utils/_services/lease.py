@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError, Refused, StreamsError
+from .. import _errors
 from .._options import codecs
 from .._options.codecs import parse_duration
 from .._options.fields import Field, Spec
@@ -71,7 +71,7 @@ class Terms:
         try:
             max_wait = parse_duration(options["max_wait"])
         except ValueError as error:
-            raise OptionError("max_wait", f"{error}.") from error
+            raise _errors.OptionError("max_wait", f"{error}.") from error
         keep = bool(options["max_per_period"])
         # As in Choria: where no more may run in this period, not to run is what was asked for
         skip = options["on_timeout"] == "skip" or (keep and options["on_timeout"] is None)
@@ -89,7 +89,7 @@ def timed_out(session: Session, terms: Terms, governor: Governor, identity: str,
     if not terms.keep:
         events.publish(session, events.TIMEOUT, governor.name, identity)
     holders: list[str] = []
-    with suppress(StreamsError):
+    with suppress(_errors.StreamsError):
         holders = [seat["name"] for seat in governors.view(session, governor.name)]
     shown = ", ".join(holders[:_HOLDERS]) + (f" and {len(holders) - _HOLDERS} more" if len(holders) > _HOLDERS else "")
     message = (
@@ -146,7 +146,7 @@ def _release(session: Session, options: dict[str, Any], check_mode: bool) -> dic
     if holder is None:
         return {"changed": False, "msg": f"{gone}it was given back, evicted, or expired.", **result}
     if holder != identity:
-        raise Refused(
+        raise _errors.Refused(
             f"Seat {lease_id} of governor {governor.name} is held by '{holder}' and not by '{identity}': give the "
             "lease_id of your own seat, set identity to the name that took it, or take it away with state: evicted.",
             code="not_ours",
@@ -163,7 +163,7 @@ def _evict(session: Session, options: dict[str, Any], check_mode: bool) -> dict[
     """By the seat's number, by the name of who holds it, or by both."""
     governor, name = _read(session, options), options["identity"]
     if options["lease_id"] is None and not name:
-        raise OptionError(
+        raise _errors.OptionError(
             "lease_id", "is needed to evict, or identity: the number of the seat, or the name of who has it."
         )
     seats = governors.view(session, governor.name)
@@ -171,7 +171,7 @@ def _evict(session: Session, options: dict[str, Any], check_mode: bool) -> dict[
         seats = [seat for seat in seats if seat["sequence"] == _lease_id(options)]
         others = [seat["name"] for seat in seats if name and seat["name"] != name]
         if others:
-            raise Refused(
+            raise _errors.Refused(
                 f"Seat {options['lease_id']} of governor {governor.name} is held by '{others[0]}' and not by '{name}': "
                 "leave out identity, or give the lease_id of that name's seat.",
                 code="not_ours",
@@ -195,7 +195,7 @@ def _check_lockstep(terms: Terms, governor: Governor, hosts: int | None) -> None
     """Refuses what would wait for ever: no host gets to the task that gives its seat back before all have one."""
     if not hosts or hosts <= governor.capacity or terms.keep or terms.skip:
         return
-    raise Refused(
+    raise _errors.Refused(
         f"{hosts} hosts run this task together, and only go on when each has a seat, but governor {governor.name} has "
         f"{governor.capacity}: use choria_governor_run, which takes the seat and gives it back in one task, set "
         f"'serial: {governor.capacity}' or less in the play, or use 'strategy: free'.",
@@ -218,4 +218,4 @@ def _lease_id(options: Mapping[str, Any]) -> int:
     try:
         return codecs.whole(1).to_wire(options["lease_id"])
     except ValueError as error:
-        raise OptionError("lease_id", f"{error}.") from error
+        raise _errors.OptionError("lease_id", f"{error}.") from error

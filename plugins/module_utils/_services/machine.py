@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError, Refused
+from .. import _errors
 from .._options import codecs
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
@@ -121,7 +121,7 @@ def _ask_program(program: str | None, checks: Checks, folder: Path) -> None:
         return
     try:
         check_by_program(program, str(folder), checks.option)
-    except Refused:
+    except _errors.Refused:
         if not checks.beyond:
             raise
         checks.unknown_to_program.extend(checks.beyond)
@@ -136,19 +136,19 @@ def _files(name: str, options: Mapping[str, Any], load_yaml: LoadYaml | None) ->
     definition, option = options["definition"], "definition"
     if definition is not None:
         if any(entry["path"] == MANIFEST for entry in options["files"]):
-            raise OptionError("files", f"{MANIFEST} is what definition says: take it away from one of both.")
+            raise _errors.OptionError("files", f"{MANIFEST} is what definition says: take it away from one of both.")
         definition = {"name": name, **definition}
         files[MANIFEST] = File(to_yaml(definition).encode(), DEFINITION_MODE)
     elif MANIFEST in files:
         option = "archive"
         definition = _loaded(files[MANIFEST].content, load_yaml)
     else:
-        raise OptionError("archive", f"{options['archive']} has no {MANIFEST}: add it, or give definition.")
+        raise _errors.OptionError("archive", f"{options['archive']} has no {MANIFEST}: add it, or give definition.")
     if definition is None:
         return files, Checks(option)
     if not isinstance(definition, dict) or definition.get("name") != name:
         told = definition.get("name") if isinstance(definition, dict) else None
-        raise OptionError(option, f"it defines {told}, and not {name}: give the name that it has.")
+        raise _errors.OptionError(option, f"it defines {told}, and not {name}: give the name that it has.")
     if not options["validate"]:
         return files, Checks(option)
     check_definition(definition, option)
@@ -166,7 +166,7 @@ def _loaded(text: bytes, load_yaml: LoadYaml | None) -> Any:
     try:
         return load_yaml(text.decode())
     except Exception as error:  # whatever the library raises
-        raise OptionError("archive", f"its {MANIFEST} is no YAML ({str(error).splitlines()[0]}).") from error
+        raise _errors.OptionError("archive", f"its {MANIFEST} is no YAML ({str(error).splitlines()[0]}).") from error
 
 
 def _result(store: Store, name: str, content: Content, checks: Checks, changed: bool) -> dict[str, Any]:

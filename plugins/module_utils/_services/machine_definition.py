@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError, Refused
+from .. import _errors
 from .._options.machine_schema import NAME, SCHEMA, problems
 from .program import ask
 
@@ -39,7 +39,7 @@ def checked_name(name: str) -> str:
     if not found and _SKIPPED.fullmatch(name):
         found = ["Choria Server passes over folders that are called tmp or end in -temp"]
     if found:
-        raise OptionError("name", f"'{name}' can't name an autonomous agent, {found[0]}.")
+        raise _errors.OptionError("name", f"'{name}' can't name an autonomous agent, {found[0]}.")
     return name
 
 
@@ -48,7 +48,7 @@ def check_definition(definition: Mapping[str, Any], option: str) -> None:
     found = problems(SCHEMA, dict(definition)) or list(_loose_ends(definition))
     if found:
         more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
-        raise OptionError(option, f"{'; '.join(found[:_SHOWN])}{more}.", problems=found)
+        raise _errors.OptionError(option, f"{'; '.join(found[:_SHOWN])}{more}.", problems=found)
 
 
 def _loose_ends(definition: Mapping[str, Any]) -> Iterator[str]:
@@ -95,7 +95,7 @@ def check_by_program(program: str, folder: str, option: str) -> None:
     # It tells of each kind of watcher that one is not of that kind
     lines = [line.strip() for line in (answer.stdout + answer.stderr).splitlines() if line.strip()]
     told = [line for line in lines if "doesn't validate with" not in line and 'value must be "' not in line]
-    raise Refused(
+    raise _errors.Refused(
         f"{option}: {program} machine validate refuses it: {'; '.join((told or lines)[:_SHOWN])}.",
         code="option",
         option=option,

@@ -15,9 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._api import reading
 from .._connection.permissions import SUBSCRIBE, missing_permission
-from .._errors import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -91,11 +91,11 @@ class Machines:
                 return False
             try:
                 self._hear(left)
-            except Unreachable:
+            except _errors.Unreachable:
                 if left <= _RETRY:
                     raise
                 time.sleep(_RETRY)
-                with suppress(Unreachable):
+                with suppress(_errors.Unreachable):
                     self.read()  # what was told meanwhile
         return True
 

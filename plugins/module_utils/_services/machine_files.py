@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError
+from .. import _errors
 from .._options.values import to_bytes
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def safe_path(path: str, where: str) -> str:
     """A path inside the machine's folder, without detours. Raises OptionError."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\\" in path or any(ord(sign) < 32 for sign in path):
-        raise OptionError(
+        raise _errors.OptionError(
             where, f"'{path}' is no path inside the folder of the machine: give a relative one without '..'."
         )
     return str(PurePosixPath(*parts))
@@ -56,11 +56,11 @@ def files_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, File]:
         path = safe_path(entry["path"], f"{where}.path")
         if path in found or PurePosixPath(path).name == DATA:
             why = f"is the server's own ({DATA})" if path not in found else "is there twice"
-            raise OptionError(f"{where}.path", f"'{path}' {why}: take it away.")
+            raise _errors.OptionError(f"{where}.path", f"'{path}' {why}: take it away.")
         try:
             content = to_bytes(entry["content"], entry["encoding"])
         except ValueError as error:
-            raise OptionError(f"{where}.content", f"{error}.") from error
+            raise _errors.OptionError(f"{where}.content", f"{error}.") from error
         found[path] = File(content, _mode(entry["mode"], f"{where}.mode"))
     return found
 
@@ -72,9 +72,9 @@ def _mode(given: Any, where: str) -> int:
     elif _MODE.fullmatch(str(given)):
         mode = int(str(given), 8)
     else:
-        raise OptionError(where, f"'{given}' is no mode: give octal digits as text, such as '0755'.")
+        raise _errors.OptionError(where, f"'{given}' is no mode: give octal digits as text, such as '0755'.")
     if mode & ~0o775 or not mode & stat.S_IRUSR:
-        raise OptionError(
+        raise _errors.OptionError(
             where,
             f"{mode:04o} lets others write what runs as root, runs as somebody else, or can't be read: "
             "give a mode such as '0755' or '0644'.",
@@ -88,29 +88,31 @@ def files_in(archive: str, checksum: str) -> dict[str, File]:
     try:
         found = dict(_zip(archive) if zipfile.is_zipfile(archive) else _tar(archive))
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
-        raise OptionError("archive", f"{archive} can't be read ({error}): give a tar or zip archive.") from error
+        raise _errors.OptionError(
+            "archive", f"{archive} can't be read ({error}): give a tar or zip archive."
+        ) from error
     tops = {PurePosixPath(path).parts[0] for path in found}
     if len(tops) == 1 and all("/" in path for path in found):
         found = {path.split("/", 1)[1]: file for path, file in found.items()}
     own = sorted(path for path in found if PurePosixPath(path).name == DATA)
     if own:
-        raise OptionError("archive", f"{archive} has {own[0]}, which is the server's own: make it without.")
+        raise _errors.OptionError("archive", f"{archive} has {own[0]}, which is the server's own: make it without.")
     return found
 
 
 def _check_sum(archive: str, checksum: str) -> None:
     match = _CHECKSUM.fullmatch(checksum)
     if not match:
-        raise OptionError("archive_checksum", f"'{checksum}' is no checksum: give one such as sha256:0123….")
+        raise _errors.OptionError("archive_checksum", f"'{checksum}' is no checksum: give one such as sha256:0123….")
     digest = hashlib.new(match.group(1))
     try:
         with Path(archive).open("rb") as file:
             for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)
     except OSError as error:
-        raise OptionError("archive", f"{archive} can't be read ({error.strerror}): check the path.") from error
+        raise _errors.OptionError("archive", f"{archive} can't be read ({error.strerror}): check the path.") from error
     if digest.hexdigest() != match.group(2).lower():
-        raise OptionError(
+        raise _errors.OptionError(
             "archive_checksum",
             f"{archive} is not what was meant, its checksum is {match.group(1)}:{digest.hexdigest()}.",
         )
@@ -148,18 +150,20 @@ def _member(archive: str, name: str, content: bytes, mode: int) -> tuple[str, Fi
     """Of an archive's modes only counts who may run the file."""
     try:
         path = safe_path(name, "archive")
-    except OptionError as error:
+    except _errors.OptionError as error:
         raise _unusable(archive, name, "would be outside of the machine's folder") from error
     return path, File(content, 0o755 if mode & 0o111 else 0o644)
 
 
 def _check_size(archive: str, size: int, count: int) -> None:
     if size > _MOST_BYTES or count > _MOST_FILES:
-        raise OptionError(
+        raise _errors.OptionError(
             "archive",
             f"{archive} has more than {_MOST_BYTES >> 20} MiB or {_MOST_FILES} files: bring them by other means.",
         )
 
 
-def _unusable(archive: str, name: str, why: str) -> OptionError:
-    return OptionError("archive", f"'{name}' in {archive} {why}: make the archive of plain files with relative paths.")
+def _unusable(archive: str, name: str, why: str) -> _errors.OptionError:
+    return _errors.OptionError(
+        "archive", f"'{name}' in {archive} {why}: make the archive of plain files with relative paths."
+    )

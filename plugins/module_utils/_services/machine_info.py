@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._api.jetstream import STREAM_NOT_FOUND
+from .. import _errors
+from .._api import jetstream
 from .._connection.choria_config import read_config
-from .._errors import ApiError, OptionError, StreamsError
 from .._options import codecs
 from .._options.codecs import Codec, parse_duration, parse_timestamp
 from .._options.fields import Field, Spec
@@ -67,10 +67,10 @@ def read(
             machines.read()
         else:
             goal.wait(machines)
-    except ApiError as error:
-        if error.err_code != STREAM_NOT_FOUND:
+    except _errors.ApiError as error:
+        if error.err_code != jetstream.STREAM_NOT_FOUND:
             raise
-        raise StreamsError(
+        raise _errors.StreamsError(
             f"There is no stream {STREAM}, which a Choria Broker makes up to a minute after its start: check where we "
             "are connected to (servers, choria_config).",
             code="no_stream",
@@ -84,15 +84,17 @@ def _goal(options: Mapping[str, Any]) -> Goal | None:
     if options["wait_for_state"] is None:
         return None
     if not options["events"]:
-        raise OptionError("events", "is false, and without events there is nothing to wait for: take one of both away.")
+        raise _errors.OptionError(
+            "events", "is false, and without events there is nothing to wait for: take one of both away."
+        )
     try:
         max_wait = parse_duration(options["max_wait"])
     except ValueError as error:
-        raise OptionError("max_wait", f"{error}.") from error
+        raise _errors.OptionError("max_wait", f"{error}.") from error
     try:
         since = parse_timestamp(options["since"]) if options["since"] else None
     except ValueError as error:
-        raise OptionError("since", f"{error}.") from error
+        raise _errors.OptionError("since", f"{error}.") from error
     wanted = [(host, name) for host in options["hosts"] for name in options["names"]]
     return Goal(wanted, options["wait_for_state"], since, max_wait)
 
@@ -121,7 +123,7 @@ class Goal:
         shown = "; ".join(self._why(told, host, name) for host, name in late[:_SHOWN])
         more = f"; and {len(late) - _SHOWN} more" if len(late) > _SHOWN else ""
         after = f" since {self.since.isoformat()}" if self.since else ""
-        error = StreamsError(
+        error = _errors.StreamsError(
             f"After {self.max_wait:g} seconds {len(late)} of {len(self.wanted)} machines have not come into state "
             f"{self.state}{after}: {shown}{more}.",
             code="timeout",

@@ -22,8 +22,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import _errors
 from .._connection.choria_config import SERVER_FILE, read_config
-from .._errors import OptionError, Refused
 from .durable import sync_folder
 from .machine_definition import MANIFEST
 
@@ -48,7 +48,7 @@ class Store:
         """Raises Refused where it is no folder of its own: a link could lead anywhere."""
         folder = self.path / name
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            raise Refused(
+            raise _errors.Refused(
                 f"{folder} is a link or a file, and an autonomous agent is a folder: take it away.",
                 code="store_entry",
                 option="name",
@@ -64,14 +64,14 @@ class Store:
         except OSError as error:
             raise self._no_access(error) from error
         if found is None or not stat.S_ISDIR(found.st_mode):
-            raise Refused(
+            raise _errors.Refused(
                 f"There is no store of autonomous agents {self.path}: correct store or choria_config, or make the "
                 "folder with mode 0700.",
                 code="store_missing",
                 option="store",
             )
         if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise Refused(
+            raise _errors.Refused(
                 f"{self.path} belongs to user {found.st_uid} and has mode {stat.S_IMODE(found.st_mode):04o}, so that "
                 "others could change what Choria Server runs: make it root's own (chmod 0700), and use become.",
                 code="store_mode",
@@ -138,8 +138,8 @@ class Store:
     def _hidden(self, name: str, what: str) -> Path:
         return self.path / f".choria_machine.{name}.{what}"
 
-    def _no_access(self, error: OSError) -> Refused:
-        return Refused(
+    def _no_access(self, error: OSError) -> _errors.Refused:
+        return _errors.Refused(
             f"{self.path} can't be used ({error.strerror}: {error.filename or self.path}): run the task as root "
             "(become: true), and check that there is room and that the file system is not read-only.",
             code="store_permission",
@@ -154,7 +154,7 @@ def find_store(store: str | None, choria_config: str | None) -> Store:
     config = read_config(choria_config or SERVER_FILE)
     named = config.file(KEY)
     if not named:
-        raise OptionError(
+        raise _errors.OptionError(
             "choria_config",
             f"{config.path} sets no {KEY}: name the file of a Choria Server with autonomous agents, or give store.",
         )

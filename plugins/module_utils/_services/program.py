@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from .._errors import OptionError
+from .. import _errors
 
 _TIMEOUT = 30  # seconds
 
@@ -28,4 +28,4 @@ def ask(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         )
     except (OSError, subprocess.SubprocessError) as error:
         words = " ".join(argument for argument in arguments if not argument.startswith("/"))
-        raise OptionError("program", f"{program} {words} does not work ({error}): check program.") from error
+        raise _errors.OptionError("program", f"{program} {words} does not work ({error}): check program.") from error

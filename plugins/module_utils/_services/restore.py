@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._api import consumers, streams
-from .._errors import OptionError, PermissionMissing, Refused, StreamsError
 from .._options import codecs
 from .._options.fields import Field, Spec, checked
 from .._options.kv import BUCKET_NAME, STREAM_PREFIX
@@ -70,7 +70,9 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
     if problem:
         raise backups.broken(path, problem)
     if "bucket" in given and not backup.stream.startswith(STREAM_PREFIX):
-        raise OptionError("bucket", f"{path} is a backup of stream {backup.stream}, which is no bucket: give stream.")
+        raise _errors.OptionError(
+            "bucket", f"{path} is a backup of stream {backup.stream}, which is no bucket: give stream."
+        )
     name = f"{STREAM_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", backup.stream)
     config = {**settings(backup.config), "name": name}
     if "subjects" in given:
@@ -93,7 +95,7 @@ def _check_same(wanted: Wanted, info: Mapping[str, Any]) -> None:
     shorter = wanted.copied and now["last_seq"] <= then["last_seq"] and now["messages"] == then["messages"]
     if shorter and (not now["messages"] or now["first_ts"] == then["first_ts"]):
         return
-    raise Refused(
+    raise _errors.Refused(
         f"stream: there is a stream {wanted.name} already, with {now['messages']} messages up to number "
         f"{now['last_seq']}, where the backup has {then['messages']} up to {then['last_seq']}, and it is not "
         "overwritten: delete it first, or restore under another name (stream or bucket).",
@@ -107,7 +109,7 @@ def _check(session: Session, wanted: Wanted) -> None:
     """Refuses what the server would refuse in the middle."""
     backup, version = wanted.backup, session.server.version
     if backup.format != FILES and version < MESSAGES_SINCE:
-        raise Refused(
+        raise _errors.Refused(
             f"path: {backup.path} was made by nats-server 2.15 or newer, and server {session.server.name} has "
             f"{'.'.join(map(str, version))}, which can't read it: restore it on a newer server.",
             code="format",
@@ -116,7 +118,7 @@ def _check(session: Session, wanted: Wanted) -> None:
     if wanted.copied:
         check_copied(session, wanted)
     if not wanted.consumers and wanted.config.get("retention") == "interest":
-        raise Refused(
+        raise _errors.Refused(
             "consumers: a stream with retention interest loses its messages without its consumers: leave "
             "consumers: false out.",
             code="option",
@@ -129,11 +131,11 @@ def _check(session: Session, wanted: Wanted) -> None:
 def _check_free(session: Session, wanted: Wanted, subject: str) -> None:
     try:
         owners = [owner for owner in streams.names(session, subject) if owner != wanted.name]
-    except PermissionMissing:
+    except _errors.PermissionMissing:
         return  # the server itself has to refuse
     if owners:
         remedy = "delete that stream" if wanted.name.startswith(STREAM_PREFIX) else "give others with subjects"
-        raise Refused(
+        raise _errors.Refused(
             f"subjects: '{subject}' overlaps with the subjects of stream {owners[0]}, and a message can be in one "
             f"stream only: {remedy}. Messages keep the subjects that they were stored with.",
             code="subjects_overlap",
@@ -155,7 +157,7 @@ def _proven(session: Session, wanted: Wanted) -> dict[str, Any]:
         if not lacking:
             return info
         if time.monotonic() > deadline:
-            raise StreamsError(
+            raise _errors.StreamsError(
                 f"The server confirmed that stream {wanted.name} is restored, but {lacking}: look at its log, and "
                 "delete the stream before you try again.",
                 code="not_applied",

@@ -15,9 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._api import snapshot, streams
-from .._api.jetstream import NAME_IN_USE_BY_RESTORE
-from .._errors import ApiError, NoAnswer, Refused, StreamsError
+from .. import _errors
+from .._api import jetstream, snapshot, streams
 from .._options.kv import STREAM_PREFIX
 from . import backups
 from .archive import FILES
@@ -82,7 +81,7 @@ def sent(session: Session, backup: Backup, config: dict[str, Any]) -> None:
     data = backups.chunks(backup.data, min(snapshot.CHUNK_SENT, session.server.max_payload))
     try:
         snapshot.restore(session, config, dict(backup.state), data)
-    except (StreamsError, OSError) as error:
+    except (_errors.StreamsError, OSError) as error:
         if not _overtaken(error):
             _remove_unfinished(session, config["name"], backup.state)
         if isinstance(error, OSError):
@@ -92,14 +91,15 @@ def sent(session: Session, backup: Backup, config: dict[str, Any]) -> None:
 
 def _overtaken(error: Exception) -> bool:
     """Whether somebody else builds a stream of that name. Servers tell it in the words of another error, too."""
-    return isinstance(error, ApiError) and (
-        error.err_code == NAME_IN_USE_BY_RESTORE or f"({NAME_IN_USE_BY_RESTORE})" in error.description
+    return isinstance(error, _errors.ApiError) and (
+        error.err_code == jetstream.NAME_IN_USE_BY_RESTORE
+        or f"({jetstream.NAME_IN_USE_BY_RESTORE})" in error.description
     )
 
 
 def _remove_unfinished(session: Session, name: str, state: Mapping[str, Any]) -> None:
     """There was no stream of that name before. One that is whole is not ours: somebody else restored it meanwhile."""
-    with suppress(StreamsError):
+    with suppress(_errors.StreamsError):
         info = streams.info(session, name)
         if info and not same_state(info["state"], state):
             streams.delete(session, name)
@@ -126,7 +126,7 @@ def check_copied(session: Session, wanted: Wanted) -> None:
             "account or on another server, or delete that stream"
         )
     if problem:
-        raise Refused(f"{reason}{problem}.", code="rename", option=option)
+        raise _errors.Refused(f"{reason}{problem}.", code="rename", option=option)
 
 
 def copied(session: Session, wanted: Wanted) -> None:
@@ -145,7 +145,7 @@ def copied(session: Session, wanted: Wanted) -> None:
         streams.update(session, wanted.config)
         done = True
     finally:
-        with suppress(StreamsError):
+        with suppress(_errors.StreamsError):
             if not done:
                 streams.delete(session, wanted.name)
         streams.delete(session, between)
@@ -164,7 +164,7 @@ def _await_copy(session: Session, name: str, origin: str) -> None:
         if messages > best:
             best, moved = messages, time.monotonic()
         if time.monotonic() - moved > _PATIENCE:
-            raise NoAnswer(
+            raise _errors.NoAnswer(
                 f"Stream {name} does not get further than {messages} messages as a mirror of {origin}: look at the "
                 "server's log.",
                 code="stalled",

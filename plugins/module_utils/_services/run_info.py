@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._api import streams
-from .._errors import OptionError
 from .._options import codecs
 from .._options.codecs import NANOSECOND
 from .._options.fields import Field, Spec, checked
@@ -114,7 +114,9 @@ def read(session: Session, options: Mapping[str, Any]) -> dict[str, Any]:
     if given["last_results"]:
         for option in _OF_RUNS:
             if option in given:
-                raise OptionError(option, "means nothing with last_results, which are of hosts and not of runs.")
+                raise _errors.OptionError(
+                    option, "means nothing with last_results, which are of hosts and not of runs."
+                )
     info = _results_stream(session, given["stream"], given["subject_prefix"])
     query = _query(given, _now(info))
     reader = RunReader(session, info, given["subject_prefix"])
@@ -138,7 +140,7 @@ def _results_stream(session: Session, name: str, prefix: str) -> dict[str, Any]:
     # A mirror has no subjects of its own, and a stream with sources may have others
     borrowed = info["config"].get("mirror") or info["config"].get("sources")
     if not borrowed and not index.overlapping(f"{prefix}.{RUN_STARTED}"):
-        raise OptionError(
+        raise _errors.OptionError(
             "stream",
             f"{name} is no stream of results: it takes {', '.join(subjects)}, and no {prefix}.{RUN_STARTED}. "
             "Name the stream to which choria_results submits, or its subject_prefix.",

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._connection.choria_config import SERVER_FILE, ChoriaConfig, read_config
-from .._errors import OptionError, Refused
 from .._options.codecs import NANOSECOND
 from .durable import sync_folder
 from .submission_message import PRIORITIES, timestamp
@@ -70,7 +70,7 @@ class Spool:
         count = sum(1 for _name in self._names(priority))
         # One more than the limit, as the server counts
         if count > self.limit:
-            raise Refused(
+            raise _errors.Refused(
                 f"The spool {self.path} is full: {count} messages of priority {priority} wait, and {LIMIT_KEY} is "
                 f"{self.limit}. Check that Choria Server runs and is connected, or raise that limit.",
                 code="spool_full",
@@ -92,7 +92,7 @@ class Spool:
                 os.fsync(handle)
             os.rename(temporary, target)
         except OSError as error:
-            raise Refused(
+            raise _errors.Refused(
                 f"The spool {self.path} did not take the message ({error.strerror}), and nothing of it is left there: "
                 "make room on its file system, or check its permissions.",
                 code="spool_write",
@@ -170,7 +170,7 @@ class Spool:
             found = None
         if found is None or not stat.S_ISDIR(found.st_mode):
             what = "There is no submission spool" if path == self.path else f"{path} is missing in the submission spool"
-            raise Refused(
+            raise _errors.Refused(
                 f"{what} {self.path}: Choria Server makes it when it starts with {KEY} set to it, "
                 "so correct spool or choria_config, or start the server.",
                 code="spool_missing",
@@ -181,20 +181,20 @@ class Spool:
         """The server runs as the folder's owner, and files are for their owner alone, but root reads everything."""
         user = os.geteuid()
         if found.st_uid not in (0, user):
-            raise Refused(
+            raise _errors.Refused(
                 f"{path} belongs to user {found.st_uid}, who could not read what user {user} writes there: "
                 "submit as that user (become_user), or give the spool to root, as which Choria Server runs.",
                 code="spool_owner",
             )
         if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-            raise Refused(
+            raise _errors.Refused(
                 f"{path} can be changed by every user (mode {stat.S_IMODE(found.st_mode):04o}), who could remove or "
                 "replace messages: make it the server's own (chmod 0700).",
                 code="spool_mode",
             )
 
-    def _no_access(self, path: Path, what: str) -> Refused:
-        return Refused(
+    def _no_access(self, path: Path, what: str) -> _errors.Refused:
+        return _errors.Refused(
             f"User {os.geteuid()} may not {what} {path}: run the task as the spool's owner, root as a rule "
             "(become: true), and check that the file system is not read-only.",
             code="spool_permission",
@@ -210,7 +210,7 @@ def find_spool(spool: str | None, choria_config: str | None) -> Spool:
     config = read_config(path) if choria_config or not spool or os.access(path, os.R_OK) else None
     named = config.file(KEY) if config else ""
     if not spool and not named:
-        raise OptionError(
+        raise _errors.OptionError(
             "choria_config",
             f"{path} sets no {KEY}: name the file of a Choria Server that takes submissions, or give spool.",
         )
@@ -218,7 +218,9 @@ def find_spool(spool: str | None, choria_config: str | None) -> Spool:
         return Spool(Path(spool or ""))
     limit = config.number(LIMIT_KEY, DEFAULT_LIMIT)
     if limit < 1:
-        raise OptionError("choria_config", f"{LIMIT_KEY} in {config.path} is {limit}: Choria Server needs 1 or more.")
+        raise _errors.OptionError(
+            "choria_config", f"{LIMIT_KEY} in {config.path} is {limit}: Choria Server needs 1 or more."
+        )
     return Spool(Path(named), limit, config)
 
 

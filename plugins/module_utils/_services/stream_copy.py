@@ -12,10 +12,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from .._api import consumers, streams
+from .. import _errors
+from .._api import consumers, jetstream, streams
 from .._api.copies import Incomplete, complete, follow, forget_deleted, gone, last_sequence, move_on
-from .._api.jetstream import STORE_NOT_CREATED, call
-from .._errors import ApiError, Refused, StreamsError
 from .._resources import recreation
 from .._resources.recreate import RECORD
 
@@ -42,8 +41,8 @@ def try_out(session: Session, wanted: Mapping[str, Any], found: Iterable[Mapping
             again, _reset = recreation.consumer_again(recreation.remembered(info), session.server.version)
             consumers.create(session, name, again)
         last_sequence(session, name, recreation.private_subject(name))
-    except ApiError as error:
-        raise Refused(
+    except _errors.ApiError as error:
+        raise _errors.Refused(
             f"recreate: the server would refuse {what}, and nothing was changed: {error.description} (JetStream error "
             f"{error.err_code}).",
             code="not_copyable",
@@ -85,8 +84,8 @@ def _create(session: Session, config: dict[str, Any]) -> None:
         try:
             streams.create(session, config)
             return
-        except ApiError as error:
-            if error.err_code != STORE_NOT_CREATED or time.monotonic() > deadline:
+        except _errors.ApiError as error:
+            if error.err_code != jetstream.STORE_NOT_CREATED or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
 
@@ -112,7 +111,7 @@ class _Copy:
     def record(self) -> dict[str, Any]:
         found = recreation.record_of(streams.info(self.session, self.temporary))
         if found is None:
-            raise StreamsError(
+            raise _errors.StreamsError(
                 f"recreate: stream {self.temporary} is gone, or not what was made here: somebody else works on it.",
                 code="not_applied",
             )
@@ -227,8 +226,8 @@ class _Copy:
                 consumers.create(self.session, self.name, {**config, "pause_until": later})
             elif not there[name].get("paused"):
                 continue
-            call(self.session, *consumers.resetting(self.name, name, sequence))
-            call(self.session, *consumers.pausing(self.name, name, config.get("pause_until")))
+            jetstream.call(self.session, *consumers.resetting(self.name, name, sequence))
+            jetstream.call(self.session, *consumers.pausing(self.name, name, config.get("pause_until")))
 
     def end(self) -> None:
         old, new = streams.info(self.session, self.temporary), streams.info(self.session, self.name)
@@ -237,7 +236,7 @@ class _Copy:
         config, complete_to = new["config"], int(old["state"]["last_seq"])
         finished = not (config.get("mirror") or recreation.mark_of(config) or recreation.quiet(config))
         if not finished or not recreation.quiet(old["config"]) or int(new["state"]["last_seq"]) < complete_to:
-            raise StreamsError(
+            raise _errors.StreamsError(
                 f"recreate: {self.temporary} is kept, since {self.name} is not what was planned: somebody else changed "
                 "it at that moment.",
                 code="not_applied",
@@ -253,7 +252,7 @@ class _Copy:
             if origin == self.name:
                 self._check_queue()
             complete(self.session, name, origin, _FROZEN)
-        except (Incomplete, Refused):
+        except (Incomplete, _errors.Refused):
             if thaw:
                 streams.update(self.session, dict(thaw))
             raise

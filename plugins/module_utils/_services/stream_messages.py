@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError
+from .. import _errors
 from .._options import codecs
 from .._options.fields import Field, Spec
 from .._resources.stream import STREAM_NAME
@@ -57,5 +57,7 @@ def act(session: Session, options: Mapping[str, Any], check_mode: bool) -> dict[
     state = options["state"]
     for option, states in _BELONG.items():
         if options[option] is not None and state not in states:
-            raise OptionError(option, f"means nothing with state: {state}, it belongs to {' and '.join(states)}.")
+            raise _errors.OptionError(
+                option, f"means nothing with state: {state}, it belongs to {' and '.join(states)}."
+            )
     return _STATES[state](session, options, check_mode)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .._errors import OptionError, Refused
+from .. import _errors
 from .._options import codecs
 from .._options.codecs import NANOSECOND
 from .._options.fields import Field, Spec, checked
@@ -71,7 +71,7 @@ class Outgoing:
         try:
             payload = to_bytes(options["data"], options["encoding"])
         except ValueError as error:
-            raise OptionError("data", f"{error}.") from error
+            raise _errors.OptionError("data", f"{error}.") from error
         headers = _own_headers(options["headers"] or {}, bool(options["allow_data_loss"]))
         for row in _HEADERS:
             if row.option in given:
@@ -132,8 +132,8 @@ class Outgoing:
             raise refused("headers", f"{stream} allows no roll-up: set allow_rollup_hdrs: true with choria_stream")
 
 
-def refused(option: str, why: str, code: str = "refused") -> Refused:
-    return Refused(f"{option}: {why}.", code=code, option=option)
+def refused(option: str, why: str, code: str = "refused") -> _errors.Refused:
+    return _errors.Refused(f"{option}: {why}.", code=code, option=option)
 
 
 def _check_copies(config: Mapping[str, Any]) -> None:
@@ -147,7 +147,7 @@ def _check_copies(config: Mapping[str, Any]) -> None:
     raise refused(LAST_MSG_ID, f"{found}, and {why}: give {LAST_SEQUENCE} or {LAST_SUBJECT_SEQUENCE}")
 
 
-def nobody(subject: str) -> Refused:
+def nobody(subject: str) -> _errors.Refused:
     return refused(
         "subject",
         f"no stream takes {subject}: make one with choria_stream that has it among its subjects, or check the "
@@ -156,17 +156,17 @@ def nobody(subject: str) -> Refused:
     )
 
 
-def wrong_stream(outgoing: Outgoing, owner: str) -> Refused:
+def wrong_stream(outgoing: Outgoing, owner: str) -> _errors.Refused:
     there = f"{outgoing.subject} belongs to {owner}, and not to {outgoing.stream}"
     return refused("stream", f"{there}: check the subject, or give the right stream, or none", "wrong_stream")
 
 
-def full(subject: str, limit: str) -> Refused:
+def full(subject: str, limit: str) -> _errors.Refused:
     why = f"the stream is full ({limit}), and refuses new messages (discard: new)"
     return refused("subject", f"nothing was published to {subject}, {why}: purge it, or raise its limits", "full")
 
 
-def moved(outgoing: Outgoing, option: str, found: Any) -> Refused:
+def moved(outgoing: Outgoing, option: str, found: Any) -> _errors.Refused:
     """Something else is last than an option expected; ``found`` is None where that is not known."""
     wanted = outgoing.expected[option]
     where = f"on {outgoing.subject}" if option == LAST_SUBJECT_SEQUENCE else "in the stream"
@@ -178,7 +178,7 @@ def moved(outgoing: Outgoing, option: str, found: Any) -> Refused:
         last = f"there is no message {where} yet, and {wanted} was expected"
     else:
         last = f"the last message {where} is {found}, not {wanted}"
-    return Refused(
+    return _errors.Refused(
         f"{option}: {last}, so nothing was published: read what is there, then decide.",
         code="wrong_last",
         option=option,
@@ -198,13 +198,15 @@ def _own_headers(given: Mapping[str, Any], allow_data_loss: bool) -> dict[str, s
     for name, value in given.items():
         option = options.get(str(name).lower())
         if option:
-            raise OptionError("headers", f"{name} has an option of its own: give {option}.")
+            raise _errors.OptionError("headers", f"{name} has an option of its own: give {option}.")
         if not _HEADER_NAME.fullmatch(str(name)):
-            raise OptionError("headers", f"'{name}' is no name of a header: write ASCII without spaces and colons.")
+            raise _errors.OptionError(
+                "headers", f"'{name}' is no name of a header: write ASCII without spaces and colons."
+            )
         if value is None or isinstance(value, (dict, list)) or re.search(r"[\r\n]", str(value)):
-            raise OptionError("headers", f"the value of {name} must be one line of text.")
+            raise _errors.OptionError("headers", f"the value of {name} must be one line of text.")
         if str(name).lower() == _ROLLUP_HEADER.lower() and not allow_data_loss:
             loss = f"{name} deletes the messages that were there before"
-            raise OptionError("headers", f"{loss}: set allow_data_loss: true if that is wanted.")
+            raise _errors.OptionError("headers", f"{loss}: set allow_data_loss: true if that is wanted.")
         headers[str(name)] = to_bytes(value, TEXT).decode().strip()
     return headers

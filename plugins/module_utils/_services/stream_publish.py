@@ -9,10 +9,9 @@ import re
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from .._api import messages, reading, streams
-from .._api.jetstream import WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT
+from .. import _errors
+from .._api import jetstream, messages, reading, streams
 from .._api.messages import Stored
-from .._errors import ApiError, NoAnswer, PermissionMissing, StreamsError
 from . import stream_results as results
 from .stream_outgoing import LAST_MSG_ID, LAST_SEQUENCE, Outgoing, full, moved, nobody, wrong_stream
 
@@ -47,7 +46,7 @@ def _owner(session: Session, outgoing: Outgoing) -> dict[str, Any] | None:
     """The info of the stream that takes the subject; None where there is none, empty where we may not look."""
     try:
         names = streams.names(session, outgoing.subject)
-    except PermissionMissing:
+    except _errors.PermissionMissing:
         if not outgoing.stream:
             return {}
         names = [outgoing.stream]
@@ -55,7 +54,7 @@ def _owner(session: Session, outgoing: Outgoing) -> dict[str, Any] | None:
         raise wrong_stream(outgoing, f"stream {names[0]}")
     try:
         return streams.info(session, names[0]) if names else None
-    except PermissionMissing:
+    except _errors.PermissionMissing:
         return {}
 
 
@@ -64,9 +63,9 @@ def _send(session: Session, outgoing: Outgoing, owner: dict[str, Any] | None) ->
     what = f"Publishing to {outgoing.subject}"
     try:
         ack = messages.publish(session, what, outgoing.subject, outgoing.payload, outgoing.headers)
-    except ApiError as error:
+    except _errors.ApiError as error:
         raise _refusal(outgoing, error) from error
-    except NoAnswer as error:
+    except _errors.NoAnswer as error:
         code = error.failure["code"]
         # Without a stream, a plain subscriber may have heard it, and not answered or not as a stream does
         if code == "no_responders" or (owner is None and code != "jetstream_off"):
@@ -77,9 +76,9 @@ def _send(session: Session, outgoing: Outgoing, owner: dict[str, Any] | None) ->
     return ack
 
 
-def _refusal(outgoing: Outgoing, error: ApiError) -> StreamsError:
+def _refusal(outgoing: Outgoing, error: _errors.ApiError) -> _errors.StreamsError:
     """The server's refusal in the words of the options."""
-    if error.err_code in (WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT):
+    if error.err_code in (jetstream.WRONG_LAST_SEQUENCE, jetstream.WRONG_LAST_SEQUENCE_CONSTANT):
         number = re.search(r"(\d+)$", error.description)
         found = int(number.group(1)) if number else None
         compared = {name: wanted for name, wanted in outgoing.expected.items() if name != LAST_MSG_ID}
@@ -96,7 +95,7 @@ def _stored(session: Session, stream: str, sequence: int) -> Stored | None:
     """The message as the stream has it; None where it is gone already, or where we may not look."""
     try:
         return messages.get(session, stream, sequence=sequence) if sequence else None
-    except PermissionMissing:
+    except _errors.PermissionMissing:
         return None
 
 

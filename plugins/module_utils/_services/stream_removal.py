@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._api import messages, reading, streams
-from .._errors import StreamsError
 from .._options import codecs
 from .._options.fields import Field, Spec, checked
 from .._resources.losses import Loss
@@ -45,7 +45,7 @@ def delete(session: Session, options: Mapping[str, Any], check_mode: bool) -> di
     if not check_mode:
         messages.delete(session, stream, sequence, erase=bool(options["erase"]))
         if messages.get(session, stream, sequence=sequence):
-            raise StreamsError(
+            raise _errors.StreamsError(
                 f"The server confirmed that message {sequence} of stream {stream} is deleted, but still has it: look "
                 "at its log.",
                 code="not_applied",

@@ -10,9 +10,8 @@ from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from .._api import messages, reading, streams
-from .._api.jetstream import STREAM_NOT_FOUND
-from .._errors import ApiError, OptionError, Refused, StreamsError
+from .. import _errors
+from .._api import jetstream, messages, reading, streams
 from .._options import codecs
 from .._options.codecs import parse_duration, parse_timestamp
 from .._options.fields import Field, Spec, checked
@@ -73,7 +72,7 @@ class Selection:
         for group in WHICH.rules["mutually_exclusive"]:
             there = [name for name in group if name in given]
             if len(there) > 1:
-                raise OptionError(
+                raise _errors.OptionError(
                     there[0], f"can't be given together with {' and '.join(there[1:])}: give one of them."
                 )
         if "since" in given:
@@ -94,7 +93,7 @@ class Selection:
         """Raises Refused where the stream does not exist or too much is selected."""
         try:
             return self._read(session, stream)
-        except ApiError as error:
+        except _errors.ApiError as error:
             raise explained(stream, error) from error
 
     def _read(self, session: Session, stream: str) -> list[Stored]:
@@ -109,7 +108,7 @@ class Selection:
             return list(reading.onward(session, stream, subject, start, self.limit))
         everything = list(islice(reading.onward(session, stream, subject, start), MOST + 1))
         if len(everything) > MOST:
-            raise Refused(
+            raise _errors.Refused(
                 f"Stream {stream} has more than {MOST} such messages: select fewer with limit, subject or since.",
                 code="too_many",
                 option="limit",
@@ -122,9 +121,13 @@ def checked_stream(name: Any) -> str:
     return str(checked(Spec((STREAM,)), {"stream": name}.get)["stream"])
 
 
-def explained(stream: str, error: StreamsError) -> StreamsError:
+def explained(stream: str, error: _errors.StreamsError) -> _errors.StreamsError:
     """The error, or a better sentence where the stream does not exist."""
-    return streams.missing(stream) if isinstance(error, ApiError) and error.err_code == STREAM_NOT_FOUND else error
+    return (
+        streams.missing(stream)
+        if isinstance(error, _errors.ApiError) and error.err_code == jetstream.STREAM_NOT_FOUND
+        else error
+    )
 
 
 def read(session: Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -140,7 +143,7 @@ def value_of(stream: str, found: Stored, encoding: str) -> Any:
         return from_bytes(found.data, encoding)
     except ValueError as error:
         name = f"message {found.sequence} in stream {stream}"
-        raise Refused(
+        raise _errors.Refused(
             f"encoding: the payload of {name} {error}: choose another, such as base64.",
             code="encoding",
             option="encoding",
@@ -171,6 +174,6 @@ def moment_of(option: str, text: str, now: datetime) -> datetime:
     try:
         return parse_timestamp(text)
     except ValueError:
-        raise OptionError(
+        raise _errors.OptionError(
             option, f"'{text}' is no time and no duration: write RFC 3339 such as 2026-03-01T12:00:00Z, or 1h or 7d."
         ) from None

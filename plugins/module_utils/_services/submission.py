@@ -10,9 +10,9 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import _errors
 from .._api import messages, streams
 from .._connection.signing import sign
-from .._errors import NoAnswer, OptionError, PermissionMissing
 from .._options import codecs
 from .._options.codecs import NANOSECOND, Codec
 from .._options.fields import Field, Spec
@@ -101,7 +101,7 @@ def _publish(connect: Callable[[], Session], options: Mapping[str, Any], check_m
         return _told(message, subject, sent=False, stream=_stream_of(session, subject))
     try:
         answer = messages.publish(session, f"Publishing to {subject}", subject, message.payload, headers)
-    except NoAnswer as error:
+    except _errors.NoAnswer as error:
         if error.failure.get("code") == "no_responders":
             raise _no_stream(subject) from error
         raise
@@ -112,7 +112,7 @@ def _message(options: Mapping[str, Any], identity: str) -> Message:
     headers = options["headers"] or {}
     for name, value in headers.items():
         if isinstance(value, (dict, list)) or value is None:
-            raise OptionError("headers", f"the value of '{name}' must be text.")
+            raise _errors.OptionError("headers", f"the value of '{name}' must be text.")
     message = Message(
         subject=options["subject"],
         payload=_payload(options),
@@ -134,16 +134,16 @@ def _payload(options: Mapping[str, Any]) -> bytes:
         try:
             return to_bytes(options["payload"], options["encoding"])
         except ValueError as error:
-            raise OptionError("payload", f"{error}.") from error
+            raise _errors.OptionError("payload", f"{error}.") from error
     path = Path(options["src"])
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise OptionError(
+        raise _errors.OptionError(
             "src", f"{path} can't be read ({error.strerror}): name a file on the managed host that this user may read."
         ) from error
     if not content:
-        raise OptionError("src", f"{path} is empty, and Choria Server submits no empty messages.")
+        raise _errors.OptionError("src", f"{path} is empty, and Choria Server submits no empty messages.")
     return content
 
 
@@ -151,13 +151,13 @@ def _ttl(value: str) -> float:
     try:
         return codecs.parse_duration(value)
     except ValueError as error:
-        raise OptionError("ttl", f"{error}.") from error
+        raise _errors.OptionError("ttl", f"{error}.") from error
 
 
 def _check_signing(config: ChoriaConfig) -> None:
     """A server without a seed throws away what it is asked to sign."""
     if not any(config.get(key) for key in _SIGNING_KEYS):
-        raise OptionError(
+        raise _errors.OptionError(
             "sign",
             f"Choria Server has nothing to sign with, {config.path} names no seed: set {_SIGNING_KEYS[0]} there, "
             "or leave out sign.",
@@ -169,7 +169,7 @@ def _signature(session: Session, message: Message) -> dict[str, str]:
         return {}
     settings = session.settings
     if not settings.jwt or not settings.seed:
-        raise OptionError(
+        raise _errors.OptionError(
             "sign",
             "needs a token and its seed with transport direct: give jwt and seed, or a choria_config with the "
             "security provider choria.",
@@ -181,15 +181,15 @@ def _stream_of(session: Session, subject: str) -> str | None:
     """The stream that will take it; None where these credentials may not ask, as those of servers may not."""
     try:
         found = streams.names(session, subject)
-    except PermissionMissing:
+    except _errors.PermissionMissing:
         return None
     if not found:
         raise _no_stream(subject)
     return found[0]
 
 
-def _no_stream(subject: str) -> NoAnswer:
-    return NoAnswer(
+def _no_stream(subject: str) -> _errors.NoAnswer:
+    return _errors.NoAnswer(
         f"No stream takes {subject}: declare one with that subject (choria.streams.choria_stream), "
         "or check collective and subject.",
         code="no_stream",

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from .._errors import OptionError
+from .. import _errors
 from .._options.codecs import NANOSECOND
 
 if TYPE_CHECKING:
@@ -56,38 +56,44 @@ class Message:
     def check(self) -> None:
         """Raises OptionError for what the server would refuse, throw away or never get rid of."""
         if not _SUBJECT.fullmatch(self.subject):
-            raise OptionError(
+            raise _errors.OptionError(
                 "subject", f"'{self.subject}' is no subject: write words joined by dots, without spaces, * and >."
             )
         if not self.payload:
-            raise OptionError("payload", "is empty, and Choria Server submits no empty messages: give payload or src.")
+            raise _errors.OptionError(
+                "payload", "is empty, and Choria Server submits no empty messages: give payload or src."
+            )
         if self.priority not in PRIORITIES:
-            raise OptionError("priority", f"{self.priority} is none: give 0, which is the highest, to 4.")
+            raise _errors.OptionError("priority", f"{self.priority} is none: give 0, which is the highest, to 4.")
         if not 1 <= self.ttl <= MAX_TTL:
-            raise OptionError("ttl", f"{self.ttl:g}s is out of range: give 1s to 31d, which is all that Choria allows.")
+            raise _errors.OptionError(
+                "ttl", f"{self.ttl:g}s is out of range: give 1s to 31d, which is all that Choria allows."
+            )
         if self.max_tries < 1:
-            raise OptionError("max_tries", f"{self.max_tries} is too few: give 1 or more.")
+            raise _errors.OptionError("max_tries", f"{self.max_tries} is too few: give 1 or more.")
         for option, value in (("sender", self.sender), ("identity", self.identity)):
             if not value.strip() or _LINE_ENDS.search(value):
-                raise OptionError(option, "must be one line that is not empty, since it becomes a header.")
+                raise _errors.OptionError(option, "must be one line that is not empty, since it becomes a header.")
         self._check_headers()
 
     def _check_headers(self) -> None:
         for name, value in self.headers.items():
             if name.lower().startswith(_RESERVED):
-                raise OptionError(
+                raise _errors.OptionError(
                     "headers", f"'{name}' is reserved: names that begin with Choria or Nats are the server's own."
                 )
             if not _HEADER_NAME.fullmatch(name):
-                raise OptionError("headers", f"'{name}' is no header's name: use letters, digits and - without spaces.")
+                raise _errors.OptionError(
+                    "headers", f"'{name}' is no header's name: use letters, digits and - without spaces."
+                )
             if _LINE_ENDS.search(value):
-                raise OptionError("headers", f"the value of '{name}' must be one line.")
+                raise _errors.OptionError("headers", f"the value of '{name}' must be one line.")
 
     def check_size(self, limit: int = MAX_SIZE) -> None:
         """Raises OptionError for what a broker would never take, ``limit`` being its max_payload."""
         headers = "".join(f"{name}: {value}\r\n" for name, value in self.sent().items())
         if len(self.payload) + len(f"NATS/1.0\r\n{headers}\r\n".encode()) > limit:
-            raise OptionError(
+            raise _errors.OptionError(
                 "payload",
                 f"has {len(self.payload)} bytes, and the brokers take at most {limit} with the headers: it would be "
                 "tried again and again, and hold up all that follows, so send less or compress it.",

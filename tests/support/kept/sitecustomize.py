@@ -12,6 +12,10 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False  # typing takes longer to import than all else here
+if TYPE_CHECKING:
+    from typing import Any
+
 
 def _keep() -> None:
     import _imp
@@ -19,29 +23,33 @@ def _keep() -> None:
     import marshal
     import zipimport
 
+    # Nothing public tells what Python is about to compile
+    importer: Any = zipimport
+    names: Any = _imp
+
     root = os.path.abspath(os.path.join(__file__, *[os.pardir] * 4))
     folder = os.path.join(root, ".build", "compiled", sys.implementation.cache_tag)
-    compiled = zipimport._compile_source
+    compiled = importer._compile_source
 
     def kept(name: str, source: bytes) -> object:
         path = os.path.join(folder, hashlib.sha256(source).hexdigest())
         try:
             with open(path, "rb") as file:
                 code = marshal.load(file)
-            _imp._fix_co_filename(code, name)
+            names._fix_co_filename(code, name)
             return code
         except OSError:
             code = compiled(name, source)
         try:
             os.makedirs(folder, exist_ok=True)
-            with open(f"{path}.{os.getpid()}", "wb") as file:
-                marshal.dump(code, file)
-            os.replace(file.name, path)
+            with open(f"{path}.{os.getpid()}", "wb") as new:
+                marshal.dump(code, new)
+            os.replace(new.name, path)
         except OSError:  # a test's user who may not write there
             pass
         return code
 
-    zipimport._compile_source = kept
+    importer._compile_source = kept
 
 
 # Python 3.9 does not tell yet what it was called with
