@@ -704,6 +704,7 @@ def test_a_session_that_only_reads(world: World) -> None:
 # What users see
 
 
+@pytest.mark.once
 def test_failures_in_a_playbook(world: World) -> None:
     """One sentence, `changed: false`, and neither traceback nor secret with all verbosity."""
     closed = f"nats://127.0.0.1:{free_port()}"

@@ -102,6 +102,7 @@ def test_documents(path: Path, make_server: MakeServer, request: pytest.FixtureR
     run_examples(path, make_server, request)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("path", [path for path in sorted(PLUGINS) if path not in MODULES], ids=name_of)
 def test_plugins(path: Path, make_server: MakeServer, request: pytest.FixtureRequest) -> None:
     run_examples(path, make_server, request)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytestmark = pytest.mark.once
+
 SUBMITTED = "choria.submission.in.ansible.runs"
 
 

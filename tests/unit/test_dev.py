@@ -19,6 +19,8 @@ import dev
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.once
+
 SHOW_URL = "import os, time; print(os.environ['CHORIA_STREAMS_SERVERS'], flush=True); "
 
 
