@@ -29,7 +29,7 @@ from ._outbox import MOST_BYTES
 from ._sender import GRACE, Report, Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 # The collection's plugins for a Python that knows no collections: they import each other relatively
 _START = """
@@ -179,7 +179,7 @@ class SenderProcess:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), default=str).encode() + b"\n"
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
 def _await(handle: int, event: int, deadline: float) -> bool:
@@ -209,18 +209,24 @@ def _send_all() -> dict[str, Any]:
     job = Job(**json.loads(lines.readline()))
     sender = _sender(job)
     _tell({})
-    count, told = 0, None
-    for line in lines:
+    try:
+        sender.missed(_hand_over(lines, sender))
+    except Exception:
+        sender.finish(0)  # what there is so far goes to disk
+        raise
+    return sender.finish(job.flush_timeout)._asdict()
+
+
+def _hand_over(lines: Iterable[bytes], sender: Sender) -> int:
+    """Gives all events to the sender. Returns how many the run could not hand over."""
+    for count, line in enumerate(lines):
         parts = line.split(b" ", 2)
         if not line.endswith(b"\n"):  # the run was killed while it wrote
             break
-        if len(parts) == 3:
-            count += 1
-            sender.put(parts[0].decode(), parts[1].decode(), parts[2][:-1])
-        else:
-            told = json.loads(line)
-    sender.missed((told or count) - count)
-    return sender.finish(job.flush_timeout)._asdict()
+        if len(parts) < 3:  # the last one
+            return int(json.loads(line)) - count
+        sender.put(parts[0].decode(), parts[1].decode(), parts[2][:-1])
+    return 0
 
 
 def _sender(job: Job) -> Sender:

@@ -133,6 +133,19 @@ def test_a_process_that_does_not_answer_keeps_the_events(make_server: MakeServer
     assert stored(server) == {"run": numbers(3)}
 
 
+def test_a_bug_of_the_process_is_told_and_the_events_go_to_disk(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    subject = SenderProcess(job(server.url, tmp_path))
+    for event in events(3):
+        subject.put(*event)
+    subject._write(b"no event\n")
+    with pytest.raises(Refused, match=r"JSONDecodeError in the process that sends, which is a bug of choria\.streams"):
+        subject.finish()
+    declare(server)
+    assert SenderProcess(job(server.url, tmp_path, run_id="later")).finish().fine
+    assert stored(server) == {"run": numbers(3)}
+
+
 RUN = """
 import os, sys, time
 from pathlib import Path
