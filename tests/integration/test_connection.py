@@ -33,6 +33,7 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import (
 from support.connect import settings
 from support.credentials import NKey, Operator, write_creds
 from support.playbook import run_playbook
+from support.ports import free_port
 from support.server import NatsServer
 from support.tls import Authority
 
@@ -111,12 +112,6 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with ExitStack() as stack:
         yield World(tmp_path_factory.mktemp("world"), stack)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

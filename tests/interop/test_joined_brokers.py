@@ -15,7 +15,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import render
-from support.choria import ChoriaBroker, free_port
+from support.choria import ChoriaBroker
+from support.ports import free_port, free_ports
 
 if TYPE_CHECKING:
     from support.tls import Pair
@@ -58,7 +59,7 @@ def test_leafnode(choria: None) -> None:
 
 
 def test_gateways(choria: None) -> None:
-    ports = {"EAST": free_port(), "WEST": free_port()}
+    ports = dict(zip(("EAST", "WEST"), free_ports(2), strict=True))
 
     def other(own: str, far: str) -> dict[str, str]:
         remote = {far: {"urls": [f"nats://localhost:{ports[far]}"]}}

@@ -19,7 +19,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import render
-from support.choria import ChoriaProcess, free_port
+from support.choria import ChoriaProcess
+from support.ports import free_port
 from support.tls import Authority
 from support.waiting import wait_until
 

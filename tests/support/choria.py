@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support.ports import free_port
 from support.tls import Authority
 
 if TYPE_CHECKING:
@@ -62,18 +61,6 @@ def _environment(home: Path) -> dict[str, str]:
     """Nothing of the user's own Choria and NATS. With tokens the program needs USER."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CHORIA_", "NATS_"))}
     return {**kept, "HOME": str(home), "USER": kept.get("USER", "root")}
-
-
-def free_port() -> int:
-    """A port that nobody listens on, and that the kernel gives to no outgoing connection meanwhile."""
-    while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def _write_config(path: Path, *parts: Mapping[str, object]) -> None:

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import time
 from typing import TYPE_CHECKING
 
+from support.ports import free_ports
 from support.server import NatsServer
 
 if TYPE_CHECKING:
@@ -18,17 +18,10 @@ if TYPE_CHECKING:
 START_TIMEOUT = 30.0
 
 
-def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def nats_cluster(size: int = 3, version: str | None = None) -> Iterator[list[NatsServer]]:
     """Servers n1, n2, … of the cluster C1, with the tags n:1, n:2, …; they have a leader and know each other."""
-    ports = [free_port() for _server in range(size)]
+    ports = free_ports(size)
     routes = [f"nats://127.0.0.1:{port}" for port in ports]
     with contextlib.ExitStack() as stack:
         servers = [

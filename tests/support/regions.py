@@ -9,7 +9,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from support.cluster import free_port
+from support.ports import free_port
 from support.server import NatsServer
 
 if TYPE_CHECKING:
