@@ -5,14 +5,14 @@
 
 "Run" is a playbook of 20 tasks on 100 local hosts with 20 forks, without any callback, with choria_results, and with
 what else keeps the results of runs: ARA (into a local database) and community.general.log_plays (into files). They
-take turns. The tasks only show a text: the less a task does, the more a callback weighs. With --commands 5 every fifth
-runs a command, as tasks of playbooks do that are there for more. Ratios are those of neighbours in time. Another round
-begins as long as it is likely to end within the limit, 15 minutes.
+take turns. One task in five runs a command on each host, the others only show a text: the less tasks do, the more a
+callback weighs, and --commands 0 leaves it at that, which is the worst case. Ratios are those of neighbours in time.
+Another round begins as long as it is likely to end within the limit, 15 minutes.
 
 "Sender" is the thread alone, beside a publisher of nats-py with acknowledgements, in turns.
 "Disk" is how long fsync takes on the disk of the spool: the thread does that at most once a second.
 
-    results.py [--short] [--hosts 100] [--tasks 20] [--commands 0] [--rounds 5] [--limit 900] [--only-runs] [--no-peers]
+    results.py [--short] [--hosts 100] [--tasks 20] [--commands 5] [--rounds 5] [--limit 900] [--only-runs] [--no-peers]
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="only shows that all of it works")
     parser.add_argument("--only-runs", action="store_true", help="leaves out disk and sender")
     parser.add_argument("--no-peers", action="store_true", help="leaves out the callbacks of others")
-    for name, usual in (("hosts", 100), ("tasks", 20), ("commands", 0), ("rounds", 5), ("limit", 900)):
+    for name, usual in (("hosts", 100), ("tasks", 20), ("commands", 5), ("rounds", 5), ("limit", 900)):
         parser.add_argument(f"--{name}", type=int, default=usual)
     asked = parser.parse_args()
     if asked.short:
