@@ -46,16 +46,20 @@ def _items(kinds: Iterable[Kind], params: Mapping[str, Any]) -> list[Given]:
             continue  # what this kind needs is not imported
         arguments, rules = kind.arguments, kind.resource.spec.rules
         inherited = {name: params[name] for name in arguments if name in params and name in _INHERITED}
-        always = {name for name, argument in arguments.items() if "default" in argument or argument.get("required")}
+        # An item gives few of the options, and each that Ansible looks at takes its time for thousands of items
+        defaults = {name: argument["default"] for name, argument in arguments.items() if "default" in argument}
+        usual = {**dict.fromkeys(arguments), **defaults}
+        always = {name for name, argument in arguments.items() if argument.get("required")}
+        if rules:
+            always |= defaults.keys()
         for index, item in enumerate(params[kind.option]):
             given = {**inherited, **item}
-            # An item gives few of the options, and each that Ansible knows of takes its time for thousands of items
             known = {name: argument for name, argument in arguments.items() if name in given or name in always}
             if not given.keys() <= known.keys():
                 known = arguments  # the refusal of an unknown option names all that there are
             result = ArgumentSpecValidator(known, **rules).validate(given)
             refusals = [_refusal(error) for error in result.errors.errors]
-            items.append((kind, index, {**dict.fromkeys(arguments), **result.validated_parameters}, refusals))
+            items.append((kind, index, {**usual, **result.validated_parameters}, refusals))
     return items
 
 
