@@ -28,6 +28,8 @@ CLIENT = {"nats", "nkeys", "cryptography", "dns"}
 # What only some options need, and what hosts may lack
 OPTIONAL = {"yaml", "jmespath"}
 FORMATS = ("module_utils", "_options", "formats")
+# What nearly all files import. To send a module, Ansible looks for a file for each name that a file imports.
+WHOLE = {("module_utils", "_errors"), ("module_utils", "_api", "jetstream")}
 # Who may import which edge, by the first folder under plugins/ or by the name of the file; an edge may import itself
 EDGES = {
     "module_utils._archive": {"module_utils._module"},
@@ -85,6 +87,8 @@ def violation(own: tuple[str, ...], found: Import) -> str | None:
     if found.name[: len(PACKAGE)] == PACKAGE:
         target = found.name[len(PACKAGE) :]
         theirs, name = layer(target), edge(target)
+        if target[:-1] in WHOLE:
+            return f"imports a name of {'.'.join(target[:-1])}: import that as a whole"
         if name:
             return None if {own[0], ".".join(own)} & EDGES[name] else f"imports the edge {name}"
         if theirs is None:
@@ -154,6 +158,8 @@ OURS = "from ansible_collections.choria.streams.plugins"
         ("module_utils/_connection/session.py", "from ansible.module_utils.common import text", "not in the standard"),
         ("module_utils/_options/formats.py", "import yaml", "before it is needed"),
         ("module_utils/_other/x.py", "", "in no layer"),
+        ("module_utils/_api/kv.py", "from .._errors import StreamsError", "import that as a whole"),
+        ("modules/choria_kv.py", f"{OURS}.module_utils._api.jetstream import call", "import that as a whole"),
     ],
 )
 def test_violations_are_found(path: str, source: str, expected: str) -> None:
@@ -165,7 +171,7 @@ def test_violations_are_found(path: str, source: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("module_utils/_options/fields.py", "import re\nfrom .._errors import StreamsError\nfrom . import codecs"),
+        ("module_utils/_options/fields.py", "import re\nfrom .. import _errors\nfrom . import codecs"),
         ("module_utils/_connection/session.py", "def f():\n    import nats.aio.client\n    import nkeys"),
         ("module_utils/_connection/session.py", "if TYPE_CHECKING:\n    from nats.aio.client import Client"),
         ("module_utils/_options/formats.py", "def f():\n    import jmespath"),
