@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
-from . import (
+from . import (  # pylint: disable=unused-import
     _archive,  # noqa: F401  # before all others, for these to be compiled once
     _errors,
 )
