@@ -46,7 +46,8 @@ def _items(kinds: Iterable[Kind], params: Mapping[str, Any]) -> list[Given]:
             continue  # what this kind needs is not imported
         arguments, rules = kind.arguments, kind.resource.spec.rules
         inherited = {name: params[name] for name in arguments if name in params and name in _INHERITED}
-        # An item gives few of the options, and each that Ansible looks at takes its time for thousands of items
+        # An item gives few of the options, and each that Ansible looks at takes its time for thousands of items: what
+        # has a default is looked at for rules alone
         defaults = {name: argument["default"] for name, argument in arguments.items() if "default" in argument}
         usual = {**dict.fromkeys(arguments), **defaults}
         always = {name for name, argument in arguments.items() if argument.get("required")}

@@ -129,10 +129,7 @@ def _writing(verb: str, action: str, stream: str, config: dict[str, Any]) -> jet
 
 
 def _or_none(answer: dict[str, Any] | _errors.StreamsError) -> dict[str, Any] | None:
-    if isinstance(answer, _errors.ApiError) and answer.err_code in (
-        jetstream.STREAM_NOT_FOUND,
-        jetstream.CONSUMER_NOT_FOUND,
-    ):
+    if isinstance(answer, _errors.ApiError) and answer.err_code in jetstream.NOT_THERE:
         return None
     if isinstance(answer, _errors.StreamsError):
         raise answer

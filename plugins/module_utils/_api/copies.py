@@ -64,7 +64,7 @@ def last_sequence(session: Session, name: str, subject: str) -> int:
         try:
             messages.publish(session, f"Waiting for stream {name}", subject, b"", _IMPOSSIBLE)
         except _errors.ApiError as error:
-            if error.err_code not in (jetstream.WRONG_LAST_SEQUENCE, jetstream.WRONG_LAST_SEQUENCE_CONSTANT):
+            if error.err_code not in jetstream.WRONG_LAST_SEQUENCE:
                 raise
             number = error.description.rpartition(" ")[2]
             reached = int(_state(session, name)["last_seq"])

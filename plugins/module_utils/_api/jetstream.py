@@ -24,11 +24,12 @@ NO_MESSAGE_FOUND = 10037
 MESSAGE_NOT_DELETED = 10057
 SEQUENCE_NOT_FOUND = 10043
 MAXIMUM_MESSAGES = 10077
-WRONG_LAST_SEQUENCE = 10071
-WRONG_LAST_SEQUENCE_CONSTANT = 10164
 NOT_ENABLED_FOR_ACCOUNT = 10039
 STORE_NOT_CREATED = 10049
 NAME_IN_USE_BY_RESTORE = 10130
+# Either of two numbers: what was addressed is gone, and another message came last than was expected
+NOT_THERE = (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND)
+WRONG_LAST_SEQUENCE = (10071, 10164)
 
 _MOVING = "Wait until all replicas are current."
 # What a person can do about an error that the plan can't foresee.

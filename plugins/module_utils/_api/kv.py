@@ -203,8 +203,8 @@ def write(
 ) -> int:
     """Puts, deletes or purges, and returns the new revision.
 
-    ``ttl`` is in seconds, 0 for none. With ``expected`` the server refuses (errors WRONG_LAST_SEQUENCE and its
-    _CONSTANT) unless this is the key's newest revision, 0 for a key that has none.
+    ``ttl`` is in seconds, 0 for none. With ``expected`` the server refuses (``overtaken``) unless
+    this is the key's newest revision, 0 for a key that has none.
     """
     given = {"operation": operation, "value": value, "ttl": ttl, "expected": expected}
     [answer] = write_many(session, [(bucket, key, given)])
@@ -232,10 +232,7 @@ def size(session: Session, bucket: Bucket, key: str, **given: Any) -> int:
 
 def overtaken(error: object) -> bool:
     """Whether a write was refused since its key has another newest revision than ``expected``."""
-    return isinstance(error, _errors.ApiError) and error.err_code in (
-        jetstream.WRONG_LAST_SEQUENCE,
-        jetstream.WRONG_LAST_SEQUENCE_CONSTANT,
-    )
+    return isinstance(error, _errors.ApiError) and error.err_code in jetstream.WRONG_LAST_SEQUENCE
 
 
 def _request(

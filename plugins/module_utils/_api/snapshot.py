@@ -110,9 +110,8 @@ def restore(session: Session, config: dict[str, Any], state: dict[str, Any], chu
     """
     name = config["name"]
     what = f"Restoring stream {name}"
-    deliver = jetstream.call(session, what, f"STREAM.RESTORE.{name}", {"config": config, "state": state})[
-        "deliver_subject"
-    ]
+    begun = jetstream.call(session, what, f"STREAM.RESTORE.{name}", {"config": config, "state": state})
+    deliver = begun["deliver_subject"]
     rest = iter(chunks)
     while batch := [Request(deliver, chunk) for chunk in islice(rest, _BATCH)]:
         for answer in session.request_many(batch, timeout=_PATIENCE):

@@ -84,11 +84,8 @@ def list_all(session: Session) -> Iterator[dict[str, Any]]:
 
 def names(session: Session, subject: str = "") -> list[str]:
     """The names of all streams, or of those that listen to a subject (which may hold wildcards)."""
-    return list(
-        jetstream.pages(
-            session, "Listing streams", "STREAM.NAMES", "streams", {"subject": subject} if subject else None
-        )
-    )
+    body = {"subject": subject} if subject else None
+    return list(jetstream.pages(session, "Listing streams", "STREAM.NAMES", "streams", body))
 
 
 def names_many(session: Session, subjects: Iterable[str]) -> list[list[str]]:

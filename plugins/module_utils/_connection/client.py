@@ -144,9 +144,10 @@ async def connect(settings: Settings, on_error: ErrorCallback, on_closed: Callab
             problems.append(explain(settings, server, error, client._server_info))
     if len(problems) == 1:
         raise problems[0]
-    raise next(
-        (problem for problem in problems if isinstance(problem, _errors.PermissionMissing)), None
-    ) or _errors.Unreachable(
+    refused = [problem for problem in problems if isinstance(problem, _errors.PermissionMissing)]
+    if refused:
+        raise refused[0]
+    raise _errors.Unreachable(
         "None of the servers could be used: " + " ".join(str(problem) for problem in problems),
         servers=list(settings.servers),
     )

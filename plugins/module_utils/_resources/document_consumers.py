@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .document import Document
     from .document_state import Known
 
-_GONE = (jetstream.STREAM_NOT_FOUND, jetstream.CONSUMER_NOT_FOUND)
-
 
 def read_consumers(session: Session, document: Document, known: Known) -> None:
     """Raises PermissionMissing where pruning needs the list of all consumers, and nobody may have it."""
@@ -60,7 +58,7 @@ def write_consumers(session: Session, items: list[Item]) -> None:
     left = [(item, CONSUMER.calls_of(item.plan)) for item in items if item.plan]
     while left:
         for (item, _calls), answer in zip(left, jetstream.call_many(session, [calls[0] for _item, calls in left])):
-            gone = is_removal(item) and isinstance(answer, _errors.ApiError) and answer.err_code in _GONE
+            gone = is_removal(item) and isinstance(answer, _errors.ApiError) and answer.err_code in jetstream.NOT_THERE
             item.error = answer if isinstance(answer, _errors.StreamsError) and not gone else None
             item.written = item.written or item.error is None
             item.proven = item.written and is_removal(item)

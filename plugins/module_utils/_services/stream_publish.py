@@ -78,7 +78,7 @@ def _send(session: Session, outgoing: Outgoing, owner: dict[str, Any] | None) ->
 
 def _refusal(outgoing: Outgoing, error: _errors.ApiError) -> _errors.StreamsError:
     """The server's refusal in the words of the options."""
-    if error.err_code in (jetstream.WRONG_LAST_SEQUENCE, jetstream.WRONG_LAST_SEQUENCE_CONSTANT):
+    if error.err_code in jetstream.WRONG_LAST_SEQUENCE:
         number = re.search(r"(\d+)$", error.description)
         found = int(number.group(1)) if number else None
         compared = {name: wanted for name, wanted in outgoing.expected.items() if name != LAST_MSG_ID}
