@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ._resources.resource import Plan, Resource
 
     Shown = Callable[[dict[str, Any]], dict[str, Any]]
+    Secrets = Callable[[dict[str, Any]], set[str]]
 
 
 # After how many new objects garbage is looked for
@@ -36,18 +37,25 @@ _NEW_OBJECTS = 50_000
 
 
 class _Module(AnsibleModule):
-    """Hides the passwords in servers' URLs as well: results show the options that a module was called with.
+    """Hides the passwords in servers' URLs as well: results and the system's log show the options of a module.
 
-    ``shown`` gives the options as results and the system's log may show them.
+    ``shown`` gives the options as these may show them, and ``secrets`` values that they may not.
     """
 
     params: dict[str, Any]
 
-    def __init__(self, shown: Shown | None = None, **given: Any) -> None:
-        self._shown = shown
+    def __init__(self, shown: Shown | None = None, secrets: Secrets | None = None, **given: Any) -> None:
+        self._shown, self._secrets = shown, secrets
         super().__init__(**given)
 
+    def _hide(self) -> None:
+        servers = (self.params or {}).get("servers") or []
+        self.no_log_values |= secrets_of([servers] if isinstance(servers, str) else servers)
+        if self._secrets:
+            self.no_log_values |= self._secrets(self.params or {})
+
     def _log_invocation(self) -> None:
+        self._hide()
         params = self.params
         self.params = self._shown(params) if self._shown else params
         super()._log_invocation()
@@ -56,8 +64,7 @@ class _Module(AnsibleModule):
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
         if self._shown and self.params:
             kwargs.setdefault("invocation", {"module_args": self._shown(self.params)})
-        servers = (self.params or {}).get("servers") or []
-        self.no_log_values |= secrets_of([servers] if isinstance(servers, str) else servers)
+        self._hide()
         super()._return_formatted(kwargs)
 
 

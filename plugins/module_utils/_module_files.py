@@ -16,20 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._connection.session import Session
-    from ._module import AnsibleModule, Shown
+    from ._module import AnsibleModule, Secrets, Shown
     from ._options.fields import Spec
     from ._services.choria_file import TextFile
 
     Settle = Callable[[str, Any], bool]
 
 
-def run_file(spec: Spec, prepare: Callable[[dict[str, Any]], TextFile], secrets: Callable[..., set[str]]) -> None:
+def run_file(spec: Spec, prepare: Callable[[dict[str, Any]], TextFile], secrets: Secrets) -> None:
     """A module that brings the text file at ``path`` into the desired state, with its owner, group and mode.
 
-    ``secrets(options)`` are values that no result may hold. A new file has mode 0600 unless the task says otherwise.
+    ``secrets(options)`` are values that nothing may show. A new file has mode 0600 unless the task says otherwise.
     """
-    module = module_of(spec, add_file_common_args=True)
-    module.no_log_values |= secrets(module.params)
+    module = module_of(spec, secrets=secrets, add_file_common_args=True)
     os.umask(0o077)  # atomic_move gives a new file what the umask allows
     path = module.params["path"]
     with failing(module):

@@ -14,7 +14,7 @@ description:
   - Writes the configuration file of a Choria broker, server or client on the managed host, whole, in one step.
   - Every key that Choria knows can be set. An unknown one is refused before anything is written, since Choria itself
     would pass it over without a word.
-  - Passwords among the settings are masked in results and in C(--diff).
+  - Passwords among the settings, also those in URLs, are masked in results, in C(--diff) and in the system's log.
 author:
   - The choria.streams developers (@choria-io)
 extends_documentation_fragment:

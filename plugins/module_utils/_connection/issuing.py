@@ -20,7 +20,7 @@ from .. import _errors
 from .signing import sign
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 # A machine whose clock is a little late must be able to use what was just made
 _EARLIER = timedelta(minutes=5)
@@ -93,21 +93,43 @@ def new_certificate(
     return _signed(builder.add_extension(names, critical=False), private, private.public_key())
 
 
-def certificate_facts(certificate: str, key: str) -> tuple[datetime, list[str]] | None:
-    """When a certificate expires and for which hosts it is; None where it does not belong to the key, or is none."""
+def certificate_facts(certificate: str, key: str, authority: str) -> tuple[datetime, list[str]] | None:
+    """When a certificate expires and for which hosts it is; None where it is none, or not of that key and authority."""
     from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
 
     try:
         found = x509.load_pem_x509_certificate(certificate.encode())
         if found.public_key() != _private(key).public_key():
             return None
+        found.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.encode()))
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         hosts = [str(name.value) for name in names]
     except x509.ExtensionNotFound:
         hosts = []
-    except ValueError:
+    except (ValueError, TypeError, InvalidSignature):
         return None
     return found.not_valid_after_utc, hosts
+
+
+def host_names(hosts: Iterable[str]) -> list[str]:
+    """Hosts as certificates have them. Raises ValueError for one that can't be in a certificate."""
+    return [str(_alternative(host).value) for host in hosts]
+
+
+def are_pair(certificate: str, key: str) -> bool:
+    """Whether a certificate is that of the key. Raises ValueError where it is no certificate."""
+    from cryptography import x509
+
+    return bool(x509.load_pem_x509_certificate(certificate.encode()).public_key() == _private(key).public_key())
+
+
+def check_private_key(key: str) -> None:
+    """Raises ValueError where the PEM is no private key, or is encrypted."""
+    try:
+        _private(key)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def check_library() -> None:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
+from .._connection.settings import secrets_of
 from .._options.choria_keys import LISTED, SECRET, is_known, nearest
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
@@ -30,6 +32,7 @@ SPEC = Spec(
 )
 HEADER = "# Written by Ansible (choria.streams.choria_config): changes made here are lost\n"
 _MASK = "********"
+_IN_URL = re.compile(r"//[^,\s]+@")
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,12 @@ def prepare(options: Mapping[str, Any]) -> TextFile:
     return TextFile(before, HEADER + "".join(f"{key} = {value}\n" for key, value in render(options).items()))
 
 
-def secrets(settings: Mapping[str, Any]) -> set[str]:
-    """The values that no result may show."""
-    values = _flat(settings)
-    return {str(values[key]) for key in SECRET if values.get(key)}
+def secrets(options: Mapping[str, Any]) -> set[str]:
+    """The values that neither results nor the system's log may show, in options that may be wrong."""
+    settings = options.get("settings")
+    values = _flat(settings) if isinstance(settings, dict) else {}
+    texts = [str(text) for value in values.values() for text in (value if isinstance(value, list) else [value])]
+    return {str(values[key]) for key in SECRET if values.get(key)} | secrets_of(texts)
 
 
 def render(options: Mapping[str, Any]) -> dict[str, str]:
@@ -96,7 +101,9 @@ def shown(text: str | None) -> str:
 
 def _masked(line: str) -> str:
     key, equals, _value = line.partition("=")
-    return f"{key.rstrip()} = {_MASK}\n" if equals and key.strip() in SECRET else line
+    if equals and key.strip() in SECRET:
+        return f"{key.rstrip()} = {_MASK}\n"
+    return _IN_URL.sub(f"//{_MASK}@", line)
 
 
 def _read(path: str) -> str | None:

@@ -40,6 +40,7 @@ CLIENT_PERMISSIONS = (
     "provisioner",
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@-]*")
+_SEED = re.compile(r"[0-9a-fA-F]{64}")
 _NAMES = {"no_log": False}  # of tokens, which are no secret
 _AUTHORITY_VALIDITY = 10 * 365 * 86400  # seconds
 
@@ -113,7 +114,27 @@ class _Folder:
         text = self.read(name)
         if text is None:
             text = self.new[name] = make()
-        return text.strip() if name.endswith(".seed") else text
+        return text
+
+    def private_key(self, name: str) -> str:
+        text = self.once(name, issuing.new_private_key)
+        try:
+            issuing.check_private_key(text)
+        except ValueError as error:
+            raise _errors.OptionError(
+                "folder",
+                f"{self.path / name} is no private key that can be read: take it away, or put it there unencrypted.",
+            ) from error
+        return text
+
+    def seed(self, name: str) -> str:
+        text = self.once(name, issuing.new_seed).strip()
+        if not _SEED.fullmatch(text):
+            raise _errors.OptionError(
+                "folder",
+                f"{self.path / name} is no seed of 64 hexadecimal digits: take it away, or put it there unencrypted.",
+            )
+        return text
 
     def write(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -135,7 +156,8 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     _check_names(options)
     folder = _Folder(Path(options["folder"]))
     soon = datetime.now(timezone.utc) + timedelta(seconds=before)
-    certificates = [_certificate(folder, options, entry, validity, soon) for entry in options["certificates"]]
+    numbers = range(len(options["certificates"]))
+    certificates = [_certificate(folder, options, number, validity, soon) for number in numbers]
     tokens = []
     for kind, purpose in (("server_tokens", SERVER), ("client_tokens", CLIENT)):
         tokens += [_token(folder, options, purpose, entry, validity, soon) for entry in options[kind]]
@@ -143,7 +165,7 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if certificates:
         found["authority"] = str(folder.path / "ca.pem")
     if tokens:
-        found["issuer"] = issuing.public_key(str(folder.read("issuer.seed")).strip())
+        found["issuer"] = issuing.public_key(folder.seed("issuer.seed"))
     if not check_mode and folder.new:
         try:
             folder.write()
@@ -177,23 +199,61 @@ def _check_names(options: Mapping[str, Any]) -> None:
 
 
 def _certificate(
-    folder: _Folder, options: Mapping[str, Any], entry: Mapping[str, Any], validity: float, soon: datetime
+    folder: _Folder, options: Mapping[str, Any], number: int, validity: float, soon: datetime
 ) -> dict[str, Any]:
-    authority_key = folder.once("ca.key", issuing.new_private_key)
-    longest = max(_AUTHORITY_VALIDITY, validity)
-    authority = folder.once("ca.pem", lambda: issuing.new_authority(options["authority"], authority_key, longest))
+    entry = options["certificates"][number]
     name = entry["name"]
-    key = folder.once(f"{name}.key", issuing.new_private_key)
     hosts = entry["hosts"] or [name]
+    try:
+        wanted = sorted(issuing.host_names(hosts))
+    except ValueError as error:
+        raise _errors.OptionError(
+            f"certificates[{number}].hosts",
+            f"{', '.join(hosts)} can't be in a certificate: use ASCII names and addresses.",
+        ) from error
+    authority = _authority(folder, options, max(_AUTHORITY_VALIDITY, validity))
+    key = folder.private_key(f"{name}.key")
     there = folder.read(f"{name}.pem")
-    facts = issuing.certificate_facts(there, key) if there else None
-    if not facts or facts[0] <= soon or sorted(facts[1]) != sorted(hosts):
-        there = issuing.new_certificate(name, hosts, key, authority, authority_key, validity)
-        folder.new[f"{name}.pem"] = there
-        facts = issuing.certificate_facts(there, key)
+    facts = issuing.certificate_facts(there, key, authority) if there else None
+    if not facts or facts[0] <= soon or sorted(facts[1]) != wanted:
+        signer = _signer(folder, authority)
+        there = folder.new[f"{name}.pem"] = issuing.new_certificate(name, hosts, key, authority, signer, validity)
+        facts = issuing.certificate_facts(there, key, authority)
     expires = facts[0].isoformat().replace("+00:00", "Z") if facts else None
     paths = {"certificate": str(folder.path / f"{name}.pem"), "key": str(folder.path / f"{name}.key")}
     return {"name": name, **paths, "hosts": hosts, "expires": expires}
+
+
+def _authority(folder: _Folder, options: Mapping[str, Any], validity: float) -> str:
+    """The authority's certificate. Without one, it is made for the key that is there, or for a new one."""
+    return folder.once(
+        "ca.pem", lambda: issuing.new_authority(options["authority"], folder.private_key("ca.key"), validity)
+    )
+
+
+def _signer(folder: _Folder, authority: str) -> str:
+    """The authority's key. Raises OptionError where it is not its certificate's: nobody would trust what it signs."""
+    path = folder.path / "ca.key"
+    if folder.read("ca.key") is None:
+        raise _errors.OptionError(
+            "folder",
+            f"{path} is not there, but ca.pem is, and a certificate has to be signed: put it there, or take ca.pem "
+            "away for a new authority, which signs all certificates anew.",
+        )
+    key = folder.private_key("ca.key")
+    try:
+        pair = issuing.are_pair(authority, key)
+    except ValueError as error:
+        raise _errors.OptionError(
+            "folder", f"{folder.path / 'ca.pem'} is no certificate: take it away, or mend it."
+        ) from error
+    if not pair:
+        raise _errors.OptionError(
+            "folder",
+            f"{path} is not the key of ca.pem beside it: put the right one there, or take both away for a new "
+            "authority, which signs all certificates anew.",
+        )
+    return key
 
 
 def _token(
@@ -204,11 +264,11 @@ def _token(
     validity: float,
     soon: datetime,
 ) -> dict[str, Any]:
-    issuer_seed = folder.once("issuer.seed", issuing.new_seed)
+    issuer_seed = folder.seed("issuer.seed")
     issuer = issuing.public_key(issuer_seed)
     folder.once("issuer.public", lambda: issuer)
     name = entry["name"]
-    public = issuing.public_key(folder.once(f"{name}.seed", issuing.new_seed))
+    public = issuing.public_key(folder.seed(f"{name}.seed"))
     wanted = {
         "purpose": purpose,
         "ou": options["organization"],
