@@ -191,6 +191,10 @@ def test_the_repository_of_el(tmp_path: Path) -> None:
         "gpgcheck = 0",
         "sslverify = 1",
     }
+    own = redhat(tmp_path, check=True, choria_repository_key="", choria_repository="https://mirror.example.net/el9").check()
+    diff = own.task("choria.streams.choria : Have the repository").result["diff"]
+    shown = "\n".join(one.get("after", "") for one in ([diff] if isinstance(diff, dict) else diff))
+    assert "baseurl = https://mirror.example.net/el9" in shown and "mirrorlist" not in shown
     # Without a host of EL it ends where the package is to be installed
     result = redhat(tmp_path, check=False, choria_repository_key="", choria_version="0.30.2")
     written = (tmp_path / "choria.repo").read_text()
