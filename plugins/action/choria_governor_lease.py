@@ -1,15 +1,29 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tells the module of the same name how many hosts run it in lock-step. It does all the rest on the managed host."""
+"""What only the controller knows of the task: which hosts wait for each other, and its timeout.
+
+The module of the same name does all the rest on the managed host.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+from ansible import constants as C
+from ansible import context
+from ansible.playbook.handler import Handler
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.choria.streams.plugins.module_utils import _errors
+from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration
+from ansible_collections.choria.streams.plugins.module_utils._services.lease import TERMS
+
+_MAX_WAIT = TERMS.argument_spec()["max_wait"]["default"]
 _LOCKSTEP = ("linear", "debug")
+# Not "host_pinned": where it begins with a host, there is a fork for it until the host is done with the play
+_BY_ITSELF = ("free",)
 
 
 class ActionModule(ActionBase):
@@ -18,17 +32,47 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         arguments = dict(self._task.args)
         if arguments.get("state") == "acquired":
-            arguments.setdefault("lockstep_hosts", self._lockstep_hosts(variables))
+            try:
+                self._check_timeout(arguments.get("max_wait"))
+            except _errors.StreamsError as error:
+                return {"changed": False, "failed": True, "msg": error.message, "failure": error.failure}
+            if "lockstep_hosts" not in arguments:
+                arguments.update(self._lockstep(variables))
         name = "choria.streams.choria_governor_lease"
         result.update(self._execute_module(module_name=name, module_args=arguments, task_vars=variables))
         return result
 
-    def _lockstep_hosts(self, variables: dict[str, Any]) -> int:
-        """How many hosts have to be done with this task before any goes on to the next; 0 for unknown.
+    def _check_timeout(self, max_wait: Any) -> None:
+        """Refuses to wait longer than Ansible waits for the task: a seat that it then took would be nobody's."""
+        timeout = self._task.timeout
+        with suppress(ValueError):  # which the module tells
+            seconds = parse_duration(_MAX_WAIT if max_wait is None else max_wait)
+            if timeout and timeout <= seconds:
+                raise _errors.Refused(
+                    f"timeout: {timeout} seconds are not longer than max_wait ({seconds:g}s), so that the task could "
+                    "take a seat when nobody waits for it any more: give a longer timeout, or a shorter max_wait.",
+                    code="option",
+                    option="timeout",
+                )
 
-        With a condition it is unknown, since which hosts it holds for is not known before.
+    def _lockstep(self, variables: dict[str, Any]) -> dict[str, int]:
+        """How many hosts wait for each other in this task, and with how many forks where each goes on by itself.
+
+        No hosts are for unknown, as where only some may come to this task, and which is not known before.
         """
         strategy = str(self._task.get_play().strategy).rpartition(".")[2]
-        if strategy not in _LOCKSTEP or self._task.run_once or self._task.when:
-            return 0
-        return len(variables.get("ansible_play_batch") or [])
+        if strategy not in (*_LOCKSTEP, *_BY_ITSELF) or self._task.run_once or self._task.when or self._for_some():
+            return {"lockstep_hosts": 0}
+        forks = int(context.CLIARGS.get("forks") or C.DEFAULT_FORKS) if strategy in _BY_ITSELF else 0
+        return {"lockstep_hosts": len(variables.get("ansible_play_batch") or []), "lockstep_forks": forks}
+
+    def _for_some(self) -> bool:
+        """Whether some hosts may not come to this task: in what was included, a handler, or the rescue of a block."""
+        if isinstance(self._task, Handler) or not self._task.all_parents_static():
+            return True
+        inner, block = self._task, self._task._parent
+        while block:
+            if any(child._uuid == inner._uuid for child in getattr(block, "rescue", ())):
+                return True
+            inner, block = block, block._parent
+        return False

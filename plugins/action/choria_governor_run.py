@@ -110,19 +110,24 @@ class ActionModule(ActionBase):
         finally:
             held = time.monotonic() - since
             if not terms.keep:
-                told.update(self._leave(session, seat, _PATIENCE_INTERRUPTED if signals.pending else _PATIENCE))
+                told.update(self._leave(session, seat, signals))
         told.update(held=round(held, 3), entered=entered, left=None if terms.keep else _now())
         if terms.keep:
             told["expires"] = seat.expires
         return {**result, "governor": told}
 
-    def _leave(self, session: Session, seat: Seat, patience: float) -> dict[str, Any]:
+    def _leave(self, session: Session, seat: Seat, signals: Signals) -> dict[str, Any]:
         """What the result says of a seat that was not ours any more, or could not be given back."""
         try:
-            lost = governors.leave(session, seat, patience)
+            lost = governors.leave(session, seat, _PATIENCE_INTERRUPTED if signals.pending else _PATIENCE)
         except _errors.StreamsError as error:
             self._display.warning(governors.not_given_back(seat, error))
             return {"given_back": False, "expires": seat.expires}
+        if signals.timed_out:
+            self._display.warning(
+                "The work of the timed-out task may still run on the host, so that until it ends more may run at once "
+                f"than governor {seat.governor.name} allows ({seat.governor.capacity})."
+            )
         if not lost:
             return {}
         self._display.warning(

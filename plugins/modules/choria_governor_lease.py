@@ -16,8 +16,10 @@ description:
   - Nothing gives the seat back by itself when the run fails in between, so that it stays taken until it expires. Where
     M(choria.streams.choria_governor_run) can hold the seat round the tasks, it is the better choice.
   - Under the C(linear) strategy all hosts of a batch have to be done with one task before any begins with the next.
-    Where they are more than the governor has seats, none could ever give one back. This is noticed and refused, unless
-    the task has a condition (C(when)).
+    Where they are more than the governor has seats, none could ever give one back. Under C(free) the same happens when
+    those that wait for a seat have all forks. Both are noticed and refused, unless only some hosts may come to the task
+    (it has a condition, is included, a handler, or in a C(rescue)). The strategy C(host_pinned) has a fork for each
+    host that it began with, so that there this can't happen.
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -31,16 +33,23 @@ options:
     required: true
     choices:
       acquired: Take a seat, and wait for one where all are taken. Each time another one.
-      released: Give our own seat O(lease_id) back. One that is not taken any more is no error.
+      released: >-
+        Give our own seat O(lease_id) back. One that is not taken any more is no error, nor is null, which V(acquired)
+        returned where it took none.
       evicted: >-
         Take away the seat O(lease_id), or all seats of the name O(identity). Whoever has it goes on without it, and it
         is free for others.
       reset: Take all seats away.
   lease_id:
-    description: The number of the seat, RV(lease_id) of the task that took it.
+    description:
+      - The number of the seat, RV(lease_id) of the task that took it.
+      - Where that is null, V(released) changes nothing. In check mode V(acquired) took no seat, but would have, so
+        that V(released) would change something then.
     type: int
   max_wait:
-    description: How long V(acquired) waits for a seat, as seconds or text such as V(90s). V(0) is to ask once.
+    description:
+      - How long V(acquired) waits for a seat, as seconds or text such as V(90s). V(0) is to ask once.
+      - A C(timeout) of the task has to be longer, or a seat could be taken when nobody waits for it any more.
     type: str
     default: 5m
   max_per_period:
@@ -62,6 +71,12 @@ options:
       - How many hosts run the task in lock-step. The action that belongs to this module sets it; V(0) is for unknown.
       - V(acquired) is refused where they are more than the governor has seats, unless the task skips or does not give
         back.
+    type: int
+  lockstep_forks:
+    description:
+      - How many forks these hosts have, where each goes on by itself under the strategy C(free). The action that
+        belongs to this module sets it; V(0) is for hosts that go on together.
+      - V(acquired) is then refused where at least as many hosts would have to wait.
     type: int
 extends_documentation_fragment:
   - choria.streams.connection
@@ -131,7 +146,7 @@ lease_id:
   sample: 42
 governor:
   description: What became of the seat. Durations are seconds.
-  returned: with O(state=acquired) and O(state=released)
+  returned: with O(state=acquired) and O(state=released), where the governor was asked
   type: dict
   contains:
     name:

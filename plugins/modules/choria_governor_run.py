@@ -86,6 +86,9 @@ notes:
   - O(identity) is the name that others see in the seat. Where it is not set, it is the host's name in the inventory.
   - The C(timeout) of this task counts the time to wait as well. It has to be shorter than the
     O(choria.streams.choria_governor#module:expire) of the governor.
+  - Ansible does not end on the host what it stops to wait for. After C(timeout), or when the connection broke, the seat
+    is given back while the work may still run, so that until it ends more may run at once than the governor allows. A
+    warning says so after C(timeout).
   - Variables C(choria_streams_<option>), the environment variables C(CHORIA_STREAMS_<OPTION>) of the controller and the
     section C([choria_streams]) of C(ansible.cfg) set the connection options too.
   - Waiting tasks use a fork each. With C(throttle), or fewer forks, less of them wait at once.

@@ -18,7 +18,8 @@ from ansible.errors import AnsibleAction, AnsibleActionFail, AnsibleActionSkip, 
 from ansible.playbook.attribute import FieldAttribute
 from ansible.playbook.task import Task
 from ansible.plugins import action as actions
-from ansible.utils.vars import load_extra_vars
+from ansible.utils.vars import combine_vars, load_extra_vars
+from ansible.vars.clean import clean_facts, namespace_facts
 
 from ..module_utils import _errors
 
@@ -70,6 +71,11 @@ class InnerTask:
     def hidden(self) -> bool:
         """Whether ``no_log`` hides its result. Known when it has run."""
         return self._task.no_log is not False
+
+    @property
+    def only_shows(self) -> bool:
+        """Whether facts in its result are shown, and not found."""
+        return self.action in C._ACTION_DEBUG
 
     @property
     def ignored(self) -> bool:
@@ -129,6 +135,8 @@ class InnerTask:
             _judge(task, result, variables, self.register, templar)
             if retries:
                 result["attempts"] = attempt + 1
+            if result.get("unreachable"):
+                return result  # as in Ansible, before "until" is asked
             if all(templar.evaluate_conditional(condition) for condition in task.until or [not result["failed"]]):
                 return result
         return {**result, "failed": True} if retries else result
@@ -164,6 +172,15 @@ def keep_facts(around: ActionBase, facts: Mapping[str, Any]) -> None:
     """Makes facts the host's after a list of tasks: ``debug`` declares for the task around it that there are none."""
     if hasattr(around, "register_host_variables"):  # since ansible-core 2.21, and before it is not so
         around.register_host_variables(dict(facts), actions.VariableLayer.CACHEABLE_FACT)
+
+
+def facts_as_variables(facts: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables that Ansible makes of facts beside those that are known.
+
+    It marks those outside of ``ansible_facts`` as deprecated. Not here, where nobody could do without them.
+    """
+    known = combine_vars(variables.get("ansible_facts", {}), namespace_facts(facts)["ansible_facts"])
+    return {**(clean_facts(facts) if C.INJECT_FACTS_AS_VARS else {}), "ansible_facts": known}
 
 
 def _check_keywords(where: str, data: Mapping[str, Any], allowed: Iterable[str]) -> None:

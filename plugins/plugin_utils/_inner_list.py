@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible.utils.vars import combine_vars
-from ansible.vars.clean import namespace_facts
+from ._inner import facts_as_variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,11 +39,12 @@ def run_list(tasks: Sequence[InnerTask], variables: dict[str, Any]) -> dict[str,
     whole: dict[str, Any] = {"changed": False, "failed": False, "tasks": [], **{key: [] for key in _HOISTED}}
     for number, task in enumerate(tasks, start=1):
         result = task.run(variables)
+        _learn_facts(whole, variables, task, result)
         if task.register:
             variables[task.register] = result
-        _learn_facts(whole, variables, task, result)
         _add(whole, task, result)
-        if (result.get("failed") or result.get("unreachable")) and not task.ignored:
+        # As in Ansible, ignore_errors is not for a host that is away
+        if result.get("unreachable") or (result.get("failed") and not task.ignored):
             _fail(whole, task, result, f"Task {number} of {len(tasks)}, '{task.name}'")
             break
     if all(entry["result"].get("skipped") for entry in whole["tasks"]):
@@ -54,10 +54,9 @@ def run_list(tasks: Sequence[InnerTask], variables: dict[str, Any]) -> dict[str,
 
 def _learn_facts(whole: dict[str, Any], variables: dict[str, Any], task: InnerTask, result: dict[str, Any]) -> None:
     facts = result.get("ansible_facts")
-    if not facts:
+    if not facts or task.only_shows:
         return
-    known = variables.get("ansible_facts", {})
-    variables["ansible_facts"] = combine_vars(known, namespace_facts(facts)["ansible_facts"])
+    variables.update(facts_as_variables(facts, variables))
     if not task.hidden:
         whole["ansible_facts"] = {**whole.get("ansible_facts", {}), **facts}
 

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
 import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -553,6 +555,19 @@ def test_missing_libraries(
         f"The Python library {library} is needed {purpose}, but {sys.executable} does not have it: "
         f"install it there, for example with '{sys.executable} -m pip install {library}'."
     )
+
+
+def test_websockets_after_other_connections(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nats-py was imported without aiohttp by then. Something stands for it here, where it may not be installed."""
+    with Session(settings(servers=world.running("plain").url)) as session:
+        session.connect()
+    transport = importlib.import_module("nats.aio.transport")
+    client._client_class.cache_clear()
+    for name in ("aiohttp", "multidict"):
+        monkeypatch.setattr(transport, name, None)
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    client._client_class(True)
+    assert [transport.aiohttp, transport.multidict] == [sys.modules["aiohttp"], sys.modules["multidict"]]
 
 
 # Servers that change while a session lasts

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -114,8 +115,16 @@ def test_failed_and_unreachable(nats_server: NatsServer, session: Session, tmp_p
         RUN: {"name": "BAD", "tasks": [{"ansible.builtin.command": "true"}, {"ansible.builtin.command": "echo never"}]},
         "ignore_unreachable": True,
     }
+    kept = [listed]
+    unheeded: dict[str, dict[str, Any]] = {
+        "Ignored": {"ignore_errors": True},
+        "Until": {"register": "it", "until": "it.rc == 0", "retries": 1, "delay": 0},
+    }
+    for name, keywords in unheeded.items():
+        tasks = [{"ansible.builtin.command": "true", **keywords}, {"ansible.builtin.command": "echo never"}]
+        kept.append({"name": name, RUN: {"name": "BAD", "tasks": tasks}, "ignore_unreachable": True})
     result = run_playbook(
-        play(listed, governed("BAD", "exit 3")),
+        play(*kept, governed("BAD", "exit 3")),
         inventory={
             "all": {
                 "hosts": {"here": {"ansible_connection": "local"}, "away": {"ansible_connection": "gone"}},
@@ -131,7 +140,12 @@ def test_failed_and_unreachable(nats_server: NatsServer, session: Session, tmp_p
     away = result.task("Governed", "away")
     assert (away.status, away.message) == ("unreachable", "gone away")
     assert {task.result["governor"]["name"] for task in result.tasks} == {"BAD"}
-    assert "Task 1 of 2, 'ansible.builtin.command'" in result.task("Listed", "away").message
+    for name in ("Listed", "Ignored", "Until"):
+        task = result.task(name, "away")
+        assert task.status == "unreachable"
+        assert task.message == "Task 1 of 2, 'ansible.builtin.command': the host is unreachable: gone away"
+        assert len(task.result["tasks"]) == 1
+        assert result.task(name, "here").result["tasks"][1]["result"]["stdout"] == "never"
     assert result.stats["away"]["unreachable"] == 1
     assert holders(session, "BAD") == []
 
@@ -159,6 +173,9 @@ def test_what_ends_the_work(nats_server: NatsServer, session: Session) -> None:
     result = playbook.wait().check()
     for name in ("Governed", "Waiting"):
         assert "Timed out after 1 second" in result.task(name).message
+    still = "may still run on the host, so that until it ends more may run at once than governor ENDS allows (1)."
+    assert still in str(result.task("Governed").result["warnings"])
+    assert "may still run" not in str(result.task("Waiting").result)
     assert result.task("Late").message == (
         "No seat in governor FULL became free within max_wait (0.1s): all 1 are taken by somebody. "
         "Raise max_wait, or the governor's capacity, or set on_timeout: skip."
@@ -220,29 +237,90 @@ def test_run_is_ended(nats_server: NatsServer, session: Session) -> None:
     assert playbook.wait(20).rc != 0
 
 
+LEASE = "choria.streams.choria_governor_lease"
+
+
+def acquired(governor: str, **keywords: Any) -> dict[str, Any]:
+    lease = {"name": governor, "state": "acquired", "identity": "{{ inventory_hostname }}"}
+    return {"name": "Take", LEASE: lease, "register": "taken", **keywords}
+
+
+def released(governor: str) -> dict[str, Any]:
+    lease = {"name": governor, "state": "released", "identity": "{{ inventory_hostname }}"}
+    return {"name": "Give", LEASE: {**lease, "lease_id": "{{ taken.lease_id }}"}}
+
+
 def test_lease_in_lock_step(nats_server: NatsServer, session: Session) -> None:
-    """More hosts than seats would wait for each other: refused, with three ways out, of which two are tried here."""
+    """More hosts than seats would wait for each other: refused, with three ways out, of which two are tried here.
+
+    So would those with fewer forks than hosts that wait, and not where two hosts are a batch.
+    """
     make(session, "STEP", 1)
-
-    def leases(**keywords: Any) -> list[dict[str, Any]]:
-        lease = "choria.streams.choria_governor_lease"
-        acquired = {
-            "name": "Take",
-            lease: {"name": "STEP", "state": "acquired", "identity": "{{ inventory_hostname }}"},
-        }
-        released = {"state": "released", "lease_id": "{{ taken.lease_id }}", "identity": "{{ inventory_hostname }}"}
-        return play(
-            {**acquired, "register": "taken"}, {"name": "Give", lease: {"name": "STEP", **released}}, **keywords
-        )
-
-    refused, serial, free = leases(ignore_errors=True), leases(serial=1), leases(strategy="free")
-    del refused[0]["tasks"][1]
+    refused = play(acquired("STEP", ignore_errors=True))
+    refused += play(acquired("STEP", ignore_errors=True), strategy="free")
+    both = acquired("STEP"), released("STEP")
+    ways_out = play(*both, serial=1) + play(*both, strategy="host_pinned") + play(*both, strategy="free", serial=2)
     result = run_playbook(
-        [*refused, *serial, *free], inventory=["a", "b"], args=["--forks", "2"], env=environment(nats_server)
+        [*refused, *ways_out],
+        inventory=["a", "b", "c"],
+        args=["--forks", "2"],
+        env=environment(nats_server),
+        timeout=120,
     ).check()
-    assert [task.status for task in result.tasks] == ["failed"] * 2 + ["ok"] * 8
-    for task in result.tasks[:2]:
+    assert [task.status for task in result.tasks] == ["failed"] * 6 + ["ok"] * 18
+    for number, task in enumerate(result.tasks[:6]):
         assert task.result["failure"]["code"] == "lockstep"
-        for way_out in ("choria_governor_run", "serial: 1", "strategy: free"):
+        assert task.message.startswith("3 hosts run this task " + ("together" if number < 3 else "with 2 forks"))
+        for way_out in ("choria_governor_run", "serial: 1", "strategy: host_pinned"):
             assert way_out in task.message
     assert holders(session, "STEP") == []
+
+
+def test_lease_for_some_hosts(nats_server: NatsServer, session: Session, tmp_path: Path) -> None:
+    """Which hosts come to an included task, a handler or a rescue is not known before, so that none is refused."""
+    make(session, "SOME", 1)
+    (tmp_path / "included.yml").write_text(json.dumps([acquired("SOME"), released("SOME")]))
+    on_one = {"when": "inventory_hostname == 'a'"}
+    both = [acquired("SOME"), released("SOME")]
+    result = run_playbook(
+        play(
+            {"ansible.builtin.include_tasks": str(tmp_path / "included.yml"), **on_one},
+            {"block": [{"ansible.builtin.fail": {}, **on_one}], "rescue": [{"block": both}]},
+            {"ansible.builtin.debug": {}, "changed_when": True, "notify": ["Take", "Give"], **on_one},
+            handlers=both,
+        ),
+        inventory=["a", "b"],
+        env=environment(nats_server),
+    ).check()
+    assert [task.status for task in result.tasks if task.name in ("Take", "Give")] == ["ok"] * 6
+    assert holders(session, "SOME") == []
+
+
+def test_lease_in_check_mode(nats_server: NatsServer) -> None:
+    """All of the documented pattern, where the governor is yet to be made."""
+    governor = {"choria.streams.choria_governor": {"name": "YET", "capacity": 1, "expire": "1h"}}
+    result = run_playbook(
+        play(governor, acquired("YET"), released("YET")), check=True, env=environment(nats_server)
+    ).check()
+    for name in ("Take", "Give"):
+        assert result.task(name).changed
+        assert result.task(name).result["lease_id"] is None
+
+
+def test_lease_that_nobody_waits_for(nats_server: NatsServer, session: Session) -> None:
+    """The module outlives the task that it is of, as after a timeout, and would take a seat that nobody gives back."""
+    make(session, "ALONE", 1)
+    session.request("mcollective.governor.ALONE", b"somebody")
+
+    def connections() -> int:
+        return int(nats_server.monitor("varz")["connections"])
+
+    before = connections()
+    playbook = RunningPlaybook(play(acquired("ALONE")), inventory=["web1"], env=environment(nats_server))
+    until(lambda: connections() > before)
+    for worker in workers(playbook):
+        os.kill(worker, signal.SIGKILL)
+    until(lambda: connections() == before)
+    governors.reset(session, governors.read(session, "ALONE"))
+    playbook.wait(20)
+    assert holders(session, "ALONE") == []

@@ -27,6 +27,7 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import (
 from ansible_collections.choria.streams.plugins.module_utils._services import campaign as campaigns
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
 from ansible_collections.choria.streams.plugins.module_utils._services.campaign import campaign
+from ansible_collections.choria.streams.plugins.module_utils._services.lease import LEASE, act
 from support.connect import settings
 
 if TYPE_CHECKING:
@@ -259,6 +260,30 @@ def test_killed_waiter_costs_one_look(
     with beside(nats_server, leave, after=0.2):
         assert taken(session, governor, wait=20).waited < 2
     os.waitpid(child, 0)
+
+
+def test_nobody_hears_of_the_seat(session: Session, nats_server: NatsServer) -> None:
+    """The timeout of the task was over: whoever reads the module's output is gone."""
+    make(session, "UNHEARD")
+    options = {**dict.fromkeys(LEASE.argument_spec()), "name": "UNHEARD", "state": "acquired", "max_wait": 20}
+    for heard_of, left in ((False, []), (True, ["me"]), (False, ["me"])):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(reader)
+            os.dup2(writer, 1)
+            time.sleep(0.2)
+            with Session(settings(servers=[nats_server.url], identity="me")) as own:
+                act(own, options, False)
+            os._exit(0)
+        os.close(writer)
+        if not heard_of:
+            os.close(reader)
+        began = time.monotonic()
+        os.waitpid(child, 0)
+        assert time.monotonic() - began < 10  # it does not wait either
+        assert [seat["name"] for seat in governors.view(session, "UNHEARD")] == left
+    assert governors.view(session, "UNHEARD")[0]["sequence"] == 2
 
 
 # Lost answers

@@ -23,8 +23,9 @@ PACKAGE = ("ansible_collections", "choria", "streams", "plugins")
 
 LAYERS = {"_errors": 0, "_options": 1, "_connection": 2, "_api": 3, "_resources": 4, "_services": 4}
 CLIENT_LAYER = LAYERS["_connection"]
-# nkeys comes with nats-py's extra of that name; cryptography signs, dns finds brokers by their SRV records
-CLIENT = {"nats", "nkeys", "cryptography", "dns"}
+# nkeys comes with nats-py's extra of that name, aiohttp and multidict are for its websockets; cryptography signs, dns
+# finds brokers by their SRV records
+CLIENT = {"nats", "nkeys", "aiohttp", "multidict", "cryptography", "dns"}
 # What only some options need, and what hosts may lack
 OPTIONAL = {"yaml", "jmespath"}
 FORMATS = ("module_utils", "_options", "formats")

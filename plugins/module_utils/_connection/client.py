@@ -33,10 +33,12 @@ ErrorCallback = Callable[[Exception], Awaitable[None]]
 def _client_class(websocket: bool) -> Any:
     """nats-py's client, made to insist on TLS where the user asked for it."""
     try:
-        with _only_what_is_needed(websocket):
+        with _only_what_is_needed():
             from nats.aio.client import Client
     except ImportError as error:
         raise _errors.LibraryMissing("nats-py", "to talk to NATS servers and Choria Brokers", sys.executable) from error
+    if websocket:
+        _add_what_websockets_need()
 
     class TlsClient(Client):
         insist_on_tls = False
@@ -73,15 +75,15 @@ def _client_class(websocket: bool) -> Any:
 
 
 @contextmanager
-def _only_what_is_needed(websocket: bool) -> Iterator[None]:
+def _only_what_is_needed() -> Iterator[None]:
     """Takes two thirds off the time that importing nats-py needs, for which each module's run has to wait.
 
-    It imports aiohttp wherever that is installed, and only websockets need it. It imports what reads packages' metadata
-    and e-mail to tell servers its own version, which is then told as 0.0.0. It imports its own JetStream client, of
-    which it uses the names of a few headers: these are imported when the first message with headers comes.
+    It imports aiohttp wherever that is installed, and only websockets need it, which add it. It imports what reads
+    packages' metadata and e-mail to tell servers its own version, which is then told as 0.0.0. It imports its own
+    JetStream client, of which it uses the names of a few headers: these are imported when the first message with
+    headers comes.
     """
-    hidden = {"importlib.metadata"} if websocket else {"importlib.metadata", "aiohttp"}
-    hidden -= sys.modules.keys()
+    hidden = {"importlib.metadata", "aiohttp"} - sys.modules.keys()
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     later = None if "nats" in sys.modules else sys.modules.setdefault("nats.js", _JetStreamClient("nats.js"))
     try:
@@ -93,6 +95,19 @@ def _only_what_is_needed(websocket: bool) -> Iterator[None]:
             sys.modules["nats"].js = later  # type: ignore[attr-defined]
         elif later:
             del sys.modules["nats.js"]
+
+
+def _add_what_websockets_need() -> None:
+    """Gives nats-py what it was imported without, by this connection or an earlier one of the process."""
+    from nats.aio import transport
+
+    if transport.aiohttp is None:
+        try:
+            import aiohttp
+            import multidict
+        except ImportError as error:
+            raise _errors.LibraryMissing("aiohttp", "for the websocket URLs in servers", sys.executable) from error
+        transport.aiohttp, transport.multidict = aiohttp, multidict
 
 
 class _JetStreamClient(ModuleType):

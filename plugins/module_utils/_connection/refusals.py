@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +46,6 @@ def explain(settings: Settings, server: str, error: Exception, info: dict[str, A
         return _client_certificate(settings, server)
     if isinstance(error, ssl.SSLError) or "certificate required" in text or "certificate_required" in text:
         return _explain_tls(settings, server, error)
-    if isinstance(error, ImportError):
-        return _errors.LibraryMissing("aiohttp", "for the websocket URLs in servers", sys.executable)
     return _errors.Unreachable(f"{server} can't be reached: {_reason(settings, error)}.", server=server)
 
 

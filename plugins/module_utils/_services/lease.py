@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from contextlib import suppress
@@ -46,6 +47,7 @@ LEASE = TERMS.merge(
             ),
             Field("lease_id", codecs.whole(1)),
             Field("lockstep_hosts", codecs.whole(0)),
+            Field("lockstep_forks", codecs.whole(0)),
         ),
         {"required_if": [("state", "released", ("lease_id",))]},
     )
@@ -123,22 +125,35 @@ def _acquire(session: Session, options: dict[str, Any], check_mode: bool) -> dic
             "lease_id": None,
             "msg": f"Would take a seat in governor {terms.name}, which does not exist yet.",
         }
-    _check_lockstep(terms, governor, options["lockstep_hosts"])
+    _check_lockstep(terms, governor, options["lockstep_hosts"] or 0, options["lockstep_forks"] or 0)
     if check_mode:
         message = f"Would {governor.prospect}."
         return {"changed": True, "lease_id": None, "msg": message, "governor": report(governor, identity)}
     began = time.monotonic()
     with Signals() as signals:
-        seat = campaign(session, governor, identity, terms.max_wait, lambda: signals.pending)
-        if seat and signals.pending:
-            governors.leave(session, seat, 1)
+        seat = campaign(session, governor, identity, terms.max_wait, lambda: signals.pending or _unheard())
+        if seat and (signals.pending or _unheard()):
+            governors.leave(session, seat, 1 if signals.pending else _PATIENCE)
     if seat is None:
         return {"lease_id": None, **timed_out(session, terms, governor, identity, time.monotonic() - began)}
     told = report(governor, identity, seat, expires=seat.expires)
     return {"changed": True, "lease_id": seat.sequence, "governor": told}
 
 
+def _unheard() -> bool:
+    """Whether nobody reads the result any more, as after the task's timeout: nobody would give the seat back."""
+    output = select.poll()
+    output.register(1, 0)  # errors and hang-ups are always told
+    return any(event & (select.POLLERR | select.POLLHUP) for _fd, event in output.poll(0))
+
+
 def _release(session: Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    if options["lease_id"] is None:
+        # Before the governor is read, which in check mode may not be there yet
+        governors.checked_name(options["name"])
+        no_seat = "There is no seat to give back, since lease_id is null."
+        message = "Would give back the seat that is not taken in check mode." if check_mode else no_seat
+        return {"changed": check_mode, "lease_id": None, "msg": message}
     governor, identity, lease_id = _read(session, options), _identity(session), _lease_id(options)
     result: dict[str, Any] = {"lease_id": lease_id, "governor": report(governor, identity)}
     holder = governors.holder(session, governor, lease_id)
@@ -191,16 +206,29 @@ def _reset(session: Session, options: dict[str, Any], check_mode: bool) -> dict[
     return {"changed": bool(seats), "seats": seats}
 
 
-def _check_lockstep(terms: Terms, governor: Governor, hosts: int | None) -> None:
-    """Refuses what would wait for ever: no host gets to the task that gives its seat back before all have one."""
-    if not hosts or hosts <= governor.capacity or terms.keep or terms.skip:
+def _check_lockstep(terms: Terms, governor: Governor, hosts: int, forks: int) -> None:
+    """Refuses what would wait for ever: no host gets to the task that gives its seat back before all have one.
+
+    Where each host goes on by itself, with ``forks``: none is left for that task when as many hosts wait.
+    """
+    waiting = hosts - governor.capacity
+    if waiting < max(1, forks) or terms.keep or terms.skip:
         return
+    if forks:
+        problem = (
+            f"{hosts} hosts run this task with {forks} forks, and those that wait for one of the {governor.capacity} "
+            f"seats of governor {governor.name} take them all, so that no seat is ever given back"
+        )
+    else:
+        problem = (
+            f"{hosts} hosts run this task together, and only go on when each has a seat, but governor {governor.name} "
+            f"has {governor.capacity}"
+        )
     raise _errors.Refused(
-        f"{hosts} hosts run this task together, and only go on when each has a seat, but governor {governor.name} has "
-        f"{governor.capacity}: use choria_governor_run, which takes the seat and gives it back in one task, set "
-        f"'serial: {governor.capacity}' or less in the play, or use 'strategy: free'.",
+        f"{problem}: use choria_governor_run, which takes the seat and gives it back in one task, set "
+        f"'serial: {governor.capacity}' or less in the play, or use 'strategy: host_pinned'.",
         code="lockstep",
-        option="lockstep_hosts",
+        option="lockstep_forks" if forks else "lockstep_hosts",
         hosts=hosts,
         capacity=governor.capacity,
     )
@@ -217,5 +245,7 @@ def _identity(session: Session) -> str:
 def _lease_id(options: Mapping[str, Any]) -> int:
     try:
         return codecs.whole(1).to_wire(options["lease_id"])
+    except TypeError as error:
+        raise _errors.OptionError("lease_id", "is no number: give the one of a seat.") from error
     except ValueError as error:
         raise _errors.OptionError("lease_id", f"{error}.") from error

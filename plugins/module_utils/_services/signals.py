@@ -38,6 +38,11 @@ class Signals:
     def pending(self) -> bool:
         return self._came is not None
 
+    @property
+    def timed_out(self) -> bool:
+        """Whether an alarm broke work off."""
+        return self._alarm_raised
+
     def __enter__(self) -> Signals:
         for number in (*_ENDING, signal.SIGALRM):
             handler = signal.getsignal(number)
