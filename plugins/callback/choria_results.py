@@ -204,6 +204,8 @@ class CallbackModule(CallbackBase):
         self._reporter: Reporter | None = None
         self._sender: SenderProcess | None = None
         self._prompted: list[str] = []
+        # By host, of the playbooks before: Ansible counts on through all of a command line
+        self._counted: dict[str, dict[str, int]] = {}
 
     def switch_off(self, reason: str) -> None:
         self.disabled = True
@@ -298,8 +300,17 @@ class CallbackModule(CallbackBase):
         reporter, sender, self._reporter = self._reporter, self._sender, None
         atexit.unregister(self._interrupted)
         if reporter and sender:
-            reporter.run_finished(stats)
+            reporter.run_finished(stats and self._counts(stats))
             self._tell(reporter.run.run_id, sender.finish())
+
+    def _counts(self, stats: AggregateStats) -> dict[str, dict[str, int]]:
+        """What has come to the counts of hosts since the playbook before."""
+        before, self._counted = self._counted, {host: stats.summarize(host) for host in sorted(stats.processed)}
+        fresh = {
+            host: {name: count - before.get(host, {}).get(name, 0) for name, count in counts.items()}
+            for host, counts in self._counted.items()
+        }
+        return {host: counts for host, counts in fresh.items() if any(counts.values())}
 
     # The sender
 

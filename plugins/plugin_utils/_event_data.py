@@ -129,7 +129,9 @@ def task_result_data(result: CallbackTaskResult, contents: Contents) -> dict[str
     if ARGS in contents.include:
         data["args"] = (found.get("invocation") or {}).get("module_args") or task.args
     if ENVIRONMENT in contents.include:
-        data["environment"] = {name: value for part in task.environment or [] for name, value in dict(part).items()}
+        # What is a template as a whole is text here, and what it would be is not told
+        parts = [part for part in task.environment or [] if isinstance(part, Mapping)]
+        data["environment"] = {name: value for part in parts for name, value in part.items()}
     return data
 
 
@@ -200,5 +202,12 @@ def _output(result: Mapping[str, Any], masking: Masking) -> dict[str, Any]:
         "stderr": result.get("stderr") or result.get("module_stderr"),
         "traceback": None if result.get("exception") == _NO_TRACEBACK else result.get("exception"),
     }
-    ends = {name: masking.text(str(text)[-_LOOKED_AT:])[-_TAIL:] for name, text in found.items() if text}
+    ends = {name: _end(str(text), masking) for name, text in found.items() if text}
     return {"output": ends} if ends else {}
+
+
+def _end(text: str, masking: Masking) -> str:
+    end = masking.text(text[-_LOOKED_AT:])
+    if len(text) > _LOOKED_AT:  # a secret may begin before it
+        end = end[masking.reach :]
+    return end[-_TAIL:]

@@ -25,22 +25,31 @@ if TYPE_CHECKING:
 
     from ._masking import Masking
 
-# Variables of Ansible's own that hold all others again, or what modules found out
-_NOT_LOOKED_AT = frozenset(("vars", "hostvars", "groups", "ansible_facts", "environment"))
+# Variables of Ansible's own that hold all others again, names of hosts and roles, or what modules found out
+_NOT_LOOKED_AT = frozenset(
+    ("vars", "hostvars", "groups", "group_names", "play_hosts", "role_names", "ansible_facts", "environment")
+)
 _SETTING = frozenset(("set_fact", "include_vars"))
+# What results tell of their tasks and of files, which is no secret where the name of the result tells of one
+_OF_ANY_RESULT = frozenset(
+    (
+        *("cmd", "delta", "end", "start", "invocation", "ansible_loop_var", "_ansible_item_label"),
+        *("dest", "group", "mode", "owner", "path", "src", "stat", "state", "url"),
+    )
+)
 
 
 class KnownSecrets:
-    """Teaches a ``Masking`` the secrets of a run. Looks at each value once."""
+    """Teaches a ``Masking`` the secrets of a run."""
 
     def __init__(self, masking: Masking) -> None:
         self._masking = masking
         self._secrets: set[str] = set()
         self._vaulted_files: dict[str, bool] = {}
         self._play: Play | None = None
-        # Hosts of which a hidden result set variables
+        # Hosts of which a result set variables that callbacks are not shown as they are
         self._changed: set[Host] = set()
-        # What was looked at, which is kept so that no other object gets its id
+        # Values of variables that many hosts or tasks of a play share, kept so that no other object gets their ids
         self._seen: dict[tuple[int, bool], Any] = {}
 
     def of_surroundings(self) -> None:
@@ -54,12 +63,14 @@ class KnownSecrets:
 
     def of_play(self, play: Play, prompted: Iterable[str]) -> None:
         """Variables of the play's hosts, and of the others as far as the inventory has them."""
+        if self._play is None or self._play._uuid != play._uuid:  # not for each batch of hosts
+            self._seen.clear()
         self._play = play
         inventory = play.get_variable_manager()._inventory
         for owner in (*inventory.groups.values(), *inventory.hosts.values()):
-            self._look(owner.vars)
+            self._look(owner.vars, lasting=True)
         for host in inventory.get_hosts(play.hosts):
-            self._of_host(host)
+            self._of_host(host, lasting=True)
         for name in prompted:
             self._add(play.vars.get(name))
 
@@ -68,44 +79,69 @@ class KnownSecrets:
         role = task._role
         if role:
             chain = task.get_dep_chain()
-            self._look(role.get_default_vars(dep_chain=chain))
-            self._look(role.get_vars(chain))
-        self._look(task.get_vars())
+            self._look(role.get_default_vars(dep_chain=chain), lasting=True)
+            self._look(role.get_vars(chain), lasting=True)
+        self._look(task.get_vars(), lasting=True)
 
-    def of_result(self, result: CallbackTaskResult) -> None:
-        """Variables that a result sets. Those of a hidden one are looked up when they are there: at the next result."""
+    def of_changed(self) -> None:
+        """Variables that results have set. They are there when the next task starts, or its result comes."""
         for host in self._changed:
             self._of_host(host)
         self._changed.clear()
+
+    def of_result(self, result: CallbackTaskResult) -> None:
+        """Variables that a result sets. Where it is hidden, or shows no vaulted values, they are looked up later."""
+        self.of_changed()
         task, found = result.task, result.result
-        if isinstance(found.get("ansible_facts"), Mapping):
-            self._look(found["ansible_facts"])
-        elif "censored" in found and (task.register or str(task.action).rpartition(".")[2] in _SETTING):
+        items = _items(found)
+        for part in (found, *items):
+            self.of_part(task, part)
+        sets = str(task.action).rpartition(".")[2] in _SETTING and not result.is_skipped()
+        hidden = "censored" in found and task.register
+        if sets or hidden or self._tells(task) or any(item.get("ansible_facts") for item in items):
             self._changed.add(result.host)
 
-    def _of_host(self, host: Host) -> None:
+    def of_part(self, task: Task, found: Mapping[str, Any]) -> None:
+        """What a result, or that of a loop's item, shows of variables."""
+        if isinstance(found.get("ansible_facts"), Mapping):
+            self._look(found["ansible_facts"])
+        if "censored" not in found and self._tells(task):
+            self._walk(found, True, {})
+
+    def _tells(self, task: Task) -> bool:
+        """Whether the name under which a result is registered says that it is a secret."""
+        # ansible-core 2.21 has a mapping of names here
+        names = [task.register] if isinstance(task.register, str) else task.register or ()
+        return any(self._masking.hides(name) for name in names)
+
+    def _of_host(self, host: Host, *, lasting: bool = False) -> None:
         if self._play:
             manager = self._play.get_variable_manager()
-            self._look(manager.get_vars(play=self._play, host=host, include_hostvars=False))
+            self._look(manager.get_vars(play=self._play, host=host, include_hostvars=False), lasting=lasting)
 
-    def _look(self, variables: Mapping[str, Any]) -> None:
+    def _look(self, variables: Mapping[str, Any], *, lasting: bool = False) -> None:
+        """Looks at variables; at values that are there for all of the play only once."""
+        met: dict[tuple[int, bool], Any] = {}
         for name, value in variables.items():
             if name not in _NOT_LOOKED_AT:
                 secret = self._masking.hides(name)
                 # Facts are many, and no secrets
                 if secret or not name.startswith("ansible_") or isinstance(value, EncryptedString):
-                    self._walk(value, secret)
+                    if (id(value), secret) not in self._seen:
+                        self._walk(value, secret, met)
+                    if lasting and isinstance(value, (Mapping, list, tuple)):
+                        self._seen[id(value), secret] = value
 
-    def _walk(self, value: Any, secret: bool) -> None:
+    def _walk(self, value: Any, secret: bool, met: dict[tuple[int, bool], Any]) -> None:
         if isinstance(value, (str, EncryptedString)):
             if self._is_vaulted(value) or (secret and "{{" not in value):
                 self._add(value)
         elif isinstance(value, (Mapping, list, tuple)):
-            if (id(value), secret) not in self._seen:
-                self._seen[id(value), secret] = value
-                for name, item in _pairs(value):
-                    self._walk(item, secret or self._masking.hides(name))
-        elif secret and isinstance(value, int) and not isinstance(value, bool):
+            if (id(value), secret) not in met:
+                met[id(value), secret] = value
+                for name, item in _pairs(_own(value) if secret else value):
+                    self._walk(item, secret or self._masking.hides(name), met)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and (secret or self._is_vaulted(value)):
             self._add(str(value))
 
     def _is_vaulted(self, value: Any) -> bool:
@@ -128,6 +164,19 @@ class KnownSecrets:
         if text not in self._secrets:
             self._secrets.add(text)
             self._masking.add(text)
+
+
+def _items(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    results = found.get("results")
+    return [item for item in results if isinstance(item, Mapping)] if isinstance(results, list) else []
+
+
+def _own(value: Any) -> Any:
+    """What a result has that others have not, and other values as they are."""
+    if not isinstance(value, Mapping) or "changed" not in value:
+        return value
+    others = {*_OF_ANY_RESULT, value.get("ansible_loop_var")}
+    return {name: item for name, item in value.items() if name not in others}
 
 
 def _pairs(value: Any) -> Iterator[tuple[str, Any]]:

@@ -35,7 +35,9 @@ KEYS = (
 _SHORTEST = 4
 # What is shorter than this may be a part of any word, and is taken for a secret only where it stands by itself
 _SHORT = 8
-_COMMON = frozenset(("true", "false", "null", "none", "omit", "default"))
+# How much of a text is looked at beside a known secret, to tell that there is one
+_MARGIN = 256
+_COMMON = frozenset(("true", "false", "null", "none", "omit", "default", "all items completed", "non-zero return code"))
 
 # Words are taken whole (++), and looks ahead are bounded: the time must not grow with the square of a long word
 _URL = re.compile(r"://(?:[^\s/?#]{0,999}@|[^\s/@:]{0,99}:(?!\d+[/?#])[^\s@]{0,999}@)")
@@ -86,6 +88,16 @@ class Masking:
                 forms = (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text, ""))
                 self.longest = max(self.longest, *map(len, forms))
                 self._news.update((form, _alone(form) if len(text) < _SHORT else None) for form in forms)
+
+    @property
+    def reach(self) -> int:
+        """How far from the place where a text is cut there may be a part of a secret, in characters."""
+        return self.longest + _MARGIN
+
+    def knows(self, text: str) -> bool:
+        """Whether all of a text is a secret that was learned."""
+        self._prepare()
+        return text in self._known
 
     def suspects(self, payload: str) -> bool:
         """Whether there may be a secret in an event in JSON."""

@@ -77,7 +77,10 @@ class Outbox:
     def window(self, count: int) -> list[Outgoing]:
         """The oldest events. What is on disk comes before what is in memory."""
         if self.journal:
-            return self.journal.window(count)
+            on_disk = self.journal.window(count)
+            if on_disk:
+                return on_disk
+            self._end_journal()  # nothing of it can be read any more
         self._take()
         found, size = [], 0
         for event, _moment in islice(self._memory, count):
@@ -91,14 +94,19 @@ class Outbox:
         """The first ``count`` events are settled, wherever they are by now: delivered, or ``lost``."""
         self.delivered += count - lost
         self.lost += lost
-        if self.journal:
-            self.journal.advance(count)
+        # Those that were on their way from memory may have gone to disk meanwhile, or as many of them as fit there
+        held = min(count, self.on_disk)
+        if self.journal and held:
+            self.journal.advance(held)
             if not self.journal.count:
-                self.journal.remove()
-                self.journal = None
-        else:
-            for _event in range(count):
-                self._forget()
+                self._end_journal()
+        for _event in range(count - held):
+            self._forget()
+
+    def _end_journal(self) -> None:
+        if self.journal:
+            self.journal.remove()
+            self.journal = None
 
     def _forget(self) -> None:
         event, _moment = self._memory.popleft()
@@ -131,8 +139,7 @@ class Outbox:
         except OSError as error:
             self._failed, self.problem = now, f"{self._spool.path} did not take them: {error.strerror}."
         if self.journal and not self.journal.count:
-            self.journal.remove()
-            self.journal = None
+            self._end_journal()
 
     def sync(self) -> None:
         self._synced = time.monotonic()
@@ -171,9 +178,13 @@ class Earlier:
         except _errors.StreamsError as error:
             self.problem = error.message
         except OSError as error:
-            self.problem = f"{self._spool.path} can't be read: {error.strerror}."
-            self.close()
+            self._give_up(error)
         return self._journal is None
+
+    def _give_up(self, error: OSError) -> None:
+        """Leaves a journal that the disk does not give for another run."""
+        self.problem = f"{self._spool.path} can't be read: {error.strerror}."
+        self.close()
 
     def _end(self) -> None:
         """Done with a journal: all of it is delivered."""
@@ -183,13 +194,20 @@ class Earlier:
             self._journal = None
 
     def window(self, count: int) -> list[Outgoing]:
-        return self._journal.window(count) if self._journal else []
+        try:
+            return self._journal.window(count) if self._journal else []
+        except OSError as error:
+            self._give_up(error)
+            return []
 
     def advance(self, count: int, lost: int) -> None:
         self.delivered += count - lost
         self.lost += lost
         if self._journal:
-            self._journal.advance(count)
+            try:
+                self._journal.advance(count)
+            except OSError as error:
+                self._give_up(error)
 
     def close(self) -> None:
         """Leaves the rest for another run."""

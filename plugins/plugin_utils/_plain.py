@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 NARROWEST = 16
 _DEPTH = 32
-# What is still looked at of a text that is cut, so that no part of a secret is left at its end
-_MARGIN = 256
 # Names that others gave to hosts and modules. They are on subjects too, so that no password is one of them.
 _NAMES = frozenset(("host", "hosts", "outcome", "status", "strategy"))
 _NAMES_INSIDE = frozenset(("action", "uuid"))
+# Numbers of ours, which say nothing of a secret that is the same
+_COUNTS = frozenset(("attempts", "events", "forks", "index", "retries"))
 
 
 class Plain:
@@ -59,7 +59,8 @@ class Plain:
         if isinstance(value, str):
             return self._text(value, name)
         if isinstance(value, int):
-            return int(value)
+            known = self._masking and name not in _COUNTS and self._masking.knows(str(int(value)))
+            return HIDDEN if known else int(value)
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else repr(float(value))
         if isinstance(value, date):
@@ -84,8 +85,12 @@ class Plain:
     def _text(self, text: str, name: str) -> str:
         if len(text) > self._width:
             self.cut.add(name)
-        if self._masking:
-            text = self._masking.text(text[: self._width + self._masking.longest + _MARGIN])
+        masking = self._masking
+        if masking:
+            looked_at = text[: self._width + masking.reach]
+            masked = masking.text(looked_at)
+            # A secret may begin at the end of what was cut, and with shorter masks before it, within the width
+            text = masked[: -masking.reach] if len(looked_at) < len(text) else masked
         return str.__str__(text[: self._width])
 
 

@@ -14,9 +14,8 @@ from ._circumstances import circumstances
 from ._known_secrets import KnownSecrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from ansible.executor.stats import AggregateStats
     from ansible.executor.task_result import CallbackTaskResult
     from ansible.inventory.host import Host
     from ansible.playbook.included_file import IncludedFile
@@ -59,6 +58,7 @@ class Reporter:
 
     def task_started(self, task: Task) -> None:
         """Once for each task of a play, also where each host starts it when its time has come."""
+        self._secrets.of_changed()
         if task._uuid not in self._tasks:
             self._tasks.add(task._uuid)
             self._secrets.of_task(task)
@@ -91,6 +91,7 @@ class Reporter:
         if _events.ITEM_RESULT not in self._choice.kinds:
             return
         host, task = result.host.get_name(), result.task
+        self._secrets.of_part(task, result.result)
         self._items[host, task._uuid] = index = self._items.get((host, task._uuid), 0) + 1
         data = {
             "changed": result.is_changed(),
@@ -101,9 +102,8 @@ class Reporter:
         }
         self._tell(_events.ITEM_RESULT, data, host)
 
-    def run_finished(self, stats: AggregateStats | None) -> None:
-        """The run is over. Without its counts it was interrupted."""
-        hosts = stats and {host: stats.summarize(host) for host in sorted(stats.processed)}
+    def run_finished(self, hosts: Mapping[str, Mapping[str, int]] | None) -> None:
+        """The run is over. Without the counts of its hosts it was interrupted."""
         bad = hosts and any(counts["failures"] or counts["unreachable"] for counts in hosts.values())
         data = {
             "outcome": "interrupted" if hosts is None else "failed" if bad else "succeeded",

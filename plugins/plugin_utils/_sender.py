@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._journal import Outgoing
@@ -133,14 +134,21 @@ class Sender:
         except _TimeIsUp:
             pass
         except OSError as error:
-            self._problem = f"{self._spool.path}: {error.strerror}."
+            self._keep(f"{self._spool.path}: {error.strerror}.")
         except Exception as error:  # whatever it is, the run goes on
-            self._problem = f"{type(error).__name__}: {error}, which is a bug of choria.streams."
+            self._keep(f"{type(error).__name__}: {error}, which is a bug of choria.streams.")
         finally:
             self._outbox.finish()
             self._earlier.close()
             self._done.set()
             self._transport.close()
+
+    def _keep(self, problem: str) -> None:
+        """After what ends the delivery: all that comes until the run is over goes to disk."""
+        self._problem = problem
+        with suppress(_TimeIsUp):
+            while not self._end.wait(_LOOK_EVERY):
+                self._look()
 
     def _deliver(self) -> None:
         """Sends all that there is, again and again, until the run is over and nothing is left."""
@@ -169,7 +177,10 @@ class Sender:
         """Sends one window of events. After trouble one goes ahead alone."""
         if not self._problem:
             self._good = time.monotonic()
-        sent = self._transport.send(lane.window(1 if self._problem else self._transport.window))
+        window = lane.window(1 if self._problem else self._transport.window)
+        if not window:  # of a journal that can't be read any more
+            return True
+        sent = self._transport.send(window)
         lane.advance(sent.settled, sent.lost)
         self._problem, self._hopeless = sent.problem, sent.hopeless
         if not sent.problem:

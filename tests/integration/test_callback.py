@@ -72,6 +72,18 @@ STATUSES = """
         msg: On purpose
 """
 
+ONE_FAILS = """
+- name: One fails
+  hosts: b:c
+  gather_facts: false
+  tasks:
+    - name: Fails
+      ansible.builtin.fail:
+      when: inventory_hostname == 'c'
+    - name: Forgives it, so that the next playbook is run
+      ansible.builtin.meta: clear_host_errors
+"""
+
 TWO_TASKS = """
 - name: Two tasks
   hosts: all
@@ -237,19 +249,25 @@ def test_ad_hoc_commands_are_runs_too(make_server: MakeServer, tmp_path: Path) -
 def test_each_playbook_is_a_run(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()
     declare(server)
-    (tmp_path / "first.yml").write_text(TWO_TASKS)
-    (tmp_path / "second.yml").write_text(TWO_TASKS.replace("gather_facts", "serial: 1\n  gather_facts"))
+    two_tasks = TWO_TASKS.replace("hosts: all", "hosts: a:b")
+    (tmp_path / "first.yml").write_text(ONE_FAILS + two_tasks)
+    (tmp_path / "second.yml").write_text(two_tasks.replace("gather_facts", "serial: 1\n  gather_facts"))
     inventory = tmp_path / "hosts"
     local = f"ansible_connection=local ansible_python_interpreter={sys.executable}"
-    inventory.write_text(f"a {local}\nb {local}\n")
+    inventory.write_text(f"a {local}\nb {local}\nc {local}\n")
     said = call(tmp_path, server, "ansible-playbook", "-i", str(inventory), "first.yml", "second.yml")
     assert said.count("events in stream") == 2
     runs: dict[str, list[dict[str, Any]]] = {}
     for event in events(server):
         runs.setdefault(event["data"]["run_id"], []).append(event)
-    assert [len(run) for run in runs.values()] == [1 + 1 + 2 + 4 + 1, 1 + 2 + 4 + 4 + 1]
+    assert [len(run) for run in runs.values()] == [1 + 2 + 4 + 6 + 1, 1 + 2 + 4 + 4 + 1]
     for run in runs.values():
         assert_complete(run)
+    # Ansible itself counts on
+    first, second = (run[-1]["data"] for run in runs.values())
+    assert (first["outcome"], list(first["hosts"]), first["hosts"]["b"]["skipped"]) == ("failed", ["a", "b", "c"], 2)
+    assert (second["outcome"], list(second["hosts"])) == ("succeeded", ["a", "b"])
+    assert [(counts["ok"], counts["skipped"]) for counts in second["hosts"].values()] == [(1, 1)] * 2
 
 
 @pytest.mark.once

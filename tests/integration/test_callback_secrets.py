@@ -189,6 +189,60 @@ def test_no_secret_leaves_whatever_is_asked_for(make_server: MakeServer, tmp_pat
     assert items == {"one with (masked)", "(masked)", "https://example.net"}
 
 
+LATE = """
+- name: Learns late
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Includes
+      ansible.builtin.include_vars: {folder}/single.yml
+    - name: Includes files
+      ansible.builtin.include_vars: "{{{{ item }}}}"
+      loop: [{folder}/one.yml, {folder}/whole.yml]
+    - name: Sets facts
+      ansible.builtin.set_fact: {{"{{{{ item }}}}_token": "PLANTED-fact-{{{{ item }}}}"}}
+      loop: [one, two]
+    - name: Registers
+      ansible.builtin.command: echo PLANTED-registered
+      register: admin_password
+    - name: Registers items
+      ansible.builtin.command: echo PLANTED-registered-{{{{ item }}}}
+      loop: [one]
+      register: other_password
+    - name: Shows {{{{ single }}}}
+      ansible.builtin.debug:
+        msg: ["at {{{{ single }}}}", "{{{{ in_loop }}}} {{{{ one_token }}}} {{{{ two_token }}}} {{{{ pin }}}}",
+          "{{{{ admin_password.stdout }}}} {{{{ other_password.results[0].stdout }}}}", "{{{{ {{'n': pin}} }}}}"]
+      environment: "{{{{ {{'A': 'b'}} }}}}"
+    - name: Shows items
+      ansible.builtin.command: echo {{{{ item }}}}
+      loop: ["{{{{ in_loop }}}}", "{{{{ admin_password.stdout }}}}"]
+"""
+
+
+def test_secrets_that_appear_during_a_play(make_server: MakeServer, tmp_path: Path) -> None:
+    for name, variable in (("single", "single"), ("one", "in_loop")):
+        block = "\n".join(f"  {line}" for line in vaulted(f"PLANTED-{name}").splitlines())
+        (tmp_path / f"{name}.yml").write_text(f"{variable}: !vault |\n{block}\n")
+    (tmp_path / "whole.yml").write_text(vaulted("pin: 7654321\n"))
+    (tmp_path / "vault-password").write_text(VAULT_PASSWORD)
+    server = make_server()
+    declare(server)
+    result = run_playbook(
+        LATE.format(folder=tmp_path),
+        env=environment(server, **EVERYTHING),
+        args=["--vault-password-file", str(tmp_path / "vault-password")],
+    ).check()
+    assert "choria_results is off" not in result.output
+    found = events(server)
+    assert_complete(found)
+    assert [event for event in found if PLANTED in json.dumps(event) or "7654321" in json.dumps(event)] == []
+    [shown] = [data for data in of_kind(found, "task_result") if data["task"]["name"] == "Shows (masked)"]
+    assert shown["msg"][1:] == ["(masked) (masked) (masked) (masked)", "(masked) (masked)", {"n": "(masked)"}]
+    [registered] = [data for data in of_kind(found, "task_result") if data["task"]["name"] == "Registers"]
+    assert registered["output"]["stdout"] == "(masked)"
+
+
 def test_what_is_not_asked_for_stays(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()
     declare(server)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +191,29 @@ def test_what_is_not_as_expected(session: Session) -> None:
     [host] = run["hosts"]
     assert (host["host"], host["waited"]) == ("web1", 0)
     assert [task["task"] for task in run["tasks"]] == ["text"]
+
+
+def test_times_and_outcomes_that_are_none(make_server: MakeServer) -> None:
+    def at(moment: str, request: Request) -> Request:
+        return request._replace(payload=json.dumps({**json.loads(request.payload), "time": moment}).encode())
+
+    late, early = "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"
+    with Session(settings(servers=make_server().url)) as session:
+        declare(session)
+        for run_id, moment in (("late", late), ("early", early)):
+            store(session, [at(moment, request) for request in whole_run(run_id, [("web1", "failed")])])
+        store(session, [event("list", 1, "run_started"), event("list", 2, "run_finished", outcome=["failed"])])
+        store(session, [event("half \ud800", 1, "run_started")])
+        today = rfc3339(time.time())[:10]
+        for run_id in ("late", "early"):
+            run = one(session, run_id, statuses=ALL)
+            assert run["complete"] is True
+            assert [run["started"][:10], run["finished"][:10], run["results"][0]["time"][:10]] == [today] * 3
+        answer = ask(session)
+        assert (ids(answer), answer["unreadable"]) == (["list", "early", "late"], 1)
+        assert ids(ask(session, since="1h")) == ["list", "early", "late"]
+        assert ids(ask(session, outcomes=["succeeded"])) == ["early", "late"]
+        assert [row["host"] for row in ask(session, last_results=True)["last_results"]] == ["web1"]
 
 
 def test_no_such_run(session: Session) -> None:

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible.playbook.task import Task
 
 from ansible_collections.choria.streams.plugins.plugin_utils import _event_data
+from ansible_collections.choria.streams.plugins.plugin_utils._masking import Masking
 
 PLAIN = _event_data.Contents()
 
@@ -108,6 +110,28 @@ def test_the_end_of_an_output_holds_no_half_secret(secret: str) -> None:
         found = _event_data.result_data({"stdout": f"begin {secret}\n" + "x" * after}, contents)["output"]["stdout"]
         assert "PLAN" not in found
         assert len(found) <= 8192
+
+
+def test_the_beginning_of_what_is_looked_at_holds_no_half_secret() -> None:
+    masking = Masking()
+    secret = f"PLANTED-{'in-many-' * 6}letters"
+    masking.add(secret)
+    contents = _event_data.Contents(frozenset([_event_data.OUTPUT]), masking=masking)
+    for after in range(len(secret)):
+        # So many that with masks in their places little is left
+        text = f"{secret} " * 1000 + "x" * after
+        found = _event_data.result_data({"stdout": text}, contents)["output"]["stdout"]
+        assert "letters" not in found
+        assert found.endswith("(masked) " + "x" * after)
+
+
+def test_environments_that_are_templates_are_left_out() -> None:
+    task: Any = SimpleNamespace(
+        no_log=False, delegate_to=None, notify=None, environment=[{"A": "1"}, "{{ proxy }}", None]
+    )
+    result: Any = SimpleNamespace(task=task, result={}, is_changed=lambda: False)
+    contents = _event_data.Contents(frozenset([_event_data.ENVIRONMENT]))
+    assert _event_data.task_result_data(result, contents) == {"environment": {"A": "1"}}
 
 
 def test_facts_are_chosen_by_patterns() -> None:

@@ -156,6 +156,29 @@ def test_of_a_secret_that_is_cut_nothing_is_left(before: int) -> None:
         assert "PLAN" not in encoded({"msg": text}, masking, 1200)
 
 
+@pytest.mark.parametrize("known", [1, 20, 200])
+def test_nor_where_masks_are_shorter_than_secrets(known: int) -> None:
+    masking = Masking()
+    secret = "PLANTED-in-many-letters"
+    masking.add(secret)
+    for after in range(len(secret)):
+        text = f"{secret} " * known + "x" * after + f" {secret}" * 200
+        found = json.loads(encoded({"msg": text}, masking, 1200))["data"]
+        assert "PLAN" not in found["msg"]
+        assert found["truncated"] == ["msg"]
+
+
+def test_known_numbers() -> None:
+    masking = Masking()
+    masking.add("7654321")
+    assert message({"pin": 7654321, "pins": [7654321, 765432]}, masking) == {
+        "pin": "(masked)",
+        "pins": ["(masked)", 765432],
+    }
+    found = json.loads(encoded({"index": 7654321, "rc": 7654321}, masking))["data"]
+    assert (found["index"], found["rc"]) == (7654321, "(masked)")
+
+
 @pytest.mark.parametrize("part", ["x", "://a:b", "-", "password", "a=", 'a: "', "\\", "bearer "])
 def test_the_time_grows_with_the_length_alone(part: str) -> None:
     """With its square it would be minutes."""

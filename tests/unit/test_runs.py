@@ -5,11 +5,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._services.run_events import length_of, seconds_of
+from ansible_collections.choria.streams.plugins.module_utils._api.messages import Stored
+from ansible_collections.choria.streams.plugins.module_utils._services.run_events import (
+    TYPE,
+    event_of,
+    length_of,
+    seconds_of,
+)
 from ansible_collections.choria.streams.plugins.module_utils._services.run_numbers import Numbers
 from ansible_collections.choria.streams.plugins.module_utils._services.run_reading import joined, without
 
@@ -77,3 +84,22 @@ def test_what_is_no_time_and_no_length() -> None:
         0,
         0,
     ]
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("2026-03-01T12:00:00Z", 1772366400),
+        ("9998-12-31T23:59:59Z", 253370764799),
+        ("9999-12-31T23:59:59-12:00", 1),
+        ("9999-12-31T23:59:59+12:00", 1),
+        ("0001-01-01T00:00:00+12:00", 1),
+        ("1969-12-31T23:59:59Z", 1),
+        (None, 1),
+    ],
+)
+def test_times_of_events_are_such_as_can_be_shown(time: str | None, expected: float) -> None:
+    envelope = {"type": f"{TYPE}run_started", "time": time, "data": {"run_id": "r", "sequence": 1}}
+    event = event_of(Stored("a", 1, "1970-01-01T00:00:01Z", json.dumps(envelope).encode()))
+    assert event is not None
+    assert event.moment == expected

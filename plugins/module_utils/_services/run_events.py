@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TYPE = "io.choria.streams.ansible.v1."
 _LONGEST = 1e9
+_LATEST = 253_370_764_800  # the year 9999
 RUN_STARTED, PLAY_STARTED, RUN_FINISHED = "run_started", "play_started", "run_finished"
 TASK_RESULT, ITEM_RESULT = "task_result", "item_result"
 
@@ -60,10 +61,18 @@ def event_of(message: Stored) -> RunEvent | None:
         return None
     kind, data = str(envelope.get("type")), envelope["data"]
     run_id, number = data.get("run_id"), data.get("sequence")
-    if not kind.startswith(TYPE) or not isinstance(run_id, str) or not isinstance(number, int) or number < 1:
+    if not kind.startswith(TYPE) or not isinstance(number, int) or number < 1:
         return None
-    moment = seconds_of(envelope.get("time")) or seconds_of(message.time) or 0.0
+    if not isinstance(run_id, str) or not run_id.isprintable():  # half characters can't be searched for
+        return None
+    moment = _moment_of(envelope.get("time")) or _moment_of(message.time)
     return RunEvent(kind[len(TYPE) :], run_id, number, moment, data, message.sequence, message.time)
+
+
+def _moment_of(time: Any) -> float:
+    """Seconds since 1970, 0 where it is no time that every zone can show."""
+    moment = seconds_of(time) or 0.0
+    return moment if 0 < moment < _LATEST else 0.0
 
 
 def seconds_of(time: Any) -> float | None:

@@ -17,7 +17,7 @@ from .._options.codecs import NANOSECOND
 from .._options.fields import Field, Spec, checked
 from .._resources.stream import STREAM_NAME
 from .._resources.subjects import SubjectIndex
-from .run_events import RUN_STARTED, host_word, seconds_of
+from .run_events import RUN_STARTED, host_word, seconds_of, text_of
 from .run_reading import Mark, RunReader
 from .run_summary import OUTCOMES, STATUSES, Kept, RunSummary, row_of
 from .stream_selection import moment_of
@@ -83,7 +83,7 @@ class Query:
             return True
         hosts = mark.end.data.get("hosts")
         strange = self.hosts and isinstance(hosts, dict) and self.hosts.isdisjoint(hosts)
-        return not strange and (not self.outcomes or mark.end.data.get("outcome") in self.outcomes)
+        return not strange and (not self.outcomes or text_of(mark.end.data, "outcome") in self.outcomes)
 
     def has(self, run: RunSummary) -> bool:
         if run.empty or (self.outcomes and run.outcome(self.now, self.lost_after) not in self.outcomes):
