@@ -46,7 +46,8 @@ options:
   exact:
     description:
       - Whether options that are left out go back to their defaults. Without it they stay as they are.
-      - What can't go back is refused, and named. What counts only at creation stays.
+      - What can't go back is refused, and named. What counts only at creation stays, and so does the mark of the owner
+        of a document in its metadata.
       - It does not end a mirror, unless that is asked for.
     type: bool
     default: false

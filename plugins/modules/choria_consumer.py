@@ -183,13 +183,14 @@ options:
   exact:
     description:
       - Whether options that are left out go back to their defaults. Without it they stay as they are.
-      - What can't go back is refused, and named, or with O(recreate) made anew. A pause is ended as well.
+      - What can't go back is refused, and named, or with O(recreate) made anew. A pause is ended as well. The mark of
+        the owner of a document stays in the metadata.
     type: bool
     default: false
   allow_data_loss:
     description:
       - Whether messages may be lost, or passed over with O(recreate). A stream by interest keeps what its consumers
-        wait for, so that deleting one may delete messages.
+        wait for, so that deleting one, or a filter that leaves out more than before, may delete messages.
       - Without it such a change is refused, in check mode too, and the number of messages that would be lost is told.
     type: bool
     default: false

@@ -63,7 +63,9 @@ attributes:
     support: full
   idempotent:
     support: full
-    details: Where the stream is the very one of the backup, there is nothing to do.
+    details: >-
+      Where the stream is the very one of the backup, there is nothing to do, also when its oldest messages became too
+      old since. One from which messages were deleted, or taken by consumers, is another one.
 notes:
   - Memory does not grow with the size of the backup.
   - >-

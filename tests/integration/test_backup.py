@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -268,6 +269,58 @@ def test_another_bucket(session: Session, tmp_path: Path, kind: str) -> None:
     assert info is not None and not info["config"].get("mirror")
 
 
+SETTINGS: list[tuple[tuple[int, int], dict[str, Any]]] = [
+    ((2, 11), {"allow_msg_ttl": True, "subject_delete_marker_ttl": 60 * 10**9, "allow_rollup_hdrs": True}),
+    ((2, 12), {"allow_atomic": True}),
+    ((2, 14), {"allow_batched": True}),
+    ((2, 10), {"consumer_limits": {"max_ack_pending": 5, "inactive_threshold": 10**9}}),
+    ((2, 10), {"sealed": True, "deny_delete": True, "deny_purge": True}),
+    ((2, 10), {"deny_delete": True, "max_msgs": 100, "discard": "new", "max_age": 10**15}),
+]
+
+
+@pytest.mark.parametrize(("since", "config"), SETTINGS, ids=[next(iter(config)) for _since, config in SETTINGS])
+def test_another_bucket_keeps_its_settings(
+    session: Session, tmp_path: Path, since: tuple[int, int], config: dict[str, Any]
+) -> None:
+    """Also those that no mirror can have, through which it goes."""
+    if session.server.version < max(since, (2, 12)):
+        return
+    fill(session, "KV_CFG", subjects=["$KV.CFG.>"], count=0, **{**config, "sealed": False})
+    for number in range(9):
+        messages.publish(session, "x", f"$KV.CFG.key.{number % 3}", str(number).encode())
+    if config.get("sealed"):
+        streams.update(session, {**(streams.info(session, "KV_CFG") or {})["config"], "sealed": True})
+    before = content(session, "KV_CFG")
+    path = backup(session, tmp_path, bucket="CFG")["backup"]["path"]
+    streams.delete(session, "KV_CFG")
+    foreseen, done = restore(session, path, True, bucket="NEW"), restore(session, path, bucket="NEW")
+    assert foreseen == done
+    assert [(one.sequence, one.time, one.data) for one in content(session, "KV_NEW")] == [
+        (one.sequence, one.time, one.data) for one in before
+    ]
+    there = (streams.info(session, "KV_NEW") or {})["config"]
+    assert {name: there.get(name) for name in config} == config
+    assert streams.names(session) == ["KV_NEW"]
+    assert not restore(session, path, bucket="NEW")["changed"]
+
+
+@pytest.mark.parametrize("field", ["allow_msg_counter", "allow_msg_schedules"])
+def test_what_no_copy_keeps(session: Session, tmp_path: Path, field: str) -> None:
+    """Refused before anything is sent, in check mode too."""
+    if session.server.version < (2, 12):
+        return
+    streams.create(session, {"name": "KV_CFG", "subjects": ["$KV.CFG.>"], "allow_rollup_hdrs": True, field: True})
+    path = backup(session, tmp_path, bucket="CFG")["backup"]["path"]
+    streams.delete(session, "KV_CFG")
+    for check in (True, False):
+        error = refusal(restore, session, path, check, bucket="NEW")
+        assert error.failure["code"] == "rename"
+        assert error.message.endswith("restore it under its own name.")
+        assert streams.names(session) == []
+    assert restore(session, path)["changed"]
+
+
 def test_without_consumers(session: Session, tmp_path: Path) -> None:
     fill(session, count=5)
     consume(session, "ORDERS", "billing", 1)
@@ -291,6 +344,59 @@ def test_an_existing_stream_stays(session: Session, tmp_path: Path) -> None:
         assert error.failure["code"] == "exists"
         assert str(COUNT + 1) in error.message and "another name" in error.message
     assert content(session, "ORDERS") == before
+
+
+MAY_BE_GONE: list[dict[str, Any]] = [
+    {},
+    {"max_age": 30 * 86400 * 10**9},
+    {"max_age": 30 * 86400 * 10**9, "allow_msg_ttl": True},
+    {"allow_msg_ttl": True},
+    {"retention": "workqueue"},
+    {"retention": "interest"},
+]
+
+
+@pytest.mark.parametrize("config", MAY_BE_GONE, ids=str)
+def test_a_purged_stream_is_another_one(session: Session, tmp_path: Path, kind: str, config: dict[str, Any]) -> None:
+    """Whatever could have deleted its messages: these can't be too old."""
+    if kind == "old" and "allow_msg_ttl" in config:
+        return
+    fill(session, count=0, **config)
+    consume(session, "ORDERS", "billing", 0)
+    for number in range(9):
+        messages.publish(session, "x", f"orders.{number}", b"x")
+    path = backup(session, tmp_path, stream="ORDERS")["backup"]["path"]
+    for how in ("one", "some", "all"):
+        if how == "one":
+            messages.delete(session, "ORDERS", 5)
+        else:
+            streams.purge(session, "ORDERS", {"keep": 3} if how == "some" else {})
+        for check in (True, False):
+            error = refusal(restore, session, path, check)
+            assert error.failure["code"] == "exists"
+            assert "where the backup has 9 up to 9" in error.message
+
+
+def test_what_is_too_old_since(session: Session, tmp_path: Path) -> None:
+    fill(session, count=3, max_age=2 * 10**9)
+    time.sleep(1)
+    for _number in range(3):
+        messages.publish(session, "x", "orders.1", b"x")
+    path = backup(session, tmp_path, stream="ORDERS")["backup"]["path"]
+
+    def messages_left() -> int:
+        return int((streams.info(session, "ORDERS") or {})["state"]["messages"])
+
+    for left in (3, 0):
+        while messages_left() > left:
+            time.sleep(0.02)
+        done = restore(session, path)
+        assert not done["changed"]
+        assert done["stream"]["expired"] >= 6 - left
+    # Restored when all is too old, it is the very one as well
+    streams.delete(session, "ORDERS")
+    assert restore(session, path)["changed"]
+    assert not restore(session, path)["changed"]
 
 
 def test_subjects_of_another_stream(session: Session, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.consumer
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_info import consumers_of
 from support.connect import options, settings
 from support.server import NatsServer
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,6 +175,60 @@ def test_a_new_start_is_meant(session: Session) -> None:
     assert reader.pull(3) == ["2", "3", "4"]
     reader.apply(deliver_policy="new", recreate=True, allow_data_loss=True)
     assert reader.pull(1) == []
+
+
+# A narrower filter on a stream by interest
+
+
+def lost(reader: Reader, told: int | None, sentence: str, **given: Any) -> None:
+    """What is refused, then allowed, and what the server does."""
+    before = reader.left
+    with pytest.raises(Refused, match=f"its new filter would lose {sentence}: set allow_data_loss: true") as refused:
+        reader.plan(**given)
+    assert refused.value.failure["code"] == "data_loss"
+    assert reader.apply(allow_data_loss=True, **given).consequences["messages_lost"] == told
+    wait_until(lambda: told is None or reader.left == before - told)
+    assert not reader.plan(**given).changed
+
+
+def beside(reader: Reader, name: str, **config: Any) -> None:
+    consumers.create(reader.session, reader.stream, {"durable_name": name, "ack_policy": "explicit", **config})
+
+
+@pytest.mark.parametrize("more", [{}, {"max_waiting": 7, "recreate": True}])
+def test_a_narrower_filter(session: Session, more: dict[str, Any]) -> None:
+    reader = Reader(session, "interest")
+    half = f"{reader.stream}.0"
+    reader.pull(2)
+    lost(reader, 4, "4 messages", filter_subject=half, **more)
+    assert reader.left == 4
+    assert reader.pull(10) == ["2", "4", "6", "8"]
+
+    # As wide as the stream, or wider than before: nothing goes
+    reader = Reader(session, "interest", filter_subjects=[f"{reader.stream}.0"])
+    for wanted in ([f"{reader.stream}.*"], [f"{reader.stream}.0", f"{reader.stream}.1"]):
+        assert reader.apply(filter_subjects=wanted, **more).consequences["messages_lost"] == 0
+    # Nor with other retentions
+    for retention in ("limits", "workqueue"):
+        reader = Reader(session, retention)
+        assert reader.apply(filter_subject=f"{reader.stream}.0", **more).consequences["messages_lost"] == 0
+        assert reader.left == 10
+
+
+def test_a_narrower_filter_beside_others(session: Session) -> None:
+    # One that waits for all of one subject keeps that
+    reader = Reader(session, "interest")
+    beside(reader, "OTHER", filter_subject=f"{reader.stream}.1")
+    session.request(f"{reader.stream}.2", b"x")
+    lost(reader, 1, "1 message", filter_subject=f"{reader.stream}.0")
+    assert reader.left == 10
+    # Of one that waits for some it is not known which these are
+    reader = Reader(session, "interest")
+    later = {"deliver_policy": "by_start_sequence", "opt_start_seq": 7}
+    beside(reader, "OTHER", filter_subject=f"{reader.stream}.1", **later)
+    session.request(f"{reader.stream}.2", b"x")
+    lost(reader, None, "at least 1 message", filter_subject=f"{reader.stream}.0")
+    wait_until(lambda: reader.left == 7)
 
 
 def newest(session: Session) -> bool:

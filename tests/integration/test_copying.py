@@ -118,9 +118,13 @@ def test_others_publish_all_the_while(manager: Manager, server: NatsServer) -> N
     assert take(server, "ORDERS", "worker", 40)[:3] == [b"12", b"13", b"14"]
 
 
-def copied(server: NatsServer, name: str) -> Plan:
+def applied(server: NatsServer, **given: Any) -> Plan:
     with Manager(servers=server.url) as manager:
-        return manager.apply(STREAM, name=name, storage="memory", max_age="1d", recreate="copy")
+        return manager.apply(STREAM, **given)
+
+
+def copied(server: NatsServer, name: str) -> Plan:
+    return applied(server, name=name, storage="memory", max_age="1d", recreate="copy")
 
 
 def published(manager: Manager, stream: str, number: int) -> int:
@@ -188,6 +192,8 @@ def positions(manager: Manager, stream: str) -> dict[str, tuple[str, int, int]]:
 
 def test_consumers_go_on_where_they_were(manager: Manager, server: NatsServer) -> None:
     manager.apply(STREAM, name="READ", subjects=["read.>"])
+    early = {"durable_name": "early", "ack_policy": "explicit", "deliver_policy": "new"}
+    consumers.create(manager.session, "READ", early)
     fill(manager, "read.a", range(10))
     paused = "2126-01-01T00:00:00Z"
     made: dict[str, dict[str, Any]] = {
@@ -206,10 +212,11 @@ def test_consumers_go_on_where_they_were(manager: Manager, server: NatsServer) -
         configs[info["name"]] = info["config"]
     plan = manager.apply(STREAM, name="READ", storage="memory", recreate="copy")
     assert plan.consequences["consumers_recreated"] == sorted(before)
-    assert positions(manager, "READ") == {**before, "new": ("by_start_sequence", 10, 0)}
+    moved = {"early": ("by_start_sequence", 0, 10), "new": ("by_start_sequence", 10, 0)}
+    assert positions(manager, "READ") == {**before, **moved}
     for info in consumers.list_all(manager.session, "READ"):
         was, now = dict(configs[info["name"]]), dict(info["config"])
-        if info["name"] == "new":
+        if info["name"] in moved:
             now.pop("opt_start_seq")
             was["deliver_policy"] = "by_start_sequence"
         assert now == was
@@ -361,6 +368,42 @@ def test_the_server_is_asked_beforehand(manager: Manager) -> None:
     assert streams.names(manager.session) == ["ASKED"]
 
 
+@pytest.mark.parametrize("recreate", ["copy", "true"])
+def test_the_temporary_name_is_taken(manager: Manager, server: NatsServer, recreate: str) -> None:
+    """Whosever stream that is stays as it is, and so does ours. A trial that was left behind is taken away."""
+    manager.apply(STREAM, name="NAMED", subjects=["named.>"])
+    manager.apply(STREAM, name="COPY_OF_NAMED", subjects=["others.>"])
+    fill(manager, "named.a", range(2))
+    fill(manager, "others.a", range(3))
+    wanted = {"name": "NAMED", "storage": "memory", "recreate": recreate, "allow_data_loss": True}
+    reason = r"^recreate: stream COPY_OF_NAMED is in the way, which was not made here, and nothing was changed: "
+    with pytest.raises(Refused, match=reason) as refusal:
+        manager.apply(STREAM, **wanted)
+    assert refusal.value.failure == {"code": "not_copyable", "option": "recreate"}
+    assert [state(manager, name)["messages"] for name in ("NAMED", "COPY_OF_NAMED")] == [2, 3]
+    streams.delete(manager.session, "COPY_OF_NAMED")
+    assert killed(partial(applied, server, **wanted), 1)
+    assert sorted(streams.names(manager.session)) == ["COPY_OF_NAMED", "NAMED"]
+    manager.apply(STREAM, **wanted)
+    assert streams.names(manager.session) == ["NAMED"]
+    assert manager.config("NAMED")["storage"] == "memory"
+
+
+def test_made_anew_after_a_copy_that_did_not_end(manager: Manager, server: NatsServer) -> None:
+    """A copy that holds nothing of its own is taken away; one that does has to be brought to its end."""
+    make_orders(manager, server)
+    assert killed(partial(copied, server, "ORDERS"), 5)
+    assert manager.config("COPY_OF_ORDERS")["mirror"]
+    wanted = {"name": "ORDERS", "storage": "memory", "recreate": "true", "allow_data_loss": True}
+    manager.apply(STREAM, **wanted)
+    assert streams.names(manager.session) == ["ORDERS"]
+    marked = {"choria.streams.copy_of": "{}"}
+    manager.apply(STREAM, name="COPY_OF_ORDERS", subjects=["others.>"], metadata=marked)
+    with pytest.raises(Refused, match=r"^name: COPY_OF_ORDERS holds the messages of a stream that is being copied"):
+        manager.apply(STREAM, **{**wanted, "storage": "file"})
+    assert sorted(streams.names(manager.session)) == ["COPY_OF_ORDERS", "ORDERS"]
+
+
 def test_before_2_12() -> None:
     with NatsServer(version="2.10") as old, Manager(servers=old.url) as manager:
         manager.apply(STREAM, name="OLD", subjects=["old.>"])
@@ -395,7 +438,8 @@ def test_half_finished(nats_server: NatsServer) -> None:
 
 def _half_finished(manager: Manager, server: NatsServer) -> None:
     make_orders(manager, server)
-    assert killed(partial(copied, server, "ORDERS"), 12)
+    assert killed(partial(copied, server, "ORDERS"), 14)
+    assert manager.config("COPY_OF_ORDERS")["subjects"] == ["ORDERS.>"]
     for given in ({"max_age": "1d"}, {"state": "absent", "allow_data_loss": True}, {"recreate": "true"}):
         with pytest.raises(
             Refused, match=r"^recreate: stream ORDERS is being copied, and that was not finished"
@@ -405,7 +449,7 @@ def _half_finished(manager: Manager, server: NatsServer) -> None:
     with pytest.raises(Refused, match=r"^name: COPY_OF_ORDERS holds the messages of a stream that is being copied"):
         manager.plan(STREAM, name="COPY_OF_ORDERS", state="absent", allow_data_loss=True)
     module: dict[str, Any] = {"name": "ORDERS", "storage": "memory", "recreate": "copy"}
-    document = {"streams": [module], "owner": "team", "take_over": True}
+    document = {"streams": [{**module, "subjects": ["ORDERS.>"]}], "owner": "team", "take_over": True}
     play = {
         "hosts": "localhost",
         "gather_facts": False,

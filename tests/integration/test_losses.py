@@ -15,17 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import counting, messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, counting, messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.ownership import OWNER
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
 from support.manage import Manager
 from support.server import NatsServer
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ansible_collections.choria.streams.plugins.module_utils._resources.resource import Resource
 
 pytestmark = pytest.mark.once
 
@@ -180,6 +184,25 @@ def test_interest_keeps_what_consumers_wait_for(manager: Manager) -> None:
     assert told == ({**NOTHING, "at_least": True} if lost else NOTHING)
 
 
+def test_interest_keeps_nothing_that_no_filter_matches(manager: Manager) -> None:
+    """At first it does, but what nobody waits for goes with the next consumer that does."""
+    stream = Filled(manager)
+    for name in ("one", "other"):
+        config = {"durable_name": name, "ack_policy": "explicit", "filter_subject": f"{stream.name}.a"}
+        consumers.create(stream.session, stream.name, config)
+    with pytest.raises(Refused, match="retention interest would lose at least 3 messages: set"):
+        manager.plan(STREAM, name=stream.name, retention="interest")
+    assert stream.change(retention="interest") == {**NOTHING, "messages_lost": 3, "at_least": True}
+    consumers.delete(stream.session, stream.name, "other")
+    wait_until(lambda: stream.messages == 7)
+
+    stream = Filled(manager)
+    for subject in "ab":
+        config = {"durable_name": subject, "ack_policy": "explicit", "filter_subject": f"{stream.name}.{subject}"}
+        consumers.create(stream.session, stream.name, config)
+    assert stream.change(retention="interest") == NOTHING
+
+
 def test_consumers_beyond_a_new_limit(manager: Manager) -> None:
     stream = Filled(manager)
     stream.consume("C", 0)
@@ -272,6 +295,35 @@ def test_exact(manager: Manager) -> None:
     assert exact == plain
     for name in ("EXACT", "PLAIN"):
         streams.delete(manager.session, name)
+
+
+def test_exact_keeps_the_mark_of_an_owner(manager: Manager) -> None:
+    """All other labels go. It is how documents know what is theirs."""
+    kinds: tuple[tuple[Resource, str, dict[str, Any]], ...] = (
+        (STREAM, "MARKED", {}),
+        (BUCKET, "KV_MARKED", {}),
+        (GOVERNOR, "GOVERNOR_MARKED", {"capacity": 1, "expire": "1h"}),
+    )
+    for kind, stream, given in kinds:
+        manager.apply(kind, name="MARKED", **given)
+        labels = {OWNER: "shop", "a": "b"}
+        streams.update(manager.session, {**manager.config(stream), "metadata": labels})
+        wanted = {"name": "MARKED", "exact": True, **given}
+        (change,) = manager.apply(kind, **wanted).changes
+        assert (change.field, change.after) == ("metadata", {OWNER: "shop"})
+        assert not manager.plan(kind, **wanted).changed
+        streams.delete(manager.session, stream)
+
+
+def test_exact_sets_the_window_at_once(manager: Manager) -> None:
+    manager.apply(STREAM, name="WINDOW", max_age="30m", duplicate_window="20m")
+    wanted = {"name": "WINDOW", "max_age": "10m", "exact": True}
+    assert {change.field: change.after for change in manager.apply(STREAM, **wanted).changes} == {
+        "max_age": 600,
+        "duplicate_window": 120,
+    }
+    assert not manager.plan(STREAM, **wanted).changed
+    streams.delete(manager.session, "WINDOW")
 
 
 def test_exact_buckets(manager: Manager) -> None:

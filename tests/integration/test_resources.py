@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +26,7 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.document
 from ansible_collections.choria.streams.plugins.module_utils._resources.ownership import OWNER
 from support.backups import consume
 from support.connect import settings
+from support.killing import killed
 from support.playbook import RunningPlaybook, run_playbook
 
 if TYPE_CHECKING:
@@ -173,6 +175,21 @@ def test_consumers_replace_each_other(session: Session) -> None:
         assert streams.info(session, stream)["state"]["messages"] == 1  # type: ignore[index]
 
 
+def test_a_narrower_filter_loses_messages(session: Session) -> None:
+    """What only a consumer of a stream by interest waited for. Others are read for it, though they are not named."""
+    news = {"name": "NEWS", "subjects": ["news.>"], "retention": "interest"}
+    readers = [{"stream": "NEWS", "name": "A"}, {"stream": "NEWS", "name": "B", "filter_subject": "news.b"}]
+    declared(session, streams=[news], consumers=readers)
+    publish(session, "news.a", "news.b", "news.c")
+    narrower = {"stream": "NEWS", "name": "A", "filter_subject": "news.a"}
+    with pytest.raises(Problems, match=r"consumers\[0\]: consumer A: its new filter would lose 1 message: set"):
+        declared(session, consumers=[narrower])
+    result = declared(session, consumers=[{**narrower, "allow_data_loss": True}])
+    assert result["consequences"]["messages_lost"] == 1
+    assert (streams.info(session, "NEWS") or {})["state"]["messages"] == 2
+    assert not declared(session, streams=[news], consumers=[narrower])["changed"]
+
+
 def test_consumers_are_made_anew_at_their_positions(session: Session) -> None:
     """Where a field can't be updated, with recreate: true, for those that say so."""
     declared(
@@ -195,6 +212,125 @@ def test_consumers_are_made_anew_at_their_positions(session: Session) -> None:
         assert (info["config"]["replay_policy"], info["ack_floor"]["stream_seq"]) == ("original", floor)
         assert info["num_pending"] == 5 - floor
     assert not declared(session, consumers=again)["changed"]
+
+
+# What is made anew, and what is copied
+
+
+@pytest.fixture
+def shop(session: Session) -> dict[str, Any]:
+    return make_shop(session)
+
+
+def make_shop(session: Session) -> dict[str, Any]:
+    """A document that is brought about. Others added a consumer, and messages came."""
+    document: dict[str, Any] = {
+        "owner": "shop",
+        "streams": [{"name": "A", "subjects": ["a", "x.b"]}],
+        "consumers": [{"stream": "A", "name": "READER"}, {"stream": "KV_SHOP", "name": "WATCHER"}],
+        "kv_buckets": [{"name": "SHOP", "history": 3}],
+        "keys": [{"bucket": "SHOP", "key": key, "value": "1"} for key in ("a", "b")],
+    }
+    pruned = [{"stream": "A", "name": name} for name in ("DROPPED", "PRUNED")]
+    declared(session, **{**document, "consumers": [*document["consumers"], *pruned]})
+    consumers.create(session, "A", {"durable_name": "THEIRS", "ack_policy": "explicit"})
+    publish(session, "a", "a", "a", "$KV.SHOP.gone")
+    consume(session, "A", "READER", 2)
+    declared(session, **document)
+    return document
+
+
+def stored_in_memory(document: dict[str, Any], recreate: str) -> dict[str, Any]:
+    """The document with its stream and bucket as they can't become in place."""
+    other = {"storage": "memory", "recreate": recreate}
+    return {
+        **document,
+        "streams": [{**item, **other} for item in document["streams"]],
+        "kv_buckets": [{**item, **other} for item in document["kv_buckets"]],
+        "allow_data_loss": True,
+    }
+
+
+def test_what_is_in_a_stream_that_is_made_anew(session: Session, shop: dict[str, Any]) -> None:
+    wanted = stored_in_memory(shop, "true")
+    wanted["consumers"] = [*shop["consumers"], {"stream": "A", "name": "DROPPED", "state": "absent"}]
+    wanted["keys"] = [*shop["keys"], {"bucket": "SHOP", "key": "gone", "state": "absent"}]
+    foreseen, done = (declared(session, check=check, **wanted, prune=True) for check in (True, False))
+    assert outcome(foreseen) == outcome(done)
+    assert outcome(done) == {
+        "stream A": "make anew",
+        "consumer A/READER": "create",
+        "consumer A/DROPPED": "delete",
+        "consumer A/PRUNED": "delete",
+        "kv_bucket SHOP": "make anew",
+        "consumer KV_SHOP/WATCHER": "create",
+        "key SHOP/a": "create",
+        "key SHOP/b": "create",
+        "key SHOP/gone": "none",
+    }
+    assert foreseen["consequences"] == done["consequences"]
+    # Each counts with its stream: three messages and three keys, four consumers and one
+    assert (done["consequences"]["messages_lost"], done["consequences"]["consumers_lost"]) == (6, 5)
+    assert (names(session, "A"), names(session, "KV_SHOP")) == (["READER"], ["WATCHER"])
+    assert streams.subject_counts(session, "KV_SHOP") == {"$KV.SHOP.a": 1, "$KV.SHOP.b": 1}
+    assert not declared(session, **wanted, prune=True)["changed"]
+
+
+def test_what_is_in_a_stream_that_is_copied(session: Session, shop: dict[str, Any]) -> None:
+    wanted = stored_in_memory(shop, "copy")
+    result = declared(session, **wanted)
+    assert {name: action for name, action in outcome(result).items() if action != "none"} == {
+        "stream A": "copy",
+        "kv_bucket SHOP": "copy",
+    }
+    info = consumers.info(session, "A", "READER")
+    assert info
+    assert info["ack_floor"]["stream_seq"] == 2
+    assert (streams.info(session, "KV_SHOP") or {})["state"]["messages"] == 3
+    assert not declared(session, **wanted)["changed"]
+
+
+def test_an_interrupted_copy_is_finished(make_server: MakeServer) -> None:
+    """In one run, wherever it was killed. What is in the streams counts as what it will be there again."""
+    server = make_server()
+
+    def bring_about(wanted: dict[str, Any]) -> None:
+        with Session(settings(servers=server.url)) as session:
+            declared(session, **wanted)
+
+    with Session(settings(servers=server.url)) as session:
+        for writes in range(1, 100, 3):
+            wanted = stored_in_memory(make_shop(session), "copy")
+            # One subject takes in what was there, another one changes hands
+            wanted["streams"][0]["subjects"] = ["*"]
+            wanted["streams"].append({"name": "B", "subjects": ["x.b"]})
+            if not killed(partial(bring_about, wanted), writes):
+                break
+            foreseen, done = (declared(session, check=check, **wanted) for check in (True, False))
+            assert outcome(foreseen) == outcome(done)
+            contained = {name: action for name, action in outcome(done).items() if "/" in name}
+            assert set(contained.values()) == {"none"}, writes
+            info, bucket = consumers.info(session, "A", "READER"), streams.info(session, "KV_SHOP")
+            assert info
+            assert bucket
+            assert (info["ack_floor"]["stream_seq"], info["num_pending"]) == (2, 1)
+            assert bucket["state"]["last_seq"] == 3
+            assert not declared(session, **wanted)["changed"]
+            assert sorted(streams.names(session)) == ["A", "B", "KV_SHOP"]
+            for name in streams.names(session):
+                streams.delete(session, name)
+    assert writes > 30
+
+
+def test_a_copied_stream_takes_over_a_subject(session: Session) -> None:
+    declared(session, streams=[{"name": "A", "subjects": ["a", "b"]}, {"name": "B", "subjects": ["c"]}])
+    publish(session, "c")
+    copied = {"name": "B", "subjects": ["b", "c"], "storage": "memory", "recreate": "copy"}
+    result = declared(session, streams=[copied, {"name": "A", "subjects": ["a"]}])
+    assert outcome(result) == {"stream B": "copy", "stream A": "update"}
+    assert (streams.info(session, "B") or {})["state"]["messages"] == 1
+    with pytest.raises(Problems, match=r"streams\[0\]\.subjects: 'a' overlaps with the subjects of stream A: a mess"):
+        declared(session, streams=[{**copied, "subjects": ["a"], "storage": "file"}])
 
 
 # The whole document first
@@ -403,6 +539,31 @@ def test_a_consumer_of_another_owner(session: Session) -> None:
         )
     taken = declared(session, owner="shop", take_over=True, consumers=[reader])
     assert taken["resources"][0]["changes"][0]["after"] == {OWNER: "shop"}
+
+
+def test_exact_mode_keeps_the_owner(session: Session) -> None:
+    """The mark is set in one run and stays in the next, also without an owner, while other labels go."""
+    kept = {"exact": True}
+    document: dict[str, Any] = {
+        "streams": [{"name": "A", "subjects": ["a"], **kept}],
+        "consumers": [{"stream": "A", "name": "READER", **kept}],
+        "kv_buckets": [{"name": "SHOP", **kept}],
+        "governors": [{"name": "JOBS", "capacity": 1, "expire": "1m", **kept}],
+    }
+    declared(session, **document)
+    for name in ("A", "KV_SHOP", "GOVERNOR_JOBS"):
+        config = (streams.info(session, name) or {})["config"]
+        streams.update(session, {**config, "metadata": {"a": "b"}})
+    declared(session, consumers=[{"stream": "A", "name": "READER", "metadata": {"a": "b"}}])
+    marked = declared(session, owner="shop", **document)
+    for entry in marked["resources"]:
+        (change,) = entry["changes"]
+        assert (change["field"], change["after"]) == ("metadata", {OWNER: "shop"})
+    for owner in ("shop", None):
+        assert not declared(session, owner=owner, **document)["changed"]
+    pruned = declared(session, owner="shop", prune=True)
+    assert sorted(outcome(pruned)) == ["governor JOBS", "kv_bucket SHOP", "stream A"]
+    assert streams.names(session) == []
 
 
 # Permissions

@@ -74,7 +74,13 @@ MIRROR = [
 ]
 DESCRIPTION = [sample("one", "two", ""), sample("Ä" * 2048, "")]
 METADATA = [sample({"a": "1", "b": "x"}, {"a": "1"}, {}, {"c": "3"})]
-PLACEMENT = [sample({"cluster": "C1", "tags": ["a:1", "b"]}, {"tags": ["b", "c"]}, {}, {"cluster": "C2"})]
+PLACEMENT = [
+    sample({"cluster": "C1", "tags": ["a:1", "b"]}, {"tags": ["b", "c"]}, {}, {"cluster": "C2"}),
+    # What holds nothing is none
+    sample({"tags": ["b"]}, {"tags": []}),
+    sample({"tags": ["b"]}, {"cluster": "", "tags": []}),
+    sample({"cluster": "C1"}, {"cluster": ""}),
+]
 REPUBLISH = [sample({"dest": "out.>"}, {"src": ">", "dest": "other.>", "headers_only": True}, {})]
 
 STREAM_SAMPLES: dict[str, list[Sample]] = {
@@ -106,7 +112,11 @@ STREAM_SAMPLES: dict[str, list[Sample]] = {
     "deny_delete": [sample(False, True, False)],
     "deny_purge": [sample(False, True, False)],
     "allow_rollup_hdrs": [sample(False, True)],
-    "consumer_limits": [sample({"inactive_threshold": "1h", "max_ack_pending": 9}, {"max_ack_pending": -1}, {})],
+    "consumer_limits": [
+        sample({"inactive_threshold": "1h", "max_ack_pending": 9}, {"max_ack_pending": -1}, {}),
+        sample({"max_ack_pending": 9}, {"inactive_threshold": 0, "max_ack_pending": 0}),
+        sample({"inactive_threshold": "1h"}, {"inactive_threshold": 0}),
+    ],
     "metadata": METADATA,
     "allow_msg_ttl": [sample(False, True, False)],
     "subject_delete_marker_ttl": [sample("1s", "5m", 0)],

@@ -131,7 +131,8 @@ SAME: list[tuple[codecs.Codec, list[Any], Any]] = [
     (codecs.names(), [["a", "b"], ["b", "a"]], ["a", "a"]),
     (codecs.labels(), [None, {}, {"_nats.ver": "2.15"}], {"a": "1"}),
     (COMPRESSION, [None, "", "none"], "s2"),
-    (INNER, [None, {}], {"name": "a"}),
+    (INNER, [None, {}, {"pause": 0}, {"where": "here"}], {"name": "a"}),
+    (INNER, [None, {}], {"where": "there"}),
     (INNER, [{"name": "a"}, {"name": "a", "where": "here", "pause": 0, "new": 1}], {"name": "a", "where": "there"}),
     (codecs.objects(INNER), [None, []], [{"name": "a"}]),
     (

@@ -64,17 +64,23 @@ class Entry(NamedTuple):
 
 
 class Bucket:
-    """Where a bucket's keys are read and written. ``config`` is its stream's, empty where it could not be read."""
+    """Where a bucket's keys are read and written. ``config`` is its stream's, empty where it could not be read.
 
-    def __init__(self, name: str, config: Mapping[str, Any] = MappingProxyType({}), last_sequence: int = 0) -> None:
+    ``holder`` is the stream that has its messages where that is another one, while it is copied.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: Mapping[str, Any] = MappingProxyType({}),
+        last_sequence: int = 0,
+        holder: str = "",
+    ) -> None:
         self.name, self.config, self.last_sequence = name, config, last_sequence
-        mirror = config.get("mirror") or {}
+        mirror, own = config.get("mirror") or {}, f"{STREAM_PREFIX}{name}"
+        self.stream = holder or own
         self._origin: Mapping[str, Any] = {} if mirror.get("subject_transforms") else mirror
-        self._place = f"$KV.{self._origin.get('name', self.stream)[len(STREAM_PREFIX) :]}."
-
-    @property
-    def stream(self) -> str:
-        return f"{STREAM_PREFIX}{self.name}"
+        self._place = f"$KV.{self._origin.get('name', own)[len(STREAM_PREFIX) :]}."
 
     @property
     def direct(self) -> bool:

@@ -264,7 +264,7 @@ class Mapped(Codec):
 
 
 class Object(Codec):
-    """A dict option with fields of its own. An empty one is none, and takes away what is there."""
+    """A dict option with fields of its own. One in which nothing is set is none, and takes away what is there."""
 
     fields: tuple[Field, ...] = ()
     needs: tuple[str, ...] = ()
@@ -287,7 +287,7 @@ class Object(Codec):
         return wire
 
     def to_result(self, wire: Any) -> dict[str, Any] | None:
-        if not wire:
+        if self.equal(wire, None):
             return None
         there = [
             field for field in self.fields if field.default is not None or not field.equal(wire.get(field.path), None)
@@ -295,8 +295,7 @@ class Object(Codec):
         return {field.option: field.codec.to_result(field.read(wire)) for field in there}
 
     def equal(self, one: Any, other: Any) -> bool:
-        if not one or not other:
-            return not one and not other
+        one, other = one or {}, other or {}
         return all(field.equal(one.get(field.path), other.get(field.path)) for field in self.fields)
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
@@ -19,19 +19,20 @@ from .consumer_table import ACKED_ONLY, PULL_ONLY, PUSH_ONLY, ROWS, SPEC, START,
 from .losses import Loss
 from .ownership import marked
 from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, check_age, field_changes, to_wire
-from .subjects import filters, meet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .._connection.session import Server, Session
+    from . import consumer_losses
 
 
 @dataclass(frozen=True)
 class Current:
     """What was read: the infos of the consumer and of its stream, None where there is none, and those of the stream's
     other consumers, which only some plans need (``needs_others``). ``holder`` is the info of what keeps the position of
-    a consumer that is being made anew, ``target`` the sequence to reset it to.
+    a consumer that is being made anew, ``target`` the sequence to reset it to. ``waiting`` is what ``consumer_losses``
+    has to know to tell what a narrower filter deletes.
     """
 
     info: dict[str, Any] | None = None
@@ -39,6 +40,12 @@ class Current:
     others: tuple[dict[str, Any], ...] = ()
     holder: dict[str, Any] | None = None
     target: int | None = None
+    waiting: consumer_losses.Waiting | None = None
+
+    @property
+    def before(self) -> dict[str, Any] | None:
+        """The consumer as it was: what holds the position of one that is being made anew has its filter."""
+        return self.holder or self.info
 
     @property
     def stream_config(self) -> dict[str, Any]:
@@ -65,7 +72,21 @@ class ConsumerResource:
             return Current.listed(name, above, consumers.list_all(session, stream) if above else ())
         above, info = consumers.info_beside_stream(session, stream, name)
         holder = consumers.info(session, stream, positions.holder_of(name)) if options.get("recreate") else None
-        return Current(info, above, (), holder, _target(session, options) if above else None)
+        current = Current(info, above, (), holder, _target(session, options) if above else None)
+        return self.completed(session, current, options)
+
+    def completed(self, session: Session, current: Current, options: Mapping[str, Any]) -> Current:
+        """With what the others wait for, where a filter that leaves out more than before makes that necessary."""
+        if current.before is None or current.stream_config.get("retention") != "interest":
+            return current
+        from . import consumer_losses
+
+        if options["state"] != "present" or not consumer_losses.narrowed(
+            current.stream_config, current.before, options
+        ):
+            return current
+        apart = (options["name"], positions.holder_of(options["name"]))
+        return replace(current, waiting=consumer_losses.read(session, options["stream"], apart))
 
     def needs_others(self, options: Mapping[str, Any]) -> bool:
         """Whether the plan may depend on the stream's other consumers."""
@@ -149,8 +170,9 @@ class ConsumerResource:
         given, present = set(desired), declared(current.info) if current.info else {}
         if desired.get("pause_until") and not ahead(desired["pause_until"], current.info or current.stream):
             desired["pause_until"] = ""
-        desired = marked(desired, present, options.get("owner"))
-        if options.get("exact") and present:
+        exact = bool(options.get("exact") and present)
+        desired = marked(desired, present, options.get("owner"), exact=exact)
+        if exact:
             desired = {**_unmanaged(desired, current.stream_config, server), **desired}
         desired = _completed(desired, present)
         rules.check(filled({**present, **desired}, current.stream_config), given, whole=True)
@@ -165,6 +187,7 @@ class ConsumerResource:
             config = positions.begun_at(config, int(current.holder["config"].get("opt_start_seq") or 1), config)
             calls = positions.replacing(current.stream_config, None, current.holder, config)
             request.update(config=config, calls=calls)
+        lost = _lost_by_filter(current, config, options)
         after = self._expected(current, options, config)
         changes = tuple(
             Change(ROWS[path].option, None, ROWS[path].codec.to_result(value), CREATE)
@@ -179,7 +202,7 @@ class ConsumerResource:
             None,
             after,
             changes,
-            _consequences(),
+            _consequences(messages_lost=lost),
             warnings=_warnings(current, config, set(desired)),
         )
 
@@ -197,6 +220,7 @@ class ConsumerResource:
         _check_bound(info, changes, what)
         kept = {path: value for path, value in desired.items() if path not in START}
         config = _sent(_merged(there(info), kept))
+        lost = _lost_by_filter(current, config, options)
         request = {"stream_name": options["stream"], "config": config}
         return Plan(
             self.noun,
@@ -206,7 +230,7 @@ class ConsumerResource:
             before,
             self._expected(current, options, config),
             tuple(changes),
-            _consequences(),
+            _consequences(messages_lost=lost),
             warnings=_warnings(current, config, {change.field for change in changes}),
         )
 
@@ -218,6 +242,7 @@ class ConsumerResource:
         config = _sent(_merged(declared(info), desired))
         moves = positions.moved_by(changes, info, config)
         positions.check_skipped(f"consumer {name}", moves["messages_skipped"], bool(options["allow_data_loss"]))
+        lost = _lost_by_filter(current, config, options)
         if not {change.field for change in changes} & set(START):
             config = positions.anew(config, info, stream)
         calls = positions.replacing(stream, info, current.holder, config)
@@ -233,7 +258,7 @@ class ConsumerResource:
             result_of(info),
             self._expected(current, options, config),
             shown,
-            _consequences(**moves),
+            _consequences(**moves, messages_lost=lost),
             warnings=_warnings(current, config, {change.field for change in changes}),
         )
 
@@ -258,7 +283,9 @@ class ConsumerResource:
         info = current.info
         if info is None:
             return Plan(self.noun, options["name"], NONE, consequences=_consequences())
-        lost = _lost_with(info, current)
+        from . import consumer_losses
+
+        lost = consumer_losses.lost_with(current.stream_config, info, current.others)
         loss = Loss(lost or 0, 1, "deleting it", at_least=lost is None)
         loss.check(f"consumer {options['name']}", bool(options["allow_data_loss"]))
         before, config = result_of(info), declared(info)
@@ -362,17 +389,15 @@ def _check_bound(info: Mapping[str, Any], changes: Iterable[Change], what: str) 
         )
 
 
-def _lost_with(info: Mapping[str, Any], current: Current) -> int | None:
-    """How many messages go with the consumer: those of a stream by interest that nobody else waits for.
-
-    None where others may wait for some of them.
-    """
-    left = unprocessed(info)
-    if not left or current.stream_config.get("retention") != "interest":
+def _lost_by_filter(current: Current, config: Mapping[str, Any], options: Mapping[str, Any]) -> int | None:
+    """How many messages a narrower filter deletes, None where that is not known. Raises Refused where none may go."""
+    if current.before is None or current.stream_config.get("retention") != "interest":
         return 0
-    mine = filters(info["config"])
-    others = [wanted for other in current.others for wanted in filters(other["config"])]
-    return None if any(meet(one, other) for one in mine for other in others) else left
+    from . import consumer_losses
+
+    loss = consumer_losses.lost(current.stream_config, current.before, config, current.waiting)
+    loss.check(f"consumer {options['name']}", bool(options["allow_data_loss"]))
+    return None if loss.at_least else loss.messages
 
 
 def _consequences(**told: int | None) -> dict[str, Any]:

@@ -36,10 +36,15 @@ def read(session: Session, name: str, info: dict[str, Any] | None) -> Copying:
     if not mark:
         finished = recreation.quiet(temporary["config"]) and not temporary["config"].get("mirror")
         return Copying(done=5 if finished else 0, leftover=True, again=again)
-    holder = name if mark == recreation.ORIGIN else recreation.temporary_name(name)
+    done = _done(info, temporary["config"], mark)
+    # From the second step on, the temporary stream takes what is published
+    holder = name if done < 2 else recreation.temporary_name(name)
     state = info["state"] if info and holder == name else temporary["state"]
     origin = {**(info or temporary), "config": record["config"], "state": state}
-    return Copying(origin, holder, _done(info, temporary["config"], mark), True, (), again)
+    remembered = () if mark == recreation.ORIGIN else record["consumers"]
+    last, release = int(state["last_seq"]), session.server.version
+    kept = tuple(recreation.as_info(each, name, last, release) for each in remembered)
+    return Copying(origin, holder, done, True, (), again, kept=kept)
 
 
 def read_others(session: Session, name: str, copying: Copying) -> Copying:

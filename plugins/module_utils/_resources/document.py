@@ -15,7 +15,7 @@ from .._options import codecs
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
 from .kv_bucket import BUCKET
-from .resource import DELETE, NONE, invalid
+from .resource import ANEW, DELETE, NONE, invalid
 from .stream import STREAM
 from .stream_backed import StreamBacked
 
@@ -165,6 +165,11 @@ class Item:
 
 def is_removal(item: Item) -> bool:
     return item.plan is not None and item.plan.action == DELETE
+
+
+def is_anew(item: Item | None) -> bool:
+    """Whether it is a stream that is deleted and made anew, without what is in it."""
+    return item is not None and item.plan is not None and item.plan.action == ANEW
 
 
 def stream_backed(item: Item) -> StreamBacked:

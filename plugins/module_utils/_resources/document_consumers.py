@@ -12,7 +12,7 @@ from .. import _errors
 from .._api import consumers, jetstream, streams
 from .consumer import CONSUMER, Current
 from .consumer_position import holder_of
-from .document import CONSUMERS, Item, Problem, is_removal, stream_backed
+from .document import CONSUMERS, Item, Problem, is_anew, is_removal, stream_backed
 from .document_state import FEW
 from .ownership import check_owner, owner_of
 from .resource import NONE
@@ -124,13 +124,16 @@ def _plan_of_stream(
     session: Session, document: Document, known: Known, above: dict[str, Any], items: Iterable[Item]
 ) -> Iterator[Problem]:
     for item in items:
-        found = known.consumers.get(item.stream, {})
+        found, name = known.consumers.get(item.stream, {}), item.options["name"]
         try:
-            check_owner(document, item, found.get(item.options["name"]))
+            check_owner(document, item, found.get(name))
             if not above and not item.absent:
                 raise _without_stream(document, item)
-            current = Current.listed(item.options["name"], above or None, found.values())
-            item.plan = _planned(session, item, current, goes_with_stream=not above)
+            gone = not above or is_anew(document.streams.get(item.stream))
+            # The new stream has none
+            current = Current.listed(name, above or None, found.values() if item.absent or not gone else ())
+            current = CONSUMER.completed(session, current, item.options)
+            item.plan = _planned(session, item, current, goes_with_stream=gone and item.absent)
         except _errors.StreamsError as error:
             yield Problem(item.path, error)
 

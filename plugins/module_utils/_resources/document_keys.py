@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .. import _errors
 from .._api import kv
 from .._api.kv import Bucket
-from .document import KEYS, Problem
+from .document import KEYS, Problem, is_anew
 from .kv_entry import ENTRY, Current, EntryPlan
 from .resource import DELETE
 
@@ -49,7 +49,10 @@ def _plan_bucket(session: Session, document: Document, known: Known, name: str, 
         # Where it is the bucket that can't be planned, that is told already
         yield from (Problem(item.path, kv.no_bucket(name)) for item in items if parent is None)
         return
-    there = Bucket(name, info["config"], int(info["state"]["last_seq"])) if info else None
+    there = None
+    if info and not is_anew(parent):
+        holder = known.holders.get(items[0].stream, "")
+        there = Bucket(name, info["config"], int(info["state"]["last_seq"]), holder)
     bucket = Bucket(name, config, there.last_sequence if there else 0)
     for start in range(0, len(items), kv.BATCH):
         yield from _plan_batch(session, there, bucket, items[start : start + kv.BATCH])
@@ -74,7 +77,7 @@ def _plan_batch(session: Session, there: Bucket | None, bucket: Bucket, items: l
             counted.append(item)
         if not item.changes:
             item.plan = replace(item.plan, before=None, after=None)
-    counts = kv.count_values(session, bucket, [item.options["key"] for item in counted])
+    counts = kv.count_values(session, there or bucket, [item.options["key"] for item in counted])
     for item in counted:
         item.plan = planned(item, counts[item.options["key"]])
 

@@ -54,32 +54,56 @@ def plan(session: Session, document: Document, known: Known) -> None:
 
 
 def _plan_stream(session: Session, document: Document, known: Known, item: Item) -> None:
-    resource, info = stream_backed(item), known.infos.get(item.stream)
+    resource, collective = stream_backed(item), session.settings.collective
+    by_copy = item.options.get("recreate") == BY_COPY and not item.absent
+    current = _read_copied(session, known, item) if by_copy else None
+    info = known.infos.get(item.stream)
     check_owner(document, item, info)
-    collective = session.settings.collective
     needs = resource.needs(info, item.options, session.server, collective)
-    measured = resource.measure(session, info, needs.desired or {}) if info and needs.measured else NOT_MEASURED
-    current = Current(info, measured, None, collective, desired=needs.desired)
-    if item.options.get("recreate") == BY_COPY:
-        current = resource.read(session, item.options)
+    if current is None:
+        measured = resource.measure(session, info, needs.desired or {}) if info and needs.measured else NOT_MEASURED
+        current = Current(info, measured, None, collective, desired=needs.desired)
     item.plan = resource.plan_change(current, item.options, session.server)
     item.new_subjects = tuple(needs.subjects)
     config = item.plan.request if item.changes else current.config
     item.subjects = () if item.absent else tuple(resource.expected(config).get("subjects") or ()) if config else ()
 
 
+def _read_copied(session: Session, known: Known, item: Item) -> Current:
+    """What is there of a stream that may be copied. Where that was interrupted, it is known as it was before."""
+    # Who has its subjects now is looked at for all items together
+    current = stream_backed(item).read(session, item.options)._replace(taken=None)
+    if current.info:
+        known.infos[item.stream] = current.info
+    if current.copying.under_way and current.copying.holder:
+        known.holders[item.stream] = current.copying.holder
+    known.consumers.setdefault(item.stream, {}).update({info["name"]: info for info in current.copying.kept})
+    return current
+
+
 def _listeners(session: Session, document: Document, known: Known) -> dict[str, list[str]]:
-    """Which streams listen to each new subject now. Empty where nobody may ask, and the server has to refuse."""
+    """Which streams listen to each new subject now. Empty where nobody may ask, and the server has to refuse.
+
+    A stream whose copying was interrupted counts as it was before, and its temporary stream as the same.
+    """
     wanted = sorted({subject for item in document.of_kind(*STREAM_KINDS) for subject in item.new_subjects})
     if known.subjects is not None:
         index = SubjectIndex()
         for name, subjects in known.subjects.items():
             index.add(subjects, name)
-        return {subject: index.overlapping(subject) for subject in wanted}
-    try:
-        return dict(zip(wanted, streams.names_many(session, wanted)))
-    except _errors.PermissionMissing:
-        return {}
+        found = {subject: index.overlapping(subject) for subject in wanted}
+    else:
+        try:
+            found = dict(zip(wanted, streams.names_many(session, wanted)))
+        except _errors.PermissionMissing:
+            return {}
+    held, before = {holder: name for name, holder in known.holders.items()}, SubjectIndex()
+    for name in known.holders:
+        before.add(known.infos[name]["config"].get("subjects") or (), name)
+    return {
+        subject: sorted({*before.overlapping(subject), *(held.get(name, name) for name in names)})
+        for subject, names in found.items()
+    }
 
 
 def _overlaps(document: Document, known: Known, listeners: Mapping[str, list[str]]) -> Iterator[Problem]:

@@ -27,12 +27,14 @@ FEW = 64
 class Known:
     """``infos`` are the streams that the document is about, and those from which something may be pruned. ``subjects``
     are those of all streams of the account by their names, None where only some are known. ``consumers`` are infos by
-    stream and name.
+    stream and name. ``holders`` tells, by the names of streams whose copying was interrupted, which stream has all
+    of their messages: they themselves, or temporary ones.
     """
 
     infos: dict[str, dict[str, Any]] = field(default_factory=dict)
     subjects: dict[str, list[str]] | None = None
     consumers: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    holders: dict[str, str] = field(default_factory=dict)
 
 
 def read(session: Session, document: Document) -> Known:

@@ -13,6 +13,7 @@ from .._api import consumers, counting, streams
 from .._api.counting import Counted
 from .._options.codecs import NANOSECOND, parse_timestamp
 from .losses import Loss, Measured
+from .subjects import covers, filters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,15 +95,28 @@ def _oldest_lost(session: Session, info: Mapping[str, Any], merged: Mapping[str,
 
 
 def _unwanted(session: Session, info: Mapping[str, Any]) -> Counted:
-    """How many messages no consumer waits for. Exact where all consumers have come equally far."""
+    """How many messages no consumer waits for. Exact where all consumers have come equally far and leave nothing out.
+
+    What no filter matches stays at first, and goes when one of the consumers is deleted, or its filter changes.
+    """
     if not info["state"].get("consumer_count"):
         return Counted(int(info["state"]["messages"]))
     found = consumers.list_all(session, info["config"]["name"])
     floors = [int(consumer["ack_floor"]["stream_seq"]) for consumer in found]
+    unheard = _unheard(session, info, [wanted for consumer in found for wanted in filters(consumer["config"])])
     if max(floors, default=0) < int(info["state"]["first_seq"]):
-        return Counted(0)
+        return Counted(unheard, not unheard)
     by_all = counting.before(session, info, min(floors) + 1)
-    return Counted(by_all.number, by_all.exact and min(floors) == max(floors))
+    exact = by_all.exact and not unheard and min(floors) == max(floors)
+    return Counted(max(by_all.number, unheard), exact)
+
+
+def _unheard(session: Session, info: Mapping[str, Any], wanted: list[str]) -> int:
+    """How many messages have subjects that none of these filters matches."""
+    if ">" in wanted:
+        return 0
+    counts = streams.subject_counts(session, info["config"]["name"])
+    return sum(count for subject, count in counts.items() if not any(covers(each, subject) for each in wanted))
 
 
 def _beyond(session: Session, info: Mapping[str, Any], limit: int, others: Counted) -> tuple[Counted, Counted]:

@@ -25,9 +25,16 @@ def owner_of(config: Mapping[str, Any]) -> str:
     return str((config.get("metadata") or {}).get(OWNER, ""))
 
 
-def marked(desired: dict[str, Any], current: Mapping[str, Any], owner: str | None) -> dict[str, Any]:
-    """The desired configuration with the owner's mark; without one, the mark that is there stays."""
+def marked(
+    desired: dict[str, Any], current: Mapping[str, Any], owner: str | None, *, exact: bool = False
+) -> dict[str, Any]:
+    """The desired configuration with the owner's mark; without one, the mark that is there stays.
+
+    With ``exact`` it stays alone, where nobody gave metadata.
+    """
     there = current.get("metadata") or {}
+    if exact:
+        desired = {"metadata": {}, **desired}
     if owner and owner != owner_of(current):
         labels = desired.get("metadata", {key: text for key, text in there.items() if not key.startswith("_nats.")})
         return {**desired, "metadata": {**labels, OWNER: owner}}

@@ -23,7 +23,8 @@ class Copying(NamedTuple):
     """``origin`` is the stream as it was before an earlier run began to change it, None where none did.
 
     ``holder`` is the stream that has all messages, ``done`` how many steps are done, ``leftover`` tells that there is a
-    temporary stream. ``consumers`` are infos, and ``again`` the names of those that are made again.
+    temporary stream. ``consumers`` are infos, and ``again`` the names of those that are made again. ``kept`` are infos
+    of those that are nowhere but in the record, as they will be.
     """
 
     origin: dict[str, Any] | None = None
@@ -33,6 +34,7 @@ class Copying(NamedTuple):
     consumers: tuple[Mapping[str, Any], ...] = ()
     again: tuple[str, ...] = ()
     sourcing: tuple[str, ...] = ()
+    kept: tuple[dict[str, Any], ...] = ()
 
     @property
     def under_way(self) -> bool:

@@ -121,10 +121,12 @@ def as_trial(wanted: Mapping[str, Any], name: str) -> dict[str, Any]:
 def consumer_again(remembered: Mapping[str, Any], release: tuple[int, ...]) -> tuple[dict[str, Any], int]:
     """How to make a consumer that goes on where it was, and the sequence to reset it to afterwards, 0 for none."""
     config, following = dict(remembered["config"]), int(remembered["next"])
-    if following <= 1:
+    beginning = config.get("deliver_policy", "all") in ("all", "by_start_sequence", "by_start_time")
+    if following <= 1 and beginning:
         return config, 0
-    if release >= RESET and config.get("deliver_policy", "all") in ("all", "by_start_sequence", "by_start_time"):
+    if release >= RESET and beginning:
         return config, following
+    # What was new when it was made is not any more
     config.pop("opt_start_time", None)
     return {**config, "deliver_policy": "by_start_sequence", "opt_start_seq": following}, 0
 
@@ -132,6 +134,15 @@ def consumer_again(remembered: Mapping[str, Any], release: tuple[int, ...]) -> t
 def remembered(info: Mapping[str, Any]) -> dict[str, Any]:
     """What has to be known of a consumer to make it again."""
     return {"config": info["config"], "next": int(info["ack_floor"]["stream_seq"]) + 1}
+
+
+def as_info(remembered: Mapping[str, Any], stream: str, last: int, release: tuple[int, ...]) -> dict[str, Any]:
+    """The info of such a consumer as it will be. All that follows counts as pending, also what it does not take."""
+    config, _reset = consumer_again(remembered, release)
+    reached = {"stream_seq": int(remembered["next"]) - 1}
+    pending = max(0, last - reached["stream_seq"])
+    named = {"name": config["durable_name"], "stream_name": stream, "config": config}
+    return {**named, "ack_floor": reached, "delivered": reached, "num_pending": pending}
 
 
 def durable(infos: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

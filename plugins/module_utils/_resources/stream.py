@@ -11,7 +11,7 @@ from .._options import codecs
 from .._options.fields import Field, Spec, only_once_on, refused, without_effect
 from .moves import WAIT
 from .recreate import OPTION
-from .stream_backed import StreamBacked, shrink_window, window_for
+from .stream_backed import StreamBacked, window_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,7 +167,7 @@ class StreamResource(StreamBacked):
             desired = {**desired, "duplicate_window": window_for(age)}  # what the server makes of 0
         if desired.get("mirror") == {} and current.get("mirror_direct"):
             desired = {"mirror_direct": False, **desired}  # the server would refuse it without a mirror
-        return shrink_window(desired, current)
+        return desired
 
     def unmanaged(
         self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: Server

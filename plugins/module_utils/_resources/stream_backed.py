@@ -22,7 +22,7 @@ from .resource import ANEW, COPY, CREATE, DELETE, NONE, UPDATE, Change, Plan, fi
 from .stream_facts import facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from .._connection.session import Server, Session
 
@@ -143,13 +143,14 @@ class StreamBacked:
             from . import copying
 
             found = copying.read_others(session, name, found)
-        return Current(info, measured, _taken(session, name, needs.subjects), collective, found, needs.desired)
+        taken = _taken(session, (name, found.holder), needs.subjects)
+        return Current(info, measured, taken, collective, found, needs.desired)
 
     def needs(self, info: dict[str, Any] | None, options: Mapping[str, Any], server: Server, collective: str) -> Needs:
-        """What has to be read beside the stream's info before there can be a plan."""
+        """What has to be read beside the stream's info before there can be a plan. The name has been checked."""
         if options["state"] == "absent":
             return Needs()
-        name, present = self.stream_of(options), info["config"] if info else {}
+        name, present = f"{self.prefix}{options['name']}", info["config"] if info else {}
         desired = self._desired(options, present, server, collective)
         expected = self.expected({"name": name, **present, **desired}).get("subjects") or []
         new = sorted(set(expected) - set(present.get("subjects") or []))
@@ -172,17 +173,17 @@ class StreamBacked:
 
     def plan_change(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
         """The plan, without the resource as results show it where that stays as it is."""
-        name, config = self.checked_name(options["name"]), current.config
+        name, config = str(options["name"]), current.config
         check_free(config, options.get("recreate", NO) if options["state"] == "present" else NO)
         if options["state"] == "absent":
-            return self._plan_delete(current, name, options)
+            return self._plan_delete(current, self.checked_name(name), options)
         desired = current.desired or self._desired(options, config, server, current.collective)
         for subject, owner in (current.taken or {}).items():
             raise self.overlap(subject, owner)
         _check_replicas(desired, server)
         if config and not current.copying.under_way and all(config.get(path) == desired[path] for path in desired):
             return self._plan_nothing(name)
-        wanted = merged({"name": self.stream_of(options), **config}, desired)
+        wanted = merged({"name": f"{self.prefix}{name}", **config}, desired)
         # What the server has goes together, and so do the few options of other kinds
         if wanted != merged(config, {}) and self.keeps_data:
             from . import stream_rules
@@ -247,10 +248,11 @@ class StreamBacked:
         desired = to_wire(self.spec, options, server)
         desired.pop("name", None)
         desired.update(self.fixed(name, options.get("collective") or (None if current else collective)))
-        desired = self.complete(name, marked(desired, current, options.get("owner")), current)
-        if not (options.get("exact") and current):
-            return desired
-        return {**self.unmanaged(name, desired, current, server), **desired}
+        exact = bool(options.get("exact") and current)
+        desired = self.complete(name, marked(desired, current, options.get("owner"), exact=exact), current)
+        if exact:
+            desired = {**self.unmanaged(name, desired, current, server), **desired}
+        return _shrink_window(desired, current)
 
     @property
     def _names(self) -> dict[str, str]:
@@ -403,7 +405,7 @@ def window_for(max_age: int | None) -> int:
     return min(DEFAULT_WINDOW, max_age) if max_age else DEFAULT_WINDOW
 
 
-def shrink_window(desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+def _shrink_window(desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
     """A duplicate window longer than max_age is refused: one that nobody asked for follows max_age down."""
     age = int(desired.get("max_age") or 0)
     if "duplicate_window" not in desired and age and int(current.get("duplicate_window") or 0) > age:
@@ -411,12 +413,12 @@ def shrink_window(desired: dict[str, Any], current: Mapping[str, Any]) -> dict[s
     return desired
 
 
-def _taken(session: Session, name: str, subjects: Sequence[str]) -> dict[str, str]:
-    """Which stream already has a wanted subject. Without the permission to ask, the server itself has to refuse."""
+def _taken(session: Session, own: Container[str], subjects: Iterable[str]) -> dict[str, str]:
+    """Which other stream already has a wanted subject. Without the permission to ask, the server has to refuse."""
     taken = {}
     for subject in subjects:
         try:
-            owners = [owner for owner in streams.names(session, subject) if owner != name]
+            owners = [owner for owner in streams.names(session, subject) if owner not in own]
         except _errors.PermissionMissing:
             return {}
         if owners:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +89,7 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
 def _check_same(wanted: Wanted, info: Mapping[str, Any]) -> None:
     """Raises Refused where there is another stream of that name."""
     now, then = info["state"], wanted.backup.state
-    fewer = now["messages"] < then["messages"] and wanted.may_expire
-    if same_state(now, then) or (fewer and now["last_seq"] == then["last_seq"]):
+    if same_state(now, then) or (now["last_seq"] == then["last_seq"] and _expired(info, then)):
         return
     # A mirror does not learn of deleted messages at the end
     shorter = wanted.copied and now["last_seq"] <= then["last_seq"] and now["messages"] == then["messages"]
@@ -103,6 +103,24 @@ def _check_same(wanted: Wanted, info: Mapping[str, Any]) -> None:
         option="stream",
         messages=now["messages"],
     )
+
+
+def _expired(info: Mapping[str, Any], then: Mapping[str, Any]) -> bool:
+    """Whether what a stream lacks can have become too old: its oldest messages, by the server's clock.
+
+    What consumers took, or what had an age of its own, is not known: it may as well have been deleted.
+    """
+    now, age = info["state"], int(info["config"].get("max_age") or 0)
+    gone = then.get("first_ts" if now["messages"] else "last_ts")
+    if not (age and gone and info.get("ts")) or now["messages"] >= then["messages"] or _holes(now) > _holes(then):
+        return False
+    oldest_kept = codecs.parse_timestamp(info["ts"]) - timedelta(seconds=age / codecs.NANOSECOND)
+    return codecs.parse_timestamp(gone) <= oldest_kept
+
+
+def _holes(state: Mapping[str, Any]) -> int:
+    """How many messages are missing between the first and the last one."""
+    return int(state["last_seq"]) - int(state["first_seq"]) + 1 - int(state["messages"])
 
 
 def _check(session: Session, wanted: Wanted) -> None:

@@ -32,8 +32,18 @@ if TYPE_CHECKING:
 _PROMOTION_SINCE = (2, 12, 0)
 _PAUSE = 0.05
 _PATIENCE = 60.0
-# What would work on the messages once more on their way, and what no mirror can have
-_NOT_MIRRORED = ("republish", "subject_transform", "first_seq")
+# What would work on the messages once more on their way, what no mirror can have, and what would hinder the consumer
+# by which it follows. The stream gets it in the end.
+_NOT_MIRRORED = (
+    "republish",
+    "subject_transform",
+    "first_seq",
+    "consumer_limits",
+    "subject_delete_marker_ttl",
+    "allow_atomic",
+    "allow_batched",
+    "sealed",
+)
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,10 @@ def check_copied(session: Session, wanted: Wanted) -> None:
         problem = "it has a mirror or sources of its own: restore it under its own name"
     elif config.get("retention", "limits") != "limits":
         problem = f"its retention is {config['retention']}, which mirrors don't keep: restore it under its own name"
+    elif config.get("allow_msg_counter"):
+        problem = "the server copies no counters to where they go on counting: restore it under its own name"
+    elif config.get("allow_msg_schedules"):
+        problem = "the server forgets the schedules of copied messages: restore it under its own name"
     elif wanted.consumers and backup.manifest.get("consumers") != []:
         problem = "its consumers would stay behind: leave them out with consumers: false"
     elif streams.info(session, wanted.between):

@@ -16,7 +16,7 @@ from .. import _errors
 from .._api import consumers, jetstream, streams
 from .._api.copies import Incomplete, complete, follow, forget_deleted, gone, last_sequence, move_on
 from .._resources import recreation
-from .._resources.recreate import RECORD
+from .._resources.recreate import NO, RECORD, check_free
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,9 +33,11 @@ def try_out(session: Session, wanted: Mapping[str, Any], found: Iterable[Mapping
     """Raises Refused where the server would not take a stream of this configuration, or one of these consumers."""
     name = recreation.temporary_name(wanted["name"])
     trial = recreation.as_trial(wanted, name)
-    what = f"{wanted['name']} as it is wanted"
+    what, created = f"{wanted['name']} as it is wanted", False
+    _make_way(session, name)
     try:
-        streams.create(session, trial)
+        _create(session, trial)
+        created = True
         for info in recreation.durable(found):
             what = f"consumer {info['name']} of {wanted['name']} as it is wanted"
             again, _reset = recreation.consumer_again(recreation.remembered(info), session.server.version)
@@ -50,7 +52,29 @@ def try_out(session: Session, wanted: Mapping[str, Any], found: Iterable[Mapping
             err_code=error.err_code,
         ) from error
     finally:
-        streams.delete(session, name)
+        if created:
+            streams.delete(session, name)
+
+
+def _make_way(session: Session, name: str) -> None:
+    """Takes away what an earlier run left under this name. Raises Refused where that holds messages of its own."""
+    info = streams.info(session, name)
+    if info is None:
+        return
+    ours = recreation.record_of(info) is not None
+    if recreation.mark_of(info["config"]) != recreation.TRIAL and not (ours and info["config"].get("mirror")):
+        check_free(info["config"], NO)
+        raise _in_the_way(name)
+    streams.delete(session, name)
+
+
+def _in_the_way(name: str) -> _errors.Refused:
+    return _errors.Refused(
+        f"recreate: stream {name} is in the way, which was not made here, and nothing was changed: delete it first "
+        "where nobody needs it, or leave out recreate.",
+        code="not_copyable",
+        option="recreate",
+    )
 
 
 def make_anew(session: Session, wanted: dict[str, Any]) -> None:
@@ -130,6 +154,8 @@ class _Copy:
         there, info = self.config(self.temporary), streams.info(self.session, self.name)
         if there:
             trial = recreation.mark_of(there) == recreation.TRIAL
+            if not trial and RECORD not in (there.get("metadata") or {}):
+                raise _in_the_way(self.temporary)
             earlier = there.get("mirror") and info and self.record()["created"] != info["created"]
             if not (trial or earlier):
                 return
