@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 from ._module import failing, module_of, session_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ._connection.session import Session
     from ._options.fields import Spec
@@ -45,23 +46,34 @@ def _items(kinds: Iterable[Kind], params: Mapping[str, Any]) -> list[Given]:
         if not params[kind.option]:
             continue  # what this kind needs is not imported
         arguments, rules = kind.arguments, kind.resource.spec.rules
+        defaults = {name: argument["default"] for name, argument in arguments.items() if "default" in argument}
         inherited = {name: params[name] for name in arguments if name in params and name in _INHERITED}
+        usual = {**dict.fromkeys(arguments), **defaults, **inherited}
         # An item gives few of the options, and each that Ansible looks at takes its time for thousands of items: what
         # has a default is looked at for rules alone
-        defaults = {name: argument["default"] for name, argument in arguments.items() if "default" in argument}
-        usual = {**dict.fromkeys(arguments), **defaults}
         always = {name for name, argument in arguments.items() if argument.get("required")}
-        if rules:
-            always |= defaults.keys()
+        always |= defaults.keys() & set(_texts(rules.values()))
+        validators: dict[frozenset[str], ArgumentSpecValidator] = {}
         for index, item in enumerate(params[kind.option]):
-            given = {**inherited, **item}
-            known = {name: argument for name, argument in arguments.items() if name in given or name in always}
-            if not given.keys() <= known.keys():
-                known = arguments  # the refusal of an unknown option names all that there are
-            result = ArgumentSpecValidator(known, **rules).validate(given)
+            options = frozenset(item)
+            if options not in validators:
+                # The refusal of an unknown option names all that there are
+                known = always | options if options <= arguments.keys() else arguments.keys()
+                chosen = {name: argument for name, argument in arguments.items() if name in known}
+                validators[options] = ArgumentSpecValidator(chosen, **rules)
+            result = validators[options].validate(item)
             refusals = [_refusal(error) for error in result.errors.errors]
             items.append((kind, index, {**usual, **result.validated_parameters}, refusals))
     return items
+
+
+def _texts(rule: Any) -> Iterator[str]:
+    """All texts in the rules for options, among which are the names of those that they are for."""
+    if isinstance(rule, str):
+        yield rule
+    elif isinstance(rule, Iterable):
+        for part in rule:
+            yield from _texts(part)
 
 
 def _refusal(error: AnsibleValidationError) -> str:
