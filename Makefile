@@ -4,7 +4,7 @@
 # dev.py makes the virtual environments in .venv when needed, and then runs the tool that is named after it
 DEV := python3 tests/tools/dev.py
 
-.PHONY: quickstart report test integration molecule lint docs bench screenshot
+.PHONY: quickstart report test integration interop molecule lint docs bench screenshot
 
 quickstart: python3
 	@$(DEV) serve env ANSIBLE_CONFIG=playbooks/quickstart.cfg ansible-playbook playbooks/quickstart.yml
@@ -23,10 +23,14 @@ report: python3
 	  $(if $(PLAYBOOK),-e '{"run_report_playbooks": ["$(PLAYBOOK)"]}')
 
 test: python3
-	@$(DEV) pytest -n 3 --dist loadfile tests/unit tests/integration tests/interop
+	@$(DEV) pytest -n 3 --dist loadfile tests/unit tests/integration
 
 integration: python3
 	@$(DEV) pytest -n 3 tests/integration
+
+# Beside the real choria program: CHORIA_BIN has its path, or PATH has it
+interop: python3
+	@$(DEV) pytest -n 3 --dist loadfile tests/interop
 
 # SCENARIOS="…" takes some alone
 molecule: python3

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Fixtures with the real Choria. Where there is no choria program, the tests are skipped with that reason."""
+"""Fixtures with the real Choria."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ Process = TypeVar("Process", ChoriaBroker, ChoriaServer)
 # The running brokers and servers, whose logs are shown when a test fails
 _running: list[ChoriaBroker | ChoriaServer] = []
 _LOG_LINES = 40
+
+
+def pytest_configure() -> None:
+    if find_choria() is None:
+        raise pytest.UsageError("There is no choria program to test with: put it on PATH, or its path into CHORIA_BIN.")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,14 +50,8 @@ def _shown(process: Process) -> Iterator[Process]:
         _running.remove(process)
 
 
-@pytest.fixture(scope="session")
-def choria() -> None:
-    if find_choria() is None:
-        pytest.skip("there is no choria program: put it on PATH, or its path into CHORIA_BIN")
-
-
 @pytest.fixture(scope="module")
-def broker(choria: None) -> Iterator[ChoriaBroker]:
+def broker() -> Iterator[ChoriaBroker]:
     """A broker with mutual TLS, for all tests of a file."""
     yield from _shown(ChoriaBroker())
 
@@ -64,7 +63,7 @@ def server(broker: ChoriaBroker) -> Iterator[ChoriaServer]:
 
 
 @pytest.fixture(scope="module")
-def jwt_broker(choria: None) -> Iterator[ChoriaBroker]:
+def jwt_broker() -> Iterator[ChoriaBroker]:
     """A broker that wants tokens, for all tests of a file."""
     yield from _shown(ChoriaBroker(security="choria"))
 

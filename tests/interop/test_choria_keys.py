@@ -14,6 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_program_lists_the_same_keys(choria: None, tmp_path: Path) -> None:
+def test_the_program_lists_the_same_keys(tmp_path: Path) -> None:
     listing = ChoriaClient("x", tmp_path).output("tool", "config", "--list").split()
     assert sorted(LISTED) == sorted(listing)

@@ -42,7 +42,7 @@ PLUGINS = {
 
 
 @pytest.fixture
-def program(choria: None, tmp_path: Path) -> ChoriaClient:
+def program(tmp_path: Path) -> ChoriaClient:
     home = tmp_path / "home"
     home.mkdir()
     return ChoriaClient("x", home)

@@ -20,7 +20,7 @@ def make(folder: Path, **given: Any) -> dict[str, Any]:
     return act({**defaults, "folder": str(folder), **given}, False)["credentials"]
 
 
-def test_the_program_verifies_the_tokens(choria: None, tmp_path: Path) -> None:
+def test_the_program_verifies_the_tokens(tmp_path: Path) -> None:
     made = make(
         tmp_path,
         server_tokens=[

@@ -49,7 +49,7 @@ def test_nothing_is_written_where_nothing_is_joined() -> None:
     assert written() == {}
 
 
-def test_leafnode(choria: None) -> None:
+def test_leafnode() -> None:
     port = free_port()
     with ChoriaBroker(config=written(choria_leafnode_port=port)) as head:
         remote = {"url": [f"nats://localhost:{port}"], "account": "choria", "tls": certificate_of(head, "branch")}
@@ -58,7 +58,7 @@ def test_leafnode(choria: None) -> None:
             branch.wait_for("Leafnode connection created")
 
 
-def test_gateways(choria: None) -> None:
+def test_gateways() -> None:
     ports = dict(zip(("EAST", "WEST"), free_ports(2), strict=True))
 
     def other(own: str, far: str) -> dict[str, str]:
@@ -71,7 +71,7 @@ def test_gateways(choria: None) -> None:
             broker.wait_for(f'Outbound gateway connection to \\"{far}\\"')
 
 
-def test_websocket(choria: None) -> None:
+def test_websocket() -> None:
     port = free_port()
     with ChoriaBroker(config=written(choria_websocket_port=port)) as broker:
         shown = certificate_of(broker, "browser")
@@ -89,7 +89,7 @@ def test_websocket(choria: None) -> None:
             assert secure.recv(100).startswith(b"HTTP/1.1 101 ")
 
 
-def test_federation(choria: None) -> None:
+def test_federation() -> None:
     with (
         ChoriaBroker() as federation,
         ChoriaBroker(
@@ -99,7 +99,7 @@ def test_federation(choria: None) -> None:
         broker.wait_for("Starting Federation Broker branch")
 
 
-def test_adapter(choria: None) -> None:
+def test_adapter() -> None:
     adapter = {
         "type": "jetstream",
         "stream": {"servers": "localhost:1", "topic": "js.in.inventory", "workers": 2},
@@ -109,7 +109,7 @@ def test_adapter(choria: None) -> None:
         broker.wait_for("Starting jetstream Protocol Adapter inventory")
 
 
-def test_provisioning(choria: None, tmp_path: Path) -> None:
+def test_provisioning(tmp_path: Path) -> None:
     signer = tmp_path / "signer.pem"
     signer.touch()
     keys = {"plugin.choria.network.provisioning": {"signer_cert": str(signer), "client_password": "s3cret"}}

@@ -41,7 +41,7 @@ SEATS = 2
 LONG = 60.0
 
 
-def test_the_program_agrees(choria: None, tmp_path: Path) -> None:
+def test_the_program_agrees(tmp_path: Path) -> None:
     """Where it does not, the definitions say so."""
     definitions = {**GOOD, **{label: bad.definition for label, bad in BAD.items()}}
     expected = {label: label not in UNKNOWN_TO_THE_PROGRAM for label in GOOD}
@@ -59,7 +59,7 @@ def test_the_program_agrees(choria: None, tmp_path: Path) -> None:
     assert {label: not beyond_program(GOOD[label]) for label in GOOD} == {label: expected[label] for label in GOOD}
 
 
-def test_a_refusal_of_the_program(choria: None, tmp_path: Path) -> None:
+def test_a_refusal_of_the_program(tmp_path: Path) -> None:
     """It counts, unless the definition has what the program can't know and the server runs."""
     store = tmp_path / "machines"
     store.mkdir(mode=0o700)

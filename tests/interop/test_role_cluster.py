@@ -89,7 +89,7 @@ class Broker(ChoriaProcess):
 
 
 @pytest.fixture(scope="module")
-def brokers(choria: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
+def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
     authority = Authority(tmp_path_factory.mktemp("site"))
     common = {
         "groups": {"choria_brokers": ADDRESSES},
@@ -142,7 +142,7 @@ def test_two_of_five_may_be_lost(brokers: list[Broker]) -> None:
     wait_until(lambda: all(broker.healthy() for broker in brokers), PATIENCE, "all brokers are healthy again")
 
 
-def test_certificates_of_puppet(choria: None, tmp_path: Path) -> None:
+def test_certificates_of_puppet(tmp_path: Path) -> None:
     address = "127.0.5.9"
     authority = Authority(tmp_path)
     pair = authority.issue(address, [address])

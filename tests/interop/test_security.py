@@ -191,7 +191,7 @@ def token_files(
 
 
 @pytest.fixture(scope="module")
-def jwt_broker(choria: None) -> Iterator[ChoriaBroker]:
+def jwt_broker() -> Iterator[ChoriaBroker]:
     """A broker that knows a second organization."""
     with ChoriaBroker("choria") as first:
         config = {"plugin.security.issuer.names": "choria, acme", "plugin.security.issuer.acme.public": first.issuer}

@@ -24,6 +24,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree
@@ -35,8 +36,14 @@ ROOT = Path(__file__).resolve().parents[2]
 VENVS = ROOT / ".venv"
 BUILD = ROOT / ".build"
 OUTPUT = ROOT / "tests" / "output"
-# Modules start sooner in tests: see tests/support/kept/sitecustomize.py
-IN_TESTS = {"PYTHONPATH": f"{ROOT / 'tests' / 'support' / 'kept'}{os.pathsep}{BUILD}"}
+# What tests keep for the next ones, and for how many days
+KEPT = BUILD / "kept"
+KEPT_DAYS = 7
+# Modules start sooner in tests: see tests/support/callback_plugins/task_results.py and tests/support/kept/sitecustomize.py
+IN_TESTS = {
+    "KEPT_ARCHIVES": str(KEPT / "archives"),
+    "PYTHONPATH": f"{ROOT / 'tests' / 'support' / 'kept'}{os.pathsep}{BUILD}",
+}
 
 
 class Environment(NamedTuple):
@@ -296,9 +303,17 @@ def test(environment: Environment, arguments: Sequence[str]) -> tuple[int, Count
     return 0 if status == NO_TESTS else status, found, told
 
 
+def sweep() -> None:
+    oldest = time.time() - KEPT_DAYS * 86400
+    for path in KEPT.rglob("*"):
+        if path.is_file() and path.stat().st_mtime < oldest:
+            path.unlink()
+
+
 def pytest(arguments: Sequence[str]) -> int:
     """Run pytest in every environment. The last lines have what failed, and the sums."""
     environments = prepare()
+    sweep()
     install_old_servers(environments[-1])
     install_oldest_host()
     ended = []

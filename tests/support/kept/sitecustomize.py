@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Keeps what Python compiles of modules, in .build, for the next time that they run in a test.
+"""Keeps what Python compiles of modules, in .build/kept, for the next time that they run in a test.
 
 Python imports this when it starts. Ansible sends a module to its host as an archive of sources, so that each of the
 thousands that the tests run would compile the same ones, which takes half of a module's time.
@@ -28,7 +28,7 @@ def _keep() -> None:
     names: Any = _imp
 
     root = os.path.abspath(os.path.join(__file__, *[os.pardir] * 4))
-    folder = os.path.join(root, ".build", "compiled", sys.implementation.cache_tag)
+    folder = os.path.join(root, ".build", "kept", "compiled", sys.implementation.cache_tag)
     compiled = importer._compile_source
 
     def kept(name: str, source: bytes) -> object:
