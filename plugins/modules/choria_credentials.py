@@ -15,7 +15,8 @@ description:
     tokens that they sign. It belongs on the controller, with C(delegate_to) or in a play of its own.
   - Keys are made once and never written over. A certificate or token is made anew, for the same key, when it would
     expire soon, when hosts or permissions are others than before, or when another authority or issuer signed it.
-  - Without C(ca.pem) and C(ca.key) there is a new authority. C(ca.key) may be kept elsewhere while nothing has to be signed.
+  - Without C(ca.pem) and C(ca.key) there is a new authority. C(ca.key) may be kept elsewhere while nothing has to be
+    signed.
   - Files have the mode 0600, the folder 0700. No key is in a result.
 author:
   - The choria.streams developers (@choria-io)

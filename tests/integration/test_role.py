@@ -191,7 +191,9 @@ def test_the_repository_of_el(tmp_path: Path) -> None:
         "gpgcheck = 0",
         "sslverify = 1",
     }
-    own = redhat(tmp_path, check=True, choria_repository_key="", choria_repository="https://mirror.example.net/el9").check()
+    own = redhat(
+        tmp_path, check=True, choria_repository_key="", choria_repository="https://mirror.example.net/el9"
+    ).check()
     diff = own.task("choria.streams.choria : Have the repository").result["diff"]
     shown = "\n".join(one.get("after", "") for one in ([diff] if isinstance(diff, dict) else diff))
     assert "baseurl = https://mirror.example.net/el9" in shown and "mirrorlist" not in shown

@@ -39,7 +39,7 @@ OUTPUT = ROOT / "tests" / "output"
 # What tests keep for the next ones, and for how many days
 KEPT = BUILD / "kept"
 KEPT_DAYS = 7
-# Modules start sooner in tests: see tests/support/callback_plugins/task_results.py and tests/support/kept/sitecustomize.py
+# Modules start sooner in tests, see support/callback_plugins/task_results.py and support/kept/sitecustomize.py
 IN_TESTS = {
     "KEPT_ARCHIVES": str(KEPT / "archives"),
     "PYTHONPATH": f"{ROOT / 'tests' / 'support' / 'kept'}{os.pathsep}{BUILD}",
