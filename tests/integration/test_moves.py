@@ -81,7 +81,8 @@ def test_replicas(manager: Manager, noun: str) -> None:
 
 def test_placement(manager: Manager) -> None:
     """One move after the other: each is waited for, or the next would be refused."""
-    given = {"name": "PLACED", "subjects": ["placed.>"]}
+    # Now and then two servers of 2.14 both think that they lead the stream from then on, and it stays so
+    given = {"name": "PLACED", "subjects": ["placed.>"], "wait_timeout": "1m"}
     manager.apply(STREAM, **given, placement={"tags": ["n:2"]})
     fill(manager, "placed.x")
     for number in (3, 1, 2):
