@@ -17,6 +17,8 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, reading, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_facts import as_asked
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
 from ansible_collections.choria.streams.plugins.module_utils._services import stream_copy
@@ -215,11 +217,10 @@ def test_consumers_go_on_where_they_were(manager: Manager, server: NatsServer) -
     moved = {"early": ("by_start_sequence", 0, 10), "new": ("by_start_sequence", 10, 0)}
     assert positions(manager, "READ") == {**before, **moved}
     for info in consumers.list_all(manager.session, "READ"):
-        was, now = dict(configs[info["name"]]), dict(info["config"])
-        if info["name"] in moved:
-            now.pop("opt_start_seq")
-            was["deliver_policy"] = "by_start_sequence"
-        assert now == was
+        was, now = configs[info["name"]], as_asked(info["config"])
+        assert {**now, "metadata": now.get("metadata") or {}} == {**was, "metadata": was.get("metadata") or {}}
+    for name in moved:
+        assert not manager.plan(CONSUMER, stream="READ", name=name, deliver_policy="new").changed
     assert take(server, "READ", "all", 1) == [b"3"]
 
 

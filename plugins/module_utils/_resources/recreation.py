@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._options.fields import RECREATE
+from .consumer_facts import as_asked
+from .consumer_position import begun_at
 from .recreate import MARK, RECORD
 from .subjects import covers, filters
 
@@ -127,8 +129,7 @@ def consumer_again(remembered: Mapping[str, Any], release: tuple[int, ...]) -> t
     if release >= RESET and beginning:
         return config, following
     # What was new when it was made is not any more
-    config.pop("opt_start_time", None)
-    return {**config, "deliver_policy": "by_start_sequence", "opt_start_seq": following}, 0
+    return begun_at(config, following, as_asked(config)), 0
 
 
 def remembered(info: Mapping[str, Any]) -> dict[str, Any]:
