@@ -441,7 +441,8 @@ def _half_finished(manager: Manager, server: NatsServer) -> None:
     make_orders(manager, server)
     assert killed(partial(copied, server, "ORDERS"), 14)
     assert manager.config("COPY_OF_ORDERS")["subjects"] == ["ORDERS.>"]
-    for given in ({"max_age": "1d"}, {"state": "absent", "allow_data_loss": True}, {"recreate": "true"}):
+    gone = {"state": "absent", "allow_data_loss": True}
+    for given in ({"max_age": "1d"}, gone, {**gone, "recreate": "copy"}, {"recreate": "true"}):
         with pytest.raises(
             Refused, match=r"^recreate: stream ORDERS is being copied, and that was not finished"
         ) as error:

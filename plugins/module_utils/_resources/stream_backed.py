@@ -129,7 +129,7 @@ class StreamBacked:
     def read(self, session: Session, options: Mapping[str, Any]) -> Current:
         name, collective = self.stream_of(options), session.settings.collective
         info, found = streams.info(session, name), NOT_COPYING
-        if options.get("recreate", NO) == BY_COPY:
+        if options.get("recreate", NO) == BY_COPY and options["state"] == "present":
             from . import copying
 
             found = copying.read(session, name, info)
