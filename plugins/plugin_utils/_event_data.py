@@ -207,7 +207,8 @@ def _output(result: Mapping[str, Any], masking: Masking) -> dict[str, Any]:
 
 
 def _end(text: str, masking: Masking) -> str:
-    end = masking.text(text[-_LOOKED_AT:])
-    if len(text) > _LOOKED_AT:  # a secret may begin before it
+    looked_at = max(_LOOKED_AT, _TAIL + masking.reach)
+    end = masking.text(text[-looked_at:])
+    if len(text) > looked_at:  # a secret may begin before it
         end = end[masking.reach :]
     return end[-_TAIL:]

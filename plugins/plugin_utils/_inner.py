@@ -40,6 +40,7 @@ _OWN = frozenset(("ignore_errors", "tags", "when"))
 _NOT_INSIDE = frozenset(
     ("add_host", "group_by", "import_playbook", "import_role", "import_tasks", "include", "include_role")
 ) | frozenset(("include_tasks", "include_vars", "meta", "set_fact", "set_stats"))
+_NO_FACT = object()
 
 
 class InnerTask:
@@ -175,12 +176,19 @@ def keep_facts(around: ActionBase, facts: Mapping[str, Any]) -> None:
 
 
 def facts_as_variables(facts: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables that Ansible makes of facts beside those that are known.
+    """The variables that Ansible makes of facts beside those that are known, of which others come before facts.
 
     It marks those outside of ``ansible_facts`` as deprecated. Not here, where nobody could do without them.
     """
-    known = combine_vars(variables.get("ansible_facts", {}), namespace_facts(facts)["ansible_facts"])
-    return {**(clean_facts(facts) if C.INJECT_FACTS_AS_VARS else {}), "ansible_facts": known}
+    before = variables.get("ansible_facts", {})
+    known = combine_vars(before, namespace_facts(facts)["ansible_facts"])
+    new = clean_facts(facts) if C.INJECT_FACTS_AS_VARS else {}
+    free = {
+        name: fact
+        for name, fact in new.items()
+        if name not in variables or variables[name] == before.get(name.removeprefix("ansible_"), _NO_FACT)
+    }
+    return {**free, "ansible_facts": known}
 
 
 def _check_keywords(where: str, data: Mapping[str, Any], allowed: Iterable[str]) -> None:

@@ -30,11 +30,13 @@ _NOT_LOOKED_AT = frozenset(
     ("vars", "hostvars", "groups", "group_names", "play_hosts", "role_names", "ansible_facts", "environment")
 )
 _SETTING = frozenset(("set_fact", "include_vars"))
-# What results tell of their tasks and of files, which is no secret where the name of the result tells of one
+# What results tell of their tasks and of files, which is no secret where the name of the result tells of one. Facts are
+# looked at by their own names.
 _OF_ANY_RESULT = frozenset(
     (
-        *("cmd", "delta", "end", "start", "invocation", "ansible_loop_var", "_ansible_item_label"),
+        *("cmd", "delta", "end", "start", "invocation", "ansible_loop_var", "_ansible_item_label", "ansible_facts"),
         *("dest", "group", "mode", "owner", "path", "src", "stat", "state", "url"),
+        *("deprecations", "diff", "exception", "failed_when_result", "false_condition", "skip_reason", "warnings"),
     )
 )
 
@@ -47,8 +49,8 @@ class KnownSecrets:
         self._secrets: set[str] = set()
         self._vaulted_files: dict[str, bool] = {}
         self._play: Play | None = None
-        # Hosts of which a result set variables that callbacks are not shown as they are
-        self._changed: set[Host] = set()
+        # Hosts of which a result set variables that callbacks are not shown as they are, with the names, None for any
+        self._changed: dict[str, set[str] | None] = {}
         # Values of variables that many hosts or tasks of a play share, kept so that no other object gets their ids
         self._seen: dict[tuple[int, bool], Any] = {}
 
@@ -85,8 +87,13 @@ class KnownSecrets:
 
     def of_changed(self) -> None:
         """Variables that results have set. They are there when the next task starts, or its result comes."""
-        for host in self._changed:
-            self._of_host(host)
+        if not self._play:
+            return
+        manager = self._play.get_variable_manager()
+        for host, names in self._changed.items():
+            # Of thousands of hosts, all variables of each would take long
+            for variables in (manager._vars_cache.get(host, {}), manager._nonpersistent_fact_cache.get(host, {})):
+                self._look({name: variables[name] for name in variables if names is None or name in names})
         self._changed.clear()
 
     def of_result(self, result: CallbackTaskResult) -> None:
@@ -96,23 +103,31 @@ class KnownSecrets:
         items = _items(found)
         for part in (found, *items):
             self.of_part(task, part)
-        sets = str(task.action).rpartition(".")[2] in _SETTING and not result.is_skipped()
-        hidden = "censored" in found and task.register
-        if sets or hidden or self._tells(task) or any(item.get("ansible_facts") for item in items):
-            self._changed.add(result.host)
+        if result.is_skipped():
+            return
+        sets = str(task.action).rpartition(".")[2] in _SETTING
+        names = {name for part in (found, *items) for name in part.get("ansible_facts") or ()}
+        if "censored" in found:
+            self._remember(result.host, None if sets else _registered(task))
+        elif sets or any(item.get("ansible_facts") for item in items):
+            self._remember(result.host, names or None)
+        if self._tells(task):
+            self._remember(result.host, _registered(task))
+
+    def _remember(self, host: Host, names: Iterable[str] | None) -> None:
+        known = self._changed.setdefault(host.get_name(), set())
+        self._changed[host.get_name()] = None if names is None or known is None else known.union(names)
 
     def of_part(self, task: Task, found: Mapping[str, Any]) -> None:
         """What a result, or that of a loop's item, shows of variables."""
         if isinstance(found.get("ansible_facts"), Mapping):
             self._look(found["ansible_facts"])
-        if "censored" not in found and self._tells(task):
+        if "censored" not in found and not found.get("skipped") and self._tells(task):
             self._walk(found, True, {})
 
     def _tells(self, task: Task) -> bool:
         """Whether the name under which a result is registered says that it is a secret."""
-        # ansible-core 2.21 has a mapping of names here
-        names = [task.register] if isinstance(task.register, str) else task.register or ()
-        return any(self._masking.hides(name) for name in names)
+        return any(self._masking.hides(name) for name in _registered(task))
 
     def _of_host(self, host: Host, *, lasting: bool = False) -> None:
         if self._play:
@@ -166,6 +181,11 @@ class KnownSecrets:
             self._masking.add(text)
 
 
+def _registered(task: Task) -> list[str]:
+    # ansible-core 2.21 has a mapping of names here
+    return [task.register] if isinstance(task.register, str) else list(task.register or ())
+
+
 def _items(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     results = found.get("results")
     return [item for item in results if isinstance(item, Mapping)] if isinstance(results, list) else []
@@ -176,6 +196,8 @@ def _own(value: Any) -> Any:
     if not isinstance(value, Mapping) or "changed" not in value:
         return value
     others = {*_OF_ANY_RESULT, value.get("ansible_loop_var")}
+    if value.get("failed") or "results" in value or "rc" in value:
+        others.add("msg")  # what Ansible or the module says of the task
     return {name: item for name, item in value.items() if name not in others}
 
 

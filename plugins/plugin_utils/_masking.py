@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ _SHORTEST = 4
 _SHORT = 8
 # How much of a text is looked at beside a known secret, to tell that there is one
 _MARGIN = 256
-_COMMON = frozenset(("true", "false", "null", "none", "omit", "default", "all items completed", "non-zero return code"))
+_COMMON = frozenset(("true", "false", "null", "none", "omit", "default"))
 
 # Words are taken whole (++), and looks ahead are bounded: the time must not grow with the square of a long word
 _URL = re.compile(r"://(?:[^\s/?#]{0,999}@|[^\s/@:]{0,99}:(?!\d+[/?#])[^\s@]{0,999}@)")
@@ -66,9 +67,11 @@ class Masking:
         self._looked_for = (*self._words, "bearer ", "basic ")
         self._expressions = [_compiled(expression) for expression in expressions]
         self._hides: dict[str, bool] = {}
-        # How each secret may be written, and where not everywhere, where it is one; in JSON; and how long they are
+        # How each secret may be written, the longest first, since one may be a part of another; where it is one, where
+        # that is not everywhere; how it is in JSON; and how long they are
+        self._order: list[tuple[int, str]] = []
         self._known: dict[str, re.Pattern[str] | None] = {}
-        self._needles: list[str] = []
+        self._needles: dict[str, None] = {}
         self.longest = 0
         # Learned since
         self._news: dict[str, re.Pattern[str] | None] = {}
@@ -113,8 +116,9 @@ class Masking:
     def text(self, text: str) -> str:
         """The text without secrets."""
         self._prepare()
-        for known, alone in self._known.items():
+        for _length, known in self._order:
             if known in text:
+                alone = self._known[known]
                 text = alone.sub(HIDDEN, text) if alone else text.replace(known, HIDDEN)
         if "://" in text:
             text = _URL.sub("://", text)
@@ -134,12 +138,13 @@ class Masking:
         return isinstance(name, str) and "value" in mapping and self.hides(name)
 
     def _prepare(self) -> None:
-        """Makes known what was learned."""
-        if self._news:
-            # The longest first, since a secret may be a part of another
-            self._known = dict(sorted({**self._known, **self._news}.items(), key=lambda known: -len(known[0])))
-            self._needles = [json.dumps(known, ensure_ascii=False)[1:-1] for known in self._known]
-            self._news = {}
+        """Makes known what was learned. Each of thousands of hosts may bring some, so what is known stays in place."""
+        for form, alone in self._news.items():
+            if form not in self._known:
+                bisect.insort(self._order, (-len(form), form))
+                self._needles[json.dumps(form, ensure_ascii=False)[1:-1]] = None
+            self._known[form] = alone
+        self._news = {}
 
     def _without_values(self, keys: re.Pattern[str], values: re.Pattern[str], text: str) -> str:
         """The text with marks in the places of the values that follow telling keys."""

@@ -24,3 +24,10 @@ def test_facts_as_variables(monkeypatch: pytest.MonkeyPatch, inject: bool) -> No
         "system": "Linux",
     }
     assert learned == ({"ansible_system": "Linux", "release": 2} if inject else {})
+
+
+def test_facts_come_after_other_variables() -> None:
+    variables = {"packages": ["nginx"], "release": 1, "ansible_facts": {"release": 1}}
+    learned = facts_as_variables({"packages": {"bash": []}, "release": 2, "services": {}}, variables)
+    assert learned.pop("ansible_facts") == {"packages": {"bash": []}, "release": 2, "services": {}}
+    assert learned == {"release": 2, "services": {}}

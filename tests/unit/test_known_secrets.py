@@ -23,7 +23,7 @@ HIDDEN = {"censored": "the output has been hidden"}
 
 
 class Run:
-    """A play of one host, whose variables are those of ``variables``."""
+    """A play of one host, whose variables are those of ``variables``, by now set by results."""
 
     def __init__(self, **variables: Any) -> None:
         self.variables = variables
@@ -32,14 +32,20 @@ class Run:
         self.secrets = KnownSecrets(self.masking)
         host = Host("web1")
         inventory = SimpleNamespace(groups={}, hosts={"web1": host}, get_hosts=lambda _pattern: [host])
-        manager = SimpleNamespace(_inventory=inventory, get_vars=self._get_vars)
+        cache = SimpleNamespace(get=self._get)
+        manager = SimpleNamespace(
+            _inventory=inventory,
+            get_vars=lambda **_arguments: dict(self.variables),
+            _vars_cache={},
+            _nonpersistent_fact_cache=cache,
+        )
         self._host = host
         self.play: Any = SimpleNamespace(_uuid="p", hosts="all", vars={}, get_variable_manager=lambda: manager)
         self.secrets.of_play(self.play, [])
         self.looked_up = 0
 
-    def _get_vars(self, **_arguments: Any) -> dict[str, Any]:
-        self.looked_up += 1
+    def _get(self, host: str, _default: Any) -> dict[str, Any]:
+        self.looked_up += host == "web1"
         return dict(self.variables)
 
     def result(self, found: dict[str, Any], action: str = "command", register: Any = None, **more: Any) -> None:
@@ -67,11 +73,14 @@ def test_what_is_set_is_looked_up_when_it_is_there(action: str) -> None:
 
 def test_facts_of_items() -> None:
     run = Run()
-    run.result({"results": ["odd", {"ansible_facts": {"db_password": "PLANTED-item"}}]}, "a.module")
+    facts = {"db_password": "PLANTED-item", "api_token": "<redacted>"}
+    run.result({"results": ["odd", {"ansible_facts": facts}]}, "a.module")
     assert run.knows("PLANTED-item")
-    run.variables["api_token"] = "PLANTED-later"
+    run.variables.update(api_token="PLANTED-later", admin_password="PLANTED-other")
     run.result({})
     assert run.knows("PLANTED-later")
+    # What others set is looked at when they do
+    assert not run.knows("PLANTED-other")
 
 
 @pytest.mark.parametrize("register", ["admin_password", {"status": "rc", "admin_password": "stdout"}])
@@ -94,6 +103,25 @@ def test_results_under_telling_names(register: Any) -> None:
     )
     assert run.knows("PLANTED-2")
     assert not any(run.knows(text) for text in ("openssl", "root", "an item", "bob-name"))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"changed": False, "skipped": True, "skip_reason": "Conditional result was False", "false_condition": "a == b"},
+        {"changed": False, "failed": True, "msg": "Status code was 401", "exception": "Traceback of it"},
+        {"changed": True, "rc": 1, "msg": "non-zero return code", "warnings": ["Something is old"]},
+        {"changed": True, "msg": "All items completed", "results": []},
+        {"changed": True, "ansible_facts": {"discovered_interpreter_python": "/usr/bin/python3.11"}},
+    ],
+)
+def test_what_ansible_says_of_a_task_is_no_secret(found: dict[str, Any]) -> None:
+    run = Run()
+    run.result(found, register="api_token", skipped=found.get("skipped"))
+    run.variables["api_token"] = found
+    run.result({})
+    texts = [*found.values(), *found.get("warnings", []), *found.get("ansible_facts", {}).values()]
+    assert not any(run.knows(text) for text in texts if isinstance(text, str))
 
 
 def test_nothing_is_learned_of_what_is_hidden() -> None:

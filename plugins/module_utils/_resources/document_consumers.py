@@ -132,7 +132,8 @@ def _plan_of_stream(
             gone = not above or is_anew(document.streams.get(item.stream))
             # The new stream has none
             current = Current.listed(name, above or None, found.values() if item.absent or not gone else ())
-            current = CONSUMER.completed(session, current, item.options)
+            if item.stream not in known.holders:  # else its messages are elsewhere, and what is lost is not known
+                current = CONSUMER.completed(session, current, item.options)
             item.plan = _planned(session, item, current, goes_with_stream=gone and item.absent)
         except _errors.StreamsError as error:
             yield Problem(item.path, error)

@@ -212,7 +212,7 @@ def _check_lockstep(terms: Terms, governor: Governor, hosts: int, forks: int) ->
     Where each host goes on by itself, with ``forks``: none is left for that task when as many hosts wait.
     """
     waiting = hosts - governor.capacity
-    if waiting < max(1, forks) or terms.keep or terms.skip:
+    if waiting < max(1, forks) or terms.keep or terms.skip or (forks and not terms.max_wait):
         return
     if forks:
         problem = (
