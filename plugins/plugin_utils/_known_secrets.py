@@ -68,11 +68,12 @@ class KnownSecrets:
         if self._play is None or self._play._uuid != play._uuid:  # not for each batch of hosts
             self._seen.clear()
         self._play = play
-        inventory = play.get_variable_manager()._inventory
+        manager = play.get_variable_manager()
+        inventory = manager._inventory
         for owner in (*inventory.groups.values(), *inventory.hosts.values()):
             self._look(owner.vars, lasting=True)
         for host in inventory.get_hosts(play.hosts):
-            self._of_host(host, lasting=True)
+            self._look(manager.get_vars(play=play, host=host, include_hostvars=False), lasting=True)
         for name in prompted:
             self._add(play.vars.get(name))
 
@@ -128,11 +129,6 @@ class KnownSecrets:
     def _tells(self, task: Task) -> bool:
         """Whether the name under which a result is registered says that it is a secret."""
         return any(self._masking.hides(name) for name in _registered(task))
-
-    def _of_host(self, host: Host, *, lasting: bool = False) -> None:
-        if self._play:
-            manager = self._play.get_variable_manager()
-            self._look(manager.get_vars(play=self._play, host=host, include_hostvars=False), lasting=lasting)
 
     def _look(self, variables: Mapping[str, Any], *, lasting: bool = False) -> None:
         """Looks at variables; at values that are there for all of the play only once."""

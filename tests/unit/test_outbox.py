@@ -130,12 +130,18 @@ def test_a_journal_of_an_earlier_run_that_can_not_be_read(
     assert len(list((tmp_path / "spool").iterdir())) == 1
 
 
-def test_after_what_ends_the_delivery_all_goes_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def spilled(folder: Path) -> tuple[Servers, Sender]:
+    """A sender whose servers are away, when its first event is on disk."""
     servers = Servers(gone="away")
-    sender = Sender(servers, Spool(tmp_path / "spool", 1 << 20), "run")
+    sender = Sender(servers, Spool(folder / "spool", 1 << 20), "run")
     sender.put(*event(0))
     while not sender._outbox.on_disk:
         time.sleep(0.01)
+    return servers, sender
+
+
+def test_after_what_ends_the_delivery_all_goes_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _servers, sender = spilled(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(_journal.Journal, "window", broken)
         while "Input" not in sender._problem:
@@ -151,11 +157,7 @@ def test_after_what_ends_the_delivery_all_goes_to_disk(tmp_path: Path, monkeypat
 
 
 def test_a_sender_goes_on_after_a_journal_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    servers = Servers(gone="away")
-    sender = Sender(servers, Spool(tmp_path / "spool", 1 << 20), "run")
-    sender.put(*event(0))
-    while not sender._outbox.on_disk:
-        time.sleep(0.01)
+    servers, sender = spilled(tmp_path)
     monkeypatch.setattr(_journal.Journal, "window", lambda *_arguments: [])
     servers.gone = ""
     sender.put(*event(1))

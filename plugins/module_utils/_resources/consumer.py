@@ -48,6 +48,11 @@ class Current:
         return self.holder or self.info
 
     @property
+    def by_interest(self) -> bool:
+        """Whether the stream keeps what some consumer waits for, and no more."""
+        return bool(self.stream_config.get("retention") == "interest")
+
+    @property
     def stream_config(self) -> dict[str, Any]:
         return dict(self.stream["config"]) if self.stream else {}
 
@@ -77,13 +82,11 @@ class ConsumerResource:
 
     def completed(self, session: Session, current: Current, options: Mapping[str, Any]) -> Current:
         """With what the others wait for, where a filter that leaves out more than before makes that necessary."""
-        if current.before is None or current.stream_config.get("retention") != "interest":
+        if options["state"] != "present" or current.before is None or not current.by_interest:
             return current
         from . import consumer_losses
 
-        if options["state"] != "present" or not consumer_losses.narrowed(
-            current.stream_config, current.before, options
-        ):
+        if not consumer_losses.narrowed(current.before, options):
             return current
         apart = (options["name"], positions.holder_of(options["name"]))
         return replace(current, waiting=consumer_losses.read(session, options["stream"], apart))
@@ -391,11 +394,11 @@ def _check_bound(info: Mapping[str, Any], changes: Iterable[Change], what: str) 
 
 def _lost_by_filter(current: Current, config: Mapping[str, Any], options: Mapping[str, Any]) -> int | None:
     """How many messages a narrower filter deletes, None where that is not known. Raises Refused where none may go."""
-    if current.before is None or current.stream_config.get("retention") != "interest":
+    if current.before is None or not current.by_interest:
         return 0
     from . import consumer_losses
 
-    loss = consumer_losses.lost(current.stream_config, current.before, config, current.waiting)
+    loss = consumer_losses.lost(current.before, config, current.waiting)
     loss.check(f"consumer {options['name']}", bool(options["allow_data_loss"]))
     return None if loss.at_least else loss.messages
 

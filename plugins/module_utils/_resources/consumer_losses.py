@@ -31,10 +31,10 @@ def lost_with(stream: Mapping[str, Any], info: Mapping[str, Any], others: Iterab
     return None if any(meet(one, other) for one in mine for other in theirs) else left
 
 
-def narrowed(stream: Mapping[str, Any], before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+def narrowed(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether the filters of ``wanted`` leave something out of those of a consumer that there is."""
     new = filters(wanted)
-    return stream.get("retention") == "interest" and not all(_heard(new, old) for old in filters(before["config"]))
+    return not all(_heard(new, old) for old in filters(before["config"]))
 
 
 def read(session: Session, stream: str, apart: Iterable[str]) -> Waiting | None:
@@ -46,15 +46,13 @@ def read(session: Session, stream: str, apart: Iterable[str]) -> Waiting | None:
         return None
 
 
-def lost(
-    stream: Mapping[str, Any], before: Mapping[str, Any], wanted: Mapping[str, Any], waiting: Waiting | None
-) -> Loss:
-    """The messages that nobody waits for any more.
+def lost(before: Mapping[str, Any], wanted: Mapping[str, Any], waiting: Waiting | None) -> Loss:
+    """The messages of a stream by interest that nobody waits for any more.
 
     Others that still have all that their filters match keep it. Of one that has processed some, it is not known which.
     """
     cause = "its new filter"
-    if not narrowed(stream, before, wanted):
+    if not narrowed(before, wanted):
         return Loss()
     if waiting is None:
         return Loss(cause=cause, at_least=True)
