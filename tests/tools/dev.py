@@ -188,6 +188,8 @@ def install_oldest_host() -> None:
 def run(environment: Environment, command: Sequence[str], more: Mapping[str, str] | None = None) -> int:
     """Run a command to its end, in the root of the collection, with nothing of the user's Ansible settings."""
     settings = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    # Each process of thousands would compile all that it imports
+    settings.pop("PYTHONDONTWRITEBYTECODE", None)
     settings.update(
         PATH=f"{environment.bin}{os.pathsep}{os.environ.get('PATH', '')}",
         PYTHONPATH=str(BUILD),

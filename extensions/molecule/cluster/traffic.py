@@ -14,6 +14,7 @@ import asyncio
 import json
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,12 @@ async def publish(config: str, stop: Path, report: dict[str, Any]) -> None:
     report["longest_wait"] = round(longest, 2)
 
 
-async def read(config: str, stop: Path, report: dict[str, Any], found: set[int]) -> None:
+async def read(config: str, stop: Path, report: dict[str, Any], found: dict[int, int]) -> None:
+    """Read until everything published was FOUND: each number's sequence in the stream.
+
+    What was on its way from a broker that is killed comes again after later ones, as with any consumer that lets more
+    than one message wait for its ack, so it is the stream's order that counts.
+    """
     stream = (await connect(config)).jetstream(timeout=2)
     subscription = await stream.pull_subscribe_bind("reader", stream=STREAM)
     until = None
@@ -88,21 +94,20 @@ async def read(config: str, stop: Path, report: dict[str, Any], found: set[int])
             await asyncio.sleep(0.1)
             continue
         for message in messages:
-            number = int(message.data)
-            report["out_of_order"] += number not in found and number < report["last"]
-            report["last"] = max(report["last"], number)
-            found.add(number)
+            found[int(message.data)] = message.metadata.sequence.stream
             await message.ack()
 
 
 async def main() -> None:
     config, stop, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    found: set[int] = set()
-    report: dict[str, Any] = {"published": 0, "retries": 0, "out_of_order": 0, "last": -1}
+    found: dict[int, int] = {}
+    report: dict[str, Any] = {"published": 0, "retries": 0}
     target.with_suffix(".started").touch()
     await asyncio.gather(publish(config, stop, report), read(config, stop, report, found))
     report["read"] = len(found)
-    report["missing"] = sorted(set(range(report["published"])) - found)[:20]
+    sequences = [found[number] for number in sorted(found)]
+    report["out_of_order"] = sum(later < earlier for earlier, later in pairwise(sequences))
+    report["missing"] = sorted(set(range(report["published"])) - found.keys())[:20]
     target.write_text(json.dumps(report))
 
 
