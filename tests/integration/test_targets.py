@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from ansible.release import __version__
 
 from support.playbook import ROOT, run_playbook
 
@@ -21,22 +22,20 @@ OUTPUT = ROOT / "tests" / "output" / Path(sys.prefix).name
 LOG_LINES = 60
 
 
-# Hosts have other Pythons than the controller: some targets run their modules with the oldest one as well
+# Hosts have other Pythons than the controller: with the newest ansible-core some targets run their modules on
+# the oldest
 OLDEST_PYTHON = ROOT / ".venv" / "modules-3.9" / "bin" / "python"
 ON_OLDEST = ("choria_kv", "choria_run_info", "choria_stream")
-RUNS = [
-    pytest.param(path.parent.name, Path(sys.executable), id=path.parent.name)
-    for path in sorted(TARGETS.glob("*/tasks"))
-]
-if OLDEST_PYTHON.exists():
-    RUNS += [
-        pytest.param(target, OLDEST_PYTHON, id=f"{target}-oldest-python", marks=pytest.mark.once)
-        for target in ON_OLDEST
-    ]
+TESTED = sorted(path.parent.name for path in TARGETS.glob("*/tasks"))
 
 
-@pytest.mark.parametrize(("target", "python"), RUNS)
-def test_target(target: str, python: Path, make_server: MakeServer, tmp_path: Path) -> None:
+def module_python(target: str) -> Path:
+    oldest = target in ON_OLDEST and not __version__.startswith("2.19.") and OLDEST_PYTHON.exists()
+    return OLDEST_PYTHON if oldest else Path(sys.executable)
+
+
+@pytest.mark.parametrize("target", TESTED)
+def test_target(target: str, make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()
     result = run_playbook(
         [{"name": target, "hosts": "localhost", "gather_facts": False, "roles": [target]}],
@@ -44,12 +43,12 @@ def test_target(target: str, python: Path, make_server: MakeServer, tmp_path: Pa
             "choria_test_server": server.url,
             "choria_test_monitor": server.monitor_url,
             "choria_test_folder": str(tmp_path),
-            "ansible_python_interpreter": str(python),
+            "ansible_python_interpreter": str(module_python(target)),
         },
         env={"ANSIBLE_ROLES_PATH": str(TARGETS), "CHORIA_STREAMS_SERVERS": server.url},
     )
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    log = OUTPUT / (f"{target}.log" if python != OLDEST_PYTHON else f"{target}-oldest-python.log")
+    log = OUTPUT / f"{target}.log"
     log.write_text(result.output)
     if result.rc != 0:
         tail = "\n".join(result.output.splitlines()[-LOG_LINES:])

@@ -132,7 +132,8 @@ class RunningPlaybook:
         return self._write("inventory.yml", inventory)
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        ours = ("ANSIBLE_", "CHORIA_", "NATS_", "XDG_")
+        # Unbuffered Python reads a pipelined module byte by byte
+        ours = ("ANSIBLE_", "CHORIA_", "NATS_", "XDG_", "PYTHONUNBUFFERED")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         # The programs of the virtual environment come first, for tasks that call some
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"

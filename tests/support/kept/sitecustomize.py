@@ -35,7 +35,7 @@ def _keep() -> None:
         path = os.path.join(folder, hashlib.sha256(source).hexdigest())
         try:
             with open(path, "rb") as file:
-                code = marshal.load(file)
+                code = marshal.loads(file.read())  # load() asks for every few bytes
             names._fix_co_filename(code, name)
             return code
         except OSError:
@@ -52,6 +52,7 @@ def _keep() -> None:
     importer._compile_source = kept
 
 
-# Python 3.9 does not tell yet what it was called with
-if any("AnsiballZ_" in word for word in getattr(sys, "orig_argv", ["AnsiballZ_"])):
+# A pipelined module is read from standard input. Python 3.9 does not tell yet what it was called with.
+_words = getattr(sys, "orig_argv", [""])
+if len(_words) == 1 or any("AnsiballZ_" in word for word in _words):
     _keep()
