@@ -95,7 +95,7 @@ def peak() -> int:
 
 def main() -> int:
     short = "--short" in sys.argv
-    size, rounds = (16 * MIB, 1) if short else (256 * MIB, 5)
+    size, rounds = (16 * MIB, 1) if short else (1024 * MIB, 3)
     taken: dict[str, list[float]] = {name: [] for name in ("raw backup", "backup", "raw restore", "restore")}
     with (
         NatsServer() as server,

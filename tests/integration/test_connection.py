@@ -38,6 +38,7 @@ from support.playbook import run_playbook
 from support.ports import free_port
 from support.server import NatsServer
 from support.tls import Authority
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -667,19 +668,33 @@ def test_failover_while_connected(make_server: MakeServer) -> None:
         assert session.server.name == "second"
 
 
+def hung_up(server: NatsServer, session: Session) -> None:
+    """Let the server hang up, as it does on who does not answer its pings, which a session can't between two calls."""
+    streams.create(session, {"name": "A", "subjects": ["a"]})
+    wait_until(lambda: server.monitor("connz")["num_connections"] == 0)
+
+
+IMPATIENT = {"ping_interval": "250ms", "ping_max": 1}
+UPDATE = {"name": "A", "subjects": ["a"], "description": "after a pause"}
+
+
 def test_long_pause(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A server that hangs up on who does not answer its pings, as a session can't between two calls
-    server = make_server({"ping_interval": "100ms", "ping_max": 1})
-    monkeypatch.setattr(session_module, "_IDLE", 0.2)
+    server = make_server(IMPATIENT)
+    monkeypatch.setattr(session_module, "_IDLE", 0.0)
     with Session(settings(servers=server.url)) as session:
-        streams.create(session, {"name": "A", "subjects": ["a"]})
-        deadline = time.monotonic() + 10
-        while server.monitor("connz")["num_connections"] and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert server.monitor("connz")["num_connections"] == 0
+        hung_up(server, session)
         # A write is not repeated, so it must not be tried on the broken connection
-        streams.update(session, {"name": "A", "subjects": ["a"], "description": "after a pause"})
+        streams.update(session, UPDATE)
     assert server.monitor("varz")["total_connections"] == 2
+
+
+def test_a_write_on_a_broken_connection(make_server: MakeServer) -> None:
+    """It fails as soon as that shows, and not when its time is over, which is another text."""
+    server = make_server(IMPATIENT)
+    with Session(settings(servers=server.url)) as session:
+        hung_up(server, session)
+        with pytest.raises(Unreachable, match="broke while waiting for an answer"):
+            streams.update(session, UPDATE)
 
 
 def test_a_session_that_only_reads(world: World) -> None:

@@ -59,6 +59,16 @@ def _client_class(websocket: bool) -> Any:
             else:
                 await super()._process_pong()
 
+        async def _close(self, status: int, do_cbs: bool = True) -> None:
+            try:
+                await super()._close(status, do_cbs)
+            except OSError:
+                # nats-py first sends what still waits to be, and tells nobody of the end where it can't
+                if self._transport:
+                    self._transport.close()
+                if do_cbs and self._closed_cb:
+                    await self._closed_cb()
+
         async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
             # nats-py looks at each character of each name, which is half of the time that reading many messages takes
             if headers and headers.startswith(_PLAIN_HEADERS):
