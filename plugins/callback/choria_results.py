@@ -19,7 +19,7 @@ description:
   - Events of a host are on the subject C(<subject_prefix>.<kind>.<host>), all others on C(<subject_prefix>.<kind>).
     Dots and what else can't be in one word of a subject are written as in URLs, such as C(web1%2Eexample%2Enet).
   - Each event has the run's id and a number that counts from 1, so that a reader can prove that none is missing.
-    An event that is sent twice is stored once.
+    An event that is sent twice is stored once, within the stream's C(duplicate_window).
   - Of a task's result it passes on status, message, return code, warnings, duration, loop items and the facts of a
     governed task. Arguments, environment, diff, output and facts only where O(include) and O(facts) name them.
   - Of a task with C(no_log) it passes on the status alone. Elsewhere secrets are masked where a key tells that there is
@@ -104,7 +104,8 @@ options:
   flush_timeout:
     description:
       - How long the end of the run may wait until all events are stored, as seconds or text such as V(5s).
-        Servers that were away for longer than this already are waited for a second.
+        Servers that were away for longer than this already are waited for a second. A slow machine takes up to 3 s
+        more.
     type: str
     default: 5s
     env:
@@ -136,6 +137,7 @@ EXAMPLES = r"""
     name: ANSIBLE_RUNS
     subjects: ["ansible.runs.>"]
     max_age: 90d
+    duplicate_window: 24h
 """
 
 import atexit

@@ -16,7 +16,8 @@ options:
       - V(tls://) asks for TLS, V(ws://) and V(wss://) for websockets (which need the Python library aiohttp).
       - Credentials in the URL, V(nats://user:password@host) or V(nats://token@host), are used where no others are set.
       - Where it is not set, and neither O(choria_config) nor O(context) is, the file that C(choria) itself would use
-        counts (V(~/.choriarc), V(/etc/choria/client.conf)), and without one V(nats://127.0.0.1:4222).
+        counts (the first of V(~/.choriarc), V(~/.mcollective), V(/etc/choria/client.conf) and
+        V(/usr/local/etc/choria/client.conf)), and without one V(nats://127.0.0.1:4222).
       - Modules read the environment and the files of the managed host, plugins those of the controller.
     type: list
     elements: str
@@ -126,6 +127,7 @@ requirements:
   - cryptography, for O(jwt)
   - nkeys, for O(creds) and O(nkey_seed)
   - dnspython, for brokers that are found by SRV records
+  - aiohttp, for websockets in O(servers)
 """
 
     PLUGINS = r"""

@@ -14,10 +14,11 @@ options:
       - Only messages on this subject, which may hold the wildcards V(*) for one word and V(>) for all that follow.
     type: str
   sequence:
-    description: The one message with this sequence number.
+    description: The one message with this sequence number. Not with the others that select messages.
     type: int
   start_sequence:
-    description: The messages from this sequence number on; V(1) means all that the stream holds.
+    description: >-
+      The messages from this sequence number on; V(1) means all that the stream holds. Not with O(since) and O(last).
     type: int
   since:
     description:
@@ -25,10 +26,10 @@ options:
       - A time is written as RFC 3339, such as V(2026-03-01T12:00:00Z); a duration before now as V(90s), V(1h) or V(7d).
     type: str
   last:
-    description: This many of the newest messages.
+    description: This many of the newest messages, at most 100,000. Not with O(since) and O(limit).
     type: int
   limit:
     description: >-
-      At most this many, the oldest first. Without it more than 100,000 messages are an error.
+      At most this many, the oldest first, and at most 100,000. Without it more than these are an error.
     type: int
 """

@@ -59,8 +59,8 @@ options:
         V(copy) copies all messages to a temporary stream, makes the stream anew and copies them back. Sequences, times,
         headers and ids of messages stay, and durable consumers go on where they were. Others may publish meanwhile;
         twice for a moment nobody takes their messages, and what is not acknowledged has to be published again. Needs
-        nats-server 2.12. What can't be copied is refused before anything is sent. When such a task is interrupted, run
-        it again, and it goes on.
+        nats-server 2.12. What can't be copied is refused before the stream is changed. When such a task is interrupted,
+        run it again, and it goes on.
       - V(true) deletes the stream and makes it anew without its messages and consumers. O(allow_data_loss) has to allow
         that where there are messages.
     type: str

@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - choria.streams.attributes
 notes:
   - No connection is made, and nats-py is not needed. The connection options are there for C(module_defaults).
+  - O(unsafe_writes) has no effect. Files are always replaced whole.
 attributes:
   check_mode:
     support: full

@@ -369,10 +369,14 @@ consequences:
       description: How many consumers.
       type: int
     messages_redelivered:
-      description: How many messages are delivered again at most, though they were delivered before.
+      description: >-
+        How many messages are delivered again at most, though they were delivered before; null where that can't be
+        known before.
       type: int
     messages_skipped:
-      description: How many messages it would still have had to deliver or to get acknowledged.
+      description: >-
+        How many messages it would still have had to deliver or to get acknowledged; null where that can't be known
+        before.
       type: int
 failure:
   description: The machine-readable part of an error.

@@ -24,7 +24,7 @@ extends_documentation_fragment:
   - choria.streams.connection
   - choria.streams.attributes
 requirements:
-  - cryptography, which ansible-core brings to the controller
+  - cryptography >= 42, which ansible-core brings to the controller, perhaps in an older version
 notes:
   - No connection is made, and nats-py is not needed. The connection options are there for C(module_defaults).
 attributes:

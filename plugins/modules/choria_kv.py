@@ -14,6 +14,8 @@ description:
   - Gives one key of a bucket a value, or deletes it. All clients of the bucket see it, such as C(choria kv), Autonomous
     Agents and the lookup P(choria.streams.choria_kv#lookup).
   - A value that is there already is not written again, and makes no new revision.
+  - A key is written over, deleted or purged without C(allow_data_loss). RV(consequences.revisions_lost) tells how many
+    old revisions go, in check mode too.
 author:
   - The choria.streams developers (@choria-io)
 options:

@@ -148,7 +148,7 @@ changes:
   elements: dict
   contains:
     field:
-      description: The option, or the server's field where no option sets it.
+      description: The option, V(deleted_keys) with O(compact), or the server's field where no option sets it.
       type: str
     before:
       description: The value before, null where there was none. Seconds and bytes are numbers.

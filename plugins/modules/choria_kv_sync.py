@@ -125,6 +125,7 @@ attributes:
     support: full
 notes:
   - O(owner), O(group), O(attributes) and the like are for O(dest) alone, its files and the folders that are made.
+  - O(unsafe_writes) has no effect. Files are always replaced whole.
   - The module connects from the managed host. Use C(delegate_to) for a folder on the controller.
   - To pull keys into a variable, use the lookup P(choria.streams.choria_kv#lookup) with C(prefix).
 seealso:

@@ -34,7 +34,8 @@ options:
     elements: str
     required: true
   values:
-    description: The values that are waited for, as O(format) reads them; any value where it is left out.
+    description: >-
+      The values that are waited for, as O(format) reads them; any value where it is left out. Not with O(condition).
     type: list
     elements: raw
   condition:
@@ -121,11 +122,12 @@ RETURN = r"""
 ---
 matched:
   description: Whether a value was as wanted.
-  returned: always
+  returned: success, and when O(max_wait) was over
   type: bool
 entry:
-  description: The key and value that ended the waiting; null in check mode where none is as wanted.
-  returned: always
+  description: >-
+    The key and value that ended the waiting; null when O(max_wait) was over, and in check mode where none is as wanted.
+  returned: success, and when O(max_wait) was over
   type: dict
   contains:
     bucket:
@@ -148,7 +150,7 @@ entry:
       type: float
 elapsed:
   description: How many seconds it took.
-  returned: always
+  returned: success, and when O(max_wait) was over
   type: float
 failure:
   description: The machine-readable part of an error.
@@ -159,6 +161,9 @@ failure:
       description: >-
         What kind of failure it was: V(timeout) when O(max_wait) was over, or another such as V(option), V(no_bucket),
         V(unreachable), V(permission) or V(library_missing).
+      type: str
+    option:
+      description: The option to change, where it is one.
       type: str
 """
 

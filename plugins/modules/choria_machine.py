@@ -75,9 +75,10 @@ options:
         left out.
       - With O(definition), C(machine.yaml) in it does not count. Files of O(files) win over those of the archive.
       - Links, and paths that lead out of the folder, are refused.
+      - Needs O(archive_checksum).
     type: path
   archive_checksum:
-    description: What O(archive) has to be, as V(sha256:…), V(sha384:…) or V(sha512:…).
+    description: What O(archive) has to be, as V(sha256:…), V(sha384:…) or V(sha512:…). Not without O(archive).
     type: str
   exact:
     description:

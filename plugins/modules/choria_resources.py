@@ -39,7 +39,11 @@ options:
     type: bool
     default: false
   allow_data_loss:
-    description: Whether changes and removals may lose data, for all items that do not say so themselves.
+    description:
+      - >-
+        Whether changes and removals of streams, consumers and buckets may lose data, for all that do not say so
+        themselves.
+      - Keys are written over, deleted and purged as the document says, without asking.
     type: bool
     default: false
   on_error:

@@ -38,6 +38,7 @@ options:
     description:
       - The name of the bucket to restore a bucket as. Its keys get that name too, with their revisions and times.
       - It goes by way of a mirror, for which the server has to be 2.12 or newer.
+      - Not with O(stream) and O(subjects).
     type: str
   subjects:
     description:
@@ -49,7 +50,9 @@ options:
     description: How many servers hold the stream. Without it as many as in the backup.
     type: int
   consumers:
-    description: Whether the consumers come back too. Otherwise they are removed at once.
+    description: >-
+      Whether the consumers come back too. Otherwise they are removed at once, which is refused for a stream with
+      retention V(interest).
     type: bool
     default: true
 extends_documentation_fragment:

@@ -35,6 +35,7 @@ options:
     description:
       - The one run with this id. Without it the newest runs are returned.
       - A run of which the stream holds neither start nor end is found in this way only.
+      - Not with O(playbooks), O(since), O(until), O(outcomes) and O(limit).
     type: str
   playbooks:
     description:
@@ -84,6 +85,7 @@ options:
     description:
       - Return the last result of each host, or of O(hosts), and no runs.
       - O(since), O(until) and O(statuses) then select by that result. It is the one that was stored last.
+      - Not with O(run_id), O(playbooks), O(outcomes) and O(limit).
     type: bool
     default: false
 extends_documentation_fragment:
@@ -233,7 +235,8 @@ runs:
       description: How many C(failures) and C(results) are not returned because of O(max_results).
       type: dict
 last_results:
-  description: The last result of each host, in the form of RV(runs[].failures) and with C(run_id), by host.
+  description: >-
+    The last result of each host, in the form of RV(runs[].failures), but with C(run_id) in place of C(began), by host.
   returned: success and O(last_results)
   type: list
   elements: dict

@@ -295,7 +295,8 @@ consequences:
     at_least:
       description: >-
         Whether it may be more messages than RV(consequences.messages_lost), because more than 10,000 or 64 MiB had to
-        be read to count them, or the user may not read them.
+        be read to count them, the user may not read them, or the consumers of a stream that changes to
+        O(retention=interest) have not come equally far or wait for some subjects only.
       returned: when it may be more
       type: bool
     irreversible:

@@ -90,12 +90,14 @@ options:
     description: Overwrite the deleted message on disk, which takes longer. The default is not to.
     type: bool
   keep:
-    description: How many of the newest messages a purge keeps, counted over all that O(subject) selects.
+    description: >-
+      How many of the newest messages a purge keeps, counted over all that O(subject) selects. Not with O(sequence).
     type: int
   allow_data_loss:
     description:
       - Whether a purge, or a message with C(Nats-Rollup), may delete messages.
       - Without it a purge that would is refused, in check mode too, and tells how many it would delete.
+      - The one message that O(state=absent) names is deleted without it.
     type: bool
     default: false
 extends_documentation_fragment:

@@ -27,6 +27,7 @@ options:
   payload:
     description:
       - What to send. Empty messages are not submitted.
+      - One of O(payload) and O(src) is needed, not both.
     type: raw
   encoding:
     description:

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
+
+from ansible_collections.choria.streams.plugins.doc_fragments.document import ModuleDocFragment
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "choria"
 SPECS = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]
 OPTIONS = {name: option for spec in SPECS.values() for name, option in spec["options"].items()}
 DEFAULTS = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", (ROLE / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+# What the lists of a document take, which the role has under its own name
+LISTS = {f"choria_{name}": known for name, known in yaml.safe_load(ModuleDocFragment.ITEMS)["options"].items()}
 
 
 def test_every_variable_is_documented() -> None:
@@ -46,3 +54,35 @@ def test_ansible_doc_shows_it() -> None:
     assert {name: set(entry["options"]) for name, entry in entries.items()} == {
         name: set(spec["options"]) for name, spec in SPECS.items()
     }
+
+
+def variables(block: Any) -> dict[str, Any]:
+    """The role's variables that an example sets, in a play or by themselves."""
+    if isinstance(block, dict):
+        return block
+    return {name: value for play in block for role in play["roles"] for name, value in role["vars"].items()}
+
+
+def unknown(name: str, value: Any) -> list[str]:
+    """What an example gives that the documentation does not have: a variable, or an option of an item in a list."""
+    if name not in OPTIONS:
+        return [name]
+    known = OPTIONS[name].get("options") or LISTS.get(name, {}).get("suboptions")
+    items = value if known and isinstance(value, list) else []
+    return [f"{name}[].{option}" for item in items for option in item if option not in known]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_examples_of_the_guide_have_variables_of_the_role(block: str) -> None:
+    given = variables(yaml.safe_load(block))
+    mentioned = re.findall(r"\bchoria_\w+", re.sub(r"choria\.streams\.choria", "", block))
+    assert set(given) <= set(mentioned)
+    assert [name for name in mentioned if name not in OPTIONS] == []
+    assert [each for name, value in given.items() for each in unknown(name, value)] == []
+
+
+def test_what_an_example_has_too_much_is_found() -> None:
+    assert BLOCKS
+    assert unknown("choria_nothing", 1) == ["choria_nothing"]
+    assert unknown("choria_client_users", [{"name": "bob", "nothing": 1}]) == ["choria_client_users[].nothing"]
+    assert unknown("choria_governors", [{"name": "PUPPET", "nothing": 1}]) == ["choria_governors[].nothing"]
