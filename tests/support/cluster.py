@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from support.ports import free_ports
 from support.server import NatsServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 START_TIMEOUT = 30.0
 
 
 @contextlib.contextmanager
-def nats_cluster(size: int = 3, version: str | None = None) -> Iterator[list[NatsServer]]:
-    """Servers n1, n2, … of the cluster C1, with the tags n:1, n:2, …; they have a leader and know each other."""
+def nats_cluster(
+    size: int = 3, version: str | None = None, config: Mapping[str, Any] | None = None
+) -> Iterator[list[NatsServer]]:
+    """Servers n1, n2, … of the cluster C1, with the tags n:1, n:2, …; they have a leader and know each other.
+
+    ``config`` is more configuration, the same for each.
+    """
     ports = free_ports(size)
     routes = [f"nats://127.0.0.1:{port}" for port in ports]
     with contextlib.ExitStack() as stack:
@@ -31,6 +36,7 @@ def nats_cluster(size: int = 3, version: str | None = None) -> Iterator[list[Nat
                         "server_name": f"n{number}",
                         "server_tags": [f"n:{number}"],
                         "cluster": {"name": "C1", "listen": f"127.0.0.1:{port}", "routes": routes},
+                        **(config or {}),
                     },
                     version=version,
                 )

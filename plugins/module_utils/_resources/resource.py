@@ -144,9 +144,9 @@ def check_age(row: Field, value: Any, server: Server, within: str = "") -> None:
     """Raises Refused where the server is too old for the field or for one inside it. It would ignore or refuse it."""
     option = f"{within}{row.option}"
     if server.version < row.since:
-        needed, there = (".".join(str(part) for part in version) for version in (row.since, server.version))
+        needed = ".".join(str(part) for part in row.since)
         raise _errors.Refused(
-            f"{option} needs nats-server {needed} (API level {row.level}), and this server runs {there}: "
+            f"{option} needs nats-server {needed} (API level {row.level}), and {server.runs}: "
             "leave the option out, or upgrade the server.",
             code="server_too_old",
             option=option,
