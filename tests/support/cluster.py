@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A JetStream cluster of nats-servers."""
+"""A JetStream cluster of nats-servers, and changing who leads a stream of it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.choria.streams.plugins.module_utils._api import jetstream
 from support.ports import free_ports
 from support.server import NatsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
 
 START_TIMEOUT = 30.0
 
@@ -49,6 +52,12 @@ def nats_cluster(
                 raise RuntimeError(f"the cluster had no leader after {START_TIMEOUT:.0f} s:\n{servers[0].log()}")
             time.sleep(0.05)
         yield servers
+
+
+def step_down(session: Session, stream: str, preferred: str = "") -> None:
+    """Lets another server lead the stream, which is ``preferred`` where that is given (nats-server 2.11)."""
+    body = {"placement": {"preferred": preferred}} if preferred else None
+    jetstream.call(session, f"Changing the leader of stream {stream}", f"STREAM.LEADER.STEPDOWN.{stream}", body)
 
 
 def _formed(servers: list[NatsServer]) -> bool:
