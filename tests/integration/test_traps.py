@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, streams
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
 from support.manage import Manager
 from support.server import NatsServer
@@ -92,6 +93,22 @@ def test_copies_on_a_lone_server(manager: Manager) -> None:
         streams.update(manager.session, {**wanted, "num_replicas": 1})
     with pytest.raises(Refused, match=r"^replicas: 3 copies are not possible, .* is a single server and no cluster"):
         manager.plan(STREAM, name="ALONE", replicas=3)
+
+
+def test_a_bucket_whose_stream_got_limits(manager: Manager) -> None:
+    """That of messages is taken away, that of consumers where the server ever changes it: nothing is refused for it."""
+    limited = {"name": "KV_LIMITED", "subjects": ["$KV.LIMITED.>"], "max_msgs": 7, "max_consumers": 3}
+    streams.create(manager.session, limited)
+    changeable = manager.session.server.version >= (2, 12)
+    if not changeable:
+        with pytest.raises(ApiError) as refusal:
+            streams.update(manager.session, {**limited, "max_consumers": -1})
+        assert refusal.value.err_code == 10052
+    changed = {change.field for change in manager.apply(BUCKET, name="LIMITED").changes}
+    assert changed & {"max_msgs", "max_consumers"} == ({"max_msgs", "max_consumers"} if changeable else {"max_msgs"})
+    config = manager.config("KV_LIMITED")
+    assert (config["max_msgs"], config["max_consumers"]) == (-1, -1 if changeable else 3)
+    assert not manager.plan(BUCKET, name="LIMITED").changed
 
 
 def test_a_pause_by_update(manager: Manager) -> None:
