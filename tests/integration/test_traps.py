@@ -19,6 +19,7 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucke
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
 from support.manage import Manager
 from support.server import NatsServer
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,6 +130,35 @@ def test_a_pause_by_update(manager: Manager) -> None:
     info = consumers.info(manager.session, "PAUSED", "c")
     assert info
     assert info["paused"]
+
+
+def test_to_deliver_elsewhere_under_a_listener(manager: Manager) -> None:
+    """Refused as long as there is one, and we know from the consumer's info."""
+    manager.apply(STREAM, name="PUSHED", subjects=["pushed"])
+    manager.apply(CONSUMER, stream="PUSHED", name="c", deliver_subject="deliver.here")
+    manager.session.subscribe("deliver.here")
+    try:
+        wait_until(lambda: (consumers.info(manager.session, "PUSHED", "c") or {}).get("push_bound"))
+        elsewhere = {"stream": "PUSHED", "name": "c", "deliver_subject": "deliver.there"}
+        with pytest.raises(Refused) as ours:
+            manager.plan(CONSUMER, **elsewhere)
+        assert ours.value.message == (
+            "deliver_subject of consumer c can't be changed while somebody listens on deliver.here (JetStream error "
+            "10013): end that first."
+        )
+        config = {"durable_name": "c", "ack_policy": "explicit", "deliver_subject": "deliver.there"}
+        with pytest.raises(ApiError) as theirs:
+            consumers.update(manager.session, "PUSHED", config)
+        assert theirs.value.err_code == ours.value.failure["err_code"] == 10013
+        # Whatever else changes may change
+        assert manager.apply(CONSUMER, stream="PUSHED", name="c", max_deliver=7).action == "update"
+    finally:
+        manager.session.unsubscribe_all()
+    wait_until(lambda: not (consumers.info(manager.session, "PUSHED", "c") or {}).get("push_bound"))
+    manager.apply(CONSUMER, **elsewhere)
+    info = consumers.info(manager.session, "PUSHED", "c")
+    assert info
+    assert info["config"]["deliver_subject"] == "deliver.there"
 
 
 def test_a_first_sequence_by_update(manager: Manager) -> None:
