@@ -112,6 +112,43 @@ def test_a_bucket_whose_stream_got_limits(manager: Manager) -> None:
     assert not manager.plan(BUCKET, name="LIMITED").changed
 
 
+def test_what_the_server_may_not_fill_in(manager: Manager) -> None:
+    """Pedantic, it refuses what it would make of other values otherwise. It is asked so on creation and on updates."""
+    stream: dict[str, Any] = {"name": "STRICT", "subjects": ["strict"], "max_age": "30s", "pedantic": True}
+    consumer: dict[str, Any] = {"stream": "STRICT", "name": "c", "pedantic": True}
+    if manager.session.server.version < (2, 11):
+        with pytest.raises(
+            Refused, match=r"^pedantic needs nats-server 2\.11\.0 \(API level 1\), and this server runs"
+        ):
+            manager.plan(STREAM, **stream)
+        manager.apply(STREAM, **{**stream, "pedantic": False})
+        with pytest.raises(
+            Refused, match=r"^pedantic needs nats-server 2\.11\.0 \(API level 1\), and this server runs"
+        ):
+            manager.plan(CONSUMER, **consumer)
+        return
+    with pytest.raises(ApiError, match=r"pedantic mode: duplicate window") as refusal:
+        manager.apply(STREAM, **stream)
+    assert refusal.value.err_code == 10157
+    stream.update(duplicate_window="30s", consumer_limits={"max_ack_pending": 50, "inactive_threshold": "1h"})
+    assert manager.apply(STREAM, **stream).action == "create"
+    assert not manager.plan(STREAM, **stream).changed
+    assert manager.apply(STREAM, **stream, description="x").action == "update"
+    assert "pedantic" not in manager.config("STRICT")
+
+    with pytest.raises(ApiError, match=r"pedantic mode: ") as refusal:
+        manager.apply(CONSUMER, **consumer)
+    assert refusal.value.err_code == 10157
+    consumer.update(max_ack_pending=50, inactive_threshold="1h")
+    assert manager.apply(CONSUMER, **consumer).action == "create"
+    assert not manager.plan(CONSUMER, **consumer).changed
+    with pytest.raises(ApiError, match=r"pedantic mode: ") as refusal:
+        streams.update(manager.session, {**manager.config("STRICT"), "duplicate_window": 0, "pedantic": True})
+    assert refusal.value.err_code == 10157
+    assert manager.apply(CONSUMER, **consumer, description="x").action == "update"
+    assert manager.apply(STREAM, name="STRICT", state="absent", pedantic=True, allow_data_loss=True).action == "delete"
+
+
 def test_a_pause_by_update(manager: Manager) -> None:
     """Taken, and nothing done: we use the call for that."""
     if manager.session.server.version < (2, 11):

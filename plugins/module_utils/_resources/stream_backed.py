@@ -228,7 +228,8 @@ class StreamBacked:
         """The call that does what is planned."""
         if plan.action == DELETE:
             return streams.deleting(plan.request["name"])
-        return streams.creating(plan.request) if plan.action == CREATE else streams.updating(plan.request)
+        request = {**plan.request, "pedantic": True} if plan.pedantic else plan.request
+        return streams.creating(request) if plan.action == CREATE else streams.updating(request)
 
     def proven(self, plan: Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
         """The result, from what is there after the write. Raises StreamsError where that is not what was planned."""
