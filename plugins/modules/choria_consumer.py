@@ -187,6 +187,13 @@ options:
         the owner of a document stays in the metadata.
     type: bool
     default: false
+  pedantic:
+    description:
+      - Whether the server is to refuse a value that it would otherwise fill in or correct by limits of the stream, the
+        account or the server, such as O(max_ack_pending). Needs nats-server 2.11.
+      - It says how to write, and is no difference by itself. What O(recreate) makes anew is not asked for in this way.
+    type: bool
+    default: false
   allow_data_loss:
     description:
       - Whether messages may be lost, or passed over with O(recreate). A stream by interest keeps what its consumers

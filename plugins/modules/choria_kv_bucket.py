@@ -13,7 +13,9 @@ short_description: Declare a key-value bucket of Choria Streams
 description:
   - Makes, changes and deletes buckets that C(choria kv), Autonomous Agents and all NATS clients use.
   - Everything but O(storage) and O(mirror) changes in place, O(replicas) too.
-  - What other tools may have changed in the stream beneath a bucket is repaired.
+  - What other tools may have changed in the stream beneath a bucket, such as a limit of messages, is repaired. Whether
+    keys are read directly (C(allow_direct)) stays as it is unless O(exact=true), since C(choria kv add --no-direct) is
+    a choice. A limit of consumers is taken away by nats-server 2.12 or newer.
 author:
   - The choria.streams developers (@choria-io)
 options:

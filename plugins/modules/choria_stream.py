@@ -139,6 +139,13 @@ options:
     description: V(async) writes to disk with delay, for speed. Needs nats-server 2.12. Can be changed with O(recreate).
     type: str
     choices: [default, async]
+  pedantic:
+    description:
+      - Whether the server is to refuse a value that it would otherwise fill in or correct by other values or by its own
+        limits, such as O(duplicate_window) by O(max_age). Needs nats-server 2.11.
+      - It says how to write, and is no difference by itself. What O(recreate) makes anew is not asked for in this way.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - choria.streams.stream
   - choria.streams.stream.data

@@ -14,7 +14,7 @@ from ansible_collections.choria.streams.plugins.module_utils._api import consume
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
-from support.cluster import nats_cluster
+from support.cluster import nats_cluster, step_down
 from support.killing import is_write
 from support.manage import Manager
 from support.publishing import Publisher
@@ -49,7 +49,7 @@ class Unsteady:
         if writes and self.written >= self.after and not self.changed:
             for name in ("ORDERS", "COPY_OF_ORDERS"):
                 with contextlib.suppress(StreamsError):  # one of them may not be there
-                    moves.step_down(self.other, name)
+                    step_down(self.other, name)
                     self.changed += 1
         return answers
 

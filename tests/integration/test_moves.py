@@ -19,7 +19,7 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.governor
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
 from ansible_collections.choria.streams.plugins.module_utils._services import stream_messages
-from support.cluster import nats_cluster
+from support.cluster import nats_cluster, step_down
 from support.connect import options, settings
 from support.manage import Manager
 from support.playbook import run_playbook
@@ -162,12 +162,12 @@ def test_step_down(manager: Manager) -> None:
     manager.apply(STREAM, name="LED", subjects=["led.>"], replicas=3)
     before = info_of(manager, "LED")["cluster"]["leader"]
     preferred = next(name for name in ("n1", "n2", "n3") if name != before)
-    moves.step_down(manager.session, "LED", preferred)
+    step_down(manager.session, "LED", preferred)
     leader, deadline = before, time.monotonic() + 60
     while leader == before and time.monotonic() < deadline:
         leader = moves.wait_until_current(manager.session, "LED", 60)["cluster"]["leader"]
     assert leader == preferred
-    moves.step_down(manager.session, "LED")
+    step_down(manager.session, "LED")
     while leader == preferred and time.monotonic() < deadline:
         leader = moves.wait_until_current(manager.session, "LED", 60)["cluster"]["leader"]
     assert leader != preferred

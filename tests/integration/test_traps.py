@@ -15,9 +15,11 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, streams
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
 from support.manage import Manager
 from support.server import NatsServer
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +96,59 @@ def test_copies_on_a_lone_server(manager: Manager) -> None:
         manager.plan(STREAM, name="ALONE", replicas=3)
 
 
+def test_a_bucket_whose_stream_got_limits(manager: Manager) -> None:
+    """That of messages is taken away, that of consumers where the server ever changes it: nothing is refused for it."""
+    limited = {"name": "KV_LIMITED", "subjects": ["$KV.LIMITED.>"], "max_msgs": 7, "max_consumers": 3}
+    streams.create(manager.session, limited)
+    changeable = manager.session.server.version >= (2, 12)
+    if not changeable:
+        with pytest.raises(ApiError) as refusal:
+            streams.update(manager.session, {**limited, "max_consumers": -1})
+        assert refusal.value.err_code == 10052
+    changed = {change.field for change in manager.apply(BUCKET, name="LIMITED").changes}
+    assert changed & {"max_msgs", "max_consumers"} == ({"max_msgs", "max_consumers"} if changeable else {"max_msgs"})
+    config = manager.config("KV_LIMITED")
+    assert (config["max_msgs"], config["max_consumers"]) == (-1, -1 if changeable else 3)
+    assert not manager.plan(BUCKET, name="LIMITED").changed
+
+
+def test_what_the_server_may_not_fill_in(manager: Manager) -> None:
+    """Pedantic, it refuses what it would make of other values otherwise. It is asked so on creation and on updates."""
+    stream: dict[str, Any] = {"name": "STRICT", "subjects": ["strict"], "max_age": "30s", "pedantic": True}
+    consumer: dict[str, Any] = {"stream": "STRICT", "name": "c", "pedantic": True}
+    if manager.session.server.version < (2, 11):
+        with pytest.raises(
+            Refused, match=r"^pedantic needs nats-server 2\.11\.0 \(API level 1\), and this server runs"
+        ):
+            manager.plan(STREAM, **stream)
+        manager.apply(STREAM, **{**stream, "pedantic": False})
+        with pytest.raises(
+            Refused, match=r"^pedantic needs nats-server 2\.11\.0 \(API level 1\), and this server runs"
+        ):
+            manager.plan(CONSUMER, **consumer)
+        return
+    with pytest.raises(ApiError, match=r"pedantic mode: duplicate window") as refusal:
+        manager.apply(STREAM, **stream)
+    assert refusal.value.err_code == 10157
+    stream.update(duplicate_window="30s", consumer_limits={"max_ack_pending": 50, "inactive_threshold": "1h"})
+    assert manager.apply(STREAM, **stream).action == "create"
+    assert not manager.plan(STREAM, **stream).changed
+    assert manager.apply(STREAM, **stream, description="x").action == "update"
+    assert "pedantic" not in manager.config("STRICT")
+
+    with pytest.raises(ApiError, match=r"pedantic mode: ") as refusal:
+        manager.apply(CONSUMER, **consumer)
+    assert refusal.value.err_code == 10157
+    consumer.update(max_ack_pending=50, inactive_threshold="1h")
+    assert manager.apply(CONSUMER, **consumer).action == "create"
+    assert not manager.plan(CONSUMER, **consumer).changed
+    with pytest.raises(ApiError, match=r"pedantic mode: ") as refusal:
+        streams.update(manager.session, {**manager.config("STRICT"), "duplicate_window": 0, "pedantic": True})
+    assert refusal.value.err_code == 10157
+    assert manager.apply(CONSUMER, **consumer, description="x").action == "update"
+    assert manager.apply(STREAM, name="STRICT", state="absent", pedantic=True, allow_data_loss=True).action == "delete"
+
+
 def test_a_pause_by_update(manager: Manager) -> None:
     """Taken, and nothing done: we use the call for that."""
     if manager.session.server.version < (2, 11):
@@ -112,6 +167,35 @@ def test_a_pause_by_update(manager: Manager) -> None:
     info = consumers.info(manager.session, "PAUSED", "c")
     assert info
     assert info["paused"]
+
+
+def test_to_deliver_elsewhere_under_a_listener(manager: Manager) -> None:
+    """Refused as long as there is one, and we know from the consumer's info."""
+    manager.apply(STREAM, name="PUSHED", subjects=["pushed"])
+    manager.apply(CONSUMER, stream="PUSHED", name="c", deliver_subject="deliver.here")
+    manager.session.subscribe("deliver.here")
+    try:
+        wait_until(lambda: (consumers.info(manager.session, "PUSHED", "c") or {}).get("push_bound"))
+        elsewhere = {"stream": "PUSHED", "name": "c", "deliver_subject": "deliver.there"}
+        with pytest.raises(Refused) as ours:
+            manager.plan(CONSUMER, **elsewhere)
+        assert ours.value.message == (
+            "deliver_subject of consumer c can't be changed while somebody listens on deliver.here (JetStream error "
+            "10013): end that first."
+        )
+        config = {"durable_name": "c", "ack_policy": "explicit", "deliver_subject": "deliver.there"}
+        with pytest.raises(ApiError) as theirs:
+            consumers.update(manager.session, "PUSHED", config)
+        assert theirs.value.err_code == ours.value.failure["err_code"] == 10013
+        # Whatever else changes may change
+        assert manager.apply(CONSUMER, stream="PUSHED", name="c", max_deliver=7).action == "update"
+    finally:
+        manager.session.unsubscribe_all()
+    wait_until(lambda: not (consumers.info(manager.session, "PUSHED", "c") or {}).get("push_bound"))
+    manager.apply(CONSUMER, **elsewhere)
+    info = consumers.info(manager.session, "PUSHED", "c")
+    assert info
+    assert info["config"]["deliver_subject"] == "deliver.there"
 
 
 def test_a_first_sequence_by_update(manager: Manager) -> None:

@@ -1,26 +1,34 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A JetStream cluster of nats-servers."""
+"""A JetStream cluster of nats-servers, and changing who leads a stream of it."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ansible_collections.choria.streams.plugins.module_utils._api import jetstream
 from support.ports import free_ports
 from support.server import NatsServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
 
 START_TIMEOUT = 30.0
 
 
 @contextlib.contextmanager
-def nats_cluster(size: int = 3, version: str | None = None) -> Iterator[list[NatsServer]]:
-    """Servers n1, n2, … of the cluster C1, with the tags n:1, n:2, …; they have a leader and know each other."""
+def nats_cluster(
+    size: int = 3, version: str | None = None, config: Mapping[str, Any] | None = None
+) -> Iterator[list[NatsServer]]:
+    """Servers n1, n2, … of the cluster C1, with the tags n:1, n:2, …; they have a leader and know each other.
+
+    ``config`` is more configuration, the same for each.
+    """
     ports = free_ports(size)
     routes = [f"nats://127.0.0.1:{port}" for port in ports]
     with contextlib.ExitStack() as stack:
@@ -31,6 +39,7 @@ def nats_cluster(size: int = 3, version: str | None = None) -> Iterator[list[Nat
                         "server_name": f"n{number}",
                         "server_tags": [f"n:{number}"],
                         "cluster": {"name": "C1", "listen": f"127.0.0.1:{port}", "routes": routes},
+                        **(config or {}),
                     },
                     version=version,
                 )
@@ -43,6 +52,12 @@ def nats_cluster(size: int = 3, version: str | None = None) -> Iterator[list[Nat
                 raise RuntimeError(f"the cluster had no leader after {START_TIMEOUT:.0f} s:\n{servers[0].log()}")
             time.sleep(0.05)
         yield servers
+
+
+def step_down(session: Session, stream: str, preferred: str = "") -> None:
+    """Lets another server lead the stream, which is ``preferred`` where that is given (nats-server 2.11)."""
+    body = {"placement": {"preferred": preferred}} if preferred else None
+    jetstream.call(session, f"Changing the leader of stream {stream}", f"STREAM.LEADER.STEPDOWN.{stream}", body)
 
 
 def _formed(servers: list[NatsServer]) -> bool:

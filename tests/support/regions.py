@@ -1,34 +1,47 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Two servers, each with a JetStream domain of its own, joined by a leafnode."""
+"""Servers with a JetStream domain of their own, joined by a leafnode."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from support.ports import free_port
 from support.server import NatsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START_TIMEOUT = 30.0
+# What makes a server, or each of a cluster, one of the domain london that leafnodes can join
+HUB: dict[str, Any] = {"leafnodes": {"listen": "127.0.0.1:-1"}, "jetstream": {"domain": "london"}}
 
 
 @contextlib.contextmanager
-def two_regions(version: str | None = None) -> Iterator[dict[str, NatsServer]]:
-    """The servers of the domains london and paris, which know of each other."""
-    port = free_port()
-    london = {"server_name": "london", "leafnodes": {"listen": f"127.0.0.1:{port}"}, "jetstream": {"domain": "london"}}
-    remotes = [{"urls": [f"nats-leaf://127.0.0.1:{port}"]}]
-    paris = {"server_name": "paris", "leafnodes": {"remotes": remotes}, "jetstream": {"domain": "paris"}}
-    with NatsServer(london, version=version) as hub, NatsServer(paris, version=version) as leaf:
+def leaf_of(
+    hub: NatsServer, version: str | None = None, config: dict[str, Any] | None = None, *, jetstream: bool = True
+) -> Iterator[NatsServer]:
+    """A server of the domain paris that has joined the hub. ``config`` is more configuration."""
+    remotes = [{"urls": [f"nats-leaf://127.0.0.1:{hub.monitor('varz')['leaf']['port']}"]}]
+    paris = {"server_name": "paris", "leafnodes": {"remotes": remotes}, **(config or {})}
+    if jetstream:
+        paris["jetstream"] = {"domain": "paris"}
+    with NatsServer(paris, version=version, jetstream=jetstream) as leaf:
         deadline = time.monotonic() + START_TIMEOUT
         while not hub.monitor("leafz")["leafnodes"]:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the leafnode was not there after {START_TIMEOUT:.0f} s:\n{leaf.log()}")
             time.sleep(0.02)
+        yield leaf
+
+
+@contextlib.contextmanager
+def two_regions(version: str | None = None, leaf_version: str | None = None) -> Iterator[dict[str, NatsServer]]:
+    """The servers of the domains london and paris, which know of each other. Both are of one version unless the second
+    is given.
+    """
+    london = {"server_name": "london", **HUB}
+    with NatsServer(london, version=version) as hub, leaf_of(hub, leaf_version or version) as leaf:
         yield {"london": hub, "paris": leaf}

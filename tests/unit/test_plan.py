@@ -61,6 +61,8 @@ CFG = {
     "allow_rollup_hdrs": True,
     "deny_delete": True,
     "allow_direct": True,
+    "max_msgs": -1,
+    "max_consumers": -1,
 }
 PUPPET = {
     "name": "GOVERNOR_PUPPET",
@@ -132,6 +134,8 @@ CREATED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             "allow_rollup_hdrs": True,
             "deny_delete": True,
             "allow_direct": True,
+            "max_msgs": -1,
+            "max_consumers": -1,
         },
     ),
     (
@@ -294,6 +298,13 @@ UPDATED: list[tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, Any, An
         [("subjects", ["$KV.CFG.>", "more"], ["$KV.CFG.>"]), ("discard", "old", "new"), ("deny_delete", False, True)],
         {"discard": "new", "deny_delete": True, "subjects": ["$KV.CFG.>"]},
     ),
+    (
+        "CFG",
+        {},
+        {"max_msgs": 7, "max_consumers": 3, "allow_direct": False},
+        [("max_consumers", 3, -1), ("max_msgs", 7, -1)],
+        {"max_msgs": -1, "max_consumers": -1},
+    ),
     ("PUPPET", {"capacity": 5}, {}, [("capacity", 2, 5)], {"max_msgs": 5}),
     (
         "PUPPET",
@@ -346,6 +357,13 @@ def test_an_empty_dict_takes_away(option: str, there: dict[str, str]) -> None:
     planned = plan("ORDERS", {option: {}}, {"name": "ORDERS", option: there})
     assert [(change.field, change.before, change.after) for change in planned.changes] == [(option, there, None)]
     assert option not in planned.request
+
+
+def test_what_an_old_server_can_not_repair() -> None:
+    """Nothing is to be refused for it."""
+    planned = plan("CFG", {}, {**CFG, "max_msgs": 7, "max_consumers": 3}, release=OLD)
+    assert [(change.field, change.before, change.after) for change in planned.changes] == [("max_msgs", 7, -1)]
+    assert planned.request["max_consumers"] == 3
 
 
 def test_promoted_mirrors() -> None:

@@ -58,12 +58,12 @@ def delete(session: Session, stream: str, name: str) -> None:
     _or_none(jetstream.call_many(session, [deleting(stream, name)])[0])
 
 
-def creating(stream: str, config: dict[str, Any]) -> jetstream.Call:
-    return _writing("Creating", "create", stream, config)
+def creating(stream: str, config: dict[str, Any], *, pedantic: bool = False) -> jetstream.Call:
+    return _writing("Creating", "create", stream, config, pedantic)
 
 
-def updating(stream: str, config: dict[str, Any]) -> jetstream.Call:
-    return _writing("Updating", "update", stream, config)
+def updating(stream: str, config: dict[str, Any], *, pedantic: bool = False) -> jetstream.Call:
+    return _writing("Updating", "update", stream, config, pedantic)
 
 
 def deleting(stream: str, name: str) -> jetstream.Call:
@@ -122,9 +122,9 @@ def _reading(stream: str, name: str) -> jetstream.Call:
     return f"Reading consumer {name} of {stream}", f"CONSUMER.INFO.{stream}.{name}", None
 
 
-def _writing(verb: str, action: str, stream: str, config: dict[str, Any]) -> jetstream.Call:
+def _writing(verb: str, action: str, stream: str, config: dict[str, Any], pedantic: bool) -> jetstream.Call:
     name = config["durable_name"]
-    body = {"stream_name": stream, "config": config, "action": action}
+    body = {"stream_name": stream, "config": config, "action": action, **({"pedantic": True} if pedantic else {})}
     return f"{verb} consumer {name} of {stream}", f"CONSUMER.CREATE.{stream}.{name}", body
 
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from . import jetstream, streams
+from . import streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,12 +75,6 @@ def _wait_until(
             )
         time.sleep(min(_STEADY if good else pause, left))
         pause = min(_LONGEST, pause * 1.5)
-
-
-def step_down(session: Session, name: str, preferred: str = "") -> None:
-    """Lets another server lead the stream, which is ``preferred`` where that is given (nats-server 2.11)."""
-    body = {"placement": {"preferred": preferred}} if preferred else None
-    jetstream.call(session, f"Changing the leader of stream {name}", f"STREAM.LEADER.STEPDOWN.{name}", body)
 
 
 def _wanted(info: Mapping[str, Any]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import _errors
+from .._options.connection import DEFAULT_API
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -52,14 +53,14 @@ def no_answer(settings: Settings, subject: str) -> _errors.NoAnswer:
 
 def no_responders(settings: Settings, server: Server | None, subject: str) -> _errors.StreamsError:
     """The server answered that nobody listens on the subject."""
-    api = subject.startswith(f"{settings.api}.")
-    if server is not None and not server.jetstream:
+    api, elsewhere = subject.startswith(f"{settings.api}."), settings.api != DEFAULT_API
+    if server is not None and not server.jetstream and not elsewhere:
         return _errors.NoAnswer(
             f"JetStream is not enabled on the server {server.name}: enable it there, "
             "for a Choria Broker with plugin.choria.network.stream.store.",
             code="jetstream_off",
         )
-    if api and settings.api != "$JS.API":
+    if api and elsewhere:
         return _errors.NoAnswer(
             f"Nobody answers at the JetStream API prefix {settings.api}: check domain and api_prefix.",
             code="no_responders",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import json
 import os
 import re
 import time
@@ -20,6 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _errors
+from .._options.connection import DEFAULT_API
 from .client import close, connect
 from .wire import Message, Pending, Request, Server, Window
 
@@ -56,6 +58,7 @@ class Session:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Any = None
         self._server: Server | None = None
+        self._behind: Server | None = None
         self._pending: dict[str, Pending] = {}
         self._counter = 0
         self._inbox = ""
@@ -83,12 +86,26 @@ class Session:
 
     @property
     def server(self) -> Server:
-        """The server that we are connected to, or connect to now."""
+        """The server whose JetStream we use: the one that we are connected to, or connect to now, or with domain or
+        api_prefix perhaps another behind it.
+        """
         if self._server is None or not self._alive:
             self.connect()
         if self._server is None:
             raise _errors.Unreachable("The connection was closed while it was made.")
-        return self._server
+        if self.settings.api == DEFAULT_API:
+            return self._server
+        if self._behind is None:
+            self._behind = self._server.behind(self.settings.api, self._level())
+        return self._behind
+
+    def _level(self) -> int | None:
+        """The level of the API behind the prefix, 0 before nats-server 2.11, None where nobody tells."""
+        try:
+            answer = json.loads(self.request(self.api("INFO")).data)
+        except (_errors.StreamsError, ValueError):
+            return None  # what it is that is missing, the call that needs it says
+        return int(answer["api"].get("level", 0)) if "api" in answer and "error" not in answer else None
 
     def api(self, call: str) -> str:
         """The subject of a call of the JetStream API, such as ``STREAM.INFO.ORDERS``."""
@@ -218,7 +235,7 @@ class Session:
         self._wake, self._closed = asyncio.Event(), asyncio.Event()
         self._inbox_problem = None
         self._client = await connect(self.settings, self._on_error, self._on_closed)
-        self._server = Server.from_info(self._client._server_info)
+        self._server, self._behind = Server.from_info(self._client._server_info), None
         self._inbox = f"{self._client.new_inbox()}"
         await self._client.subscribe(f"{self._inbox}.*", cb=self._on_reply)
         for subject, queue in self._subscriptions.items():

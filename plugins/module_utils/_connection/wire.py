@@ -11,8 +11,14 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._options.fields import LEVELS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+# What servers without a level of the API, those before 2.11, count as
+OLDEST = (2, 10, 0)
 
 
 class TlsNotOffered(Exception):
@@ -58,13 +64,14 @@ class Message(NamedTuple):
 
 
 class Server(NamedTuple):
-    """What the server says of itself when a client connects."""
+    """What the server says of itself when a client connects. ``prefix`` is of one behind another, see ``behind``."""
 
     name: str
     version: tuple[int, ...]
     jetstream: bool
     clustered: bool
     max_payload: int
+    prefix: str = ""
 
     @classmethod
     def from_info(cls, info: Mapping[str, Any]) -> Server:
@@ -76,6 +83,26 @@ class Server(NamedTuple):
             clustered=bool(info.get("cluster")),
             max_payload=int(info.get("max_payload", 1 << 20)),
         )
+
+    def behind(self, prefix: str, level: int | None) -> Server:
+        """The one whose JetStream is reached through this one, under a prefix of its own.
+
+        ``level`` is that of its API, None where it can't be asked. It tells the release as far as fields depend on it.
+        Nobody tells whether it is in a cluster, so it may be.
+        """
+        if level is None:
+            return self._replace(clustered=True)
+        known = [release for each, release in LEVELS.items() if each <= level]
+        return self._replace(name=prefix, version=max(known, default=OLDEST), clustered=True, prefix=prefix)
+
+    @property
+    def runs(self) -> str:
+        """Which version there is, for a sentence that goes on with it."""
+        version = ".".join(map(str, self.version))
+        if not self.prefix:
+            return f"this server runs {version}"
+        level = next((level for level, release in LEVELS.items() if release == self.version), 0)
+        return f"the server behind {self.prefix} has level {level} (nats-server {version})"
 
 
 class Pending:

@@ -18,7 +18,7 @@ from .consumer_facts import START_MARK, ahead, as_asked, declared, filled, resul
 from .consumer_table import ACKED_ONLY, PULL_ONLY, PUSH_ONLY, ROWS, SPEC, START, STATES, VALUES_SINCE
 from .losses import Loss
 from .ownership import marked
-from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, check_age, field_changes, to_wire
+from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, check_age, field_changes, pedantically, to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -116,8 +116,10 @@ class ConsumerResource:
             return self._plan_act(current, options, server)
         desired = self._desired(current, options, server)
         if current.info is None:
-            return self._plan_create(current, desired, options)
-        return self._plan_update(current, desired, options, server)
+            plan = self._plan_create(current, desired, options)
+        else:
+            plan = self._plan_update(current, desired, options, server)
+        return pedantically(plan, options, server)
 
     def calls_of(self, plan: Plan) -> list[jetstream.Call]:
         """The calls that do what is planned, one after the other."""
@@ -127,9 +129,9 @@ class ConsumerResource:
         if plan.action == DELETE:
             return [consumers.deleting(stream, plan.name)]
         if plan.action == CREATE:
-            return [consumers.creating(stream, config)]
+            return [consumers.creating(stream, config, pedantic=plan.pedantic)]
         changed = {change.field for change in plan.changes}
-        calls = [consumers.updating(stream, config)] if changed - {"paused_until"} else []
+        calls = [consumers.updating(stream, config, pedantic=plan.pedantic)] if changed - {"paused_until"} else []
         if "paused_until" in changed:
             calls.append(consumers.pausing(stream, plan.name, config.get("pause_until")))
         return calls

@@ -127,9 +127,8 @@ def resetting(
 ) -> tuple[list[jetstream.Call], list[Change], dict[str, int | None]]:
     """The calls, changes and consequences of moving to a sequence, or back to the last acknowledgement."""
     if server.version < V2_14:
-        there = ".".join(str(part) for part in server.version)
         raise _errors.Refused(
-            f"state: reset needs nats-server 2.14.0 (API level 4), and this server runs {there}: make the consumer "
+            f"state: reset needs nats-server 2.14.0 (API level 4), and {server.runs}: make the consumer "
             "anew with recreate: true and deliver_policy: by_start_sequence, or upgrade the server.",
             code="server_too_old",
             option="state",

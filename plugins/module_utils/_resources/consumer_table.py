@@ -9,6 +9,7 @@ from typing import Any
 
 from .._options import codecs
 from .._options.fields import NO_EFFECT, REFUSED, Field, Spec, Update, refused
+from .resource import PEDANTIC
 from .stream import DESCRIPTION, METADATA, STREAM_NAME, SUBJECT, UNLIMITED, V2_11, V2_12, V2_14, limit
 
 _STORAGE_REFUSED = (2, 14, 6)
@@ -17,6 +18,7 @@ STATES: dict[str, Any] = {
     "recreate": {"type": "bool", "default": False},
     "allow_data_loss": {"type": "bool", "default": False},
     "exact": {"type": "bool", "default": False},
+    PEDANTIC.option: PEDANTIC.argument(),
 }
 NAME = codecs.text(
     r"[^\s.*>/\\]{1,255}", "a consumer's name has up to 255 characters, no space and none of . * > / \\", 255

@@ -20,7 +20,9 @@ from .stream import (
     REPLICAS,
     REPUBLISH,
     STORAGE,
+    UNLIMITED,
     V2_11,
+    V2_12,
     WITH_DATA,
     origins,
 )
@@ -79,7 +81,15 @@ class BucketResource(StreamBacked):
             "discard": "new",
             "allow_rollup_hdrs": True,
             "deny_delete": True,
+            "max_msgs": UNLIMITED,
         }
+
+    def _desired(
+        self, options: Mapping[str, Any], current: Mapping[str, Any], server: Server, collective: str
+    ) -> dict[str, Any]:
+        desired = super()._desired(options, current, server, collective)
+        # Older servers never change it, and what else is asked for must not be refused for that
+        return {**desired, "max_consumers": UNLIMITED} if server.version >= V2_12 else desired
 
     def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
         if not current:

@@ -211,8 +211,7 @@ def check_copyable(
 def _obstacle(config: Mapping[str, Any], wanted: Mapping[str, Any], fields: set[str], server: Server) -> str:
     name = config["name"]
     if server.version < _PROMOTION:
-        there = ".".join(str(part) for part in server.version)
-        return f"that needs nats-server 2.12, and this server runs {there}"
+        return f"that needs nats-server 2.12, and {server.runs}"
     if config.get("mirror") or wanted.get("mirror"):
         return "the messages of a mirror are those of its origin, and are copied from there"
     if config.get("allow_msg_counter") or wanted.get("allow_msg_counter"):

@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .. import _errors
+from .._options import codecs
 from .._options.fields import IN_PLACE, NO_EFFECT, RECREATE, REFUSED, Field, Spec
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 NONE, CREATE, UPDATE, DELETE = "none", "create", "update", "delete"
 # What can't be updated: deleted and made anew, without its messages or with them
 ANEW, COPY = "make anew", "copy"
+# It goes beside a configuration, and is no part of it
+PEDANTIC = Field("pedantic", codecs.boolean(), since=(2, 11, 0), argument_extra={"default": False})
 
 
 class Change(NamedTuple):
@@ -50,7 +53,7 @@ class Plan:
     ``consequences`` counts what is lost, and ``notes`` are sentences of it for people who look at the difference.
     ``first`` is sent before ``request`` where one would not be taken together with the other. ``wait`` is how long, in
     seconds, to wait until all copies are current, 0 for not at all, and ``patience`` how long copying messages may make
-    no progress. ``promise`` is how many messages have to be left.
+    no progress. ``promise`` is how many messages have to be left. ``pedantic`` lets the server fill nothing in.
     """
 
     noun: str
@@ -67,6 +70,7 @@ class Plan:
     wait: float = 0
     patience: float = 0
     promise: int | None = None
+    pedantic: bool = False
 
     @property
     def changed(self) -> bool:
@@ -144,9 +148,9 @@ def check_age(row: Field, value: Any, server: Server, within: str = "") -> None:
     """Raises Refused where the server is too old for the field or for one inside it. It would ignore or refuse it."""
     option = f"{within}{row.option}"
     if server.version < row.since:
-        needed, there = (".".join(str(part) for part in version) for version in (row.since, server.version))
+        needed = ".".join(str(part) for part in row.since)
         raise _errors.Refused(
-            f"{option} needs nats-server {needed} (API level {row.level}), and this server runs {there}: "
+            f"{option} needs nats-server {needed} (API level {row.level}), and {server.runs}: "
             "leave the option out, or upgrade the server.",
             code="server_too_old",
             option=option,
@@ -155,6 +159,14 @@ def check_age(row: Field, value: Any, server: Server, within: str = "") -> None:
         for entry in value if isinstance(value, list) else [value]:
             if inner.path in entry:
                 check_age(inner, entry[inner.path], server, f"{option}.")
+
+
+def pedantically(plan: Plan, options: Mapping[str, Any], server: Server) -> Plan:
+    """The plan. If that is asked for, the server is to refuse its writes where it would fill in or correct a value."""
+    if not options.get("pedantic") or options["state"] == "absent":
+        return plan
+    check_age(PEDANTIC, True, server)
+    return replace(plan, pedantic=True)
 
 
 def field_changes(

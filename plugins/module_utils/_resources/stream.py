@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .._options import codecs
 from .._options.fields import Field, Spec, only_once_on, refused, without_effect
 from .moves import WAIT
 from .recreate import OPTION
+from .resource import PEDANTIC, pedantically
 from .stream_backed import StreamBacked, window_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .._connection.wire import Server
+    from .resource import Plan
+    from .stream_backed import Current
 
 V2_11, V2_12, V2_14 = (2, 11, 0), (2, 12, 0), (2, 14, 0)
 UNLIMITED = -1
@@ -153,7 +157,10 @@ SPEC = Spec(
 class StreamResource(StreamBacked):
     noun = "stream"
     spec = SPEC
-    states = WITH_DATA
+    states = MappingProxyType({**WITH_DATA, PEDANTIC.option: PEDANTIC.argument()})
+
+    def plan_change(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
+        return pedantically(super().plan_change(current, options, server), options, server)
 
     def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
         if desired.get("sealed"):

@@ -180,7 +180,7 @@ class StreamBacked:
         desired = current.desired or self._desired(options, config, server, current.collective)
         for subject, owner in (current.taken or {}).items():
             raise self.overlap(subject, owner)
-        _check_replicas(desired, server)
+        _check_replicas(desired, current.info or {}, server)
         if config and not current.copying.under_way and all(config.get(path) == desired[path] for path in desired):
             return self._plan_nothing(name)
         wanted = merged({"name": f"{self.prefix}{name}", **config}, desired)
@@ -228,7 +228,8 @@ class StreamBacked:
         """The call that does what is planned."""
         if plan.action == DELETE:
             return streams.deleting(plan.request["name"])
-        return streams.creating(plan.request) if plan.action == CREATE else streams.updating(plan.request)
+        request = {**plan.request, "pedantic": True} if plan.pedantic else plan.request
+        return streams.creating(request) if plan.action == CREATE else streams.updating(request)
 
     def proven(self, plan: Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
         """The result, from what is there after the write. Raises StreamsError where that is not what was planned."""
@@ -426,11 +427,15 @@ def _taken(session: Session, own: Container[str], subjects: Iterable[str]) -> di
     return taken
 
 
-def _check_replicas(desired: Mapping[str, Any], server: Server) -> None:
-    # nats-server 2.14 accepts such an update on a lone server, echoes it, and does nothing.
-    if int(desired.get("num_replicas") or 1) > 1 and not server.clustered:
+def _check_replicas(desired: Mapping[str, Any], info: Mapping[str, Any], server: Server) -> None:
+    # Some releases up to 2.14 accept such an update on a lone server, echo it, and do nothing. The stream tells of a
+    # server that we reach through another.
+    cluster = info.get("cluster") or {}
+    alone = not server.clustered or bool(cluster.get("leader") and not cluster.get("name"))
+    if alone and int(desired.get("num_replicas") or 1) > 1:
+        name = cluster.get("leader") or server.name
         raise _errors.Refused(
-            f"replicas: {desired['num_replicas']} copies are not possible, {server.name} is a single server and no "
+            f"replicas: {desired['num_replicas']} copies are not possible, {name} is a single server and no "
             "cluster (JetStream error 10074): give replicas: 1, or use a cluster.",
             code="option",
             option="replicas",

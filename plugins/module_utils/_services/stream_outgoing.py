@@ -121,8 +121,7 @@ class Outgoing:
         if config.get("no_ack"):
             raise refused("stream", f"{stream} acknowledges nothing (no_ack), so nobody can say what is stored")
         if self.ttl and server.version < _TTLS_SINCE:
-            version = ".".join(map(str, server.version))
-            why = f"needs nats-server 2.11, and this server runs {version}: leave it out, or upgrade the server"
+            why = f"needs nats-server 2.11, and {server.runs}: leave it out, or upgrade the server"
             raise refused("ttl", why, "server_too_old")
         if self.ttl and config and not config.get("allow_msg_ttl"):
             raise refused(

@@ -1,0 +1,122 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is possible is told by the JetStream that is addressed, and not by the server that we are connected to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import moves, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, NoAnswer, Refused
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from support.cluster import nats_cluster
+from support.connect import settings
+from support.manage import Manager
+from support.regions import HUB, leaf_of
+from support.server import NatsServer
+
+pytestmark = pytest.mark.once
+
+LATEST = None
+
+
+@pytest.mark.parametrize("hub_version", [LATEST, "2.14"])
+def test_a_hub_that_is_newer(hub_version: str | None) -> None:
+    given: dict[str, Any] = {"name": "NEW", "subjects": ["new.*"], "allow_msg_ttl": True}
+    with (
+        NatsServer({"server_name": "london", **HUB}, version=hub_version) as hub,
+        leaf_of(hub, "2.10") as leaf,
+        Manager(servers=leaf.url, domain="london") as london,
+        Manager(servers=leaf.url, domain="paris") as paris,
+    ):
+        london.apply(STREAM, **given)
+        assert london.config("NEW")["allow_msg_ttl"]
+        assert not london.plan(STREAM, **given).changed
+        # Update rules are those of the hub too: before 2.12 the server refuses this one
+        london.apply(STREAM, name="NEW", max_consumers=7)
+        london.apply(CONSUMER, stream="NEW", name="C", paused_until="2100-01-01T00:00:00Z")
+        # The leaf by its own domain has no level to tell
+        with pytest.raises(Refused, match=r"^allow_msg_ttl .* the server behind \$JS\.paris\.API has level 0 \(nats"):
+            paris.plan(STREAM, **given)
+
+
+def test_a_hub_that_is_older() -> None:
+    with (
+        NatsServer({"server_name": "london", **HUB}, version="2.10") as hub,
+        leaf_of(hub) as leaf,
+        Manager(servers=leaf.url, domain="london") as london,
+        Manager(servers=leaf.url, api_prefix="$JS.london.API") as by_prefix,
+        Manager(servers=leaf.url) as paris,
+    ):
+        given: dict[str, Any] = {"name": "NEW", "subjects": ["new.*"], "allow_msg_ttl": True}
+        for manager in (london, by_prefix):
+            with pytest.raises(Refused) as refusal:
+                manager.plan(STREAM, **given)
+            assert refusal.value.message == (
+                "allow_msg_ttl needs nats-server 2.11.0 (API level 1), and the server behind $JS.london.API has level "
+                "0 (nats-server 2.10.0): leave the option out, or upgrade the server."
+            )
+        assert paris.plan(STREAM, **given).action == "create"
+
+        # The stream of a lone server tells that it is one: 2.10 would accept more copies, and make none
+        london.apply(STREAM, name="OLD", subjects=["old"])
+        with pytest.raises(Refused, match=r"^replicas: 3 copies are not possible, london is a single server"):
+            london.plan(STREAM, name="OLD", replicas=3)
+        with pytest.raises(ApiError, match=r"replicas: 1, or use a cluster") as copies:
+            london.apply(STREAM, name="MORE", subjects=["more"], replicas=3)
+        assert copies.value.err_code == 10074
+
+
+def test_a_level_that_can_not_be_asked_for() -> None:
+    """Then the server that we are connected to counts, and the level is asked for once."""
+    users = [{"user": "u", "password": "p", "permissions": {"publish": {"deny": "$JS.london.API.INFO"}}}]
+    with (
+        NatsServer({"server_name": "london", **HUB}) as hub,
+        leaf_of(hub, "2.10", {"authorization": {"users": users}}) as leaf,
+        Manager(servers=leaf.url, user="u", password="p", domain="london") as london,
+    ):
+        london.apply(STREAM, name="S")
+        with pytest.raises(Refused, match=r"^allow_msg_ttl needs .* and this server runs 2\.10\."):
+            london.plan(STREAM, name="S", allow_msg_ttl=True)
+
+
+def test_asked_once_also_in_check_mode() -> None:
+    with (
+        NatsServer({"server_name": "london", **HUB}, trace=True) as hub,
+        leaf_of(hub, "2.14") as leaf,
+        Session(settings(servers=leaf.url, domain="london"), read_only=True) as session,
+    ):
+        assert [session.server.version for _time in range(3)] == [(2, 15, 0)] * 3
+        assert hub.log().count("[LMSG $JS.london.API.INFO") == 1
+
+
+def test_copies_in_a_cluster_behind_a_lone_leaf() -> None:
+    with (
+        nats_cluster(config=HUB) as hubs,
+        leaf_of(hubs[0], "2.14") as leaf,
+        Manager(servers=leaf.url, domain="london") as london,
+    ):
+        for replicas in (3, 1):
+            london.apply(STREAM, name="COPIES", subjects=["copies"], replicas=replicas)
+            info = streams.info(london.session, "COPIES")
+            assert info
+            assert moves.current(info)
+            assert len(info["cluster"].get("replicas") or []) == replicas - 1
+
+
+def test_a_wrong_domain_behind_a_leaf_without_jetstream() -> None:
+    """The leaf need not have JetStream, so that is not the reason."""
+    with (
+        NatsServer({"server_name": "london", **HUB}) as hub,
+        leaf_of(hub, "2.14", jetstream=False) as leaf,
+        Manager(servers=leaf.url, domain="london") as london,
+        Manager(servers=leaf.url, domain="mars") as mars,
+    ):
+        london.apply(STREAM, name="S", allow_batched=True)
+        with pytest.raises(NoAnswer, match=r"^Nobody answers at the JetStream API prefix \$JS\.mars\.API: check do"):
+            mars.plan(STREAM, name="S")
