@@ -51,7 +51,10 @@ def shown(options: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(patterns, list):
         return {**options, "data": mask.HIDDEN}
     masked = mask.Mask(patterns)
-    prefix = options.get("prefix") or ""
+    try:
+        prefix = normal_prefix(str(options.get("prefix") or ""))
+    except _errors.OptionError:  # the task fails, and nobody knows which keys were meant
+        return {**options, "data": mask.HIDDEN}
     return {
         **options,
         "data": {name: mask.HIDDEN if masked.hides(f"{prefix}{name}") else value for name, value in data.items()},
