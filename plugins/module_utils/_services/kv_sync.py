@@ -34,7 +34,7 @@ SPEC = Spec(
         LIFETIME,
         Field("prune", codecs.boolean(), argument_extra={"default": False}),
         Field("prune_state", codecs.choice("absent", "purged"), argument_extra={"default": "absent"}),
-        Field("mask", codecs.names(), argument_extra={"default": list(mask.DEFAULT)}),
+        mask.MASK,
         Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
         Field("mode", Codec({"type": "raw"}), argument_extra={"default": "0600"}),
         Field("directory_mode", Codec({"type": "raw"}), argument_extra={"default": "0700"}),
