@@ -76,7 +76,13 @@ options:
       - >-
         The present revision is among RV(choria.streams.choria_kv_bucket_info#module:buckets). It is compared with
         the revisions of keys that are kept: where the bucket does not keep what a key was then, since its history is
-        too short, or with values that expire can't know, the lookup fails and says so.
+        too short, the lookup fails and says so.
+      - >-
+        Where values expire (O(choria.streams.choria_kv_bucket#module:ttl) and
+        O(choria.streams.choria_kv_bucket#module:limit_marker_ttl)), a key may be gone without a trace. There a key
+        that has nothing kept from then, and all that is read with O(prefix), is an error too, unless the bucket still
+        has every revision that was ever written. What somebody removed together with its old revisions and the mark of
+        that, as O(choria.streams.choria_kv_bucket#module:compact) does, counts as never written.
       - Also with O(prefix), but not with O(revision), O(history) and O(wait).
     type: str
   wait:

@@ -13,6 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 
 from ._module import failing, module_of, session_of
+from ._options.mask import HIDDEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,6 +86,9 @@ _INHERITED = ("allow_data_loss",)
 
 
 def _counted(kinds: Iterable[Kind], params: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with the lengths of the lists alone: they are long, and hold the values of keys."""
-    given = {kind.option: params.get(kind.option) for kind in kinds}
-    return {**params, **{name: f"{len(items)} items" for name, items in given.items() if isinstance(items, list)}}
+    """The options with the lengths of the lists alone: they are long, and hold the values of keys.
+
+    Also what is refused since it is no list may hold such values.
+    """
+    given = {kind.option: params[kind.option] for kind in kinds if params.get(kind.option) is not None}
+    return {**params, **{name: f"{len(it)} items" if isinstance(it, list) else HIDDEN for name, it in given.items()}}

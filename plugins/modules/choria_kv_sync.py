@@ -17,6 +17,7 @@ description:
   - Each key is written on the revision that was read. Where somebody else writes it meanwhile, it is read again and
     decided on again; after three times the task fails and names the keys.
   - Keys are pulled as they were at one moment.
+  - Values are only in differences and among the options that results show, and there not those of O(mask).
   - An interrupted task is finished by running it again.
 author:
   - The choria.streams developers (@choria-io)
@@ -84,16 +85,6 @@ options:
     type: str
     choices: [absent, purged]
     default: absent
-  mask:
-    description:
-      - Patterns of keys whose values are secrets, with the wildcards V(*), V(?) and V([...]). They are compared with
-        the whole key, and the case of letters means nothing.
-      - Such values are not in the differences that C(--diff) shows, not among the options that results show, and not
-        in the log of the managed host. An empty list masks nothing.
-      - Values are never part of the other results or of errors.
-    type: list
-    elements: str
-    default: ['*passw*', '*passphrase*', '*secret*', '*token*', '*credential*', '*private*', '*key*', '*seed*']
   allow_data_loss:
     description:
       - Whether O(prune) may remove everything, when O(data) or O(src) is empty or there are no keys to pull. More
@@ -110,6 +101,7 @@ options:
     default: '0700'
 extends_documentation_fragment:
   - ansible.builtin.files
+  - choria.streams.mask
   - choria.streams.connection
   - choria.streams.attributes
 attributes:

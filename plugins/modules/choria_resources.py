@@ -18,6 +18,7 @@ description:
     tells all that is wrong with its place, such as C(streams[3].max_age), and has changed nothing.
   - What other items need is written first, so that the order of items means nothing. A run that was interrupted is
     finished by running it again.
+  - C(invocation) in the result has the number of items of each list, and none of them.
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -53,15 +54,9 @@ options:
       stop: What is under way is finished, and nothing else begun.
       continue: All is written that does not need what failed.
     default: stop
-  mask:
-    description:
-      - Patterns of keys, such as V(*.password), whose values are secret. Results and differences have none of them.
-      - The values of all keys are kept from C(invocation) in the result.
-    type: list
-    elements: str
-    default: []
 extends_documentation_fragment:
   - choria.streams.document.items
+  - choria.streams.mask
   - choria.streams.connection
   - choria.streams.attributes
   - choria.streams.attributes.resource
@@ -103,7 +98,6 @@ EXAMPLES = r"""
       - bucket: SHOP
         key: db.password
         value: "{{ vault_password | default('example') }}"
-    mask: ["*.password"]
 
 - name: What would go, if this were the whole document?
   choria.streams.choria_resources:

@@ -293,6 +293,15 @@ def test_shown() -> None:
     assert shown(given)["data"] == {"password": "(masked)", "API_TOKEN": "(masked)", "user": "x"}
     assert shown({**given, "mask": []})["data"] == data
     assert shown({"data": SECRET, "mask": []})["data"] == "(masked)"
+    assert shown({**given, "prefix": "no prefix", "mask": []})["data"] == "(masked)"
+
+
+@pytest.mark.parametrize("prefix", ["app", "app.", "app..", "app/"])
+def test_shown_knows_keys_by_their_whole_names(prefix: str) -> None:
+    """A prefix need not end with the dot that stands between it and the names."""
+    masked = "app/db.*" if prefix.endswith("/") else "app.db.*"
+    data = {"db.host": SECRET, "user": "x"}
+    assert shown({"data": data, "mask": [masked], "prefix": prefix})["data"] == {"db.host": "(masked)", "user": "x"}
 
 
 def test_masked_values_are_nowhere(make_server: MakeServer, tmp_path: Path) -> None:
@@ -300,12 +309,14 @@ def test_masked_values_are_nowhere(make_server: MakeServer, tmp_path: Path) -> N
     server = make_server()
     data = {"db.password": SECRET, "user": "bob"}
     task = {"bucket": "CFG", "data": data, "prune": True}
+    below = {"bucket": "CFG", "prefix": "app", "data": {"db.host": SECRET}, "mask": ["app.db.*"]}
     tasks: list[dict[str, Any]] = [
         {"choria.streams.choria_kv_bucket": {"name": "CFG"}},
         {"name": "pushed", "choria.streams.choria_kv_sync": task},
         {"name": "pulled", "choria.streams.choria_kv_sync": {"bucket": "CFG", "dest": str(tmp_path)}},
         {"name": "failed", "choria.streams.choria_kv_sync": {**task, "bucket": "NONE"}, "ignore_errors": True},
         {"choria.streams.choria_kv_sync": {**task, "data": {"a b": "x", **data}}, "ignore_errors": True},
+        {"name": "below", "choria.streams.choria_kv_sync": below},
     ]
     result = run_playbook(
         [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}],
@@ -316,6 +327,8 @@ def test_masked_values_are_nowhere(make_server: MakeServer, tmp_path: Path) -> N
     told = result.task("pushed").result
     assert told["invocation"]["module_args"]["data"] == {"db.password": "(masked)", "user": "bob"}
     assert [diff["after"] for diff in told["diff"]] == ["(masked)", "bob"]
-
+    told = result.task("below").result
+    assert told["invocation"]["module_args"]["data"] == {"db.host": "(masked)"}
+    assert [diff["after"] for diff in told["diff"]] == ["(masked)"]
     assert SECRET not in result.output
     assert (tmp_path / "db" / "password").read_text() == SECRET

@@ -16,7 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, kv, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, PermissionMissing, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._services.kv_past import keys_as_of
+from ansible_collections.choria.streams.plugins.module_utils._services.kv_past import below_as_of, keys_as_of
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_watch import SPEC, watch
 from support.connect import settings
@@ -314,3 +314,41 @@ def test_what_was_then_is_known_or_told_to_be_lost(session: Session) -> None:
         assert lost.value.failure["code"] == "not_kept"
         assert lost.value.failure["key"] == "a"
         assert set(keys_as_of(session, bucket, ["b"], revision)) == {"b"}
+
+
+def gone(session: Session, bucket: kv.Bucket, key: str) -> None:
+    """Waits until nothing is left of a key, not even the mark that it expired."""
+    deadline = time.monotonic() + 30
+    while kv.last(session, bucket, key) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_what_expired_is_not_taken_for_what_never_was(session: Session) -> None:
+    some = [{"allow_msg_ttl": True, "subject_delete_marker_ttl": 10**9}, {"allow_msg_ttl": True}]
+    for expiry in [{"max_age": 10**9}, *(some if session.server.version >= kv.LIFETIMES_SINCE else [])]:
+        check_what_expired(session, expiry)
+
+
+def check_what_expired(session: Session, expiry: dict[str, Any]) -> None:
+    bucket = make_bucket(session, max_msgs_per_subject=5, discard="new", **expiry)
+    ttl = 1 if bucket.lifetimes else 0
+    put(session, bucket, stays="1")
+    for key in ("again", "traceless"):
+        kv.write(session, bucket, key, kv.PUT, b"1", ttl=ttl)
+    revision = kv.open_bucket(session, bucket.name)[0].last_sequence
+    # Nothing is gone yet, so that it is known what there was not
+    assert set(keys_as_of(session, bucket, ["stays", "never"], revision)) == {"stays"}
+    assert set(below_as_of(session, bucket, "", revision)) == {"stays", "again", "traceless"}
+    for key in ("again", "traceless"):
+        gone(session, bucket, key)
+    put(session, bucket, again="2")
+    for key in ("again", "traceless", "never"):
+        with pytest.raises(StreamsError, match=rf"^as_of: whether key {key} was in bucket {bucket.name} at re") as lost:
+            keys_as_of(session, bucket, [key], revision)
+        assert lost.value.failure["code"] == "not_kept"
+    with pytest.raises(StreamsError, match=r"^as_of: whether another key below '' was in bucket"):
+        below_as_of(session, bucket, "", revision)
+    assert keys_as_of(session, bucket, ["never"], 0) == {}
+    if bucket.lifetimes:
+        assert keys_as_of(session, bucket, ["stays"], revision)["stays"].value == b"1"

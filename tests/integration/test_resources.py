@@ -566,6 +566,56 @@ def test_exact_mode_keeps_the_owner(session: Session) -> None:
     assert streams.names(session) == []
 
 
+# Secrets
+
+SECRET = "S3cret-planted"
+
+
+def test_values_of_secrets_are_told_by_none(session: Session) -> None:
+    """Keys whose names look like secrets, however they are written, unless the document has patterns of its own."""
+    bucket = {"name": "SHOP", "history": 2, "limit_marker_ttl": "1h"}
+    entry = {"bucket": "SHOP", "key": "db.PassWord"}
+    steps: list[tuple[dict[str, Any], str, str]] = [
+        ({"value": SECRET}, "", "(masked)"),
+        ({"value": f"{SECRET}2"}, "(masked)", "(masked, another value)"),
+        ({"value": f"{SECRET}2", "ttl": "2h"}, "(masked)", "(masked)"),
+        ({"state": "absent"}, "(masked)", ""),
+    ]
+    for given, before, after in steps:
+        for check in (True, False):
+            result = declared(session, check, kv_buckets=[bucket], keys=[{**entry, **given}])
+            assert (result["diff"][-1]["before"], result["diff"][-1]["after"]) == (before, after)
+            assert SECRET not in str(result)
+    shown = declared(session, keys=[{**entry, "value": "x"}], mask=["*.pin"])
+    assert shown["diff"][0]["after"] == "x"
+    assert shown["resources"][0]["changes"][0]["after"] == "x"
+    hidden = declared(session, keys=[{"bucket": "SHOP", "key": "card.PIN", "value": SECRET}], mask=["*.pin"])
+    assert SECRET not in str(hidden)
+
+
+def test_values_are_nowhere(make_server: MakeServer) -> None:
+    """Not in what a run shows however much it is asked to, whether the task ends well or not."""
+    key = {"bucket": "SHOP", "key": "db.Password", "value": SECRET}
+    document = {"kv_buckets": [{"name": "SHOP"}], "keys": [key]}
+    tasks: list[dict[str, Any]] = [
+        {"name": "made", "choria.streams.choria_resources": document},
+        {"choria.streams.choria_resources": {"keys": [{**key, "bucket": "NONE"}]}, "ignore_errors": True},
+        {"choria.streams.choria_resources": {"keys": [{**key, "ttl": "soon"}]}, "ignore_errors": True},
+        {"name": "no list", "choria.streams.choria_resources": {"keys": key}, "ignore_errors": True},
+        {"choria.streams.choria_resources": {"keys": [str(key)], "prune": "maybe"}, "ignore_errors": True},
+    ]
+    result = run_playbook(
+        [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}],
+        env={"CHORIA_STREAMS_SERVERS": make_server().url, "ANSIBLE_INJECT_INVOCATION": "true"},
+        diff=True,
+        args=["-vvv"],
+    ).check()
+    assert result.task("made").result["diff"][-1]["after"] == "(masked)"
+    assert result.task("made").result["invocation"]["module_args"]["keys"] == "1 items"
+    assert result.task("no list").result["invocation"]["module_args"]["keys"] == "(masked)"
+    assert SECRET not in result.output
+
+
 # Permissions
 
 ALLOWED = ["$JS.API.STREAM.INFO.>", "$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.NAMES", "$JS.API.CONSUMER.INFO.>"]

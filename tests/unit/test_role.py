@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from ansible_collections.choria.streams.plugins.doc_fragments.document import ModuleDocFragment
+from ansible_collections.choria.streams.plugins.module_utils._options import mask
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "choria"
 SPECS = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]
@@ -35,6 +36,10 @@ def test_every_variable_is_documented() -> None:
 def test_documented_defaults_are_the_role_s() -> None:
     fixed = {name: value for name, value in DEFAULTS.items() if "{{" not in str(value)}
     assert {name: OPTIONS[name].get("default") for name in fixed} == fixed
+
+
+def test_secrets_are_known_by_the_same_patterns() -> None:
+    assert DEFAULTS["choria_keys_mask"] == list(mask.DEFAULT)
 
 
 def test_variables_begin_with_the_name_of_the_role() -> None:

@@ -9,12 +9,17 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING
 
+from . import codecs
+from .fields import Field
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DEFAULT = ("*passw*", "*passphrase*", "*secret*", "*token*", "*credential*", "*private*", "*key*", "*seed*")
 HIDDEN = "(masked)"
 CHANGED = "(masked, another value)"
+# Documented in plugins/doc_fragments/mask.py
+MASK = Field("mask", codecs.names(), argument_extra={"default": list(DEFAULT)})
 
 
 class Mask:

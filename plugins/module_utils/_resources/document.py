@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +13,7 @@ from .. import _errors
 from .._options import codecs
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
+from .._options.mask import MASK, Mask
 from .kv_bucket import BUCKET
 from .resource import ANEW, DELETE, NONE, invalid
 from .stream import STREAM
@@ -113,7 +113,7 @@ SPEC = Spec(
         Field("take_over", codecs.boolean(), argument_extra={"default": False}),
         Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
         Field("on_error", codecs.choice(STOP, CONTINUE), argument_extra={"default": STOP}),
-        Field("mask", codecs.names(), argument_extra={"default": []}),
+        MASK,
     )
 )
 
@@ -184,12 +184,12 @@ class Document:
     """All items with what holds for the whole. ``planned`` are the streams of the document by their names."""
 
     items: list[Item]
+    mask: Mask
     owner: str = ""
     prune: bool = False
     take_over: bool = False
     allow_data_loss: bool = False
     on_error: str = STOP
-    mask: tuple[str, ...] = ()
     failed: bool = False
     streams: dict[str, Item] = field(default_factory=dict)
 
@@ -202,7 +202,7 @@ class Document:
                 problems.append(
                     Problem("", _errors.OptionError("owner", f"is needed with {option}: say whose document it is."))
                 )
-        document = cls([], options["owner"] or "", mask=tuple(options["mask"]))
+        document = cls([], Mask(options["mask"]), options["owner"] or "")
         document.prune, document.take_over = options["prune"], options["take_over"]
         document.allow_data_loss, document.on_error = options["allow_data_loss"], options["on_error"]
         for kind, index, parameters, refusals in given:
@@ -233,7 +233,7 @@ class Document:
 
     def masks(self, item: Item) -> bool:
         """Whether nobody may see the value of this key."""
-        return item.kind is KEYS and any(fnmatchcase(item.options["key"], pattern) for pattern in self.mask)
+        return item.kind is KEYS and self.mask.hides(item.options["key"])
 
 
 @dataclass(frozen=True)

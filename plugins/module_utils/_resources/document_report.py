@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
+from .._options.mask import CHANGED, HIDDEN
 from .document import CONSUMERS, DEPENDENCY, STOPPED
 from .document_plan import plan
 from .document_state import add_pruned, read
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from .._connection.session import Session
     from .document import Document, Item
 
-HIDDEN = "(hidden)"
 _COUNTS = {CREATE: "created", DELETE: "deleted", NONE: "unchanged"}
 
 
@@ -111,8 +111,15 @@ def _entry(document: Document, item: Item, check_mode: bool) -> dict[str, Any]:
 
 def _diff(document: Document, item: Item) -> dict[str, Any]:
     found = item.plan.diff if item.plan else {}
-    return {**found, "before": HIDDEN, "after": HIDDEN} if document.masks(item) else found
+    if not document.masks(item):
+        return found
+    hidden = _hidden(found, "")
+    same = all(change["field"] != "value" for change in (item.plan.change_list if item.plan else ()))
+    return {**hidden, "after": hidden["before"]} if same else hidden
 
 
-def _hidden(change: dict[str, Any]) -> dict[str, Any]:
-    return {**change, **{side: HIDDEN for side in ("before", "after") if change[side] is not None}}
+def _hidden(found: dict[str, Any], nothing: str | None = None) -> dict[str, Any]:
+    """What differs, without the values. A side that is ``nothing`` has none."""
+    before = found["before"] if found["before"] == nothing else HIDDEN
+    after = found["after"] if found["after"] == nothing else HIDDEN if before == nothing else CHANGED
+    return {**found, "before": before, "after": after}

@@ -1,7 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys as they were at an earlier revision of their bucket, or at a time; an error where that is not kept any more."""
+"""Keys as they were at an earlier revision of their bucket, or at a time; an error where that is not kept any more.
+
+Where values expire, a key may be gone without a trace, or have been written again since. So there a key of which
+nothing is kept from then is known not to have existed only while the bucket has every revision that was ever written.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Union
 
 from .. import _errors
-from .._api import kv, reading
+from .._api import kv, reading, streams
 from .._api.kv import PURGED
 from .kv_snapshot import selection
 
@@ -26,6 +30,23 @@ if TYPE_CHECKING:
 def keys_as_of(session: Session, bucket: Bucket, keys: Sequence[str], moment: Moment) -> dict[str, Entry]:
     """The newest revision that each key had then, of those that had one."""
     revision = _revision(session, bucket, moment)
+    found = _kept(session, bucket, keys, revision)
+    unknown = [key for key in keys if key not in found]
+    if unknown:
+        _check_remembered(session, bucket, f"key {unknown[0]}", revision)
+    return found
+
+
+def below_as_of(session: Session, bucket: Bucket, prefix: str, moment: Moment) -> dict[str, Entry]:
+    """The same for all keys with a prefix."""
+    revision = _revision(session, bucket, moment)
+    listed = kv.open_bucket(session, bucket.name, selection(prefix))[1]
+    found = _kept(session, bucket, sorted(key for key in listed if key.startswith(prefix)), revision)
+    _check_remembered(session, bucket, f"another key below '{prefix}'", revision)
+    return found
+
+
+def _kept(session: Session, bucket: Bucket, keys: Sequence[str], revision: int) -> dict[str, Entry]:
     found = kv.last_many(session, bucket, keys, revision) if revision else {}
     rest = [key for key in keys if key not in found]
     for key in kv.last_many(session, bucket, rest) if rest else ():
@@ -33,12 +54,6 @@ def keys_as_of(session: Session, bucket: Bucket, keys: Sequence[str], moment: Mo
         if earlier:
             found[key] = earlier
     return found
-
-
-def below_as_of(session: Session, bucket: Bucket, prefix: str, moment: Moment) -> dict[str, Entry]:
-    """The same for all keys with a prefix."""
-    listed = kv.open_bucket(session, bucket.name, selection(prefix))[1]
-    return keys_as_of(session, bucket, sorted(key for key in listed if key.startswith(prefix)), moment)
 
 
 def _revision(session: Session, bucket: Bucket, moment: Moment) -> int:
@@ -55,7 +70,7 @@ def _before(session: Session, bucket: Bucket, key: str, revision: int) -> Entry 
     if earlier or not kept:
         return earlier[-1] if earlier else None
     limit = int(bucket.config.get("max_msgs_per_subject") or 0)
-    whole = bucket.config and not bucket.config.get("max_age") and (limit <= 0 or len(kept) < limit)
+    whole = bucket.config and (limit <= 0 or len(kept) < limit)
     if whole and kept[0].operation != PURGED:
         return None
     raise _errors.StreamsError(
@@ -64,4 +79,20 @@ def _before(session: Session, bucket: Bucket, key: str, revision: int) -> Entry 
         code="not_kept",
         option="as_of",
         key=key,
+    )
+
+
+def _check_remembered(session: Session, bucket: Bucket, what: str, revision: int) -> None:
+    """Raises StreamsError where a value may have expired. Called after reading: it sees what expired meanwhile."""
+    if not revision or (bucket.config and not bucket.config.get("max_age") and not bucket.lifetimes):
+        return
+    info = streams.info(session, bucket.stream)
+    if info and int(info["state"]["messages"]) == int(info["state"]["last_seq"]):
+        return
+    raise _errors.StreamsError(
+        f"as_of: whether {what} was in bucket {bucket.name} at revision {revision} can't be known, since its values "
+        "expire, and some revisions are gone: read without as_of, or keep it in a bucket without ttl and "
+        "limit_marker_ttl.",
+        code="not_kept",
+        option="as_of",
     )

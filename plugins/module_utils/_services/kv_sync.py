@@ -34,7 +34,7 @@ SPEC = Spec(
         LIFETIME,
         Field("prune", codecs.boolean(), argument_extra={"default": False}),
         Field("prune_state", codecs.choice("absent", "purged"), argument_extra={"default": "absent"}),
-        Field("mask", codecs.names(), argument_extra={"default": list(mask.DEFAULT)}),
+        mask.MASK,
         Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
         Field("mode", Codec({"type": "raw"}), argument_extra={"default": "0600"}),
         Field("directory_mode", Codec({"type": "raw"}), argument_extra={"default": "0700"}),
@@ -51,7 +51,10 @@ def shown(options: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(patterns, list):
         return {**options, "data": mask.HIDDEN}
     masked = mask.Mask(patterns)
-    prefix = options.get("prefix") or ""
+    try:
+        prefix = normal_prefix(str(options.get("prefix") or ""))
+    except _errors.OptionError:  # the task fails, and nobody knows which keys were meant
+        return {**options, "data": mask.HIDDEN}
     return {
         **options,
         "data": {name: mask.HIDDEN if masked.hides(f"{prefix}{name}") else value for name, value in data.items()},

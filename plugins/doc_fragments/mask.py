@@ -1,0 +1,22 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which keys hold secrets. The row and what it does are in ``module_utils/_options/mask.py``."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  mask:
+    description:
+      - Patterns of keys whose values are secrets, with the wildcards V(*), V(?) and V([...]). They are compared with
+        the whole key, and the case of letters means nothing.
+      - Such values are not in results, not in the differences that C(--diff) shows, not among the options that results
+        show, and not in the log of the managed host. An empty list masks nothing.
+      - A list that is given takes the place of the default.
+    type: list
+    elements: str
+    default: ['*passw*', '*passphrase*', '*secret*', '*token*', '*credential*', '*private*', '*key*', '*seed*']
+"""
