@@ -325,8 +325,10 @@ def gone(session: Session, bucket: kv.Bucket, key: str) -> None:
 
 
 def test_what_expired_is_not_taken_for_what_never_was(session: Session) -> None:
-    some = [{"allow_msg_ttl": True, "subject_delete_marker_ttl": 10**9}, {"allow_msg_ttl": True}]
-    for expiry in [{"max_age": 10**9}, *(some if session.server.version >= kv.LIFETIMES_SINCE else [])]:
+    expiries: list[dict[str, Any]] = [{"max_age": 10**9}]
+    if session.server.version >= kv.LIFETIMES_SINCE:
+        expiries += [{"allow_msg_ttl": True, "subject_delete_marker_ttl": 10**9}, {"allow_msg_ttl": True}]
+    for expiry in expiries:
         check_what_expired(session, expiry)
 
 
