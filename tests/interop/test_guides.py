@@ -116,11 +116,13 @@ TRIED: dict[str, list[Task]] = {
         module("choria_consumer", stream="ORDERS", name="WHO"),
         module("choria_consumer", stream="ORDERS", name="WHO", description="changed"),
     ],
-    "`choria_consumer` with `state: absent`": [
+    "`choria_consumer` with `recreate` or `state: absent`": [
+        module("choria_consumer", stream="ORDERS", name="WHO", ack_policy="all", recreate=True),
         module("choria_consumer", stream="ORDERS", name="WHO", state="absent"),
     ],
-    "`choria_consumer` with `paused_until`": [
+    "`choria_consumer` with `paused_until` or `state: reset`": [
         module("choria_consumer", stream="ORDERS", name="PAUSED_WHO", paused_until="2100-01-01T00:00:00Z"),
+        module("choria_consumer", stream="ORDERS", name="PAUSED_WHO", state="reset", opt_start_seq=2),
     ],
     "`choria_stream_info`, `choria_consumer_info`, `choria_kv_bucket_info`, `choria_governor_info` with `names`": [
         module("choria_stream_info", names=["ORDERS"]),
@@ -148,6 +150,10 @@ TRIED: dict[str, list[Task]] = {
     ],
     "`choria_stream_message` publishes to `orders.>`": [
         module("choria_stream_message", subject="orders.WHO", data="x"),
+    ],
+    "the same, held against its `stream` and read back": [
+        module("choria_stream_message", stream="ORDERS", subject="orders.WHO", data="x", msg_id="1-WHO"),
+        module("choria_stream_message", stream="ORDERS", subject="orders.WHO", data="x", expected_last_msg_id="1-WHO"),
     ],
     "`choria_stream_message` with `state: absent`": [
         module("choria_stream_message", stream="ORDERS", state="absent", sequence="SEQUENCE"),
