@@ -105,8 +105,10 @@ def works(python: str, code: str) -> bool:
 def find_python(versions: Sequence[str]) -> str | None:
     """The first of these Pythons that this machine has."""
     incapable = None
+    # What distributions build is a fifth faster than what pyenv does
+    folders = sorted(python_folders(), key=lambda folder: folder != "/usr/bin")
     for version in versions:
-        for folder in python_folders():
+        for folder in folders:
             program = shutil.which(f"python{version}", path=folder)
             if program and works(program, ""):
                 if works(program, "import ensurepip, venv"):
