@@ -27,9 +27,6 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# ansible is a fifth slower where it may not keep what it has compiled
-unset PYTHONDONTWRITEBYTECODE
-
 if [ $# = 0 ]; then set -- default cluster package upgrade; fi
 sums=() status=0
 for scenario in "$@"; do

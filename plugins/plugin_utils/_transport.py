@@ -90,7 +90,7 @@ class Direct:
     def send(self, events: Sequence[Outgoing]) -> Sent:
         requests = [Request(event.subject, event.payload, self._headers(event)) for event in events]
         try:
-            server = self._session.server
+            server = self._session.connected
             requests = requests[: self._window_in_cluster] if server.clustered else requests
             limit = server.max_payload
             fits = [request.size <= limit for request in requests]

@@ -91,6 +91,9 @@ def test_asked_once_also_in_check_mode() -> None:
         leaf_of(hub, "2.14") as leaf,
         Session(settings(servers=leaf.url, domain="london"), read_only=True) as session,
     ):
+        # Who only publishes needs no level
+        assert session.connected.version[:2] == (2, 14)
+        assert "[LMSG $JS.london.API.INFO" not in hub.log()
         assert [session.server.version for _time in range(3)] == [(2, 15, 0)] * 3
         assert hub.log().count("[LMSG $JS.london.API.INFO") == 1
 

@@ -566,6 +566,17 @@ def test_exact_mode_keeps_the_owner(session: Session) -> None:
     assert streams.names(session) == []
 
 
+def test_pedantic_items(session: Session) -> None:
+    """Streams and consumers of a document are asked for as strictly as by modules of their own."""
+    stream = {"name": "STRICT", "subjects": ["strict"], "max_age": "30s", "pedantic": True}
+    with pytest.raises(Unfinished, match=r"^One item .* streams\[0\] \(STRICT\): .*pedantic mode: duplicate window"):
+        declared(session, streams=[stream])
+    stream.update(duplicate_window="30s", consumer_limits={"max_ack_pending": 50, "inactive_threshold": "1h"})
+    consumer = {"stream": "STRICT", "name": "c", "pedantic": True}
+    with pytest.raises(Unfinished, match=r"^One item .* consumers\[0\] \(STRICT/c\): .*pedantic mode: "):
+        declared(session, streams=[stream], consumers=[consumer])
+
+
 # Secrets
 
 SECRET = "S3cret-planted"

@@ -46,7 +46,7 @@ def snapshot(
     body = {
         "deliver_subject": deliver,
         "no_consumers": not consumers,
-        "chunk_size": min(_CHUNK, session.server.max_payload),
+        "chunk_size": min(_CHUNK, session.connected.max_payload),
         "jsck": check_messages,
     }
     what = f"Taking a snapshot of stream {stream}"

@@ -85,18 +85,24 @@ class Session:
             self._drive(self._ready())
 
     @property
-    def server(self) -> Server:
-        """The server whose JetStream we use: the one that we are connected to, or connect to now, or with domain or
-        api_prefix perhaps another behind it.
-        """
+    def connected(self) -> Server:
+        """The server that we are connected to, or connect to now."""
         if self._server is None or not self._alive:
             self.connect()
         if self._server is None:
             raise _errors.Unreachable("The connection was closed while it was made.")
+        return self._server
+
+    @property
+    def server(self) -> Server:
+        """The server whose JetStream we use: the connected one, or with domain or api_prefix perhaps another behind it,
+        which is asked for its level.
+        """
+        connected = self.connected
         if self.settings.api == DEFAULT_API:
-            return self._server
+            return connected
         if self._behind is None:
-            self._behind = self._server.behind(self.settings.api, self._level())
+            self._behind = connected.behind(self.settings.api, self._level())
         return self._behind
 
     def _level(self) -> int | None:

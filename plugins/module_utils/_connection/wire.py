@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._options.fields import LEVELS
+from .._options.fields import LEVELS, level_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,13 +96,16 @@ class Server(NamedTuple):
         return self._replace(name=prefix, version=max(known, default=OLDEST), clustered=True, prefix=prefix)
 
     @property
+    def release(self) -> str:
+        """The version as text."""
+        return ".".join(map(str, self.version))
+
+    @property
     def runs(self) -> str:
         """Which version there is, for a sentence that goes on with it."""
-        version = ".".join(map(str, self.version))
         if not self.prefix:
-            return f"this server runs {version}"
-        level = next((level for level, release in LEVELS.items() if release == self.version), 0)
-        return f"the server behind {self.prefix} has level {level} (nats-server {version})"
+            return f"this server runs {self.release}"
+        return f"the server behind {self.prefix} has level {level_of(self.version)} (nats-server {self.release})"
 
 
 class Pending:

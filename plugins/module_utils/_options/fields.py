@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 # JSApiLevel of nats-server: the first release of each level (server/jetstream_versioning.go).
 LEVELS = {1: (2, 11, 0), 2: (2, 12, 0), 3: (2, 12, 5), 4: (2, 14, 0), 5: (2, 15, 0)}
 
+
+def level_of(release: tuple[int, ...]) -> int:
+    """The level that began with the release, 0 where none did."""
+    return next((level for level, first in LEVELS.items() if first == release), 0)
+
+
 IN_PLACE = "in place"
 REFUSED = "refused"
 NO_EFFECT = "without effect"
@@ -90,7 +96,7 @@ class Field(NamedTuple):
 
     @property
     def level(self) -> int:
-        return next((level for level, release in LEVELS.items() if release == self.since), 0)
+        return level_of(self.since)
 
     def argument(self) -> dict[str, Any]:
         """The option's entry in an argument specification."""

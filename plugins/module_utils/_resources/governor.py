@@ -43,7 +43,7 @@ class GovernorResource(StreamBacked):
     keeps_data = False
     content = "seat"
 
-    def fixed(self, name: str, collective: str | None) -> dict[str, Any]:
+    def fixed(self, name: str, collective: str | None, server: Server) -> dict[str, Any]:
         config: dict[str, Any] = {"retention": "limits", "discard": "new"}
         if collective:
             config["subjects"] = [f"{collective}.governor.{name}"]

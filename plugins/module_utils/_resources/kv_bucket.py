@@ -75,21 +75,17 @@ class BucketResource(StreamBacked):
     implied = tuple(row for row in STREAM_ROWS if row.path not in {row.path for row in SPEC})
     states: Mapping[str, Any] = WITH_DATA
 
-    def fixed(self, name: str, collective: str | None) -> dict[str, Any]:
+    def fixed(self, name: str, collective: str | None, server: Server) -> dict[str, Any]:
+        # Older servers never change it, and what else is asked for must not be refused for that
+        changeable = {"max_consumers": UNLIMITED} if server.version >= V2_12 else {}
         return {
             "subjects": [f"$KV.{name}.>"],
             "discard": "new",
             "allow_rollup_hdrs": True,
             "deny_delete": True,
             "max_msgs": UNLIMITED,
+            **changeable,
         }
-
-    def _desired(
-        self, options: Mapping[str, Any], current: Mapping[str, Any], server: Server, collective: str
-    ) -> dict[str, Any]:
-        desired = super()._desired(options, current, server, collective)
-        # Older servers never change it, and what else is asked for must not be refused for that
-        return {**desired, "max_consumers": UNLIMITED} if server.version >= V2_12 else desired
 
     def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
         if not current:

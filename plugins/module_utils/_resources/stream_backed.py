@@ -81,7 +81,7 @@ class StreamBacked:
 
     # What kinds change
 
-    def fixed(self, name: str, collective: str | None) -> dict[str, Any]:
+    def fixed(self, name: str, collective: str | None, server: Server) -> dict[str, Any]:
         """The configuration that each such stream has whatever the options say, and that drift is repaired to."""
         return {}
 
@@ -248,7 +248,7 @@ class StreamBacked:
         name = options["name"]
         desired = to_wire(self.spec, options, server)
         desired.pop("name", None)
-        desired.update(self.fixed(name, options.get("collective") or (None if current else collective)))
+        desired.update(self.fixed(name, options.get("collective") or (None if current else collective), server))
         exact = bool(options.get("exact") and current)
         desired = self.complete(name, marked(desired, current, options.get("owner"), exact=exact), current)
         if exact:

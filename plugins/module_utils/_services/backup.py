@@ -166,7 +166,7 @@ def _make(session: Session, stream: str, folder: Path, given: Mapping[str, Any])
         known = None if before is None else [one for one in positions(session, stream) if one in before]
         server = session.server
         return {
-            "server": {"name": server.name, "version": ".".join(map(str, server.version))},
+            "server": {"name": server.name, "version": server.release},
             "consumers": known,
         }
 

@@ -88,7 +88,7 @@ class Wanted:
 
 def sent(session: Session, backup: Backup, config: dict[str, Any]) -> None:
     """Sends a backup. Where that fails, what the server had built of it is removed."""
-    data = backups.chunks(backup.data, min(snapshot.CHUNK_SENT, session.server.max_payload))
+    data = backups.chunks(backup.data, min(snapshot.CHUNK_SENT, session.connected.max_payload))
     try:
         snapshot.restore(session, config, dict(backup.state), data)
     except (_errors.StreamsError, OSError) as error:

@@ -94,7 +94,7 @@ def _publish(connect: Callable[[], Session], options: Mapping[str, Any], check_m
     _message(options, options["identity"])
     session = connect()
     message = _message(options, session.settings.identity)
-    message.check_size(session.server.max_payload)
+    message.check_size(session.connected.max_payload)
     subject = subject_of(session.settings.collective, message.subject)
     headers = {**message.sent(), **_signature(session, message)}
     if check_mode:
