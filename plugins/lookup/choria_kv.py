@@ -225,7 +225,7 @@ from ansible_collections.choria.streams.plugins.module_utils._options.codecs imp
     parse_timestamp,
 )
 from ansible_collections.choria.streams.plugins.module_utils._options.formats import Query, decode
-from ansible_collections.choria.streams.plugins.module_utils._options.kv import BUCKET_NAME, KEY
+from ansible_collections.choria.streams.plugins.module_utils._options.names import BUCKET_NAME, KEY
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated

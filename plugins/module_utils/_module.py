@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The edge for modules: the only user of AnsibleModule. Options in, one plan or answer, results or one sentence out.
 
-What only few modules need is in _module_files.py and _module_document.py, since each module compiles what it imports.
+What only few modules need is in files of their own, _module_*.py, since each module compiles what it imports.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ._options.fields import Spec
-    from ._resources.resource import Plan, Resource
 
     Shown = Callable[[dict[str, Any]], dict[str, Any]]
     Secrets = Callable[[dict[str, Any]], set[str]]
@@ -66,35 +65,6 @@ class _Module(AnsibleModule):
             kwargs.setdefault("invocation", {"module_args": self._shown(self.params)})
         self._hide()
         super()._return_formatted(kwargs)
-
-
-def run_resource(resource: Resource) -> None:
-    """A module that brings one resource into the desired state."""
-    module = module_of(resource.spec, resource.states)
-    with failing(module):
-        with session_of(module, read_only=module.check_mode) as session:
-            plan, result = _bring_about(resource, session, module.params, module.check_mode)
-        for warning in plan.warnings:
-            module.warn(warning)
-        told = {"changes": plan.change_list, "consequences": plan.consequences}
-        if plan.changed:
-            told["diff"] = plan.diff
-        module.exit_json(changed=plan.changed, **told, **result)
-
-
-def _bring_about(
-    resource: Resource, session: Session, options: dict[str, Any], check_mode: bool, tries: int = 3
-) -> tuple[Plan, dict[str, Any]]:
-    """Reads, plans and applies, anew when somebody else wrote in between. Returns the result beside the plan."""
-    plan = resource.plan(resource.read(session, options), options, session.server)
-    if check_mode or not plan.changed:
-        return plan, plan.result
-    try:
-        return plan, resource.apply(session, plan)
-    except _errors.Overtaken:
-        if tries == 1:
-            raise
-    return _bring_about(resource, session, options, check_mode, tries - 1)
 
 
 def run_info(spec: Spec, key: str, read: Callable[[Session, dict[str, Any]], list[dict[str, Any]]]) -> None:

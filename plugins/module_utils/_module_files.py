@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _errors
 from ._module import failing, module_of, session_of
@@ -18,9 +18,20 @@ if TYPE_CHECKING:
     from ._connection.session import Session
     from ._module import AnsibleModule, Secrets, Shown
     from ._options.fields import Spec
-    from ._services.choria_file import TextFile
 
     Settle = Callable[[str, Any], bool]
+
+
+class TextFile(Protocol):
+    """The text of a file as it is and as it shall be, None for no file."""
+
+    @property
+    def before(self) -> str | None: ...
+
+    @property
+    def after(self) -> str | None: ...
+
+    def diff(self, path: str) -> dict[str, str]: ...
 
 
 def run_file(spec: Spec, prepare: Callable[[dict[str, Any]], TextFile], secrets: Secrets) -> None:

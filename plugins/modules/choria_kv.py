@@ -260,7 +260,7 @@ failure:
       type: int
 """
 
-from ansible_collections.choria.streams.plugins.module_utils._module import run_resource
+from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import REVERTIBLE
 
 

@@ -345,7 +345,7 @@ failure:
       elements: dict
 """
 
-from ansible_collections.choria.streams.plugins.module_utils._module import run_resource
+from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
 
 

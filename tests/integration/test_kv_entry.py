@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._module import _bring_about
+from ansible_collections.choria.streams.plugins.module_utils._module_resource import _bring_about
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import ENTRY, EntryPlan
 from support.connect import options, settings

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,7 +35,13 @@ WHOLE = {("module_utils", "_errors"), ("module_utils", "_api", "jetstream")}
 # Who may import which edge, by the first folder under plugins/ or by the name of the file; an edge may import itself
 EDGES = {
     "module_utils._archive": {"module_utils._module"},
-    "module_utils._module": {"modules", "module_utils._module_document", "module_utils._module_files"},
+    "module_utils._module": {
+        "modules",
+        "module_utils._module_resource",
+        "module_utils._module_document",
+        "module_utils._module_files",
+    },
+    "module_utils._module_resource": {"modules"},
     "module_utils._module_document": {"modules"},
     "module_utils._module_files": {"modules"},
     "plugin_utils": {"action", "callback", "lookup", "plugin_utils"},
@@ -47,6 +54,8 @@ class Import(NamedTuple):
     """The dotted name; of `from a import b` both a and b."""
     deferred: bool
     """Not run when the file is imported: inside a function, or for type checkers only."""
+    types: bool = False
+    """For type checkers only."""
 
 
 def imports(path: str, source: str) -> list[Import]:
@@ -62,15 +71,34 @@ def imports(path: str, source: str) -> list[Import]:
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "importlib.import_module"):
             yield from (str(arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant))
 
-    def walk(node: ast.AST, deferred: bool) -> Iterator[Import]:
+    def walk(node: ast.AST, deferred: bool, types: bool) -> Iterator[Import]:
         line = getattr(node, "lineno", 0)
-        yield from (Import(line, tuple(name.split(".")), deferred) for name in names(node))
+        yield from (Import(line, tuple(name.split(".")), deferred or types, types) for name in names(node))
         inside = deferred or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         typing = node.body if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING") else []
         for child in ast.iter_child_nodes(node):
-            yield from walk(child, inside or child in typing)
+            yield from walk(child, inside, types or child in typing)
 
-    return list(walk(ast.parse(source), False))
+    return list(walk(ast.parse(source), False, False))
+
+
+@cache
+def imports_of(path: str) -> list[Import]:
+    return imports(path, (PLUGINS / path).read_text())
+
+
+def sent(path: str, *, types: bool) -> set[str]:
+    """The files of ours that Ansible sends with this one: with those that only type checkers need, or without."""
+    found, waiting = set[str](), [path]
+    while waiting:
+        path = waiting.pop()
+        found.add(path)
+        for item in imports_of(path):
+            if item.name[: len(PACKAGE)] == PACKAGE and (types or not item.types):
+                target = item.name[len(PACKAGE) :]
+                files = (f"{'/'.join(name)}.py" for name in (target, target[:-1]))
+                waiting += [file for file in files if (PLUGINS / file).is_file() and file not in found]
+    return found
 
 
 def layer(parts: tuple[str, ...]) -> int | None:
@@ -121,6 +149,12 @@ def violations(path: str, source: str) -> list[str]:
 @pytest.mark.parametrize("path", sorted(str(path.relative_to(PLUGINS)) for path in PLUGINS.rglob("*.py")))
 def test_imports(path: str) -> None:
     assert violations(path, (PLUGINS / path).read_text()) == []
+
+
+@pytest.mark.parametrize("path", sorted(str(path.relative_to(PLUGINS)) for path in PLUGINS.glob("modules/*.py")))
+def test_nothing_is_sent_for_types_alone(path: str) -> None:
+    """Ansible also sends what TYPE_CHECKING guards. Each file takes its time, on the controller and on the host."""
+    assert sent(path, types=True) - sent(path, types=False) == set()
 
 
 OURS = "from ansible_collections.choria.streams.plugins"
@@ -178,7 +212,7 @@ def test_violations_are_found(path: str, source: str, expected: str) -> None:
         ("module_utils/_options/formats.py", "def f():\n    import jmespath"),
         ("module_utils/_services/lease.py", "from .._resources import governor"),
         ("module_utils/_module.py", "from ansible.module_utils.basic import AnsibleModule\nfrom ._api import kv"),
-        ("modules/choria_kv.py", f"{OURS}.module_utils._module import run_resource"),
+        ("modules/choria_kv.py", f"{OURS}.module_utils._module_resource import run_resource"),
         ("modules/choria_kv_sync.py", f"{OURS}.module_utils._module_files import run_files"),
         ("module_utils/_module_files.py", "from ._module import failing"),
         ("lookup/choria_kv.py", f"import jmespath\n{OURS}.plugin_utils._plugin import session"),

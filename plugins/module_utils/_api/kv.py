@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _errors
 from .._connection.session import Request
 from .._options.codecs import NANOSECOND, parse_duration
-from .._options.kv import STREAM_PREFIX
+from .._options.names import BUCKET_PREFIX
 from . import jetstream, lasts, messages
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ class Bucket:
         holder: str = "",
     ) -> None:
         self.name, self.config, self.last_sequence = name, config, last_sequence
-        mirror, own = config.get("mirror") or {}, f"{STREAM_PREFIX}{name}"
+        mirror, own = config.get("mirror") or {}, f"{BUCKET_PREFIX}{name}"
         self.stream = holder or own
         self._origin: Mapping[str, Any] = {} if mirror.get("subject_transforms") else mirror
-        self._place = f"$KV.{self._origin.get('name', own)[len(STREAM_PREFIX) :]}."
+        self._place = f"$KV.{self._origin.get('name', own)[len(BUCKET_PREFIX) :]}."
 
     @property
     def direct(self) -> bool:

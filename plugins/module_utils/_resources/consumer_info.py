@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from .._api import consumers, streams
 from .._options import codecs
 from .._options.fields import Field, Spec, checked
+from .._options.names import STREAM_NAME
 from .consumer_facts import result_of
 from .consumer_table import NAME
-from .stream import STREAM_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

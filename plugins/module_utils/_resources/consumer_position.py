@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import consumers
+from . import rows
 from .consumer_facts import START_MARK, declared, position, unprocessed
-from .consumer_table import SPEC, START, V2_14
+from .consumer_table import SPEC, START
 from .resource import IN_PLACE, Change
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def resetting(
     info: Mapping[str, Any], sequence: int | None, server: Server
 ) -> tuple[list[jetstream.Call], list[Change], dict[str, int | None]]:
     """The calls, changes and consequences of moving to a sequence, or back to the last acknowledgement."""
-    if server.version < V2_14:
+    if server.version < rows.V2_14:
         raise _errors.Refused(
             f"state: reset needs nats-server 2.14.0 (API level 4), and {server.runs}: make the consumer "
             "anew with recreate: true and deliver_policy: by_start_sequence, or upgrade the server.",

@@ -9,8 +9,9 @@ from typing import Any
 
 from .._options import codecs
 from .._options.fields import NO_EFFECT, REFUSED, Field, Spec, Update, refused
+from .._options.names import STREAM_NAME, SUBJECT
+from . import rows
 from .resource import PEDANTIC
-from .stream import DESCRIPTION, METADATA, STREAM_NAME, SUBJECT, UNLIMITED, V2_11, V2_12, V2_14, limit
 
 _STORAGE_REFUSED = (2, 14, 6)
 STATES: dict[str, Any] = {
@@ -51,7 +52,7 @@ SPEC = Spec(
     (
         Field("stream", STREAM_NAME, argument_extra={"required": True}),
         Field("name", NAME, wire="durable_name", argument_extra={"required": True}),
-        DESCRIPTION,
+        rows.DESCRIPTION,
         Field(
             "deliver_policy",
             codecs.choice("all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"),
@@ -61,7 +62,7 @@ SPEC = Spec(
         Field("opt_start_time", codecs.timestamp(), update=_FIXED),
         Field("ack_policy", codecs.choice("none", "all", "explicit", "flow_control"), update=_FIXED),
         Field("ack_wait", codecs.duration(0.001, zero_allowed=False)),
-        Field("max_deliver", limit(), default=UNLIMITED),
+        Field("max_deliver", rows.limit(), default=rows.UNLIMITED),
         Field("backoff", codecs.durations()),
         Field("filter_subject", _FILTER),
         Field("filter_subjects", codecs.names(SUBJECT)),
@@ -77,7 +78,7 @@ SPEC = Spec(
         Field("idle_heartbeat", codecs.duration(0.1), update=_FIXED),
         Field("sample_freq", codecs.text(r"|(100|\d{1,2})%?", "give a percentage of 0 to 100")),
         Field("max_waiting", codecs.whole(1), update=_FIXED),
-        Field("max_ack_pending", codecs.whole(1, extra=(UNLIMITED,), why="-1 is no limit")),
+        Field("max_ack_pending", codecs.whole(1, extra=(rows.UNLIMITED,), why="-1 is no limit")),
         Field("headers_only", codecs.boolean()),
         Field("max_batch", codecs.whole(0)),
         Field("max_expires", codecs.duration(0.001)),
@@ -85,17 +86,17 @@ SPEC = Spec(
         Field("inactive_threshold", codecs.duration()),
         Field("replicas", codecs.whole(0, 5), wire="num_replicas"),
         Field("mem_storage", codecs.boolean(), update=_Storage(REFUSED, 10012, CHANGE_BY_RECREATION)),
-        METADATA,
-        Field("paused_until", _Until({"type": "str"}), wire="pause_until", since=V2_11),
-        Field("priority_policy", codecs.choice("none", "overflow", "pinned_client", "prioritized"), since=V2_11),
-        Field("priority_groups", codecs.names(_GROUP), since=V2_11),
-        Field("priority_timeout", codecs.duration(), since=V2_11),
+        rows.METADATA,
+        Field("paused_until", _Until({"type": "str"}), wire="pause_until", since=rows.V2_11),
+        Field("priority_policy", codecs.choice("none", "overflow", "pinned_client", "prioritized"), since=rows.V2_11),
+        Field("priority_groups", codecs.names(_GROUP), since=rows.V2_11),
+        Field("priority_timeout", codecs.duration(), since=rows.V2_11),
     ),
     {"mutually_exclusive": [("filter_subject", "filter_subjects"), ("opt_start_seq", "opt_start_time")]},
 )
 ROWS = {row.path: row for row in SPEC if row.option not in ("stream", "name")}
 # Values that came later than their fields
-VALUES_SINCE = {("ack_policy", "flow_control"): V2_14, ("priority_policy", "prioritized"): V2_12}
+VALUES_SINCE = {("ack_policy", "flow_control"): rows.V2_14, ("priority_policy", "prioritized"): rows.V2_12}
 START = ("deliver_policy", "opt_start_seq", "opt_start_time")
 PUSH_ONLY = ("rate_limit_bps", "flow_control", "idle_heartbeat", "deliver_group")
 PULL_ONLY = (

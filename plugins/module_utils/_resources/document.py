@@ -15,6 +15,7 @@ from .._options.codecs import Codec
 from .._options.fields import Field, Spec
 from .._options.mask import MASK, Mask
 from .kv_bucket import BUCKET
+from .ownership import owner_of
 from .resource import ANEW, DELETE, NONE, invalid
 from .stream import STREAM
 from .stream_backed import StreamBacked
@@ -230,6 +231,18 @@ class Document:
 
     def has(self, kind: Kind) -> bool:
         return any(item.kind is kind for item in self.items)
+
+    def check_owner(self, item: Item, info: Mapping[str, Any] | None) -> None:
+        """Raises Refused where what is there belongs to somebody else."""
+        there = owner_of(info["config"]) if info else ""
+        if self.owner and there not in ("", self.owner) and not self.take_over:
+            raise _errors.Refused(
+                f"{item.kind.noun} {item.name} belongs to the owner '{there}': leave it out of this document, or set "
+                "take_over: true if it is to be yours.",
+                code="other_owner",
+                option="take_over",
+                owner=there,
+            )
 
     def masks(self, item: Item) -> bool:
         """Whether nobody may see the value of this key."""

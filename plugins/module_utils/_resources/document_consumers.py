@@ -14,7 +14,7 @@ from .consumer import CONSUMER, Current
 from .consumer_position import holder_of
 from .document import CONSUMERS, Item, Problem, is_anew, is_removal, stream_backed
 from .document_state import FEW
-from .ownership import check_owner, owner_of
+from .ownership import owner_of
 from .resource import NONE
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _plan_of_stream(
     for item in items:
         found, name = known.consumers.get(item.stream, {}), item.options["name"]
         try:
-            check_owner(document, item, found.get(name))
+            document.check_owner(item, found.get(name))
             if not above and not item.absent:
                 raise _without_stream(document, item)
             gone = not above or is_anew(document.streams.get(item.stream))

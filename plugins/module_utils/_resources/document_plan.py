@@ -11,7 +11,6 @@ from .. import _errors
 from .._api import streams
 from .document import CONSUMERS, KEYS, STREAM_KINDS, Problem, Problems, stream_backed
 from .losses import NOT_MEASURED
-from .ownership import check_owner
 from .recreate import BY_COPY
 from .stream_backed import Current
 from .subjects import SubjectIndex
@@ -58,7 +57,7 @@ def _plan_stream(session: Session, document: Document, known: Known, item: Item)
     by_copy = item.options.get("recreate") == BY_COPY and not item.absent
     current = _read_copied(session, known, item) if by_copy else None
     info = known.infos.get(item.stream)
-    check_owner(document, item, info)
+    document.check_owner(item, info)
     needs = resource.needs(info, item.options, session.server, collective)
     if current is None:
         measured = resource.measure(session, info, needs.desired or {}) if info and needs.measured else NOT_MEASURED

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._options import codecs
 from .._options.fields import Field, Spec
-from .stream import EXACT, REPLICAS, REPLICATED
+from .._options.names import GOVERNOR_NAME, GOVERNOR_PREFIX
+from . import rows
+from .stream import EXACT, REPLICATED
 from .stream import SPEC as STREAM_ROWS
 from .stream_backed import Current, StreamBacked, window_for
 
@@ -21,22 +23,19 @@ if TYPE_CHECKING:
     from .._connection.wire import Server
     from .resource import Plan
 
-PREFIX = "GOVERNOR_"
-GOVERNOR_NAME = codecs.text(r"[a-zA-Z0-9_-]+", "a governor's name is made of letters, digits, _ and -", 246)
-
 SPEC = Spec(
     (
         Field("name", GOVERNOR_NAME, argument_extra={"required": True}),
         Field("capacity", codecs.whole(1), wire="max_msgs"),
         Field("expire", codecs.duration(0.1, zero_allowed=False), wire="max_age"),
-        REPLICAS,
+        rows.REPLICAS,
     )
 )
 
 
 class GovernorResource(StreamBacked):
     noun = "governor"
-    prefix = PREFIX
+    prefix = GOVERNOR_PREFIX
     spec = SPEC
     implied = tuple(row for row in STREAM_ROWS if row.path not in {row.path for row in SPEC})
     states: Mapping[str, Any] = MappingProxyType({**REPLICATED, "exact": EXACT})
@@ -81,7 +80,7 @@ class GovernorResource(StreamBacked):
         taken = int((info.get("state") or {}).get("messages", 0))
         subject = (config.get("subjects") or [""])[0]
         return {
-            "name": config["name"].removeprefix(PREFIX),
+            "name": config["name"].removeprefix(GOVERNOR_PREFIX),
             "stream": config["name"],
             "subject": subject,
             "collective": subject.split(".", 1)[0],

@@ -11,22 +11,10 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._options import codecs
 from .._options.fields import Field, Spec
-from .._options.kv import BUCKET_NAME, STREAM_PREFIX
-from .stream import (
-    DESCRIPTION,
-    METADATA,
-    MIRROR_CHANGE,
-    PLACEMENT,
-    REPLICAS,
-    REPUBLISH,
-    STORAGE,
-    UNLIMITED,
-    V2_11,
-    V2_12,
-    WITH_DATA,
-    origins,
-)
+from .._options.names import BUCKET_NAME, BUCKET_PREFIX
+from . import rows
 from .stream import SPEC as STREAM_ROWS
+from .stream import WITH_DATA
 from .stream_backed import StreamBacked, window_for
 from .stream_facts import facts
 
@@ -35,34 +23,34 @@ if TYPE_CHECKING:
 
     from .._connection.wire import Server
 
-_MIRROR, _SOURCES = origins(
+_MIRROR, _SOURCES = rows.origins(
     codecs.mapped(
         {"type": "str"},
-        lambda name: name if str(name).startswith(STREAM_PREFIX) else f"{STREAM_PREFIX}{name}",
-        lambda wire: str(wire).removeprefix(STREAM_PREFIX),
+        lambda name: name if str(name).startswith(BUCKET_PREFIX) else f"{BUCKET_PREFIX}{name}",
+        lambda wire: str(wire).removeprefix(BUCKET_PREFIX),
     )
 )
 
 SPEC = Spec(
     (
         Field("name", BUCKET_NAME, argument_extra={"required": True}),
-        DESCRIPTION,
+        rows.DESCRIPTION,
         Field("history", codecs.whole(1, 64, zero=1), wire="max_msgs_per_subject"),
         Field("ttl", codecs.duration(0.1), wire="max_age"),
-        REPLICAS,
+        rows.REPLICAS,
         Field("max_value_size", codecs.size((1 << 31) - 1), wire="max_msg_size"),
         Field("max_bucket_size", codecs.size(), wire="max_bytes"),
-        STORAGE,
+        rows.STORAGE,
         Field(
             "compression",
             codecs.mapped({"type": "bool"}, lambda on: "s2" if on else "none", lambda wire: wire == "s2", zero="none"),
         ),
-        Field("mirror", _MIRROR, update=MIRROR_CHANGE),
+        Field("mirror", _MIRROR, update=rows.MIRROR_CHANGE),
         Field("sources", _SOURCES),
-        Field("republish", REPUBLISH),
-        Field("placement", PLACEMENT),
-        METADATA,
-        Field("limit_marker_ttl", codecs.duration(1), wire="subject_delete_marker_ttl", since=V2_11),
+        Field("republish", rows.REPUBLISH),
+        Field("placement", rows.PLACEMENT),
+        rows.METADATA,
+        Field("limit_marker_ttl", codecs.duration(1), wire="subject_delete_marker_ttl", since=rows.V2_11),
     ),
     {"mutually_exclusive": [("mirror", "sources")]},
 )
@@ -70,20 +58,20 @@ SPEC = Spec(
 
 class BucketResource(StreamBacked):
     noun = "bucket"
-    prefix = STREAM_PREFIX
+    prefix = BUCKET_PREFIX
     spec = SPEC
     implied = tuple(row for row in STREAM_ROWS if row.path not in {row.path for row in SPEC})
     states: Mapping[str, Any] = WITH_DATA
 
     def fixed(self, name: str, collective: str | None, server: Server) -> dict[str, Any]:
         # Older servers never change it, and what else is asked for must not be refused for that
-        changeable = {"max_consumers": UNLIMITED} if server.version >= V2_12 else {}
+        changeable = {"max_consumers": rows.UNLIMITED} if server.version >= rows.V2_12 else {}
         return {
             "subjects": [f"$KV.{name}.>"],
             "discard": "new",
             "allow_rollup_hdrs": True,
             "deny_delete": True,
-            "max_msgs": UNLIMITED,
+            "max_msgs": rows.UNLIMITED,
             **changeable,
         }
 
@@ -102,7 +90,7 @@ class BucketResource(StreamBacked):
             return desired if current else {**desired, "mirror_direct": True}
         if mirrored:
             desired["mirror_direct"] = False
-            if mirrored["name"] != f"{STREAM_PREFIX}{name}":
+            if mirrored["name"] != f"{BUCKET_PREFIX}{name}":
                 raise _errors.Refused(
                     f"mirror: the keys of bucket {name} carry the name of its origin {mirrored['name']}, and could not "
                     "be read any more: make a bucket with sources instead.",
@@ -132,7 +120,7 @@ class BucketResource(StreamBacked):
         told = facts(info)
         state = told.pop("state")
         return {
-            "name": info["config"]["name"].removeprefix(STREAM_PREFIX),
+            "name": info["config"]["name"].removeprefix(BUCKET_PREFIX),
             "stream": info["config"]["name"],
             **self.options_of(info["config"]),
             "value_count": state["messages"],
@@ -145,7 +133,7 @@ class BucketResource(StreamBacked):
 
 def _moved(source: dict[str, Any], name: str) -> dict[str, str]:
     """The transform of a source's keys into those of the bucket ``name``. It takes the place of a filter."""
-    theirs = f"$KV.{source['name'].removeprefix(STREAM_PREFIX)}."
+    theirs = f"$KV.{source['name'].removeprefix(BUCKET_PREFIX)}."
     taken = source.pop("filter_subject", f"{theirs}>")
     given = count(1)
     words = [f"{{{{wildcard({next(given)})}}}}" if word == "*" else word for word in taken.split(".")]

@@ -15,7 +15,7 @@ from .._api.kv import DELETED, PURGED, PUT, Bucket, Entry
 from .._options import codecs, values
 from .._options.codecs import NANOSECOND, Codec
 from .._options.fields import IN_PLACE, Field, Spec
-from .._options.kv import BUCKET_NAME, KEY
+from .._options.names import BUCKET_NAME, KEY
 from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, invalid, to_wire
 
 if TYPE_CHECKING:

@@ -8,12 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from .. import _errors
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from .document import Document, Item
 
 OWNER = "choria.streams.owner"
 # What brokers and servers make for themselves
@@ -41,19 +37,6 @@ def marked(
     if OWNER in there and "metadata" in desired:
         return {**desired, "metadata": {OWNER: there[OWNER], **desired["metadata"]}}
     return desired
-
-
-def check_owner(document: Document, item: Item, info: Mapping[str, Any] | None) -> None:
-    """Raises Refused where what is there belongs to somebody else."""
-    there = owner_of(info["config"]) if info else ""
-    if document.owner and there not in ("", document.owner) and not document.take_over:
-        raise _errors.Refused(
-            f"{item.kind.noun} {item.name} belongs to the owner '{there}': leave it out of this document, or set "
-            "take_over: true if it is to be yours.",
-            code="other_owner",
-            option="take_over",
-            owner=there,
-        )
 
 
 def is_system(stream: str) -> bool:

@@ -12,9 +12,8 @@ from .. import _errors
 from .._api import consumers, snapshot, streams
 from .._options import codecs
 from .._options.fields import Field, Spec, checked
-from .._options.kv import BUCKET_NAME, STREAM_PREFIX
+from .._options.names import BUCKET_NAME, BUCKET_PREFIX, STREAM_NAME
 from .._resources.resource import CREATE, DELETE
-from .._resources.stream import STREAM_NAME
 from . import backup_writing, backups
 from .backups import Backup
 
@@ -90,7 +89,7 @@ def _told(path: Path, one: Backup | _errors.Refused) -> dict[str, Any]:
 
 
 def _stream(given: Mapping[str, Any]) -> str:
-    return f"{STREAM_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", "")
+    return f"{BUCKET_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", "")
 
 
 def _missing(given: Mapping[str, Any]) -> _errors.StreamsError:

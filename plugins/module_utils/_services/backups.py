@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options.kv import STREAM_PREFIX
+from .._options.names import BUCKET_PREFIX
 from .archive import inspect
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Backup:
         return {
             "path": str(self.path),
             "stream": self.stream,
-            "bucket": self.stream.removeprefix(STREAM_PREFIX) if self.stream.startswith(STREAM_PREFIX) else None,
+            "bucket": self.stream.removeprefix(BUCKET_PREFIX) if self.stream.startswith(BUCKET_PREFIX) else None,
             "created": self.created or None,
             "size": self.data.stat().st_size if self.data.exists() else None,
             "sha256": self.manifest.get("files", {}).get(DATA, {}).get("sha256"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._api import jetstream, messages, streams
 from .._options.codecs import NANOSECOND, parse_timestamp
-from .._resources.governor import GOVERNOR_NAME, PREFIX
+from .._options.names import GOVERNOR_NAME, GOVERNOR_PREFIX
 from .._resources.governor_seats import seats_of
 from . import governor_events as events
 
@@ -101,7 +101,7 @@ def read(session: Session, name: str) -> Governor:
 
 def read_if_there(session: Session, name: str) -> Governor | None:
     """The governor, or None where it does not exist: for check mode, in which nobody has created it."""
-    info = streams.info(session, f"{PREFIX}{name}")
+    info = streams.info(session, f"{GOVERNOR_PREFIX}{name}")
     return _from_info(name, info) if info else None
 
 
@@ -168,7 +168,7 @@ def reset(session: Session, governor: Governor) -> list[dict[str, Any]]:
 
 
 def _info(session: Session, name: str) -> dict[str, Any]:
-    info = streams.info(session, f"{PREFIX}{name}")
+    info = streams.info(session, f"{GOVERNOR_PREFIX}{name}")
     if info is None:
         raise _errors.Refused(
             f"The governor {name} does not exist: create it with the module choria.streams.choria_governor, "

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from .._options.kv import KEY
+from .._options.names import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,8 +17,8 @@ from .._api.kv import DELETED, PURGED, PUT, Bucket, Entry
 from .._options import values
 from .._options.codecs import NANOSECOND
 from .._options.fields import Spec
-from .._options.kv import KEY
 from .._options.mask import Mask
+from .._options.names import KEY
 from .._resources.kv_entry import LIFETIME, check_limits
 from .._resources.resource import to_wire
 from .kv_folder import Folder

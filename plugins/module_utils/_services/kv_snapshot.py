@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import _errors
 from .._api import kv
-from .._options.kv import KEY
+from .._options.names import KEY
 
 if TYPE_CHECKING:
     from .._api.kv import Bucket, Entry

@@ -11,7 +11,7 @@ from .. import _errors
 from .._options import codecs, mask, values
 from .._options.codecs import Codec
 from .._options.fields import Field, Spec
-from .._options.kv import BUCKET_NAME
+from .._options.names import BUCKET_NAME
 from .._resources.kv_entry import LIFETIME
 from .kv_pull import pull
 from .kv_push import push

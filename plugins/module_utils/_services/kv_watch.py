@@ -15,7 +15,7 @@ from .._api.watching import Watch
 from .._options import codecs, values
 from .._options.fields import Field, Spec, checked
 from .._options.formats import YAML, Query, decode
-from .._options.kv import BUCKET_NAME, KEY
+from .._options.names import BUCKET_NAME, KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ from .. import _errors
 from .._options import codecs
 from .._options.codecs import parse_duration
 from .._options.fields import Field, Spec
-from .._resources.governor import GOVERNOR_NAME
+from .._options.names import GOVERNOR_NAME
 from . import governor as governors
 from . import governor_events as events
 from .campaign import campaign

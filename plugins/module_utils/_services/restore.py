@@ -14,9 +14,9 @@ from .. import _errors
 from .._api import consumers, streams
 from .._options import codecs
 from .._options.fields import Field, Spec, checked
-from .._options.kv import BUCKET_NAME, STREAM_PREFIX
+from .._options.names import BUCKET_NAME, BUCKET_PREFIX, STREAM_NAME, SUBJECT
+from .._resources import rows
 from .._resources.resource import CREATE
-from .._resources.stream import REPLICAS, STREAM_NAME, SUBJECT
 from . import backups
 from .archive import FILES
 from .backup import MESSAGES_SINCE, positions, same_state, settings
@@ -36,7 +36,7 @@ RESTORE = Spec(
         Field("stream", STREAM_NAME),
         Field("bucket", BUCKET_NAME),
         Field("subjects", codecs.names(SUBJECT)),
-        Field(REPLICAS.option, REPLICAS.codec, wire=REPLICAS.wire),
+        Field(rows.REPLICAS.option, rows.REPLICAS.codec, wire=rows.REPLICAS.wire),
         Field("consumers", codecs.boolean(), argument_extra={"default": True}),
     ),
     {"mutually_exclusive": [("stream", "bucket"), ("bucket", "subjects")]},
@@ -70,19 +70,19 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
     problem = backup.problem()
     if problem:
         raise backups.broken(path, problem)
-    if "bucket" in given and not backup.stream.startswith(STREAM_PREFIX):
+    if "bucket" in given and not backup.stream.startswith(BUCKET_PREFIX):
         raise _errors.OptionError(
             "bucket", f"{path} is a backup of stream {backup.stream}, which is no bucket: give stream."
         )
-    name = f"{STREAM_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", backup.stream)
+    name = f"{BUCKET_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", backup.stream)
     config = {**settings(backup.config), "name": name}
     if "subjects" in given:
         config["subjects"] = given["subjects"]
-    if REPLICAS.option in given:
-        config[REPLICAS.wire] = given[REPLICAS.option]
+    if rows.REPLICAS.option in given:
+        config[rows.REPLICAS.wire] = given[rows.REPLICAS.option]
     wanted = Wanted(backup, config, given["consumers"])
     if wanted.moves_keys:
-        config["subjects"] = [f"$KV.{name[len(STREAM_PREFIX) :]}.>"]
+        config["subjects"] = [f"$KV.{name[len(BUCKET_PREFIX) :]}.>"]
     return wanted
 
 
@@ -152,7 +152,7 @@ def _check_free(session: Session, wanted: Wanted, subject: str) -> None:
     except _errors.PermissionMissing:
         return  # the server itself has to refuse
     if owners:
-        remedy = "delete that stream" if wanted.name.startswith(STREAM_PREFIX) else "give others with subjects"
+        remedy = "delete that stream" if wanted.name.startswith(BUCKET_PREFIX) else "give others with subjects"
         raise _errors.Refused(
             f"subjects: '{subject}' overlaps with the subjects of stream {owners[0]}, and a message can be in one "
             f"stream only: {remedy}. Messages keep the subjects that they were stored with.",
@@ -216,7 +216,7 @@ def _expected(wanted: Wanted) -> dict[str, Any]:
     described = wanted.backup.described()
     return {
         "name": wanted.name,
-        "bucket": wanted.name.removeprefix(STREAM_PREFIX) if wanted.name.startswith(STREAM_PREFIX) else None,
+        "bucket": wanted.name.removeprefix(BUCKET_PREFIX) if wanted.name.startswith(BUCKET_PREFIX) else None,
         "subjects": wanted.subjects,
         **{key: described[key] for key in ("messages", "first_seq", "last_seq")},
         "consumers": described["consumers"] if wanted.consumers else [],

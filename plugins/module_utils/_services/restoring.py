@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import jetstream, snapshot, streams
-from .._options.kv import STREAM_PREFIX
+from .._options.names import BUCKET_PREFIX
 from . import backups
 from .archive import FILES
 from .backup import same_state
@@ -67,7 +67,7 @@ class Wanted:
     @property
     def moves_keys(self) -> bool:
         """Whether the keys of a bucket get another bucket's name."""
-        return self.name != self.backup.stream and self.name.startswith(STREAM_PREFIX)
+        return self.name != self.backup.stream and self.name.startswith(BUCKET_PREFIX)
 
     @property
     def copied(self) -> bool:
@@ -152,7 +152,7 @@ def copied(session: Session, wanted: Wanted) -> None:
     try:
         mirror: dict[str, Any] = {"name": between}
         if wanted.moves_keys:
-            old, new = (f"$KV.{name[len(STREAM_PREFIX) :]}.>" for name in (backup.stream, wanted.name))
+            old, new = (f"$KV.{name[len(BUCKET_PREFIX) :]}.>" for name in (backup.stream, wanted.name))
             mirror["subject_transforms"] = [{"src": old, "dest": new}]
         streams.create(session, {**through, "subjects": [], "mirror": mirror})
         _await_copy(session, wanted.name, between)

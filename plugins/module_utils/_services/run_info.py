@@ -15,7 +15,7 @@ from .._api import streams
 from .._options import codecs
 from .._options.codecs import NANOSECOND
 from .._options.fields import Field, Spec, checked
-from .._resources.stream import STREAM_NAME
+from .._options.names import STREAM_NAME
 from .._resources.subjects import SubjectIndex
 from .run_events import RUN_STARTED, host_word, seconds_of, text_of
 from .run_reading import Mark, RunReader

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._options import codecs
 from .._options.fields import Field, Spec
-from .._resources.stream import STREAM_NAME
+from .._options.names import STREAM_NAME
 from .stream_outgoing import PUBLISH
 from .stream_publish import publish
 from .stream_removal import delete, purge

@@ -13,8 +13,8 @@ from .. import _errors
 from .._options import codecs
 from .._options.codecs import NANOSECOND
 from .._options.fields import Field, Spec, checked
+from .._options.names import STREAM_NAME
 from .._options.values import TEXT, to_bytes
-from .._resources.stream import STREAM_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,8 +15,8 @@ from .._api import jetstream, messages, reading, streams
 from .._options import codecs
 from .._options.codecs import parse_duration, parse_timestamp
 from .._options.fields import Field, Spec, checked
+from .._options.names import STREAM_NAME
 from .._options.values import ENCODINGS, from_bytes
-from .._resources.stream import STREAM_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

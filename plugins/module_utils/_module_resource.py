@@ -1,0 +1,44 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge for modules that bring about one resource."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _errors
+from ._module import failing, module_of, session_of
+
+if TYPE_CHECKING:
+    from ._connection.session import Session
+    from ._resources.resource import Plan, Resource
+
+
+def run_resource(resource: Resource) -> None:
+    """A module that brings one resource into the desired state."""
+    module = module_of(resource.spec, resource.states)
+    with failing(module):
+        with session_of(module, read_only=module.check_mode) as session:
+            plan, result = _bring_about(resource, session, module.params, module.check_mode)
+        for warning in plan.warnings:
+            module.warn(warning)
+        told = {"changes": plan.change_list, "consequences": plan.consequences}
+        if plan.changed:
+            told["diff"] = plan.diff
+        module.exit_json(changed=plan.changed, **told, **result)
+
+
+def _bring_about(
+    resource: Resource, session: Session, options: dict[str, Any], check_mode: bool, tries: int = 3
+) -> tuple[Plan, dict[str, Any]]:
+    """Reads, plans and applies, anew when somebody else wrote in between. Returns the result beside the plan."""
+    plan = resource.plan(resource.read(session, options), options, session.server)
+    if check_mode or not plan.changed:
+        return plan, plan.result
+    try:
+        return plan, resource.apply(session, plan)
+    except _errors.Overtaken:
+        if tries == 1:
+            raise
+    return _bring_about(resource, session, options, check_mode, tries - 1)

@@ -1,0 +1,24 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names of streams, subjects, buckets, keys and governors, after nats-server, nats.go's jetstream/kv.go and Choria."""
+
+from __future__ import annotations
+
+from . import codecs
+
+# What the names of buckets and governors get for the streams beneath them
+BUCKET_PREFIX, GOVERNOR_PREFIX = "KV_", "GOVERNOR_"
+
+STREAM_NAME = codecs.text(
+    r"[^\s.*>/\\]{1,255}", "a stream's name has up to 255 characters, no space and none of . * > / \\", 255
+)
+SUBJECT = codecs.text(
+    r"((?!>\.)[^\s.]+\.)*[^\s.]+", "a subject is words joined by dots, without spaces, and > can only be the last word"
+)
+BUCKET_NAME = codecs.text(r"[a-zA-Z0-9_-]+", "a bucket's name is made of letters, digits, _ and -", 252)
+KEY = codecs.text(
+    r"[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*",
+    "a key is made of letters, digits, -, _, /, = and dots, with no dot at its ends nor two in a row",
+)
+GOVERNOR_NAME = codecs.text(r"[a-zA-Z0-9_-]+", "a governor's name is made of letters, digits, _ and -", 246)
