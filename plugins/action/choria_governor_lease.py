@@ -22,8 +22,7 @@ from ansible_collections.choria.streams.plugins.module_utils._services.lease imp
 
 _MAX_WAIT = TERMS.argument_spec()["max_wait"]["default"]
 _LOCKSTEP = ("linear", "debug")
-# Not "host_pinned": where it begins with a host, there is a fork for it until the host is done with the play
-_BY_ITSELF = ("free",)
+_BY_ITSELF = ("free", "host_pinned")
 
 
 class ActionModule(ActionBase):
@@ -56,15 +55,21 @@ class ActionModule(ActionBase):
                 )
 
     def _lockstep(self, variables: dict[str, Any]) -> dict[str, int]:
-        """How many hosts wait for each other in this task, and with how many forks where each goes on by itself.
+        """How many hosts wait for each other in this task, and where each goes on by itself, how many of them at once.
 
         No hosts are for unknown, as where only some may come to this task, and which is not known before.
         """
         strategy = str(self._task.get_play().strategy).rpartition(".")[2]
         if strategy not in (*_LOCKSTEP, *_BY_ITSELF) or self._task.run_once or self._task.when or self._for_some():
             return {"lockstep_hosts": 0}
-        forks = int(context.CLIARGS.get("forks") or C.DEFAULT_FORKS) if strategy in _BY_ITSELF else 0
-        return {"lockstep_hosts": len(variables.get("ansible_play_batch") or []), "lockstep_forks": forks}
+        hosts = len(variables.get("ansible_play_batch") or [])
+        if strategy in _LOCKSTEP:
+            return {"lockstep_hosts": hosts}
+        forks, throttle = int(context.CLIARGS.get("forks") or C.DEFAULT_FORKS), int(self._task.throttle or 0)
+        if strategy == "free":
+            return {"lockstep_hosts": hosts, "lockstep_forks": forks, "lockstep_throttle": throttle}
+        # Where it begins with a host, there is a fork for it until the host is done with the play
+        return {"lockstep_hosts": min(hosts, forks) if throttle else 0, "lockstep_throttle": throttle}
 
     def _for_some(self) -> bool:
         """Whether some hosts may not come to this task: in what was included, a handler, or the rescue of a block."""

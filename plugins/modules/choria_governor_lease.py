@@ -17,9 +17,10 @@ description:
     M(choria.streams.choria_governor_run) can hold the seat round the tasks, it is the better choice.
   - Under the C(linear) strategy all hosts of a batch have to be done with one task before any begins with the next.
     Where they are more than the governor has seats, none could ever give one back. Under C(free) the same happens when
-    those that wait for a seat have all forks. Both are noticed and refused, unless only some hosts may come to the task
-    (it has a condition, is included, a handler, or in a C(rescue)). The strategy C(host_pinned) has a fork for each
-    host that it began with, so that there this can't happen.
+    those that wait for a seat have all forks, and under C(free) and C(host_pinned) with a C(throttle) that holds hosts
+    back. All that is noticed and refused, unless only some hosts may come to the task (it has a condition, is included,
+    a handler, or in a C(rescue)). The strategy C(host_pinned) has a fork for each host that it began with, so that
+    there, without C(throttle), this can't happen.
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -77,6 +78,12 @@ options:
       - How many forks these hosts have, where each goes on by itself under the strategy C(free). The action that
         belongs to this module sets it; V(0) is for hosts that go on together.
       - V(acquired) is then refused where at least as many hosts would have to wait.
+    type: int
+  lockstep_throttle:
+    description:
+      - The C(throttle) of the task, where each host goes on by itself. The action that belongs to this module sets it;
+        V(0) is for none.
+      - V(acquired) is then refused where more hosts would have to wait.
     type: int
 extends_documentation_fragment:
   - choria.streams.connection

@@ -276,6 +276,27 @@ def test_lease_in_lock_step(nats_server: NatsServer, session: Session) -> None:
     assert holders(session, "STEP") == []
 
 
+def test_lease_with_a_throttle(nats_server: NatsServer, session: Session) -> None:
+    """Strategies where each host goes on by itself look at no other host while they hold one back."""
+    make(session, "HELD", 1)
+    held = acquired("HELD", ignore_errors=True, throttle=1)
+    refused = play(held, strategy="host_pinned") + play(held, strategy="free")
+    enough = acquired("HELD", throttle="{{ 2 }}"), released("HELD")
+    ways_out = play(*enough, strategy="host_pinned") + play(*enough, strategy="free")
+    result = run_playbook(
+        [*refused, *ways_out],
+        inventory=["a", "b", "c"],
+        args=["--forks", "4"],
+        env=environment(nats_server),
+        timeout=120,
+    ).check()
+    assert [task.status for task in result.tasks] == ["failed"] * 6 + ["ok"] * 12
+    for task in result.tasks[:6]:
+        assert (task.result["failure"]["code"], task.result["failure"]["option"]) == ("lockstep", "throttle")
+        assert "leave throttle out" in task.message
+    assert holders(session, "HELD") == []
+
+
 def test_lease_for_some_hosts(nats_server: NatsServer, session: Session, tmp_path: Path) -> None:
     """Which hosts come to an included task, a handler or a rescue is not known before, so that none is refused."""
     make(session, "SOME", 1)

@@ -48,6 +48,7 @@ LEASE = TERMS.merge(
             Field("lease_id", codecs.whole(1)),
             Field("lockstep_hosts", codecs.whole(0)),
             Field("lockstep_forks", codecs.whole(0)),
+            Field("lockstep_throttle", codecs.whole(0)),
         ),
         {"required_if": [("state", "released", ("lease_id",))]},
     )
@@ -125,7 +126,7 @@ def _acquire(session: Session, options: dict[str, Any], check_mode: bool) -> dic
             "lease_id": None,
             "msg": f"Would take a seat in governor {terms.name}, which does not exist yet.",
         }
-    _check_lockstep(terms, governor, options["lockstep_hosts"] or 0, options["lockstep_forks"] or 0)
+    _check_lockstep(terms, governor, *(options[f"lockstep_{what}"] or 0 for what in ("hosts", "forks", "throttle")))
     if check_mode:
         message = f"Would {governor.prospect}."
         return {"changed": True, "lease_id": None, "msg": message, "governor": report(governor, identity)}
@@ -206,15 +207,33 @@ def _reset(session: Session, options: dict[str, Any], check_mode: bool) -> dict[
     return {"changed": bool(seats), "seats": seats}
 
 
-def _check_lockstep(terms: Terms, governor: Governor, hosts: int, forks: int) -> None:
+def _check_lockstep(terms: Terms, governor: Governor, hosts: int, forks: int, throttle: int) -> None:
     """Refuses what would wait for ever: no host gets to the task that gives its seat back before all have one.
 
-    Where each host goes on by itself, with ``forks``: none is left for that task when as many hosts wait.
+    Where each host goes on by itself, with ``forks``: none is left for that task when as many hosts wait. And with
+    ``throttle``: Ansible's free strategies look at no other host while they hold one back.
     """
-    waiting = hosts - governor.capacity
-    if waiting < max(1, forks) or terms.keep or terms.skip or (forks and not terms.max_wait):
+    waiting, alone = hosts - governor.capacity, forks or throttle
+    if waiting < 1 or terms.keep or terms.skip or (alone and not terms.max_wait):
         return
-    if forks:
+    held_back = 0 < throttle < waiting
+    if alone and not held_back and not 0 < forks <= waiting:
+        return
+    option, whole = (
+        "lockstep_forks" if forks else "lockstep_hosts",
+        "which takes the seat and gives it back in one task",
+    )
+    remedy = (
+        f"use choria_governor_run, {whole}, set 'serial: {governor.capacity}' or less in the play, or use "
+        "'strategy: host_pinned'"
+    )
+    if held_back:
+        option, remedy = "throttle", f"leave throttle out, or use choria_governor_run, {whole}"
+        problem = (
+            f"throttle: while it holds back one of the {hosts} hosts that run this task, Ansible gives no other its "
+            f"next task, so that no seat of governor {governor.name} is ever given back"
+        )
+    elif forks:
         problem = (
             f"{hosts} hosts run this task with {forks} forks, and those that wait for one of the {governor.capacity} "
             f"seats of governor {governor.name} take them all, so that no seat is ever given back"
@@ -225,12 +244,7 @@ def _check_lockstep(terms: Terms, governor: Governor, hosts: int, forks: int) ->
             f"has {governor.capacity}"
         )
     raise _errors.Refused(
-        f"{problem}: use choria_governor_run, which takes the seat and gives it back in one task, set "
-        f"'serial: {governor.capacity}' or less in the play, or use 'strategy: host_pinned'.",
-        code="lockstep",
-        option="lockstep_forks" if forks else "lockstep_hosts",
-        hosts=hosts,
-        capacity=governor.capacity,
+        f"{problem}: {remedy}.", code="lockstep", option=option, hosts=hosts, capacity=governor.capacity
     )
 
 
