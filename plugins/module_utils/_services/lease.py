@@ -53,6 +53,7 @@ LEASE = TERMS.merge(
         {"required_if": [("state", "released", ("lease_id",))]},
     )
 )
+_ONE_TASK = "choria_governor_run, which takes the seat and gives it back in one task"
 _PATIENCE = 30.0
 _HOLDERS = 5
 
@@ -219,16 +220,10 @@ def _check_lockstep(terms: Terms, governor: Governor, hosts: int, forks: int, th
     held_back = 0 < throttle < waiting
     if alone and not held_back and not 0 < forks <= waiting:
         return
-    option, whole = (
-        "lockstep_forks" if forks else "lockstep_hosts",
-        "which takes the seat and gives it back in one task",
-    )
-    remedy = (
-        f"use choria_governor_run, {whole}, set 'serial: {governor.capacity}' or less in the play, or use "
-        "'strategy: host_pinned'"
-    )
+    option = "lockstep_forks" if forks else "lockstep_hosts"
+    remedy = f"use {_ONE_TASK}, set 'serial: {governor.capacity}' or less in the play, or use 'strategy: host_pinned'"
     if held_back:
-        option, remedy = "throttle", f"leave throttle out, or use choria_governor_run, {whole}"
+        option, remedy = "throttle", f"leave throttle out, or use {_ONE_TASK}"
         problem = (
             f"throttle: while it holds back one of the {hosts} hosts that run this task, Ansible gives no other its "
             f"next task, so that no seat of governor {governor.name} is ever given back"
