@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api.messages import Stored
-from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Server
+from ansible_collections.choria.streams.plugins.module_utils._api.messages import Stored, _window
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request, Server
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused
 from ansible_collections.choria.streams.plugins.module_utils._services import stream_messages, stream_results
 from ansible_collections.choria.streams.plugins.module_utils._services.stream_messages import SPEC, act
@@ -305,3 +305,11 @@ def test_results_of_other_payloads_are_base64() -> None:
         "data": "/w==",
         "encoding": "base64",
     }
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [((), 4000), ((0,), 4000), ((100, 4000), 4000), ((10, 1 << 20), 16), ((1 << 26,), 1)]
+)
+def test_how_much_may_wait_for_acknowledgements(sizes: tuple[int, ...], expected: int) -> None:
+    """Not more than a server's queue takes, which drops the rest."""
+    assert _window([Request("a", bytes(size)) for size in sizes]) == expected

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # When a stream was made, other servers of a cluster learn a moment later that it listens. nats.go waits as long.
 _HEARD_AFTER = 0.25
 _TRIES = 3
+# What may wait for its acknowledgement: as many messages as with nats.go (defaultAsyncPubAckInflight), and fewer bytes
+# than a server queues for a stream, from all clients together, before it drops what comes (streamDefaultMaxQueueBytes).
+_MESSAGES, _BYTES = 4000, 16 << 20
 
 
 class Stored(NamedTuple):
@@ -45,16 +48,23 @@ def publish(
 
 def deliver(session: Session, messages: Sequence[Request]) -> list[list[Message] | _errors.StreamsError]:
     """Pipelined: an answer or an error for each. What nobody heard is sent again, after the others, before it fails."""
-    answers = session.request_many(messages)
+    window = _window(messages)
+    answers = session.request_many(messages, window)
     for _try in range(1, _TRIES):
         unheard = [number for number, answer in enumerate(answers) if _is_unheard(answer)]
         if not unheard:
             break
         time.sleep(_HEARD_AFTER)
-        again = session.request_many([messages[number] for number in unheard])
+        again = session.request_many([messages[number] for number in unheard], window)
         for number, answer in zip(unheard, again):
             answers[number] = answer
     return answers
+
+
+def _window(messages: Iterable[Request]) -> int:
+    """How many of these messages may be unacknowledged at a time."""
+    largest = max((len(message.payload) for message in messages), default=0)
+    return max(1, min(_MESSAGES, _BYTES // max(1, largest)))
 
 
 def _is_unheard(answer: object) -> bool:
@@ -65,8 +75,9 @@ def publish_many(
     session: Session, what: str, messages: Iterable[Request], window: int = WINDOW
 ) -> list[dict[str, Any] | _errors.StreamsError]:
     """Pipelined: an acknowledgement or an error for each. They are stored in their order, so nothing is sent again."""
+    wanted = list(messages)
     answers: list[dict[str, Any] | _errors.StreamsError] = []
-    for answer in session.request_many(messages, window):
+    for answer in session.request_many(wanted, min(window, _window(wanted))):
         if isinstance(answer, _errors.StreamsError):
             answers.append(answer)
             continue
