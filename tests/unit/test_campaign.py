@@ -49,7 +49,7 @@ class FakeSession:
     def connect(self) -> None:
         pass
 
-    def request_many(self, requests: list[Request]) -> list[list[Message] | StreamsError]:
+    def request_many(self, requests: list[Request], window: int) -> list[list[Message] | StreamsError]:
         [request] = requests
         self.asked.append((request.headers or {})["Nats-Msg-Id"])
         answer = self.answers.pop(0)
