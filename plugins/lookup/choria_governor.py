@@ -110,14 +110,14 @@ from typing import TYPE_CHECKING, Any
 from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import shared_session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+    from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 
 
 class LookupModule(LookupBase):

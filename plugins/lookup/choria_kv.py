@@ -218,7 +218,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import shared_session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import (
     Codec,
     parse_duration,

@@ -18,21 +18,21 @@ from . import (  # pylint: disable=unused-import
     _archive,  # noqa: F401  # before all others, for these to be compiled once
     _errors,
 )
-from ._connection.session import Session
+from ._connection import sessions
 from ._connection.settings import Settings, secrets_of
-from ._options.connection import CONNECTION, environment
+from ._options import connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ._options.fields import Spec
+    from ._options import fields
 
     Shown = Callable[[dict[str, Any]], dict[str, Any]]
     Secrets = Callable[[dict[str, Any]], set[str]]
 
 
 # After how many new objects garbage is looked for
-_NEW_OBJECTS = 50_000
+NEW_OBJECTS = 50_000
 
 
 class _Module(AnsibleModule):
@@ -67,12 +67,14 @@ class _Module(AnsibleModule):
         super()._return_formatted(kwargs)
 
 
-def run_info(spec: Spec, key: str, read: Callable[[Session, dict[str, Any]], list[dict[str, Any]]]) -> None:
+def run_info(
+    spec: fields.Spec, key: str, read: Callable[[sessions.Session, dict[str, Any]], list[dict[str, Any]]]
+) -> None:
     """A module that reads, and returns a list under ``key``."""
     run_reading(spec, lambda session, options: {key: read(session, options)})
 
 
-def run_reading(spec: Spec, read: Callable[[Session, dict[str, Any]], dict[str, Any]]) -> None:
+def run_reading(spec: fields.Spec, read: Callable[[sessions.Session, dict[str, Any]], dict[str, Any]]) -> None:
     """A module that reads. ``read(session, options)`` returns the whole result."""
     module = module_of(spec)
     with failing(module):
@@ -81,7 +83,7 @@ def run_reading(spec: Spec, read: Callable[[Session, dict[str, Any]], dict[str, 
         module.exit_json(changed=False, **found)
 
 
-def run_action(spec: Spec, act: Callable[[Session, dict[str, Any], bool], dict[str, Any]]) -> None:
+def run_action(spec: fields.Spec, act: Callable[[sessions.Session, dict[str, Any], bool], dict[str, Any]]) -> None:
     """A module that does something. ``act(session, options, check_mode)`` returns the whole result."""
     module = module_of(spec)
     with failing(module):
@@ -90,39 +92,41 @@ def run_action(spec: Spec, act: Callable[[Session, dict[str, Any], bool], dict[s
         module.exit_json(**result)
 
 
-def run_hybrid(spec: Spec, act: Callable[[Callable[[], Session], dict[str, Any], bool], dict[str, Any]]) -> None:
+def run_hybrid(
+    spec: fields.Spec, act: Callable[[Callable[[], sessions.Session], dict[str, Any], bool], dict[str, Any]]
+) -> None:
     """A module that needs a connection for some of its options only, and calls ``connect()`` for them.
 
     ``act(connect, options, check_mode)`` returns the whole result. The Session is closed afterwards.
     """
     module = module_of(spec)
     with failing(module):
-        with ExitStack() as sessions:
+        with ExitStack() as stack:
             result = act(
-                lambda: sessions.enter_context(session_of(module, read_only=module.check_mode)),
+                lambda: stack.enter_context(session_of(module, read_only=module.check_mode)),
                 module.params,
                 module.check_mode,
             )
         module.exit_json(**result)
 
 
-def module_of(spec: Spec, states: Mapping[str, Any] | None = None, **given: Any) -> AnsibleModule:
+def module_of(spec: fields.Spec, states: Mapping[str, Any] | None = None, **given: Any) -> AnsibleModule:
     # All that is imported stays, and little is thrown away later: looking for garbage often, and at exit, finds none
     gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS)
-    whole = spec.merge(CONNECTION)
+    gc.set_threshold(NEW_OBJECTS)
+    whole = spec.merge(connection.CONNECTION)
     arguments = {**whole.argument_spec(), **(states or {})}
-    for row in CONNECTION:
-        arguments[row.option]["fallback"] = (env_fallback, environment(row.option))
+    for row in connection.CONNECTION:
+        arguments[row.option]["fallback"] = (env_fallback, connection.environment(row.option))
     # Settings checks the rules of the connection, in better words
     return _Module(argument_spec=arguments, supports_check_mode=True, **spec.rules, **given)
 
 
-def session_of(module: AnsibleModule, *, read_only: bool) -> Session:
+def session_of(module: AnsibleModule, *, read_only: bool) -> sessions.Session:
     settings = Settings.from_options(module.params.get)
     for warning in settings.warnings:
         module.warn(warning)
-    return Session(settings, read_only=read_only)
+    return sessions.Session(settings, read_only=read_only)
 
 
 @contextmanager

@@ -18,16 +18,16 @@ from ._options.mask import HIDDEN
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ._connection.session import Session
-    from ._options.fields import Spec
-    from ._resources.document import Document, Given, Kind
+    from ._connection import sessions
+    from ._options import fields
+    from ._resources import documents
 
 
 def run_document(
-    spec: Spec,
-    kinds: Sequence[Kind],
-    document_of: Callable[[dict[str, Any], list[Given]], Document],
-    bring_about: Callable[[Session, Document, bool, bool], dict[str, Any]],
+    spec: fields.Spec,
+    kinds: Sequence[documents.Kind],
+    document_of: Callable[[dict[str, Any], list[documents.Given]], documents.Document],
+    bring_about: Callable[[sessions.Session, documents.Document, bool, bool], dict[str, Any]],
 ) -> None:
     """A module that brings many resources into their desired state, which its lists have by their kinds."""
     module = module_of(spec, shown=partial(_counted, kinds))
@@ -40,13 +40,13 @@ def run_document(
         module.exit_json(**result)
 
 
-def _items(kinds: Iterable[Kind], params: Mapping[str, Any]) -> list[Given]:
+def _items(kinds: Iterable[documents.Kind], params: Mapping[str, Any]) -> list[documents.Given]:
     """The lists' items as Ansible makes them of their arguments, each with what it would refuse."""
-    items: list[Given] = []
+    items: list[documents.Given] = []
     for kind in kinds:
         if not params[kind.option]:
             continue  # what this kind needs is not imported
-        arguments, rules = kind.arguments, kind.resource.spec.rules
+        arguments, rules = kind.arguments, kind.definition.spec.rules
         defaults = {name: argument["default"] for name, argument in arguments.items() if "default" in argument}
         inherited = {name: params[name] for name in arguments if name in params and name in _INHERITED}
         usual = {**dict.fromkeys(arguments), **defaults, **inherited}
@@ -85,7 +85,7 @@ def _refusal(error: AnsibleValidationError) -> str:
 _INHERITED = ("allow_data_loss",)
 
 
-def _counted(kinds: Iterable[Kind], params: Mapping[str, Any]) -> dict[str, Any]:
+def _counted(kinds: Iterable[documents.Kind], params: Mapping[str, Any]) -> dict[str, Any]:
     """The options with the lengths of the lists alone: they are long, and hold the values of keys.
 
     Also what is refused since it is no list may hold such values.

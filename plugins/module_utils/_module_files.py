@@ -15,9 +15,9 @@ from ._module import failing, module_of, session_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._connection.session import Session
+    from ._connection import sessions
     from ._module import AnsibleModule, Secrets, Shown
-    from ._options.fields import Spec
+    from ._options import fields
 
     Settle = Callable[[str, Any], bool]
 
@@ -34,7 +34,7 @@ class TextFile(Protocol):
     def diff(self, path: str) -> dict[str, str]: ...
 
 
-def run_file(spec: Spec, prepare: Callable[[dict[str, Any]], TextFile], secrets: Secrets) -> None:
+def run_file(spec: fields.Spec, prepare: Callable[[dict[str, Any]], TextFile], secrets: Secrets) -> None:
     """A module that brings the text file at ``path`` into the desired state, with its owner, group and mode.
 
     ``secrets(options)`` are values that nothing may show. A new file has mode 0600 unless the task says otherwise.
@@ -74,8 +74,8 @@ def _write_file(module: AnsibleModule, path: str, text: str | None) -> None:
 
 
 def run_files(
-    spec: Spec,
-    act: Callable[[Session, dict[str, Any], bool, Settle, bool], dict[str, Any]],
+    spec: fields.Spec,
+    act: Callable[[sessions.Session, dict[str, Any], bool, Settle, bool], dict[str, Any]],
     shown: Shown,
 ) -> None:
     """A module that may write files, with the options on their owner and mode that all such modules have.

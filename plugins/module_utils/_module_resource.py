@@ -11,16 +11,16 @@ from . import _errors
 from ._module import failing, module_of, session_of
 
 if TYPE_CHECKING:
-    from ._connection.session import Session
-    from ._resources.resource import Plan, Resource
+    from ._connection import sessions
+    from ._resources import resource
 
 
-def run_resource(resource: Resource) -> None:
+def run_resource(wanted: resource.Resource) -> None:
     """A module that brings one resource into the desired state."""
-    module = module_of(resource.spec, resource.states)
+    module = module_of(wanted.spec, wanted.states)
     with failing(module):
         with session_of(module, read_only=module.check_mode) as session:
-            plan, result = _bring_about(resource, session, module.params, module.check_mode)
+            plan, result = _bring_about(wanted, session, module.params, module.check_mode)
         for warning in plan.warnings:
             module.warn(warning)
         told = {"changes": plan.change_list, "consequences": plan.consequences}
@@ -30,15 +30,15 @@ def run_resource(resource: Resource) -> None:
 
 
 def _bring_about(
-    resource: Resource, session: Session, options: dict[str, Any], check_mode: bool, tries: int = 3
-) -> tuple[Plan, dict[str, Any]]:
+    wanted: resource.Resource, session: sessions.Session, options: dict[str, Any], check_mode: bool, tries: int = 3
+) -> tuple[resource.Plan, dict[str, Any]]:
     """Reads, plans and applies, anew when somebody else wrote in between. Returns the result beside the plan."""
-    plan = resource.plan(resource.read(session, options), options, session.server)
+    plan = wanted.plan(wanted.read(session, options), options, session.server)
     if check_mode or not plan.changed:
         return plan, plan.result
     try:
-        return plan, resource.apply(session, plan)
+        return plan, wanted.apply(session, plan)
     except _errors.Overtaken:
         if tries == 1:
             raise
-    return _bring_about(resource, session, options, check_mode, tries - 1)
+    return _bring_about(wanted, session, options, check_mode, tries - 1)

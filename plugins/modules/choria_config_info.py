@@ -116,11 +116,13 @@ failure:
 
 from ansible_collections.choria.streams.plugins.module_utils._connection.config_facts import config_facts
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
-from ansible_collections.choria.streams.plugins.module_utils._options.fields import Spec
+from ansible_collections.choria.streams.plugins.module_utils._options import fields
 
 
 def main() -> None:
-    run_hybrid(Spec(), lambda _connect, options, _check_mode: {"changed": False, "config": config_facts(options)})
+    run_hybrid(
+        fields.Spec(), lambda _connect, options, _check_mode: {"changed": False, "config": config_facts(options)}
+    )
 
 
 if __name__ == "__main__":

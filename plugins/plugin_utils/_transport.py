@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..module_utils import _errors
 from ..module_utils._api.messages import publish_many
 from ..module_utils._connection.client import preload
-from ..module_utils._connection.session import Request, Session
+from ..module_utils._connection.sessions import Session
+from ..module_utils._connection.wire import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, snapshot, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services import backup_writing, backups
 from support.backups import backup, content, fill, known, refusal, restore
@@ -45,7 +46,7 @@ from support.backups import backup, restore
 from ansible_collections.choria.streams.plugins.module_utils._api import snapshot
 from ansible_collections.choria.streams.plugins.module_utils._services import backups
 from support.connect import settings
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 def stuck(chunks):
     for number, chunk in enumerate(chunks):
         if number == 40:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+    from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 
 # Each module's check mode is tried with the oldest ansible-core in targets/
 pytestmark = pytest.mark.once

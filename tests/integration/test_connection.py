@@ -19,9 +19,9 @@ import pytest
 from nats.errors import FlushTimeoutError
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, reading, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection import client
-from ansible_collections.choria.streams.plugins.module_utils._connection import session as session_module
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection import client, sessions
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import (
     ApiError,
     LibraryMissing,
@@ -680,7 +680,7 @@ UPDATE = {"name": "A", "subjects": ["a"], "description": "after a pause"}
 
 def test_long_pause(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server = make_server(IMPATIENT)
-    monkeypatch.setattr(session_module, "_IDLE", 0.0)
+    monkeypatch.setattr(sessions, "_IDLE", 0.0)
     with Session(settings(servers=server.url)) as session:
         hung_up(server, session)
         # A write is not repeated, so it must not be tried on the broken connection

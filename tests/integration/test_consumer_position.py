@@ -13,7 +13,8 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._api.jetstream import call
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_info import consumers_of

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, OptionError, Refused
 from ansible_collections.choria.streams.plugins.module_utils._options.fields import IN_PLACE, REFUSED, Field
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER

@@ -15,7 +15,7 @@ import nats
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, reading, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_facts import as_asked

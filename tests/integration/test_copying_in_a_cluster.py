@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, moves, reading, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
 from support.cluster import nats_cluster, step_down
@@ -20,6 +20,7 @@ from support.manage import Manager
 from support.publishing import Publisher
 
 if TYPE_CHECKING:
+    from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
     from support.server import NatsServer
 
 pytestmark = pytest.mark.once

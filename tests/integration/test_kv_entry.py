@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import _bring_about
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET

@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
 from ansible_collections.choria.streams.plugins.module_utils._api.messages import publish_many
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix, snapshot

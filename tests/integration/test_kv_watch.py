@@ -15,7 +15,7 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, kv, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, PermissionMissing, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_past import below_as_of, keys_as_of
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from support.connect import settings
 from support.playbook import run_playbook
 

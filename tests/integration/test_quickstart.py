@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from support.playbook import ROOT, run_playbook
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import moves, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, NoAnswer, Refused
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM

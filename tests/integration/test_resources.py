@@ -13,16 +13,17 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import WINDOW, Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import WINDOW, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._module_document import _items
-from ansible_collections.choria.streams.plugins.module_utils._resources.document import (
+from ansible_collections.choria.streams.plugins.module_utils._resources.document_report import Unfinished, bring_about
+from ansible_collections.choria.streams.plugins.module_utils._resources.documents import (
     KINDS,
     SPEC,
     Document,
     Problems,
 )
-from ansible_collections.choria.streams.plugins.module_utils._resources.document_report import Unfinished, bring_about
 from ansible_collections.choria.streams.plugins.module_utils._resources.ownership import OWNER
 from support.backups import consume
 from support.connect import settings

@@ -13,7 +13,8 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, PermissionMissing, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services import run_reading
 from ansible_collections.choria.streams.plugins.module_utils._services.run_info import SPEC, read

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._services.run_info import SPEC, read
 from ansible_collections.choria.streams.plugins.module_utils._services.run_summary import STATUSES
 from support import deployments, runs

@@ -15,7 +15,8 @@ import nats
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import NoAnswer, PermissionMissing, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services.stream_messages import SPEC, act
 from support.connect import options, settings

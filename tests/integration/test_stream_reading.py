@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, reading, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, Refused
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
 from ansible_collections.choria.streams.plugins.module_utils._services import stream_selection

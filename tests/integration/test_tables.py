@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.fields import IN_PLACE, NO_EFFECT, REFUSED, Field
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from support.manage import Manager
 from support.playbook import run_playbook
 

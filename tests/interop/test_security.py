@@ -21,7 +21,7 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.permiss
     SUBSCRIBE,
     missing_permission,
 )
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import ENTRY

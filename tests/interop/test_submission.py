@@ -21,7 +21,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.filter.choria_verify import choria_verify
 from ansible_collections.choria.streams.plugins.module_utils._api import reading, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services.spool import find_spool
 from ansible_collections.choria.streams.plugins.module_utils._services.submission import SUBMIT, submit

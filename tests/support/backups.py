@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services import backup as backup_service
 from ansible_collections.choria.streams.plugins.module_utils._services import restore as restore_service
@@ -21,6 +21,8 @@ from support.connect import options
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 
 COUNT = 300
 

@@ -16,7 +16,7 @@ from support.server import NatsServer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+    from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 
 START_TIMEOUT = 30.0
 

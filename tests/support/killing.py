@@ -12,7 +12,7 @@ import traceback
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.choria.streams.plugins.module_utils._connection import session
+from ansible_collections.choria.streams.plugins.module_utils._connection import sessions, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,14 +40,14 @@ def killed(act: Callable[[], object], writes: int) -> bool:
     return False
 
 
-def is_write(through: session.Session, request: session.Request) -> bool:
-    return not session._READS.match(request.subject.removeprefix(f"{through.settings.api}."))
+def is_write(through: sessions.Session, request: wire.Request) -> bool:
+    return not sessions._READS.match(request.subject.removeprefix(f"{through.settings.api}."))
 
 
 def _kill_after(writes: int) -> None:
-    real, done = session.Session.request_many, count(1)
+    real, done = sessions.Session.request_many, count(1)
 
-    def request_many(self: session.Session, requests: Any, *args: Any, **options: Any) -> Any:
+    def request_many(self: sessions.Session, requests: Any, *args: Any, **options: Any) -> Any:
         wanted = list(requests)
         answers = real(self, wanted, *args, **options)
         for request in wanted:
@@ -55,4 +55,4 @@ def _kill_after(writes: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
         return answers
 
-    session.Session.request_many = request_many  # type: ignore[method-assign]
+    sessions.Session.request_many = request_many  # type: ignore[method-assign]

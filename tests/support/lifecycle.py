@@ -14,7 +14,7 @@ from ansible_collections.choria.streams.plugins.module_utils._api import reading
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
 
 if TYPE_CHECKING:
-    from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+    from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 
 STREAM = "ANSIBLE_RUNS"
 PREFIX = "ansible.runs"

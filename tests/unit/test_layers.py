@@ -30,8 +30,17 @@ CLIENT = {"nats", "nkeys", "aiohttp", "multidict", "cryptography", "dns"}
 # What only some options need, and what hosts may lack
 OPTIONAL = {"yaml", "jmespath"}
 FORMATS = ("module_utils", "_options", "formats")
-# What nearly all files import. To send a module, Ansible looks for a file for each name that a file imports.
-WHOLE = {("module_utils", "_errors"), ("module_utils", "_api", "jetstream")}
+# What many files import. To send a module, Ansible looks for a file behind each name that its files import.
+WHOLE = {
+    ("module_utils", "_errors"),
+    *(("module_utils", "_options", name) for name in ("codecs", "connection", "fields", "names", "values")),
+    *(("module_utils", "_connection", name) for name in ("sessions", "wire")),
+    *(("module_utils", "_api", name) for name in ("copies", "jetstream", "kv", "messages")),
+    *(("module_utils", "_resources", name) for name in ("consumer_facts", "consumer_table", "document_state")),
+    *(("module_utils", "_resources", name) for name in ("documents", "losses", "recreate", "recreation", "resource")),
+    *(("module_utils", "_resources", name) for name in ("rows", "stream_backed", "subjects")),
+}
+SENT = ("module_utils", "modules")
 # Who may import which edge, by the first folder under plugins/ or by the name of the file; an edge may import itself
 EDGES = {
     "module_utils._archive": {"module_utils._module"},
@@ -116,14 +125,16 @@ def violation(own: tuple[str, ...], found: Import) -> str | None:
     if found.name[: len(PACKAGE)] == PACKAGE:
         target = found.name[len(PACKAGE) :]
         theirs, name = layer(target), edge(target)
-        if target[:-1] in WHOLE:
-            return f"imports a name of {'.'.join(target[:-1])}: import that as a whole"
         if name:
             return None if {own[0], ".".join(own)} & EDGES[name] else f"imports the edge {name}"
         if theirs is None:
             # Doc fragments and plugins are loaded by Ansible, by their names
             return f"imports {'.'.join(target)}, which is in no layer"
-        return f"layer {mine} imports layer {theirs}" if mine is not None and theirs > mine else None
+        if mine is not None and theirs > mine:
+            return f"layer {mine} imports layer {theirs}"
+        if own[0] in SENT and target[:-1] in WHOLE:
+            return f"imports a name of {'.'.join(target[:-1])}: import that as a whole"
+        return None
     if top in CLIENT:
         if mine != CLIENT_LAYER:
             return f"imports {top}, which is for layer {CLIENT_LAYER} alone"
@@ -165,7 +176,7 @@ OURS = "from ansible_collections.choria.streams.plugins"
     [
         ("module_utils/_errors.py", f"{OURS}.module_utils._options import fields", "layer 0 imports layer 1"),
         ("module_utils/_options/fields.py", "from .._connection import session", "layer 1 imports layer 2"),
-        ("module_utils/_options/fields.py", "from .._connection.session import Session", "layer 1 imports layer 2"),
+        ("module_utils/_options/fields.py", "from .._connection.sessions import Session", "layer 1 imports layer 2"),
         ("module_utils/_options/fields.py", "from .. import _api", "layer 1 imports layer 3"),
         ("module_utils/_api/kv.py", "def f():\n    from .._services import lease", "layer 3 imports layer 4"),
         (
@@ -182,15 +193,15 @@ OURS = "from ansible_collections.choria.streams.plugins"
         ("modules/choria_kv.py", "from ansible.module_utils.basic import AnsibleModule", "AnsibleModule"),
         ("modules/choria_kv.py", "def f():\n    import nats", "imports nats"),
         ("module_utils/_resources/plan.py", "def f():\n    import nats", "imports nats"),
-        ("module_utils/_connection/session.py", "import nats", "before it is needed"),
-        ("module_utils/_connection/session.py", "class A:\n    from nats.aio import client", "before it is needed"),
+        ("module_utils/_connection/sessions.py", "import nats", "before it is needed"),
+        ("module_utils/_connection/sessions.py", "class A:\n    from nats.aio import client", "before it is needed"),
         (
-            "module_utils/_connection/session.py",
+            "module_utils/_connection/sessions.py",
             "import importlib\nimportlib.import_module('nats')",
             "before it is needed",
         ),
-        ("module_utils/_connection/session.py", "def f():\n    import yaml", "not in the standard library"),
-        ("module_utils/_connection/session.py", "from ansible.module_utils.common import text", "not in the standard"),
+        ("module_utils/_connection/sessions.py", "def f():\n    import yaml", "not in the standard library"),
+        ("module_utils/_connection/sessions.py", "from ansible.module_utils.common import text", "not in the standard"),
         ("module_utils/_options/formats.py", "import yaml", "before it is needed"),
         ("module_utils/_other/x.py", "", "in no layer"),
         ("module_utils/_api/kv.py", "from .._errors import StreamsError", "import that as a whole"),
@@ -207,8 +218,8 @@ def test_violations_are_found(path: str, source: str, expected: str) -> None:
     ("path", "source"),
     [
         ("module_utils/_options/fields.py", "import re\nfrom .. import _errors\nfrom . import codecs"),
-        ("module_utils/_connection/session.py", "def f():\n    import nats.aio.client\n    import nkeys"),
-        ("module_utils/_connection/session.py", "if TYPE_CHECKING:\n    from nats.aio.client import Client"),
+        ("module_utils/_connection/sessions.py", "def f():\n    import nats.aio.client\n    import nkeys"),
+        ("module_utils/_connection/sessions.py", "if TYPE_CHECKING:\n    from nats.aio.client import Client"),
         ("module_utils/_options/formats.py", "def f():\n    import jmespath"),
         ("module_utils/_services/lease.py", "from .._resources import governor"),
         ("module_utils/_module.py", "from ansible.module_utils.basic import AnsibleModule\nfrom ._api import kv"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings, secrets_of
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError
 from ansible_collections.choria.streams.plugins.module_utils._options.connection import CONNECTION, environment

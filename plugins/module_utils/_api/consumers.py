@@ -13,10 +13,10 @@ from . import jetstream
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 
-def info(session: Session, stream: str, name: str) -> dict[str, Any] | None:
+def info(session: sessions.Session, stream: str, name: str) -> dict[str, Any] | None:
     """The answer of CONSUMER.INFO (``config``, ``delivered``, ``ack_floor``, ``num_pending`` …).
 
     None where there is no such consumer, or no such stream.
@@ -24,36 +24,38 @@ def info(session: Session, stream: str, name: str) -> dict[str, Any] | None:
     return info_many(session, stream, [name])[0]
 
 
-def info_many(session: Session, stream: str, names: Iterable[str]) -> list[dict[str, Any] | None]:
+def info_many(session: sessions.Session, stream: str, names: Iterable[str]) -> list[dict[str, Any] | None]:
     """``info`` of several consumers of a stream, pipelined."""
     return info_each(session, ((stream, name) for name in names))
 
 
-def info_each(session: Session, wanted: Iterable[tuple[str, str]]) -> list[dict[str, Any] | None]:
+def info_each(session: sessions.Session, wanted: Iterable[tuple[str, str]]) -> list[dict[str, Any] | None]:
     """``info`` of consumers that are given by their streams and names, pipelined."""
     return [
         _or_none(answer) for answer in jetstream.call_many(session, (_reading(stream, name) for stream, name in wanted))
     ]
 
 
-def info_beside_stream(session: Session, stream: str, name: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+def info_beside_stream(
+    session: sessions.Session, stream: str, name: str
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """The answers of STREAM.INFO and CONSUMER.INFO, asked for at once."""
     calls = [(f"Reading stream {stream}", f"STREAM.INFO.{stream}", None), _reading(stream, name)]
     above, below = jetstream.call_many(session, calls)
     return _or_none(above), _or_none(below)
 
 
-def create(session: Session, stream: str, config: dict[str, Any]) -> dict[str, Any]:
+def create(session: sessions.Session, stream: str, config: dict[str, Any]) -> dict[str, Any]:
     """Makes a durable. One that is there with another configuration is an error (10148)."""
     return jetstream.call(session, *creating(stream, config))
 
 
-def update(session: Session, stream: str, config: dict[str, Any]) -> dict[str, Any]:
+def update(session: sessions.Session, stream: str, config: dict[str, Any]) -> dict[str, Any]:
     """Changes a durable. One that is not there is an error (10149)."""
     return jetstream.call(session, *updating(stream, config))
 
 
-def delete(session: Session, stream: str, name: str) -> None:
+def delete(session: sessions.Session, stream: str, name: str) -> None:
     """Deletes a consumer with its position. One that is gone already is no error."""
     _or_none(jetstream.call_many(session, [deleting(stream, name)])[0])
 
@@ -88,7 +90,7 @@ def unpinning(stream: str, name: str, group: str) -> jetstream.Call:
     return what, f"CONSUMER.UNPIN.{stream}.{name}", {"group": group}
 
 
-def list_all(session: Session, stream: str) -> list[dict[str, Any]]:
+def list_all(session: sessions.Session, stream: str) -> list[dict[str, Any]]:
     """The ``info`` of every consumer of a stream, by the paged LIST call. Empty where there is no such stream."""
     try:
         return list(jetstream.pages(session, f"Listing consumers of {stream}", f"CONSUMER.LIST.{stream}", "consumers"))
@@ -98,7 +100,7 @@ def list_all(session: Session, stream: str) -> list[dict[str, Any]]:
         raise
 
 
-def list_many(session: Session, streams: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+def list_many(session: sessions.Session, streams: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """``list_all`` of several streams, pipelined page by page."""
     found: dict[str, list[dict[str, Any]]] = {stream: [] for stream in streams}
     left = list(found)

@@ -9,13 +9,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._connection.session import Request
+from .._connection import sessions, wire
 from . import jetstream, messages, streams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Session
 
 _PAUSE, _SETTLED, _PATIENCE = 0.02, 0.5, 5.0
 # More subjects than this are counted, and not compared one by one
@@ -30,7 +29,7 @@ class Incomplete(_errors.StreamsError):
         super().__init__(message, **{"code": "copy_incomplete", **failure})
 
 
-def follow(session: Session, name: str, origin: str, patience: float) -> None:
+def follow(session: sessions.Session, name: str, origin: str, patience: float) -> None:
     """Waits until a mirror is hardly behind its origin. Raises Incomplete after ``patience`` seconds without progress.
 
     The lag that a server tells is not asked for: it is 0 as well before a mirror has heard of its origin.
@@ -53,7 +52,7 @@ def follow(session: Session, name: str, origin: str, patience: float) -> None:
             return
 
 
-def last_sequence(session: Session, name: str, subject: str) -> int:
+def last_sequence(session: sessions.Session, name: str, subject: str) -> int:
     """The last sequence of a stream that nobody publishes to any more, when all has arrived that was on its way.
 
     It takes its messages one after the other, so that one that is refused, since it expects a sequence that is not
@@ -76,7 +75,7 @@ def last_sequence(session: Session, name: str, subject: str) -> int:
         time.sleep(_PAUSE)
 
 
-def complete(session: Session, name: str, origin: str, patience: float) -> None:
+def complete(session: sessions.Session, name: str, origin: str, patience: float) -> None:
     """Waits until a copy has each message of an origin that gets none, and no other. Raises Incomplete."""
     deadline = time.monotonic() + patience
     while not _same(session, name, origin):
@@ -91,20 +90,20 @@ def complete(session: Session, name: str, origin: str, patience: float) -> None:
         time.sleep(_PAUSE)
 
 
-def move_on(session: Session, name: str, subject: str, last: int) -> None:
+def move_on(session: sessions.Session, name: str, subject: str, last: int) -> None:
     """Lets a stream go on counting after ``last``, with messages on a subject of its own that are deleted again."""
     state = _state(session, name)
     missing = last - state["last_seq"]
     if missing > 0 and not state["messages"]:
         streams.purge(session, name, {"seq": last + 1})
     elif missing > 0:
-        for answer in messages.publish_many(session, f"Moving stream {name} on", [Request(subject)] * missing):
+        for answer in messages.publish_many(session, f"Moving stream {name} on", [wire.Request(subject)] * missing):
             if isinstance(answer, _errors.StreamsError):
                 raise answer
     streams.purge(session, name, {"filter": subject})
 
 
-def _same(session: Session, name: str, origin: str) -> bool:
+def _same(session: sessions.Session, name: str, origin: str) -> bool:
     copied, wanted = _state(session, name), _state(session, origin)
     if any(copied.get(key, 0) != wanted.get(key, 0) for key in ("messages", "num_subjects")):
         return False
@@ -117,7 +116,7 @@ def _same(session: Session, name: str, origin: str) -> bool:
     return streams.subject_counts(session, name) == streams.subject_counts(session, origin)
 
 
-def forget_deleted(session: Session, name: str, origin: str) -> None:
+def forget_deleted(session: sessions.Session, name: str, origin: str) -> None:
     """Deletes from a copy what was deleted from its origin after it was copied."""
     copied, wanted = _state(session, name), _state(session, origin)
     if copied["messages"] and copied["first_seq"] < wanted["first_seq"]:
@@ -128,7 +127,7 @@ def forget_deleted(session: Session, name: str, origin: str) -> None:
     jetstream.call_many(session, [(what, subject, {"seq": sequence, "no_erase": True}) for sequence in later])
 
 
-def _last(session: Session, name: str) -> tuple[int, str]:
+def _last(session: sessions.Session, name: str) -> tuple[int, str]:
     """The sequence of the last message that is there, and its time; 0 where there is none."""
     found = messages.get(session, name, subject=">")
     state = _state(session, name)
@@ -141,7 +140,7 @@ def _last(session: Session, name: str) -> tuple[int, str]:
     return (found.sequence, found.time) if found else (0, "")
 
 
-def _state(session: Session, name: str) -> Mapping[str, Any]:
+def _state(session: sessions.Session, name: str) -> Mapping[str, Any]:
     info = streams.info(session, name)
     if info is None:
         raise gone(name)

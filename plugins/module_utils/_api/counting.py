@@ -15,8 +15,8 @@ from . import reading, streams
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .._connection.session import Session
-    from .messages import Stored
+    from .._connection import sessions
+    from . import messages
 
 # More than this is not read for a number
 MOST_READ, MOST_BYTES = 10_000, 64 << 20
@@ -30,7 +30,7 @@ class Counted(NamedTuple):
     exact: bool = True
 
 
-def before(session: Session, info: Mapping[str, Any], start: int | datetime) -> Counted:
+def before(session: sessions.Session, info: Mapping[str, Any], start: int | datetime) -> Counted:
     """How many messages are older than a sequence or a moment: a few requests, however many messages there are."""
     name, state = info["config"]["name"], info["state"]
     first, total, gaps = int(state["first_seq"]), int(state["messages"]), int(state.get("num_deleted") or 0)
@@ -49,7 +49,7 @@ def before(session: Session, info: Mapping[str, Any], start: int | datetime) -> 
     return Counted(max(1, until - first - gaps), exact=False)
 
 
-def oldest_bytes(session: Session, info: Mapping[str, Any], excess: int) -> Counted:
+def oldest_bytes(session: sessions.Session, info: Mapping[str, Any], excess: int) -> Counted:
     """How many of the oldest messages have this many bytes together, as the server counts them."""
     number, total = 0, int(info["state"]["messages"])
     for message in _oldest(session, info):
@@ -60,13 +60,13 @@ def oldest_bytes(session: Session, info: Mapping[str, Any], excess: int) -> Coun
     return Counted(number + 1, exact=False)
 
 
-def oldest_subjects(session: Session, info: Mapping[str, Any], number: int) -> Mapping[str, int] | None:
+def oldest_subjects(session: sessions.Session, info: Mapping[str, Any], number: int) -> Mapping[str, int] | None:
     """How many of the oldest messages each subject has, None where they are too many to be read."""
     counts = Counter(message.subject for message in islice(_oldest(session, info), number))
     return counts if sum(counts.values()) == number else None
 
 
-def _oldest(session: Session, info: Mapping[str, Any]) -> Iterator[Stored]:
+def _oldest(session: sessions.Session, info: Mapping[str, Any]) -> Iterator[messages.Stored]:
     size, first = 0, int(info["state"]["first_seq"])
     for message in reading.onward(session, info["config"]["name"], reading.ALL, first, MOST_READ):
         yield message
@@ -75,7 +75,7 @@ def _oldest(session: Session, info: Mapping[str, Any]) -> Iterator[Stored]:
             return
 
 
-def _size(message: Stored, in_memory: bool) -> int:
+def _size(message: messages.Stored, in_memory: bool) -> int:
     """What the stores of nats-server count for a message (server/filestore.go and memstore.go)."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in message.headers.items())
     headers = len(f"NATS/1.0\r\n{lines}\r\n".encode()) if lines else 0

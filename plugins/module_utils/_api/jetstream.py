@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._connection.session import Message, Request, Session
+from .._connection import sessions, wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,15 +48,15 @@ _HINTS = {
 }
 
 
-def call(session: Session, what: str, subject: str, body: Any = None) -> dict[str, Any]:
+def call(session: sessions.Session, what: str, subject: str, body: Any = None) -> dict[str, Any]:
     """One call of the API. ``what`` begins the sentence of an error, such as ``Creating stream ORDERS``."""
     return decode(what, session.request(session.api(subject), encode(body)))
 
 
-def call_many(session: Session, calls: Iterable[Call]) -> list[dict[str, Any] | _errors.StreamsError]:
+def call_many(session: sessions.Session, calls: Iterable[Call]) -> list[dict[str, Any] | _errors.StreamsError]:
     """Pipelined calls, each ``(what, subject, body)``: an answer or an error for each, in their order."""
     wanted = list(calls)
-    requests = [Request(session.api(subject), encode(body)) for _what, subject, body in wanted]
+    requests = [wire.Request(session.api(subject), encode(body)) for _what, subject, body in wanted]
     answers: list[dict[str, Any] | _errors.StreamsError] = []
     for (what, _subject, _body), answer in zip(wanted, session.request_many(requests)):
         if isinstance(answer, _errors.StreamsError):
@@ -69,7 +69,9 @@ def call_many(session: Session, calls: Iterable[Call]) -> list[dict[str, Any] | 
     return answers
 
 
-def pages(session: Session, what: str, subject: str, key: str, body: dict[str, Any] | None = None) -> Iterator[Any]:
+def pages(
+    session: sessions.Session, what: str, subject: str, key: str, body: dict[str, Any] | None = None
+) -> Iterator[Any]:
     """The items under ``key`` of a call that answers in pages."""
     offset = 0
     while True:
@@ -85,17 +87,17 @@ def encode(body: Any) -> bytes:
     return b"" if body is None else json.dumps(body).encode()
 
 
-def decode(what: str, message: Message) -> dict[str, Any]:
-    """The JSON of an answer. Raises ApiError where it is an error, NoAnswer where it is not JSON."""
+def decode(what: str, message: wire.Message) -> dict[str, Any]:
+    """The JSON object of an answer. Raises ApiError where it is an error, NoAnswer where it is something else."""
     try:
         answer = json.loads(message.data.decode())  # of bytes, it would guess the encoding first
-    except ValueError as error:
-        raise _errors.NoAnswer(
-            f"{what}: the answer is not JetStream's: check api_prefix, or what else listens there."
-        ) from error
-    if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise _errors.NoAnswer(f"{what}: the answer is not JetStream's: check api_prefix, or what else listens there.")
+    if isinstance(answer.get("error"), dict):
         raise api_error(what, answer["error"])
-    return dict(answer)
+    return answer
 
 
 def api_error(what: str, error: dict[str, Any]) -> _errors.ApiError:

@@ -13,16 +13,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
-from .._connection.session import Request
-from .._options.codecs import NANOSECOND, parse_duration
-from .._options.names import BUCKET_PREFIX
+from .._connection import sessions, wire
+from .._options import codecs, names
 from . import jetstream, lasts, messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .._connection.session import Message, Session
-    from .messages import Stored
 
 PUT, DELETED, PURGED = "put", "delete", "purge"
 BATCH = lasts.BATCH
@@ -77,10 +74,10 @@ class Bucket:
         holder: str = "",
     ) -> None:
         self.name, self.config, self.last_sequence = name, config, last_sequence
-        mirror, own = config.get("mirror") or {}, f"{BUCKET_PREFIX}{name}"
+        mirror, own = config.get("mirror") or {}, f"{names.BUCKET_PREFIX}{name}"
         self.stream = holder or own
         self._origin: Mapping[str, Any] = {} if mirror.get("subject_transforms") else mirror
-        self._place = f"$KV.{self._origin.get('name', own)[len(BUCKET_PREFIX) :]}."
+        self._place = f"$KV.{self._origin.get('name', own)[len(names.BUCKET_PREFIX) :]}."
 
     @property
     def direct(self) -> bool:
@@ -96,7 +93,7 @@ class Bucket:
     def shortest_lifetime(self) -> int:
         """In seconds. Where a key may have several revisions, servers lengthen what is shorter than marks live."""
         several = int(self.config.get("max_msgs_per_subject") or 0) != 1
-        return int(self.config.get("subject_delete_marker_ttl") or 0) // NANOSECOND if several else 0
+        return int(self.config.get("subject_delete_marker_ttl") or 0) // codecs.NANOSECOND if several else 0
 
     @property
     def max_value_size(self) -> int:
@@ -107,9 +104,9 @@ class Bucket:
         """Where a key is read. A mirror keeps the subjects of its origin."""
         return f"{self._place}{key}"
 
-    def write_subject(self, session: Session, key: str) -> str:
+    def write_subject(self, session: sessions.Session, key: str) -> str:
         """Where a key is written. A mirror's are in its origin; another domain's under the prefix of its API."""
-        api = (self._origin.get("external") or {}).get("api") or session.settings.api
+        api = ((self._origin.get("external") or {}).get("api") if self._origin else "") or session.settings.api
         return self.subject(key) if api == "$JS.API" else f"{api}.{self.subject(key)}"
 
     def key(self, subject: str) -> str:
@@ -119,7 +116,7 @@ class Bucket:
 # Reading
 
 
-def open_bucket(session: Session, name: str, keys: str = "") -> tuple[Bucket, dict[str, int]]:
+def open_bucket(session: sessions.Session, name: str, keys: str = "") -> tuple[Bucket, dict[str, int]]:
     """The bucket, and how many values each key has of those that ``keys`` selects, which may hold wildcards.
 
     Raises StreamsError where there is no such bucket.
@@ -138,18 +135,18 @@ def open_bucket(session: Session, name: str, keys: str = "") -> tuple[Bucket, di
     return bucket, selected
 
 
-def last(session: Session, bucket: Bucket, key: str) -> Entry | None:
+def last(session: sessions.Session, bucket: Bucket, key: str) -> Entry | None:
     """The newest revision, from the leader, so that it is what a write will meet. None where the key has none."""
     return _entry_or_none(bucket, messages.get(session, bucket.stream, subject=bucket.subject(key)))
 
 
-def last_from_leader(session: Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, Entry]:
+def last_from_leader(session: sessions.Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, Entry]:
     """The newest revision of each key that has one, pipelined, as ``last`` gives it for one."""
     subjects = [bucket.subject(key) for key in keys]
     return _entries(bucket, lasts.there(lasts.from_leader(session, _reading(bucket), bucket.stream, subjects)))
 
 
-def last_many(session: Session, bucket: Bucket, keys: Sequence[str], up_to: int = 0) -> dict[str, Entry]:
+def last_many(session: sessions.Session, bucket: Bucket, keys: Sequence[str], up_to: int = 0) -> dict[str, Entry]:
     """The newest revision of each key that has one, in as few requests as the server allows, from any replica.
 
     With ``up_to`` the newest that is not after this revision, where a server without batches can't look back: there
@@ -160,7 +157,7 @@ def last_many(session: Session, bucket: Bucket, keys: Sequence[str], up_to: int 
     return _entries(bucket, found)
 
 
-def last_below(session: Session, bucket: Bucket, keys: str) -> dict[str, Entry] | None:
+def last_below(session: sessions.Session, bucket: Bucket, keys: str) -> dict[str, Entry] | None:
     """The newest revision of all keys that a wildcard selects, as of one moment.
 
     None where one request is not enough for that: too many keys, too much data, or an old server.
@@ -176,7 +173,7 @@ def last_below(session: Session, bucket: Bucket, keys: str) -> dict[str, Entry] 
     return None if beyond else _entries(bucket, found)
 
 
-def count_values(session: Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, int]:
+def count_values(session: sessions.Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, int]:
     """How many values of each key the bucket keeps, pipelined."""
     what, subject = _reading(bucket), f"STREAM.INFO.{bucket.stream}"
     answers = jetstream.call_many(session, ((what, subject, {"subjects_filter": bucket.subject(key)}) for key in keys))
@@ -188,13 +185,13 @@ def count_values(session: Session, bucket: Bucket, keys: Sequence[str]) -> dict[
     return counts
 
 
-def at_revision(session: Session, bucket: Bucket, key: str, revision: int) -> Entry | None:
+def at_revision(session: sessions.Session, bucket: Bucket, key: str, revision: int) -> Entry | None:
     """The key as it was written in a revision. None where that is gone, or another key's."""
     found = messages.get(session, bucket.stream, sequence=revision)
     return _entry_or_none(bucket, found if found and found.subject == bucket.subject(key) else None)
 
 
-def history(session: Session, bucket: Bucket, key: str) -> list[Entry]:
+def history(session: sessions.Session, bucket: Bucket, key: str) -> list[Entry]:
     """All revisions that are kept of a key, the oldest first."""
     from . import reading  # modules compile what they import, and the one for keys does not need this
 
@@ -205,7 +202,14 @@ def history(session: Session, bucket: Bucket, key: str) -> list[Entry]:
 
 
 def write(
-    session: Session, bucket: Bucket, key: str, operation: str, value: bytes = b"", *, ttl: int = 0, expected: int = -1
+    session: sessions.Session,
+    bucket: Bucket,
+    key: str,
+    operation: str,
+    value: bytes = b"",
+    *,
+    ttl: int = 0,
+    expected: int = -1,
 ) -> int:
     """Puts, deletes or purges, and returns the new revision.
 
@@ -220,7 +224,7 @@ def write(
 
 
 def write_many(
-    session: Session, writes: Iterable[tuple[Bucket, str, Mapping[str, Any]]]
+    session: sessions.Session, writes: Iterable[tuple[Bucket, str, Mapping[str, Any]]]
 ) -> list[int | _errors.StreamsError]:
     """Pipelined: the new revision or an error for each bucket and key, with the rest of what ``write`` is given."""
     wanted = list(writes)
@@ -231,7 +235,7 @@ def write_many(
     ]
 
 
-def size(session: Session, bucket: Bucket, key: str, **given: Any) -> int:
+def size(session: sessions.Session, bucket: Bucket, key: str, **given: Any) -> int:
     """How many bytes ``write`` would send: servers count the headers among a value's."""
     return _request(session, bucket, key, **given).size
 
@@ -242,8 +246,14 @@ def overtaken(error: object) -> bool:
 
 
 def _request(
-    session: Session, bucket: Bucket, key: str, operation: str, value: bytes = b"", ttl: int = 0, expected: int = -1
-) -> Request:
+    session: sessions.Session,
+    bucket: Bucket,
+    key: str,
+    operation: str,
+    value: bytes = b"",
+    ttl: int = 0,
+    expected: int = -1,
+) -> wire.Request:
     headers = {}
     if operation == DELETED:
         headers["KV-Operation"] = "DEL"
@@ -253,11 +263,11 @@ def _request(
         headers["Nats-TTL"] = f"{ttl}s"
     if expected >= 0:
         headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
-    return Request(bucket.write_subject(session, key), value, headers)
+    return wire.Request(bucket.write_subject(session, key), value, headers)
 
 
 def _revision(
-    bucket: Bucket, key: str, operation: str, answer: list[Message] | _errors.StreamsError
+    bucket: Bucket, key: str, operation: str, answer: list[wire.Message] | _errors.StreamsError
 ) -> int | _errors.StreamsError:
     if isinstance(answer, _errors.StreamsError):
         return answer
@@ -285,7 +295,7 @@ def _reading(bucket: Bucket) -> str:
     return f"Reading bucket {bucket.name}"
 
 
-def _info(session: Session, bucket: Bucket, keys: str, offset: int = 0) -> dict[str, Any]:
+def _info(session: sessions.Session, bucket: Bucket, keys: str, offset: int = 0) -> dict[str, Any]:
     body = {"subjects_filter": bucket.subject(keys), "offset": offset} if keys else None
     try:
         return jetstream.call(session, _reading(bucket), f"STREAM.INFO.{bucket.stream}", body)
@@ -295,15 +305,15 @@ def _info(session: Session, bucket: Bucket, keys: str, offset: int = 0) -> dict[
         raise
 
 
-def _entries(bucket: Bucket, found: Iterable[Stored]) -> dict[str, Entry]:
+def _entries(bucket: Bucket, found: Iterable[messages.Stored]) -> dict[str, Entry]:
     return {entry.key: entry for entry in (entry_of(bucket, message) for message in found)}
 
 
-def _entry_or_none(bucket: Bucket, message: Stored | None) -> Entry | None:
+def _entry_or_none(bucket: Bucket, message: messages.Stored | None) -> Entry | None:
     return None if message is None else entry_of(bucket, message)
 
 
-def entry_of(bucket: Bucket, message: Stored) -> Entry:
+def entry_of(bucket: Bucket, message: messages.Stored) -> Entry:
     """The revision that a message of the bucket's stream is."""
     operation = _OPERATIONS.get(message.headers.get("KV-Operation", ""), PUT)
     operation = _MARKERS.get(message.headers.get("Nats-Marker-Reason", ""), operation)
@@ -322,7 +332,7 @@ def _lifetime(header: str) -> float | None:
     if not header:
         return None
     try:
-        length = parse_duration(header)
+        length = codecs.parse_duration(header)
     except ValueError:
         return None
     return length if length and math.isfinite(length) else None

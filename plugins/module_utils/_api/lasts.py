@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from . import jetstream
-from .messages import Stored, direct_last, direct_page, stored_of
+from . import jetstream, messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 # nats-server's limit for one request with multi_last (server/stream.go)
 BATCH = 1024
@@ -22,8 +21,8 @@ BATCHES_SINCE = (2, 11, 0)
 
 
 def of_each(
-    session: Session, what: str, stream: str, subjects: Sequence[str], *, direct: bool, up_to: int = 0
-) -> Iterator[Stored]:
+    session: sessions.Session, what: str, stream: str, subjects: Sequence[str], *, direct: bool, up_to: int = 0
+) -> Iterator[messages.Stored]:
     """The last message on each subject that has one, from any replica where the stream allows ``direct`` reads.
 
     With ``up_to`` the last that is not after this sequence, where a server without batches can't look back: there a
@@ -35,25 +34,25 @@ def of_each(
             return
         except _errors.PermissionMissing:
             pass  # what is allowed may be the single reads, which name their subjects
-    asked = direct_last(session, stream, subjects) if direct else from_leader(session, what, stream, subjects)
+    asked = messages.direct_last(session, stream, subjects) if direct else from_leader(session, what, stream, subjects)
     for message in there(asked):
         if not up_to or message.sequence <= up_to:
             yield message
 
 
 def from_leader(
-    session: Session, what: str, stream: str, subjects: Iterable[str]
-) -> Iterator[Stored | _errors.StreamsError | None]:
+    session: sessions.Session, what: str, stream: str, subjects: Iterable[str]
+) -> Iterator[messages.Stored | _errors.StreamsError | None]:
     """``direct_last`` of a stream that only its leader reads."""
     calls = ((what, f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}) for subject in subjects)
     for answer in jetstream.call_many(session, calls):
         if isinstance(answer, _errors.ApiError) and answer.err_code == jetstream.NO_MESSAGE_FOUND:
             yield None
         else:
-            yield answer if isinstance(answer, _errors.StreamsError) else stored_of(answer["message"])
+            yield answer if isinstance(answer, _errors.StreamsError) else messages.stored_of(answer["message"])
 
 
-def there(answers: Iterable[Stored | _errors.StreamsError | None]) -> Iterator[Stored]:
+def there(answers: Iterable[messages.Stored | _errors.StreamsError | None]) -> Iterator[messages.Stored]:
     """The messages that there are. Raises the first error."""
     for answer in answers:
         if isinstance(answer, _errors.StreamsError):
@@ -62,7 +61,7 @@ def there(answers: Iterable[Stored | _errors.StreamsError | None]) -> Iterator[S
             yield answer
 
 
-def _batches(session: Session, stream: str, subjects: Sequence[str], up_to: int) -> Iterator[Stored]:
+def _batches(session: sessions.Session, stream: str, subjects: Sequence[str], up_to: int) -> Iterator[messages.Stored]:
     for start in range(0, len(subjects), BATCH):
         body: dict[str, Any] = {"multi_last": list(subjects[start : start + BATCH])}
         if up_to:
@@ -70,7 +69,7 @@ def _batches(session: Session, stream: str, subjects: Sequence[str], up_to: int)
         beyond = 1
         while beyond:
             # The server ends a page when it has sent 64 MiB
-            found, beyond = direct_page(session, stream, body)
+            found, beyond = messages.direct_page(session, stream, body)
             yield from found
             if not found:
                 break

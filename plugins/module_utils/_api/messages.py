@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
-from .._connection.session import WINDOW, Message, Request, Session
+from .._connection import sessions, wire
 from . import jetstream
 
 if TYPE_CHECKING:
@@ -37,16 +37,18 @@ class Stored(NamedTuple):
 
 
 def publish(
-    session: Session, what: str, subject: str, payload: bytes, headers: Mapping[str, str] | None = None
+    session: sessions.Session, what: str, subject: str, payload: bytes, headers: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Publishes and waits for the stream's acknowledgement (``stream``, ``seq``, ``duplicate``)."""
-    [answer] = deliver(session, [Request(subject, payload, headers)])
+    [answer] = deliver(session, [wire.Request(subject, payload, headers)])
     if isinstance(answer, _errors.StreamsError):
         raise answer
     return jetstream.decode(what, answer[0])
 
 
-def deliver(session: Session, messages: Sequence[Request]) -> list[list[Message] | _errors.StreamsError]:
+def deliver(
+    session: sessions.Session, messages: Sequence[wire.Request]
+) -> list[list[wire.Message] | _errors.StreamsError]:
     """Pipelined: an answer or an error for each. What nobody heard is sent again, after the others, before it fails."""
     window = _window(messages)
     answers = session.request_many(messages, window)
@@ -61,7 +63,7 @@ def deliver(session: Session, messages: Sequence[Request]) -> list[list[Message]
     return answers
 
 
-def _window(messages: Iterable[Request]) -> int:
+def _window(messages: Iterable[wire.Request]) -> int:
     """How many of these messages may be unacknowledged at a time."""
     largest = max((len(message.payload) for message in messages), default=0)
     return max(1, min(_MESSAGES, _BYTES // max(1, largest)))
@@ -72,7 +74,7 @@ def _is_unheard(answer: object) -> bool:
 
 
 def publish_many(
-    session: Session, what: str, messages: Iterable[Request], window: int = WINDOW
+    session: sessions.Session, what: str, messages: Iterable[wire.Request], window: int = sessions.WINDOW
 ) -> list[dict[str, Any] | _errors.StreamsError]:
     """Pipelined: an acknowledgement or an error for each. They are stored in their order, so nothing is sent again."""
     wanted = list(messages)
@@ -88,21 +90,23 @@ def publish_many(
     return answers
 
 
-def get(session: Session, stream: str, *, sequence: int = 0, subject: str = "") -> Stored | None:
+def get(session: sessions.Session, stream: str, *, sequence: int = 0, subject: str = "") -> Stored | None:
     """The message with a sequence, or the last one on a subject, from the stream's leader. None where there is none."""
     return _message_or_none(session, stream, {"seq": sequence} if sequence else {"last_by_subj": subject})
 
 
-def direct_last(session: Session, stream: str, subjects: Iterable[str]) -> list[Stored | _errors.StreamsError | None]:
+def direct_last(
+    session: sessions.Session, stream: str, subjects: Iterable[str]
+) -> list[Stored | _errors.StreamsError | None]:
     """The last message on each subject, pipelined, by the direct reads that any replica answers.
 
     None where there is no message, NoAnswer where the stream does not allow direct reads or does not exist.
     """
-    requests = [Request(session.api(f"DIRECT.GET.{stream}.{subject}")) for subject in subjects]
+    requests = [wire.Request(session.api(f"DIRECT.GET.{stream}.{subject}")) for subject in subjects]
     return [_direct(answer) for answer in session.request_many(requests)]
 
 
-def direct_page(session: Session, stream: str, body: dict[str, Any]) -> tuple[list[Stored], int]:
+def direct_page(session: sessions.Session, stream: str, body: dict[str, Any]) -> tuple[list[Stored], int]:
     """The messages that a batch request selects, and how many the server has beyond these.
 
     ``body`` has ``multi_last``, ``batch``, ``up_to_seq`` … (nats-server 2.11).
@@ -117,7 +121,7 @@ def direct_page(session: Session, stream: str, body: dict[str, Any]) -> tuple[li
     return [from_direct(message) for message in messages[:-1]], int(last.headers.get("Nats-Num-Pending") or 0)
 
 
-def delete(session: Session, stream: str, sequence: int, *, erase: bool = False) -> bool:
+def delete(session: sessions.Session, stream: str, sequence: int, *, erase: bool = False) -> bool:
     """Deletes one message. False where it is not there any more."""
     try:
         body = {"seq": sequence} if erase else {"seq": sequence, "no_erase": True}
@@ -134,7 +138,7 @@ def delete(session: Session, stream: str, sequence: int, *, erase: bool = False)
 _GONE = ("no message found", "stream store EOF", "deleted message")
 
 
-def from_direct(message: Message) -> Stored:
+def from_direct(message: wire.Message) -> Stored:
     """The stored message in a direct reply, whose own place is told by headers."""
     headers = dict(message.headers)
     return Stored(
@@ -150,7 +154,7 @@ def from_direct(message: Message) -> Stored:
 _DIRECT_ONLY = ("Nats-Stream", "Nats-Last-Sequence", "Nats-Num-Pending", "Nats-UpTo-Sequence")
 
 
-def _direct(answer: list[Message] | _errors.StreamsError) -> Stored | _errors.StreamsError | None:
+def _direct(answer: list[wire.Message] | _errors.StreamsError) -> Stored | _errors.StreamsError | None:
     if isinstance(answer, _errors.StreamsError):
         return answer
     if answer[0].status == "404":
@@ -168,7 +172,7 @@ def parse_headers(raw: bytes) -> dict[str, str]:
     return headers
 
 
-def _message_or_none(session: Session, stream: str, body: dict[str, Any]) -> Stored | None:
+def _message_or_none(session: sessions.Session, stream: str, body: dict[str, Any]) -> Stored | None:
     try:
         answer = jetstream.call(session, f"Reading a message of stream {stream}", f"STREAM.MSG.GET.{stream}", body)
     except _errors.ApiError as error:
@@ -189,7 +193,7 @@ def stored_of(message: Mapping[str, Any]) -> Stored:
     )
 
 
-def on_subject(session: Session, stream: str, subject: str) -> list[Stored]:
+def on_subject(session: sessions.Session, stream: str, subject: str) -> list[Stored]:
     """The messages on one subject, the oldest first, one request each: for streams that hold few, such as governors."""
     found: list[Stored] = []
     while True:

@@ -14,7 +14,7 @@ from . import streams
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 _SHORTEST, _LONGEST, _STEADY = 0.05, 1.0, 0.25
 # JetStream has no leader at the moment, or the stream is not served yet
@@ -40,7 +40,7 @@ def current(info: Mapping[str, Any]) -> bool:
     return not moving(info) and complete and all(peer.get("current") and not peer.get("offline") for peer in others)
 
 
-def wait_until_current(session: Session, name: str, seconds: float) -> dict[str, Any]:
+def wait_until_current(session: sessions.Session, name: str, seconds: float) -> dict[str, Any]:
     """The stream's info once all of its copies are up to date, and stay so for a moment.
 
     Raises StreamsError (``not_current``) when it takes longer than ``seconds``.
@@ -48,13 +48,13 @@ def wait_until_current(session: Session, name: str, seconds: float) -> dict[str,
     return _wait_until(session, name, current, seconds, looks=2)
 
 
-def wait_until_at_rest(session: Session, name: str, seconds: float) -> dict[str, Any]:
+def wait_until_at_rest(session: sessions.Session, name: str, seconds: float) -> dict[str, Any]:
     """The same once a move that is under way has ended, although some copy may be behind or away."""
     return _wait_until(session, name, lambda info: not moving(info), seconds, looks=1)
 
 
 def _wait_until(
-    session: Session, name: str, reached: Callable[[Mapping[str, Any]], bool], seconds: float, looks: int
+    session: sessions.Session, name: str, reached: Callable[[Mapping[str, Any]], bool], seconds: float, looks: int
 ) -> dict[str, Any]:
     # Servers tell nobody when copies are current, so they are asked, less often the longer it takes. A copy that has
     # just joined is current, not current, and current again within milliseconds.
@@ -81,7 +81,7 @@ def _wanted(info: Mapping[str, Any]) -> int:
     return int(info["config"].get("num_replicas") or 1)
 
 
-def _look(session: Session, name: str) -> dict[str, Any] | None:
+def _look(session: sessions.Session, name: str) -> dict[str, Any] | None:
     """None while nobody can tell."""
     try:
         return streams.info(session, name)

@@ -15,14 +15,13 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options.codecs import parse_timestamp
-from . import jetstream
-from .messages import Stored, direct_page, get, stored_of
+from .._options import codecs
+from . import jetstream, messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 ALL = ">"
 _BATCHES = (2, 11, 0)
@@ -32,15 +31,15 @@ _WIDEST = 128
 
 
 def onward(
-    session: Session, stream: str, subject: str = ALL, start: int | datetime = 1, limit: int | None = None
-) -> Iterator[Stored]:
+    session: sessions.Session, stream: str, subject: str = ALL, start: int | datetime = 1, limit: int | None = None
+) -> Iterator[messages.Stored]:
     """The messages on a subject from a sequence number or a moment on, the oldest first, at most ``limit`` of them."""
     return islice(_in_order(session, stream, subject, start, limit or _PAGE_MESSAGES), limit)
 
 
-def newest(session: Session, stream: str, subject: str = ALL, count: int = 1) -> list[Stored]:
+def newest(session: sessions.Session, stream: str, subject: str = ALL, count: int = 1) -> list[messages.Stored]:
     """The last ``count`` messages, the oldest of them first. There is no reading backwards: the start is searched."""
-    last = get(session, stream, subject=subject)
+    last = messages.get(session, stream, subject=subject)
     if last is None:
         return []
     found, end, width = [last], last.sequence, count
@@ -52,7 +51,7 @@ def newest(session: Session, stream: str, subject: str = ALL, count: int = 1) ->
     return found
 
 
-def count_before(session: Session, stream: str, subject: str, sequence: int, total: int) -> int:
+def count_before(session: sessions.Session, stream: str, subject: str, sequence: int, total: int) -> int:
     """How many of the ``total`` messages on a subject have a lower sequence number."""
     later = count_from(session, stream, subject, sequence)
     if later is not None:
@@ -60,7 +59,7 @@ def count_before(session: Session, stream: str, subject: str, sequence: int, tot
     return sum(1 for _message in _between(session, stream, subject, 1, sequence))
 
 
-def count_from(session: Session, stream: str, subject: str, sequence: int) -> int | None:
+def count_from(session: sessions.Session, stream: str, subject: str, sequence: int) -> int | None:
     """How many messages on a subject have this sequence number or a higher one, None where there are no batches."""
     try:
         found, beyond = _page(session, stream, subject, sequence, 1)
@@ -69,18 +68,18 @@ def count_from(session: Session, stream: str, subject: str, sequence: int) -> in
     return beyond + len(found)
 
 
-def first_since(session: Session, stream: str, subject: str, moment: datetime) -> int | None:
+def first_since(session: sessions.Session, stream: str, subject: str, moment: datetime) -> int | None:
     """The sequence of the first message that is not older than the moment, None where all are."""
     if session.server.version >= _BATCHES:
         found = _nexts(session, stream, [{"start_time": _rfc3339(moment), "next_by_subj": subject}])[0]
         return found.sequence if found else None
     # An older server does not know start_time. Times grow with the sequence: searched by halves
-    last = get(session, stream, subject=subject)
+    last = messages.get(session, stream, subject=subject)
     low, high = 1, last.sequence + 1 if last else 1
     while low < high:
         middle = (low + high) // 2
         found = _nexts(session, stream, [{"seq": middle, "next_by_subj": subject}])[0]
-        if found is None or parse_timestamp(found.time) >= moment:
+        if found is None or codecs.parse_timestamp(found.time) >= moment:
             high = middle
         else:
             low = found.sequence + 1
@@ -91,12 +90,14 @@ class _NoPages(Exception):
     """This server, stream or user has no batches."""
 
 
-def _between(session: Session, stream: str, subject: str, start: int, end: int) -> Iterator[Stored]:
+def _between(session: sessions.Session, stream: str, subject: str, start: int, end: int) -> Iterator[messages.Stored]:
     """The messages with sequences from ``start`` and below ``end``."""
     return takewhile(lambda message: message.sequence < end, onward(session, stream, subject, start))
 
 
-def _in_order(session: Session, stream: str, subject: str, start: int | datetime, size: int) -> Iterator[Stored]:
+def _in_order(
+    session: sessions.Session, stream: str, subject: str, start: int | datetime, size: int
+) -> Iterator[messages.Stored]:
     beyond = 1
     while beyond:
         try:
@@ -112,7 +113,9 @@ def _in_order(session: Session, stream: str, subject: str, start: int | datetime
         start = found[-1].sequence + 1
 
 
-def _page(session: Session, stream: str, subject: str, start: int | datetime, size: int) -> tuple[list[Stored], int]:
+def _page(
+    session: sessions.Session, stream: str, subject: str, start: int | datetime, size: int
+) -> tuple[list[messages.Stored], int]:
     if session.server.version < _BATCHES:
         raise _NoPages
     body: dict[str, Any] = {"next_by_subj": subject, "batch": size, "max_bytes": _PAGE_BYTES}
@@ -121,14 +124,14 @@ def _page(session: Session, stream: str, subject: str, start: int | datetime, si
     else:
         body["seq"] = start
     try:
-        return direct_page(session, stream, body)
+        return messages.direct_page(session, stream, body)
     except (_errors.NoAnswer, _errors.PermissionMissing) as error:
         if error.failure["code"] in ("no_responders", "permission"):
             raise _NoPages from error
         raise
 
 
-def _one_by_one(session: Session, stream: str, subject: str, start: int) -> Iterator[Stored]:
+def _one_by_one(session: sessions.Session, stream: str, subject: str, start: int) -> Iterator[messages.Stored]:
     """Asks for the next message after several sequences at once, after more of them where all bring different ones."""
     width = 1
     while True:
@@ -142,17 +145,17 @@ def _one_by_one(session: Session, stream: str, subject: str, start: int) -> Iter
         width = min(_WIDEST, width * 2) if len(different) == width else len(different)
 
 
-def _nexts(session: Session, stream: str, bodies: Iterable[dict[str, Any]]) -> list[Stored | None]:
+def _nexts(session: sessions.Session, stream: str, bodies: Iterable[dict[str, Any]]) -> list[messages.Stored | None]:
     what, call = f"Reading stream {stream}", f"STREAM.MSG.GET.{stream}"
     return [_message(answer) for answer in jetstream.call_many(session, ((what, call, body) for body in bodies))]
 
 
-def _message(answer: dict[str, Any] | _errors.StreamsError) -> Stored | None:
+def _message(answer: dict[str, Any] | _errors.StreamsError) -> messages.Stored | None:
     if isinstance(answer, _errors.ApiError) and answer.err_code == jetstream.NO_MESSAGE_FOUND:
         return None
     if isinstance(answer, _errors.StreamsError):
         raise answer
-    return stored_of(answer["message"])
+    return messages.stored_of(answer["message"])
 
 
 def _rfc3339(moment: datetime) -> str:

@@ -12,14 +12,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
+from .._connection import wire
 from .._connection.permissions import SUBSCRIBE, missing_permission
-from .._connection.wire import Request
 from . import jetstream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-    from .._connection.session import Message, Session
+    from .._connection import sessions
 
 # The server sends chunks of at most 1 MiB, and 8 MiB of them before it awaits that some are acknowledged
 _CHUNK = 256 << 10
@@ -33,7 +33,7 @@ _LONG = 3600.0
 
 
 def snapshot(
-    session: Session, stream: str, *, consumers: bool = True, check_messages: bool = False
+    session: sessions.Session, stream: str, *, consumers: bool = True, check_messages: bool = False
 ) -> tuple[dict[str, Any], Generator[bytes, None, None]]:
     """Begins a snapshot: ``config`` and ``state`` of the stream, and the chunks of its archive, to be read to the end.
 
@@ -60,7 +60,7 @@ def snapshot(
     return {"config": head["config"], "state": head["state"]}, _chunks(session, what)
 
 
-def _chunks(session: Session, what: str) -> Generator[bytes, None, None]:
+def _chunks(session: sessions.Session, what: str) -> Generator[bytes, None, None]:
     acknowledged = False
     patience = max(_PATIENCE, session.settings.timeout)
     try:
@@ -84,7 +84,7 @@ def _chunks(session: Session, what: str) -> Generator[bytes, None, None]:
         session.unsubscribe_all()
 
 
-def _check_end(what: str, message: Message) -> None:
+def _check_end(what: str, message: wire.Message) -> None:
     status = message.status
     if status in ("", "204"):
         return
@@ -103,7 +103,9 @@ def _check_end(what: str, message: Message) -> None:
     )
 
 
-def restore(session: Session, config: dict[str, Any], state: dict[str, Any], chunks: Iterable[bytes]) -> dict[str, Any]:
+def restore(
+    session: sessions.Session, config: dict[str, Any], state: dict[str, Any], chunks: Iterable[bytes]
+) -> dict[str, Any]:
     """Builds a stream with this configuration from the chunks of an archive. Returns its info as the server has it.
 
     Raises StreamsError where the server refuses, then it may have begun to build the stream.
@@ -113,7 +115,7 @@ def restore(session: Session, config: dict[str, Any], state: dict[str, Any], chu
     begun = jetstream.call(session, what, f"STREAM.RESTORE.{name}", {"config": config, "state": state})
     deliver = begun["deliver_subject"]
     rest = iter(chunks)
-    while batch := [Request(deliver, chunk) for chunk in islice(rest, _BATCH)]:
+    while batch := [wire.Request(deliver, chunk) for chunk in islice(rest, _BATCH)]:
         for answer in session.request_many(batch, timeout=_PATIENCE):
             if isinstance(answer, _errors.StreamsError):
                 raise _lost(what, answer)
@@ -126,7 +128,7 @@ def restore(session: Session, config: dict[str, Any], state: dict[str, Any], chu
         raise _lost(what, error) from error
 
 
-def _refusal(what: str, answer: Message) -> None:
+def _refusal(what: str, answer: wire.Message) -> None:
     """The server answers a chunk with nothing, or with why it takes no more: as JSON, before 2.12 as text."""
     if not answer.data.startswith(b"{"):
         reason = answer.data.decode(errors="replace").removeprefix("-ERR ").strip("'")

@@ -13,15 +13,15 @@ from . import jetstream
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 
-def info(session: Session, name: str) -> dict[str, Any] | None:
+def info(session: sessions.Session, name: str) -> dict[str, Any] | None:
     """The answer of STREAM.INFO (``config``, ``state``, ``created``, ``cluster``, ``ts``); None for no such stream."""
     return _or_none(lambda: jetstream.call(session, f"Reading stream {name}", f"STREAM.INFO.{name}"))
 
 
-def info_many(session: Session, names: Iterable[str]) -> list[dict[str, Any] | None]:
+def info_many(session: sessions.Session, names: Iterable[str]) -> list[dict[str, Any] | None]:
     """``info`` of several streams, pipelined."""
     answers = jetstream.call_many(session, ((f"Reading stream {name}", f"STREAM.INFO.{name}", None) for name in names))
     return [_or_none(lambda answer=answer: _value(answer)) for answer in answers]
@@ -41,25 +41,25 @@ def deleting(name: str) -> jetstream.Call:
     return f"Deleting stream {name}", f"STREAM.DELETE.{name}", None
 
 
-def create(session: Session, config: dict[str, Any]) -> dict[str, Any]:
+def create(session: sessions.Session, config: dict[str, Any]) -> dict[str, Any]:
     return jetstream.call(session, *creating(config))
 
 
-def update(session: Session, config: dict[str, Any]) -> dict[str, Any]:
+def update(session: sessions.Session, config: dict[str, Any]) -> dict[str, Any]:
     return jetstream.call(session, *updating(config))
 
 
-def delete(session: Session, name: str) -> None:
+def delete(session: sessions.Session, name: str) -> None:
     """Deletes a stream with all that it holds. One that is gone already is no error."""
     _or_none(lambda: jetstream.call(session, *deleting(name)))
 
 
-def purge(session: Session, name: str, body: dict[str, Any] | None = None) -> int:
+def purge(session: sessions.Session, name: str, body: dict[str, Any] | None = None) -> int:
     """Deletes all messages, or those that the body selects (``filter``, ``seq``, ``keep``), and tells how many."""
     return int(jetstream.call(session, f"Purging stream {name}", f"STREAM.PURGE.{name}", body).get("purged", 0))
 
 
-def subject_counts(session: Session, name: str, subject: str = ">") -> dict[str, int]:
+def subject_counts(session: sessions.Session, name: str, subject: str = ">") -> dict[str, int]:
     """How many messages each matching subject of a stream holds, by the paged answer of STREAM.INFO."""
     counts: dict[str, int] = {}
     while True:
@@ -71,24 +71,24 @@ def subject_counts(session: Session, name: str, subject: str = ">") -> dict[str,
             return counts
 
 
-def deleted_sequences(session: Session, name: str) -> list[int]:
+def deleted_sequences(session: sessions.Session, name: str) -> list[int]:
     """The sequences between a stream's first and last message that hold none any more."""
     answer = jetstream.call(session, f"Reading stream {name}", f"STREAM.INFO.{name}", {"deleted_details": True})
     return [int(sequence) for sequence in answer["state"].get("deleted") or []]
 
 
-def list_all(session: Session) -> Iterator[dict[str, Any]]:
+def list_all(session: sessions.Session) -> Iterator[dict[str, Any]]:
     """The ``info`` of every stream, by the paged LIST call."""
     return jetstream.pages(session, "Listing streams", "STREAM.LIST", "streams")
 
 
-def names(session: Session, subject: str = "") -> list[str]:
+def names(session: sessions.Session, subject: str = "") -> list[str]:
     """The names of all streams, or of those that listen to a subject (which may hold wildcards)."""
     body = {"subject": subject} if subject else None
     return list(jetstream.pages(session, "Listing streams", "STREAM.NAMES", "streams", body))
 
 
-def names_many(session: Session, subjects: Iterable[str]) -> list[list[str]]:
+def names_many(session: sessions.Session, subjects: Iterable[str]) -> list[list[str]]:
     """For each subject the names of streams that listen to it, pipelined; at most a page of each."""
     calls = (("Listing streams", "STREAM.NAMES", {"subject": subject}) for subject in subjects)
     return [_value(answer).get("streams") or [] for answer in jetstream.call_many(session, calls)]

@@ -16,17 +16,14 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
+from .._connection import sessions, wire
 from .._connection.permissions import SUBSCRIBE, missing_permission
-from .._connection.session import WATCH_PREFIX
-from .._options.codecs import NANOSECOND
-from . import jetstream, kv
-from .messages import Stored
+from .._options import codecs
+from . import jetstream, kv, messages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._connection.session import Message, Session
-    from .kv import Bucket, Entry
 
 # The server gives a sign of life when nothing comes. After three that did not come, the watch is made anew.
 _BEAT = 5
@@ -38,7 +35,9 @@ _FORGOTTEN_AFTER = 60
 class Watch:
     """Begins with the present value of each key, or with ``updates_only`` with the next change of any."""
 
-    def __init__(self, session: Session, bucket: Bucket, keys: Sequence[str], *, updates_only: bool = False) -> None:
+    def __init__(
+        self, session: sessions.Session, bucket: kv.Bucket, keys: Sequence[str], *, updates_only: bool = False
+    ) -> None:
         self._session, self._bucket = session, bucket
         self._subjects = [bucket.subject(key) for key in dict.fromkeys(keys)]
         self._start: dict[str, Any] = {"deliver_policy": "new" if updates_only else "last_per_subject"}
@@ -52,7 +51,7 @@ class Watch:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    def next(self, timeout: float) -> Entry | None:
+    def next(self, timeout: float) -> kv.Entry | None:
         """The next change, None after ``timeout`` seconds. A broken connection is made anew in that time.
 
         Raises StreamsError where that did not succeed, or where the bucket is gone.
@@ -93,7 +92,7 @@ class Watch:
             self._session.subscribe(self._inbox)
             if self._inbox in self._session.refused_subscriptions:
                 raise missing_permission(SUBSCRIBE, self._inbox, self._session.settings.jwt)
-        name = f"{WATCH_PREFIX}{uuid.uuid4().hex}"
+        name = f"{sessions.WATCH_PREFIX}{uuid.uuid4().hex}"
         subject = f"CONSUMER.CREATE.{self._bucket.stream}.{name}"
         config = {
             **self._start,
@@ -101,8 +100,8 @@ class Watch:
             "deliver_subject": self._inbox,
             "ack_policy": "none",
             "max_deliver": 1,
-            "idle_heartbeat": _BEAT * NANOSECOND,
-            "inactive_threshold": _FORGOTTEN_AFTER * NANOSECOND,
+            "idle_heartbeat": _BEAT * codecs.NANOSECOND,
+            "inactive_threshold": _FORGOTTEN_AFTER * codecs.NANOSECOND,
             "mem_storage": True,
             "num_replicas": 1,
         }
@@ -117,7 +116,7 @@ class Watch:
         if config["deliver_policy"] == "new":
             self._go_on_after(int(made["delivered"]["stream_seq"]))
 
-    def _entry(self, message: Message) -> Entry | None:
+    def _entry(self, message: wire.Message) -> kv.Entry | None:
         """The change that a message tells, None where it tells none, or comes from a consumer that is not ours now."""
         if message.status == "100":
             self._heard = time.monotonic()
@@ -133,7 +132,7 @@ class Watch:
         self._heard = time.monotonic()
         self._go_on_after(sequence)
         return kv.entry_of(
-            self._bucket, Stored(message.subject, sequence, _rfc3339(moment), message.data, message.headers)
+            self._bucket, messages.Stored(message.subject, sequence, _rfc3339(moment), message.data, message.headers)
         )
 
     def _go_on_after(self, sequence: int) -> None:
@@ -142,6 +141,6 @@ class Watch:
 
 
 def _rfc3339(nanoseconds: int) -> str:
-    whole, rest = divmod(nanoseconds, NANOSECOND)
+    whole, rest = divmod(nanoseconds, codecs.NANOSECOND)
     moment = datetime.fromtimestamp(whole, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{moment}.{rest:09}".rstrip("0").rstrip(".") + "Z"

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from .._options.codecs import parse_duration
-from .._options.connection import DEFAULT_COLLECTIVE
+from .._options import codecs, connection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +67,7 @@ class ChoriaConfig:
     def duration(self, key: str, default: str) -> float:
         """Seconds."""
         try:
-            return parse_duration(self.get(key, default))
+            return codecs.parse_duration(self.get(key, default))
         except ValueError as error:
             raise _errors.OptionError("choria_config", f"{key} in {self.path}: {error}.") from error
 
@@ -80,7 +79,9 @@ class ChoriaConfig:
     @property
     def collectives(self) -> list[str]:
         """Those that the file lists, else the main one, whose default depends on the provider."""
-        default = self.get("main_collective") or ("choria" if self.provider == "choria" else DEFAULT_COLLECTIVE)
+        default = self.get("main_collective") or (
+            "choria" if self.provider == "choria" else connection.DEFAULT_COLLECTIVE
+        )
         return self.parts("collectives") or [default]
 
     @property

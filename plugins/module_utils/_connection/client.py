@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .wire import TlsNotOffered
+from . import wire
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -47,7 +47,7 @@ def _client_class(websocket: bool) -> Any:
             # This runs before CONNECT, which holds the password: the last moment to refuse a plain connection.
             if initial_connection and self.insist_on_tls and not info.get("tls_required"):
                 if not info.get("tls_available"):
-                    raise TlsNotOffered
+                    raise wire.TlsNotOffered
                 info["tls_required"] = True
             await super()._process_info(info, initial_connection)
 

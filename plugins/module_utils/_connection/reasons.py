@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from .._options.connection import DEFAULT_API
+from .._options import connection
 
 if TYPE_CHECKING:
+    from . import wire
     from .settings import Settings
-    from .wire import Server
 
 
 def broken(settings: Settings) -> _errors.Unreachable:
@@ -51,9 +51,9 @@ def no_answer(settings: Settings, subject: str) -> _errors.NoAnswer:
     )
 
 
-def no_responders(settings: Settings, server: Server | None, subject: str) -> _errors.StreamsError:
+def no_responders(settings: Settings, server: wire.Server | None, subject: str) -> _errors.StreamsError:
     """The server answered that nobody listens on the subject."""
-    api, elsewhere = subject.startswith(f"{settings.api}."), settings.api != DEFAULT_API
+    api, elsewhere = subject.startswith(f"{settings.api}."), settings.api != connection.DEFAULT_API
     if server is not None and not server.jetstream and not elsewhere:
         return _errors.NoAnswer(
             f"JetStream is not enabled on the server {server.name}: enable it there, "

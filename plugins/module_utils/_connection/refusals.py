@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .wire import TlsNotOffered
+from . import wire
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def explain(settings: Settings, server: str, error: Exception, info: dict[str, Any]) -> Exception:
     """Our error for what came out of nats-py while connecting to one server. ``info`` is what that said of itself."""
     text = str(error).lower()
-    if isinstance(error, TlsNotOffered):
+    if isinstance(error, wire.TlsNotOffered):
         return _errors.Unreachable(
             f"{server} offers no TLS, and the options ask for it, so nothing was sent: "
             "check servers, or leave out ca_path, client_cert, tls_first and tls:// for a server without TLS.",

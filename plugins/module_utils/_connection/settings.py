@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .. import _errors
-from .._options.codecs import parse_duration
-from .._options.connection import (
-    CONNECTION,
-    CREDENTIALS,
-    DEFAULT_API,
-    DEFAULT_COLLECTIVE,
-    DEFAULT_INBOX,
-    DEFAULT_SERVERS,
-    TLS_PAIR,
-)
+from .._options import codecs, connection
 
 if TYPE_CHECKING:
     import ssl
@@ -41,7 +32,7 @@ class Settings(NamedTuple):
     ``servers`` are URLs without user and password, tried in order. Durations are seconds.
     """
 
-    servers: tuple[str, ...] = tuple(DEFAULT_SERVERS)
+    servers: tuple[str, ...] = tuple(connection.DEFAULT_SERVERS)
     user: str = ""
     password: str = ""
     token: str = ""
@@ -57,9 +48,9 @@ class Settings(NamedTuple):
     tls_first: bool = False
     connect_timeout: float = 5.0
     timeout: float = 10.0
-    api: str = DEFAULT_API
-    inbox_prefix: str = DEFAULT_INBOX
-    collective: str = DEFAULT_COLLECTIVE
+    api: str = connection.DEFAULT_API
+    inbox_prefix: str = connection.DEFAULT_INBOX
+    collective: str = connection.DEFAULT_COLLECTIVE
     identity: str = ""
     warnings: tuple[str, ...] = ()
 
@@ -72,7 +63,7 @@ class Settings(NamedTuple):
 
         What is given wins over the Choria file, that over the nats CLI's context, that over defaults.
         """
-        given = {row.option: get_option(row.option) for row in CONNECTION}
+        given = {row.option: get_option(row.option) for row in connection.CONNECTION}
         _check_rules(given)
         options, source = _layered(given)
         try:
@@ -86,12 +77,12 @@ class Settings(NamedTuple):
 
     @classmethod
     def _from_layers(cls, options: dict[str, Any]) -> Settings:
-        servers, in_url = _servers(options["servers"] or DEFAULT_SERVERS)
-        if not any(options[name] for name in CREDENTIALS):
+        servers, in_url = _servers(options["servers"] or connection.DEFAULT_SERVERS)
+        if not any(options[name] for name in connection.CREDENTIALS):
             options = {**options, **in_url}
         jwt, seed = _signing(options)
-        collective = _word("collective", options["collective"] or DEFAULT_COLLECTIVE)
-        inbox = options["inbox_prefix"] or (jwt.inbox(collective) if jwt else DEFAULT_INBOX)
+        collective = _word("collective", options["collective"] or connection.DEFAULT_COLLECTIVE)
+        inbox = options["inbox_prefix"] or (jwt.inbox(collective) if jwt else connection.DEFAULT_INBOX)
         settings = cls(
             servers=servers,
             user=options["user"] or "",
@@ -179,7 +170,7 @@ def _layered(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
     context, choria = from_context(given["context"]), from_choria(given)
     merged: dict[str, Any] = dict.fromkeys(given)
     for layer in (context, choria, {name: value for name, value in given.items() if value is not None}):
-        for group in (CREDENTIALS, TLS_PAIR):
+        for group in (connection.CREDENTIALS, connection.TLS_PAIR):
             if any(layer.get(name) for name in group):
                 merged.update(dict.fromkeys(group))
         merged.update(layer)
@@ -216,13 +207,13 @@ def _open_to_others(options: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _check_rules(given: dict[str, Any]) -> None:
-    for group in CONNECTION.rules["mutually_exclusive"]:
+    for group in connection.CONNECTION.rules["mutually_exclusive"]:
         there = [name for name in group if given[name]]
         if len(there) > 1:
             raise _errors.OptionError(
                 there[0], f"can't be given together with {' and '.join(there[1:])}: give one of them."
             )
-    for group in CONNECTION.rules["required_together"]:
+    for group in connection.CONNECTION.rules["required_together"]:
         there = [name for name in group if given[name]]
         if there and len(there) < len(group):
             lacking = [name for name in group if not given[name]]
@@ -300,7 +291,7 @@ def _nkey_seed(seed: str | None) -> str:
 
 def _timeout(option: str, value: Any) -> float:
     try:
-        length = parse_duration(value)
+        length = codecs.parse_duration(value)
     except ValueError as error:
         raise _errors.OptionError(option, f"{error}.") from error
     if length <= 0:
@@ -322,7 +313,7 @@ def _api(domain: str | None, prefix: str | None, jwt: Token | None) -> str:
         return _subject("api_prefix", prefix)
     if domain:
         return f"$JS.{_word('domain', domain)}.API"
-    return jwt.api if jwt else DEFAULT_API
+    return jwt.api if jwt else connection.DEFAULT_API
 
 
 def _word(option: str, value: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._options.fields import LEVELS, level_of
+from .._options import fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,9 +41,11 @@ class Request(NamedTuple):
         """In bytes, with the headers as they are sent, since servers limit both together."""
         if not self.headers:
             return len(self.payload)
-        text = "".join([*self.headers, *self.headers.values()])
-        lines = (len(text) if text.isascii() else len(text.encode())) + len(self.headers) * len(": \r\n")
-        return len(self.payload) + len("NATS/1.0\r\n\r\n") + lines
+        size = len(self.payload) + len("NATS/1.0\r\n\r\n")
+        for name, value in self.headers.items():
+            line = name + value
+            size += (len(line) if line.isascii() else len(line.encode())) + len(": \r\n")
+        return size
 
 
 class Message(NamedTuple):
@@ -92,7 +94,7 @@ class Server(NamedTuple):
         """
         if level is None:
             return self._replace(clustered=True)
-        known = [release for each, release in LEVELS.items() if each <= level]
+        known = [release for each, release in fields.LEVELS.items() if each <= level]
         return self._replace(name=prefix, version=max(known, default=OLDEST), clustered=True, prefix=prefix)
 
     @property
@@ -105,7 +107,7 @@ class Server(NamedTuple):
         """Which version there is, for a sentence that goes on with it."""
         if not self.prefix:
             return f"this server runs {self.release}"
-        return f"the server behind {self.prefix} has level {level_of(self.version)} (nats-server {self.release})"
+        return f"the server behind {self.prefix} has level {fields.level_of(self.version)} (nats-server {self.release})"
 
 
 class Pending:
@@ -152,9 +154,13 @@ class Window:
         if self.unanswered <= self._enough:
             self._reached.set()
 
-    async def has_room(self) -> bool:
-        """Waits for room. False when no more answers come."""
-        return self.unanswered < self._size or await self._until(self._size // 2)
+    @property
+    def full(self) -> bool:
+        return self.unanswered >= self._size
+
+    async def drains(self) -> bool:
+        """Waits until half of it is free. False when no more answers come."""
+        return await self._until(self._size // 2)
 
     async def empties(self) -> bool:
         """Waits for all answers. False when no more come."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .fields import Field
+    from . import fields
 
 NANOSECOND = 1_000_000_000
 
@@ -99,7 +100,7 @@ class Codec:
         self.__dict__.update(own)
 
     @property
-    def inner(self) -> tuple[Field, ...]:
+    def inner(self) -> tuple[fields.Field, ...]:
         """The fields of the objects that it holds."""
         return ()
 
@@ -127,9 +128,14 @@ class Text(Codec):
         text = str(value)
         if self.max_bytes and len(text.encode()) > self.max_bytes:
             raise ValueError(f"has {len(text.encode())} bytes, the server takes at most {self.max_bytes}")
-        if self.pattern and not re.fullmatch(self.pattern, text):
+        if self.pattern and not self._pattern.fullmatch(text):
             raise ValueError(f"'{text}' is not allowed: {self.shape}")
         return text
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        # Compiled when it is needed: most options are not given
+        return re.compile(self.pattern)
 
 
 class Whole(Codec):
@@ -266,16 +272,16 @@ class Mapped(Codec):
 class Object(Codec):
     """A dict option with fields of its own. One in which nothing is set is none, and takes away what is there."""
 
-    fields: tuple[Field, ...] = ()
+    members: tuple[fields.Field, ...] = ()
     needs: tuple[str, ...] = ()
 
     @property
-    def inner(self) -> tuple[Field, ...]:
-        return self.fields
+    def inner(self) -> tuple[fields.Field, ...]:
+        return self.members
 
     def to_wire(self, value: Any) -> dict[str, Any]:
         wire: dict[str, Any] = {}
-        for field in self.fields:
+        for field in self.members:
             if value.get(field.option) is not None:
                 try:
                     wire[field.path] = field.codec.to_wire(value[field.option])
@@ -290,13 +296,13 @@ class Object(Codec):
         if self.equal(wire, None):
             return None
         there = [
-            field for field in self.fields if field.default is not None or not field.equal(wire.get(field.path), None)
+            field for field in self.members if field.default is not None or not field.equal(wire.get(field.path), None)
         ]
         return {field.option: field.codec.to_result(field.read(wire)) for field in there}
 
     def equal(self, one: Any, other: Any) -> bool:
         one, other = one or {}, other or {}
-        return all(field.equal(one.get(field.path), other.get(field.path)) for field in self.fields)
+        return all(field.equal(one.get(field.path), other.get(field.path)) for field in self.members)
 
 
 class Objects(Codec):
@@ -305,8 +311,8 @@ class Objects(Codec):
     item: Object | None = None
 
     @property
-    def inner(self) -> tuple[Field, ...]:
-        return self._item.fields
+    def inner(self) -> tuple[fields.Field, ...]:
+        return self._item.members
 
     def to_wire(self, value: Any) -> list[Any]:
         wire = [self._item.to_wire(entry) for entry in value]
@@ -384,9 +390,9 @@ def mapped(spec: dict[str, Any], forward: Callable[[Any], Any], back: Callable[[
     return Mapped(spec, zero, forward=forward, back=back)
 
 
-def obj(*fields: Field, needs: tuple[str, ...] = ()) -> Object:
-    options = {field.option: field.argument() for field in fields}
-    return Object({"type": "dict", "options": options}, None, fields=fields, needs=needs)
+def obj(*members: fields.Field, needs: tuple[str, ...] = ()) -> Object:
+    options = {field.option: field.argument() for field in members}
+    return Object({"type": "dict", "options": options}, None, members=members, needs=needs)
 
 
 def objects(item: Object) -> Objects:

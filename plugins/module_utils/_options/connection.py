@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-from . import codecs
-from .codecs import Codec
-from .fields import Field, Spec
+from . import codecs, fields
 
 DEFAULT_SERVERS = ["nats://127.0.0.1:4222"]
 DEFAULT_COLLECTIVE = "mcollective"
@@ -19,15 +17,15 @@ CREDENTIALS = ("user", "password", "token", "creds", "nkey_seed", "jwt", "seed")
 TLS_PAIR = ("client_cert", "client_key")
 
 
-def _row(option: str, kind: str, default: object = None, **extra: object) -> Field:
-    codec = codecs.duration() if kind == "duration" else Codec({"type": kind})
+def _row(option: str, kind: str, default: object = None, **extra: object) -> fields.Field:
+    codec = codecs.duration() if kind == "duration" else codecs.Codec({"type": kind})
     spec = dict(extra)
     if default is not None:
         spec["default"] = default
-    return Field(option, codec, argument_extra=spec)
+    return fields.Field(option, codec, argument_extra=spec)
 
 
-CONNECTION = Spec(
+CONNECTION = fields.Spec(
     fields=(
         _row("servers", "list", elements="str"),
         _row("choria_config", "path"),

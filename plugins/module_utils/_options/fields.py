@@ -17,7 +17,7 @@ from .. import _errors
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from .codecs import Codec
+    from . import codecs
 
     When = Callable[[Any, Any, tuple[int, ...]], bool]
 
@@ -83,7 +83,7 @@ class Field(NamedTuple):
     """
 
     option: str
-    codec: Codec
+    codec: codecs.Codec
     wire: str = ""
     since: tuple[int, ...] = ()
     update: Update = in_place

@@ -9,8 +9,7 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING
 
-from . import codecs
-from .fields import Field
+from . import codecs, fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +18,7 @@ DEFAULT = ("*passw*", "*passphrase*", "*secret*", "*token*", "*credential*", "*p
 HIDDEN = "(masked)"
 CHANGED = "(masked, another value)"
 # Documented in plugins/doc_fragments/mask.py
-MASK = Field("mask", codecs.names(), argument_extra={"default": list(DEFAULT)})
+MASK = fields.Field("mask", codecs.names(), argument_extra={"default": list(DEFAULT)})
 
 
 class Mask:

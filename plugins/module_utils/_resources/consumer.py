@@ -10,20 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import consumers, jetstream, reading, streams
-from .._options.codecs import parse_timestamp
-from .._options.fields import RECREATE, checked
+from .._options import codecs, fields
+from . import consumer_facts, consumer_table, losses, resource
 from . import consumer_position as positions
 from . import consumer_rules as rules
-from .consumer_facts import START_MARK, ahead, as_asked, declared, filled, result_of, there, unprocessed
-from .consumer_table import ACKED_ONLY, PULL_ONLY, PUSH_ONLY, ROWS, SPEC, START, STATES, VALUES_SINCE
-from .losses import Loss
 from .ownership import marked
-from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, check_age, field_changes, pedantically, to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .._connection.session import Server, Session
+    from .._connection import sessions, wire
     from . import consumer_losses
 
 
@@ -66,10 +62,10 @@ class Current:
 
 class ConsumerResource:
     noun = "consumer"
-    spec = SPEC
-    states = STATES
+    spec = consumer_table.SPEC
+    states = consumer_table.STATES
 
-    def read(self, session: Session, options: Mapping[str, Any]) -> Current:
+    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
         self.check(options)
         stream, name = options["stream"], options["name"]
         if self.needs_others(options):
@@ -80,7 +76,7 @@ class ConsumerResource:
         current = Current(info, above, (), holder, _target(session, options) if above else None)
         return self.completed(session, current, options)
 
-    def completed(self, session: Session, current: Current, options: Mapping[str, Any]) -> Current:
+    def completed(self, session: sessions.Session, current: Current, options: Mapping[str, Any]) -> Current:
         """With what the others wait for, where a filter that leaves out more than before makes that necessary."""
         if options["state"] != "present" or current.before is None or not current.by_interest:
             return current
@@ -97,8 +93,8 @@ class ConsumerResource:
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Raises OptionError where the options can't go together, whatever is on the server."""
-        found = checked(SPEC, options.get)
-        given = {row.path: found[row.option] for row in SPEC if row.option in found}
+        found = fields.checked(consumer_table.SPEC, options.get)
+        given = {row.path: found[row.option] for row in consumer_table.SPEC if row.option in found}
         rules.check(given, given, whole=False)
 
     def check_declared(self, options: Mapping[str, Any]) -> None:
@@ -107,7 +103,7 @@ class ConsumerResource:
             raise _errors.OptionError("state", f"{options['state']} does not last: do it with choria_consumer.")
         self.check(options)
 
-    def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
+    def plan(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
         if options["state"] == "absent":
             return self._plan_delete(current, options)
         if current.stream is None:
@@ -119,16 +115,16 @@ class ConsumerResource:
             plan = self._plan_create(current, desired, options)
         else:
             plan = self._plan_update(current, desired, options, server)
-        return pedantically(plan, options, server)
+        return resource.pedantically(plan, options, server)
 
-    def calls_of(self, plan: Plan) -> list[jetstream.Call]:
+    def calls_of(self, plan: resource.Plan) -> list[jetstream.Call]:
         """The calls that do what is planned, one after the other."""
         if "calls" in plan.request:
             return list(plan.request["calls"])
         stream, config = plan.request["stream_name"], plan.request["config"]
-        if plan.action == DELETE:
+        if plan.action == resource.DELETE:
             return [consumers.deleting(stream, plan.name)]
-        if plan.action == CREATE:
+        if plan.action == resource.CREATE:
             return [consumers.creating(stream, config, pedantic=plan.pedantic)]
         changed = {change.field for change in plan.changes}
         calls = [consumers.updating(stream, config, pedantic=plan.pedantic)] if changed - {"paused_until"} else []
@@ -136,24 +132,24 @@ class ConsumerResource:
             calls.append(consumers.pausing(stream, plan.name, config.get("pause_until")))
         return calls
 
-    def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
-        if plan.action == DELETE:
+    def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
+        if plan.action == resource.DELETE:
             consumers.delete(session, plan.request["stream_name"], plan.name)
             return plan.result
         for each in self.calls_of(plan):
             jetstream.call(session, *each)
         return self.proven(plan, consumers.info(session, plan.request["stream_name"], plan.name))
 
-    def proven(self, plan: Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
+    def proven(self, plan: resource.Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
         """The result, from what is there after the write. Raises StreamsError where that is not what was planned."""
         if info is None:
             raise _errors.StreamsError(
                 f"The server confirmed consumer {plan.name}, but then did not have it: look at its log.",
                 code="not_applied",
             )
-        config, changed = declared(info), {change.field for change in plan.changes}
-        wanted = as_asked(plan.request["config"])
-        for row in ROWS.values():
+        config, changed = consumer_facts.declared(info), {change.field for change in plan.changes}
+        wanted = consumer_facts.as_asked(plan.request["config"])
+        for row in consumer_table.ROWS.values():
             asked = wanted.get(row.path)
             if row.option in changed and not row.equal(config.get(row.path), asked):
                 shown, now = row.codec.to_result(asked), row.codec.to_result(row.read(config))
@@ -163,28 +159,32 @@ class ConsumerResource:
                     code="not_applied",
                     option=row.option,
                 )
-        return {self.noun: result_of(info)}
+        return {self.noun: consumer_facts.result_of(info)}
 
-    def _desired(self, current: Current, options: Mapping[str, Any], server: Server) -> dict[str, Any]:
+    def _desired(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
         """The given fields with what follows from them. Raises what speaks against them."""
-        desired = to_wire(SPEC, options, server)
+        desired = resource.to_wire(consumer_table.SPEC, options, server)
         del desired["stream"], desired["durable_name"]
-        for (path, value), since in VALUES_SINCE.items():
+        for (path, value), since in consumer_table.VALUES_SINCE.items():
             if desired.get(path) == value:
-                check_age(ROWS[path]._replace(option=f"{path} {value}", since=since), value, server)
-        given, present = set(desired), declared(current.info) if current.info else {}
-        if desired.get("pause_until") and not ahead(desired["pause_until"], current.info or current.stream):
+                resource.check_age(
+                    consumer_table.ROWS[path]._replace(option=f"{path} {value}", since=since), value, server
+                )
+        given, present = set(desired), consumer_facts.declared(current.info) if current.info else {}
+        if desired.get("pause_until") and not consumer_facts.ahead(
+            desired["pause_until"], current.info or current.stream
+        ):
             desired["pause_until"] = ""
         exact = bool(options.get("exact") and present)
         desired = marked(desired, present, options.get("owner"), exact=exact)
         if exact:
             desired = {**_unmanaged(desired, current.stream_config, server), **desired}
         desired = _completed(desired, present)
-        rules.check(filled({**present, **desired}, current.stream_config), given, whole=True)
+        rules.check(consumer_facts.filled({**present, **desired}, current.stream_config), given, whole=True)
         rules.check_stream({path: desired[path] for path in given}, current.stream_config)
         return desired
 
-    def _plan_create(self, current: Current, desired: dict[str, Any], options: Mapping[str, Any]) -> Plan:
+    def _plan_create(self, current: Current, desired: dict[str, Any], options: Mapping[str, Any]) -> resource.Plan:
         config = _sent({"durable_name": options["name"], **desired})
         request: dict[str, Any] = {"stream_name": options["stream"], "config": config}
         if current.holder:
@@ -195,14 +195,19 @@ class ConsumerResource:
         lost = _lost_by_filter(current, config, options)
         after = self._expected(current, options, config)
         changes = tuple(
-            Change(ROWS[path].option, None, ROWS[path].codec.to_result(value), CREATE)
+            resource.Change(
+                consumer_table.ROWS[path].option,
+                None,
+                consumer_table.ROWS[path].codec.to_result(value),
+                resource.CREATE,
+            )
             for path, value in desired.items()
-            if path in ROWS
+            if path in consumer_table.ROWS
         )
-        return Plan(
+        return resource.Plan(
             self.noun,
             options["name"],
-            CREATE,
+            resource.CREATE,
             request,
             None,
             after,
@@ -212,25 +217,32 @@ class ConsumerResource:
         )
 
     def _plan_update(
-        self, current: Current, desired: dict[str, Any], options: Mapping[str, Any], server: Server
-    ) -> Plan:
+        self, current: Current, desired: dict[str, Any], options: Mapping[str, Any], server: wire.Server
+    ) -> resource.Plan:
         info, what = current.info or {}, f"consumer {options['name']}"
-        before = result_of(info)
+        before = consumer_facts.result_of(info)
         recreate = bool(options.get("recreate"))
-        changes = field_changes(ROWS.values(), what, declared(info), desired, server.version, recreate=recreate)
-        if any(change.effect == RECREATE for change in changes) or (current.holder and not changes):
+        changes = resource.field_changes(
+            consumer_table.ROWS.values(),
+            what,
+            consumer_facts.declared(info),
+            desired,
+            server.version,
+            recreate=recreate,
+        )
+        if any(change.effect == fields.RECREATE for change in changes) or (current.holder and not changes):
             return self._plan_recreation(current, desired, options, changes)
         if not changes:
-            return Plan(self.noun, options["name"], NONE, {}, before, before, (), _consequences())
+            return resource.Plan(self.noun, options["name"], resource.NONE, {}, before, before, (), _consequences())
         _check_bound(info, changes, what)
-        kept = {path: value for path, value in desired.items() if path not in START}
-        config = _sent(_merged(there(info), kept))
+        kept = {path: value for path, value in desired.items() if path not in consumer_table.START}
+        config = _sent(_merged(consumer_facts.there(info), kept))
         lost = _lost_by_filter(current, config, options)
         request = {"stream_name": options["stream"], "config": config}
-        return Plan(
+        return resource.Plan(
             self.noun,
             options["name"],
-            UPDATE,
+            resource.UPDATE,
             request,
             before,
             self._expected(current, options, config),
@@ -240,39 +252,39 @@ class ConsumerResource:
         )
 
     def _plan_recreation(
-        self, current: Current, desired: dict[str, Any], options: Mapping[str, Any], changes: list[Change]
-    ) -> Plan:
+        self, current: Current, desired: dict[str, Any], options: Mapping[str, Any], changes: list[resource.Change]
+    ) -> resource.Plan:
         """It is made anew at its position, or where its start changes, there. Also ends what was interrupted."""
         info, stream, name = current.info or {}, current.stream_config, options["name"]
-        config = _sent(_merged(declared(info), desired))
+        config = _sent(_merged(consumer_facts.declared(info), desired))
         moves = positions.moved_by(changes, info, config)
         positions.check_skipped(f"consumer {name}", moves["messages_skipped"], bool(options["allow_data_loss"]))
         lost = _lost_by_filter(current, config, options)
-        if not {change.field for change in changes} & set(START):
+        if not {change.field for change in changes} & set(consumer_table.START):
             config = positions.anew(config, info, stream)
         calls = positions.replacing(stream, info, current.holder, config)
         if not changes:
             calls, moves = calls[-1:], {}
         request = {"stream_name": options["stream"], "config": config, "calls": calls}
-        shown = tuple(changes) or (Change("recreate", "interrupted", "finished", RECREATE),)
-        return Plan(
+        shown = tuple(changes) or (resource.Change("recreate", "interrupted", "finished", fields.RECREATE),)
+        return resource.Plan(
             self.noun,
             name,
-            UPDATE,
+            resource.UPDATE,
             request,
-            result_of(info),
+            consumer_facts.result_of(info),
             self._expected(current, options, config),
             shown,
             _consequences(**moves, messages_lost=lost),
             warnings=_warnings(current, config, {change.field for change in changes}),
         )
 
-    def _plan_act(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
+    def _plan_act(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
         """A reset, or the end of pins: they change no option."""
         info, name = current.info, options["name"]
         if info is None:
             raise positions.missing_consumer(options["stream"], name)
-        before = result_of(info)
+        before = consumer_facts.result_of(info)
         if options["state"] == "reset":
             positions.check_alone(options, ("opt_start_seq", "opt_start_time"))
             calls, changes, moves = positions.resetting(info, current.target, server)
@@ -281,55 +293,64 @@ class ConsumerResource:
             calls, changes = positions.unpinning(info, options["priority_groups"])
             moves = {}
         request = {"stream_name": options["stream"], "config": info["config"], "calls": calls}
-        action = UPDATE if calls else NONE
-        return Plan(self.noun, name, action, request, before, before, tuple(changes), _consequences(**moves))
+        action = resource.UPDATE if calls else resource.NONE
+        return resource.Plan(self.noun, name, action, request, before, before, tuple(changes), _consequences(**moves))
 
-    def _plan_delete(self, current: Current, options: Mapping[str, Any]) -> Plan:
+    def _plan_delete(self, current: Current, options: Mapping[str, Any]) -> resource.Plan:
         info = current.info
         if info is None:
-            return Plan(self.noun, options["name"], NONE, consequences=_consequences())
+            return resource.Plan(self.noun, options["name"], resource.NONE, consequences=_consequences())
         from . import consumer_losses
 
         lost = consumer_losses.lost_with(current.stream_config, info, current.others)
-        loss = Loss(lost or 0, 1, "deleting it", at_least=lost is None)
+        loss = losses.Loss(lost or 0, 1, "deleting it", at_least=lost is None)
         loss.check(f"consumer {options['name']}", bool(options["allow_data_loss"]))
-        before, config = result_of(info), declared(info)
-        shown = {row.option: before[row.option] for row in ROWS.values() if not row.equal(config.get(row.path), None)}
-        return Plan(
+        before, config = consumer_facts.result_of(info), consumer_facts.declared(info)
+        shown = {
+            row.option: before[row.option]
+            for row in consumer_table.ROWS.values()
+            if not row.equal(config.get(row.path), None)
+        }
+        return resource.Plan(
             self.noun,
             options["name"],
-            DELETE,
+            resource.DELETE,
             {"stream_name": options["stream"], "config": info["config"]},
             before,
             None,
-            tuple(Change(option, value, None, DELETE) for option, value in shown.items()),
-            _consequences(messages_lost=lost, consumers_lost=1, messages_skipped=unprocessed(info)),
+            tuple(resource.Change(option, value, None, resource.DELETE) for option, value in shown.items()),
+            _consequences(messages_lost=lost, consumers_lost=1, messages_skipped=consumer_facts.unprocessed(info)),
         )
 
     def _expected(self, current: Current, options: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
         """The result as it is expected to be after the write."""
         info = {"name": options["name"], "stream_name": options["stream"], **(current.info or {})}
-        return result_of({**info, "config": filled(config, current.stream_config), "paused": "pause_until" in config})
+        return consumer_facts.result_of(
+            {**info, "config": consumer_facts.filled(config, current.stream_config), "paused": "pause_until" in config}
+        )
 
 
-def _target(session: Session, options: Mapping[str, Any]) -> int | None:
+def _target(session: sessions.Session, options: Mapping[str, Any]) -> int | None:
     """The sequence to reset to, None for the last acknowledgement."""
     if options["state"] != "reset":
         return None
     if options["opt_start_time"] is None:
         sequence: int | None = options["opt_start_seq"]
         return sequence
-    stream, moment = options["stream"], parse_timestamp(options["opt_start_time"])
+    stream, moment = options["stream"], codecs.parse_timestamp(options["opt_start_time"])
     found = reading.first_since(session, stream, reading.ALL, moment)
     state = (streams.info(session, stream) or {"state": {}})["state"]
     return found or int(state.get("last_seq", 0)) + 1
 
 
-def _unmanaged(desired: Mapping[str, Any], stream: Mapping[str, Any], server: Server) -> dict[str, Any]:
+def _unmanaged(desired: Mapping[str, Any], stream: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
     """What exact mode wants of the fields that nobody gave: what they would be in a new consumer."""
     from .exact import defaults
 
-    return {**defaults(ROWS.values(), server), **filled({"ack_policy": "explicit", **desired}, stream)}
+    return {
+        **defaults(consumer_table.ROWS.values(), server),
+        **consumer_facts.filled({"ack_policy": "explicit", **desired}, stream),
+    }
 
 
 def _completed(desired: dict[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
@@ -345,14 +366,14 @@ def _completed(desired: dict[str, Any], present: Mapping[str, Any]) -> dict[str,
     if desired.get("priority_policy") == "none":
         dropped += ("priority_groups", "priority_timeout")
     if desired.get("ack_policy") == "none":
-        dropped += ACKED_ONLY
+        dropped += consumer_table.ACKED_ONLY
     if desired.get("deliver_policy") not in (None, present.get("deliver_policy")):
-        dropped += START
+        dropped += consumer_table.START
     if desired.get("deliver_subject") and not present.get("deliver_subject"):
-        dropped += PULL_ONLY
+        dropped += consumer_table.PULL_ONLY
     if desired.get("deliver_subject") == "":
-        dropped += PUSH_ONLY
-    zeros = {path: ROWS[path].read({}) for path in dropped if present.get(path) and path not in desired}
+        dropped += consumer_table.PUSH_ONLY
+    zeros = {path: consumer_table.ROWS[path].read({}) for path in dropped if present.get(path) and path not in desired}
     return {**desired, **zeros}
 
 
@@ -361,7 +382,9 @@ def _merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, 
     merged = {**config, **desired}
     if "metadata" in desired:
         labels = config.get("metadata") or {}
-        own = {key: text for key, text in labels.items() if key.startswith("_nats.") or key == START_MARK}
+        own = {
+            key: text for key, text in labels.items() if key.startswith("_nats.") or key == consumer_facts.START_MARK
+        }
         merged["metadata"] = {**own, **desired["metadata"]}
     return merged
 
@@ -382,7 +405,7 @@ def _warnings(current: Current, config: Mapping[str, Any], changed: set[str]) ->
     )
 
 
-def _check_bound(info: Mapping[str, Any], changes: Iterable[Change], what: str) -> None:
+def _check_bound(info: Mapping[str, Any], changes: Iterable[resource.Change], what: str) -> None:
     """Raises Refused where deliver_subject would change under a listener."""
     if info.get("push_bound") and any(change.field == "deliver_subject" for change in changes):
         raise _errors.Refused(

@@ -9,8 +9,8 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from .._options.codecs import NANOSECOND, parse_timestamp, seconds
-from .consumer_table import ROWS, START
+from .._options import codecs
+from . import consumer_table
 from .stream_facts import facts
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Where a consumer was to begin that was made anew at its position, in its metadata
 START_MARK = "choria.streams.start"
-_ACK_WAIT = 30 * NANOSECOND
-_PINNED = 120 * NANOSECOND
+_ACK_WAIT = 30 * codecs.NANOSECOND
+_PINNED = 120 * codecs.NANOSECOND
 _ACK_PENDING = 1000
 _WAITING = 512
 
@@ -34,7 +34,7 @@ def filled(config: Mapping[str, Any], stream: Mapping[str, Any]) -> dict[str, An
     if config.get("ack_policy") != "none":
         wanted["max_ack_pending"] = limits.get("max_ack_pending") or _ACK_PENDING
     if config.get("ack_policy") == "flow_control":
-        wanted.update(flow_control=True, idle_heartbeat=NANOSECOND)
+        wanted.update(flow_control=True, idle_heartbeat=codecs.NANOSECOND)
     if not config.get("deliver_subject"):
         wanted["max_waiting"] = _WAITING
     if config.get("priority_policy") == "pinned_client":
@@ -48,7 +48,7 @@ def result_of(info: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": info["config"]["durable_name"] if "durable_name" in info["config"] else info["name"],
         "stream": info["stream_name"],
-        **{row.option: row.codec.to_result(row.read(config)) for row in ROWS.values()},
+        **{row.option: row.codec.to_result(row.read(config)) for row in consumer_table.ROWS.values()},
         **{key: fact for key, fact in facts(info).items() if key != "state"},
         "state": _state(info),
     }
@@ -72,15 +72,15 @@ def as_asked(config: dict[str, Any]) -> dict[str, Any]:
     labels = config.get("metadata") or {}
     if START_MARK not in labels:
         return config
-    rest = {path: value for path, value in config.items() if path not in START}
+    rest = {path: value for path, value in config.items() if path not in consumer_table.START}
     own = {key: text for key, text in labels.items() if key != START_MARK}
     return {**rest, **json.loads(labels[START_MARK]), "metadata": own}
 
 
 def ahead(moment: str, info: Mapping[str, Any] | None) -> bool:
     """Whether a time is still to come, by the clock of the server where it has answered."""
-    now = parse_timestamp(info["ts"]) if info and info.get("ts") else datetime.now(timezone.utc)
-    return parse_timestamp(moment) > now
+    now = codecs.parse_timestamp(info["ts"]) if info and info.get("ts") else datetime.now(timezone.utc)
+    return codecs.parse_timestamp(moment) > now
 
 
 def unprocessed(info: Mapping[str, Any]) -> int:
@@ -104,7 +104,7 @@ def _state(info: Mapping[str, Any]) -> dict[str, Any]:
         "delivered": _position(info.get("delivered")),
         "ack_floor": _position(info.get("ack_floor")),
         "paused": bool(info.get("paused")),
-        "pause_remaining": seconds(info.get("pause_remaining", 0)),
+        "pause_remaining": codecs.seconds(info.get("pause_remaining", 0)),
         "push_bound": bool(info.get("push_bound")),
         "pinned": [
             {"group": group["group"], "client": group["pinned_client_id"], "since": group.get("pinned_ts")}

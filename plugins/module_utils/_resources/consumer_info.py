@@ -8,29 +8,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._api import consumers, streams
-from .._options import codecs
-from .._options.fields import Field, Spec, checked
-from .._options.names import STREAM_NAME
-from .consumer_facts import result_of
-from .consumer_table import NAME
+from .._options import codecs, fields, names
+from . import consumer_facts, consumer_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
-CONSUMERS = Spec(
-    (Field("stream", STREAM_NAME), Field("names", codecs.names(NAME))), {"required_by": {"names": ["stream"]}}
+CONSUMERS = fields.Spec(
+    (fields.Field("stream", names.STREAM_NAME), fields.Field("names", codecs.names(consumer_table.NAME))),
+    {"required_by": {"names": ["stream"]}},
 )
 
 
-def consumers_of(session: Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def consumers_of(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The named consumers of a stream, or all, or those of all streams, in the order of streams and names."""
-    checked(CONSUMERS, options.get)
-    stream, names = options["stream"], options["names"]
-    if names is not None:
-        return [result_of(info) for info in consumers.info_many(session, stream, names) if info]
+    fields.checked(CONSUMERS, options.get)
+    stream, wanted = options["stream"], options["names"]
+    if wanted is not None:
+        return [consumer_facts.result_of(info) for info in consumers.info_many(session, stream, wanted) if info]
     found = []
     for each in [stream] if stream else sorted(streams.names(session)):
         found += sorted(consumers.list_all(session, each), key=lambda info: str(info["name"]))
-    return [result_of(info) for info in found]
+    return [consumer_facts.result_of(info) for info in found]

@@ -9,35 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import consumers, streams
-from .consumer_facts import unprocessed
-from .losses import Loss
-from .subjects import covers, filters, meet
+from . import consumer_facts, losses, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
     Waiting = tuple[tuple[dict[str, Any], ...], dict[str, int]]
 
 
 def lost_with(stream: Mapping[str, Any], info: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> int | None:
     """How many messages go with a consumer: those that nobody else waits for. None where others may wait for some."""
-    left = unprocessed(info)
+    left = consumer_facts.unprocessed(info)
     if not left or stream.get("retention") != "interest":
         return 0
-    mine = filters(info["config"])
-    theirs = [wanted for other in others for wanted in filters(other["config"])]
-    return None if any(meet(one, other) for one in mine for other in theirs) else left
+    mine = subjects.filters(info["config"])
+    theirs = [wanted for other in others for wanted in subjects.filters(other["config"])]
+    return None if any(subjects.meet(one, other) for one in mine for other in theirs) else left
 
 
 def narrowed(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether the filters of ``wanted`` leave something out of those of a consumer that there is."""
-    new = filters(wanted)
-    return not all(_heard(new, old) for old in filters(before["config"]))
+    new = subjects.filters(wanted)
+    return not all(_heard(new, old) for old in subjects.filters(before["config"]))
 
 
-def read(session: Session, stream: str, apart: Iterable[str]) -> Waiting | None:
+def read(session: sessions.Session, stream: str, apart: Iterable[str]) -> Waiting | None:
     """The stream's consumers but these, and how many messages each subject has; None where nobody may read that."""
     try:
         others = tuple(info for info in consumers.list_all(session, stream) if info["name"] not in apart)
@@ -46,27 +44,27 @@ def read(session: Session, stream: str, apart: Iterable[str]) -> Waiting | None:
         return None
 
 
-def lost(before: Mapping[str, Any], wanted: Mapping[str, Any], waiting: Waiting | None) -> Loss:
+def lost(before: Mapping[str, Any], wanted: Mapping[str, Any], waiting: Waiting | None) -> losses.Loss:
     """The messages of a stream by interest that nobody waits for any more.
 
     Others that still have all that their filters match keep it. Of one that has processed some, it is not known which.
     """
     cause = "its new filter"
     if not narrowed(before, wanted):
-        return Loss()
+        return losses.Loss()
     if waiting is None:
-        return Loss(cause=cause, at_least=True)
+        return losses.Loss(cause=cause, at_least=True)
     others, counts = waiting
-    kept, unsure = filters(wanted), set()
+    kept, unsure = subjects.filters(wanted), set()
     left = {subject for subject in counts if not _heard(kept, subject)}
     for info in others:
-        heard = {subject for subject in counts if _heard(filters(info["config"]), subject)}
-        if unprocessed(info) < sum(counts[subject] for subject in heard):
+        heard = {subject for subject in counts if _heard(subjects.filters(info["config"]), subject)}
+        if consumer_facts.unprocessed(info) < sum(counts[subject] for subject in heard):
             unsure |= heard
         else:
             left -= heard
-    return Loss(sum(counts[subject] for subject in left - unsure), 0, cause, at_least=bool(left & unsure))
+    return losses.Loss(sum(counts[subject] for subject in left - unsure), 0, cause, at_least=bool(left & unsure))
 
 
 def _heard(wanted: Iterable[str], subject: str) -> bool:
-    return any(covers(each, subject) for each in wanted)
+    return any(subjects.covers(each, subject) for each in wanted)

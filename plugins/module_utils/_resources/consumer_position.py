@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import consumers
-from . import rows
-from .consumer_facts import START_MARK, declared, position, unprocessed
-from .consumer_table import SPEC, START
-from .resource import IN_PLACE, Change
+from .._options import fields
+from . import consumer_facts, consumer_table, resource, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .._api import jetstream
-    from .._connection.session import Server
+    from .._connection import wire
 
 _HOLDER = "choria-streams-position-of-"
 
@@ -40,14 +38,14 @@ def anew(config: Mapping[str, Any], info: Mapping[str, Any], stream: Mapping[str
     """The configuration of the consumer that goes on after what this one has acknowledged."""
     if stream.get("retention") == "workqueue":
         return dict(config)
-    return begun_at(config, position(info, "ack_floor")[0] + 1, declared(info))
+    return begun_at(config, consumer_facts.position(info, "ack_floor")[0] + 1, consumer_facts.declared(info))
 
 
 def begun_at(config: Mapping[str, Any], sequence: int, asked: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration that begins at a sequence, and remembers where it was asked to begin."""
-    start = {path: asked[path] for path in START if asked.get(path)}
-    labels = {**(config.get("metadata") or {}), START_MARK: json.dumps(start, sort_keys=True)}
-    rest = {path: value for path, value in config.items() if path not in START}
+    start = {path: asked[path] for path in consumer_table.START if asked.get(path)}
+    labels = {**(config.get("metadata") or {}), consumer_facts.START_MARK: json.dumps(start, sort_keys=True)}
+    rest = {path: value for path, value in config.items() if path not in consumer_table.START}
     return {**rest, "deliver_policy": "by_start_sequence", "opt_start_seq": sequence, "metadata": labels}
 
 
@@ -63,7 +61,7 @@ def replacing(
     if info is None:
         return [create, away]
     holding = {path: info["config"][path] for path in ("filter_subject", "filter_subjects") if path in info["config"]}
-    holding.update({path: config[path] for path in START if path in config})
+    holding.update({path: config[path] for path in consumer_table.START if path in config})
     holding.update(durable_name=holder_of(name), ack_policy="explicit")
     return [
         *([away] if holder else ()),
@@ -74,28 +72,33 @@ def replacing(
     ]
 
 
-def moved_by(changes: Iterable[Change], info: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, int | None]:
+def moved_by(
+    changes: Iterable[resource.Change], info: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, int | None]:
     """How many messages are delivered again at most, and how many it still had to process and will not get.
 
     None where that can't be known. A consumer that is made anew begins elsewhere only where its start is what changes.
     """
-    (floor, acked), (last, deliveries) = position(info, "ack_floor"), position(info, "delivered")
-    if not {change.field for change in changes} & set(START):
+    (floor, acked), (last, deliveries) = (
+        consumer_facts.position(info, "ack_floor"),
+        consumer_facts.position(info, "delivered"),
+    )
+    if not {change.field for change in changes} & set(consumer_table.START):
         return {"messages_redelivered": min(last - floor, deliveries - acked), "messages_skipped": 0}
     policy, begin = config.get("deliver_policy", "all"), int(config.get("opt_start_seq") or 1)
     if policy == "by_start_time":
         return {"messages_redelivered": None, "messages_skipped": None}
     if policy in ("all", "by_start_sequence"):
         return passed_over(info, begin)
-    return {"messages_redelivered": 0, "messages_skipped": unprocessed(info)}
+    return {"messages_redelivered": 0, "messages_skipped": consumer_facts.unprocessed(info)}
 
 
 def passed_over(info: Mapping[str, Any], sequence: int) -> dict[str, int | None]:
     """The same where it goes on with a sequence of the stream."""
-    floor, last = position(info, "ack_floor")[0], position(info, "delivered")[0]
+    floor, last = consumer_facts.position(info, "ack_floor")[0], consumer_facts.position(info, "delivered")[0]
     return {
         "messages_redelivered": max(0, last - sequence + 1),
-        "messages_skipped": min(unprocessed(info), max(0, sequence - floor - 1)),
+        "messages_skipped": min(consumer_facts.unprocessed(info), max(0, sequence - floor - 1)),
     }
 
 
@@ -118,14 +121,14 @@ def check_skipped(what: str, count: int | None, allowed: bool) -> None:
 
 def check_alone(options: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
     """Raises OptionError where a state that is an act comes with options that it does not use."""
-    for row in SPEC:
+    for row in consumer_table.SPEC:
         if row.option not in ("stream", "name", *allowed) and options.get(row.option) is not None:
             raise _errors.OptionError(row.option, f"does not go with state: {options['state']}: leave it out.")
 
 
 def resetting(
-    info: Mapping[str, Any], sequence: int | None, server: Server
-) -> tuple[list[jetstream.Call], list[Change], dict[str, int | None]]:
+    info: Mapping[str, Any], sequence: int | None, server: wire.Server
+) -> tuple[list[jetstream.Call], list[resource.Change], dict[str, int | None]]:
     """The calls, changes and consequences of moving to a sequence, or back to the last acknowledgement."""
     if server.version < rows.V2_14:
         raise _errors.Refused(
@@ -134,11 +137,14 @@ def resetting(
             code="server_too_old",
             option="state",
         )
-    (floor, _acked), (last, _deliveries) = position(info, "ack_floor"), position(info, "delivered")
+    (floor, _acked), (last, _deliveries) = (
+        consumer_facts.position(info, "ack_floor"),
+        consumer_facts.position(info, "delivered"),
+    )
     target = sequence or floor + 1
     if last == floor == target - 1:
         return [], [], {}
-    change = Change("position", {"delivered": last, "ack_floor": floor}, _at(target - 1), IN_PLACE)
+    change = resource.Change("position", {"delivered": last, "ack_floor": floor}, _at(target - 1), fields.IN_PLACE)
     return [consumers.resetting(info["stream_name"], info["name"], sequence)], [change], passed_over(info, target)
 
 
@@ -146,7 +152,9 @@ def _at(sequence: int) -> dict[str, int]:
     return {"delivered": sequence, "ack_floor": sequence}
 
 
-def unpinning(info: Mapping[str, Any], groups: Iterable[str] | None) -> tuple[list[jetstream.Call], list[Change]]:
+def unpinning(
+    info: Mapping[str, Any], groups: Iterable[str] | None
+) -> tuple[list[jetstream.Call], list[resource.Change]]:
     """The calls and changes of taking pinned groups from their clients: of these groups, or of all."""
     known = set(info["config"].get("priority_groups") or [])
     for group in groups or ():
@@ -159,7 +167,9 @@ def unpinning(info: Mapping[str, Any], groups: Iterable[str] | None) -> tuple[li
         if group.get("pinned_client_id") and (not groups or group["group"] in groups)
     }
     calls = [consumers.unpinning(info["stream_name"], info["name"], group) for group in pinned]
-    return calls, [Change(f"pinned.{group}", client, None, IN_PLACE) for group, client in pinned.items()]
+    return calls, [
+        resource.Change(f"pinned.{group}", client, None, fields.IN_PLACE) for group, client in pinned.items()
+    ]
 
 
 def missing_consumer(stream: str, name: str) -> _errors.StreamsError:

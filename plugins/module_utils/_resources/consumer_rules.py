@@ -9,9 +9,8 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options.codecs import NANOSECOND
-from .consumer_table import ACKED_ONLY, PULL_ONLY, PUSH_ONLY
-from .subjects import covers, filters, meet
+from .._options import codecs
+from . import consumer_table, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -38,18 +37,20 @@ def without_match(config: Mapping[str, Any], stream: Mapping[str, Any]) -> list[
     """The filters that no subject of the stream can match. Other streams' messages come under any subject."""
     if stream.get("mirror") or stream.get("sources") or stream.get("subject_transform"):
         return []
-    subjects = stream.get("subjects") or []
-    return [wanted for wanted in filters(config) if not any(meet(wanted, subject) for subject in subjects)]
+    taken = stream.get("subjects") or []
+    return [
+        wanted for wanted in subjects.filters(config) if not any(subjects.meet(wanted, subject) for subject in taken)
+    ]
 
 
 def _conflicts(config: Mapping[str, Any]) -> Iterator[Problem]:
     """What can't be given together."""
     yield from _of_kind(config)
     yield from _acks(config)
-    wanted = filters(config)
+    wanted = subjects.filters(config)
     if config.get("filter_subject") and config.get("filter_subjects"):
         yield ("filter_subjects", "filter_subject"), "give either filter_subject or filter_subjects, not both."
-    overlap = next((pair for pair in permutations(wanted, 2) if covers(*pair)), None)
+    overlap = next((pair for pair in permutations(wanted, 2) if subjects.covers(*pair)), None)
     if overlap:
         yield (
             ("filter_subjects",),
@@ -72,7 +73,7 @@ def _conflicts(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _of_kind(config: Mapping[str, Any]) -> Iterator[Problem]:
     if config.get("deliver_subject"):
-        for field in _set(config, PULL_ONLY):
+        for field in _set(config, consumer_table.PULL_ONLY):
             yield (
                 (field, "deliver_subject"),
                 f"{field} is for pull consumers, and deliver_subject makes this one a push consumer: leave one out.",
@@ -84,12 +85,12 @@ def _of_kind(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _acks(config: Mapping[str, Any]) -> Iterator[Problem]:
     if config.get("ack_policy") == "none":
-        for field in _set(config, ACKED_ONLY):
+        for field in _set(config, consumer_table.ACKED_ONLY):
             yield (field, "ack_policy"), f"{field} needs acknowledgements, and ack_policy is none."
     if config.get("ack_policy") == "flow_control":
         for field in _set(config, ("ack_wait", "backoff", "max_deliver")):
             yield (field, "ack_policy"), f"{field} does not go with ack_policy: flow_control."
-        if config.get("idle_heartbeat", NANOSECOND) != NANOSECOND:
+        if config.get("idle_heartbeat", codecs.NANOSECOND) != codecs.NANOSECOND:
             yield ("idle_heartbeat", "ack_policy"), "it has to be 1s with ack_policy: flow_control."
         if config.get("flow_control") is False:
             yield ("flow_control", "ack_policy"), "it can't be off with ack_policy: flow_control."
@@ -103,13 +104,13 @@ def _gaps(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield ("deliver_policy", field), f"{start} needs {field}."
         if config.get(field) and policy != start:
             yield (field, "deliver_policy"), f"{field} goes with deliver_policy: {start} only, it is {policy}."
-    if policy == "last_per_subject" and filters(config) == [">"] and not config.get("filter_subject"):
+    if policy == "last_per_subject" and subjects.filters(config) == [">"] and not config.get("filter_subject"):
         yield (
             ("deliver_policy", "filter_subject", "filter_subjects"),
             "last_per_subject needs filter_subject or filter_subjects; '>' takes all subjects.",
         )
     if not config.get("deliver_subject"):
-        for field in _set(config, PUSH_ONLY):
+        for field in _set(config, consumer_table.PUSH_ONLY):
             yield (field, "deliver_subject"), f"{field} is for push consumers: give deliver_subject, or leave it out."
         if config.get("ack_policy") == "flow_control":
             yield ("ack_policy", "deliver_subject"), "flow_control is for push consumers: give deliver_subject."
@@ -129,7 +130,7 @@ def check_stream(config: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
     """Raises OptionError where what is given does not go with the stream."""
     _check_replicas(config, stream)
     target = config.get("deliver_subject")
-    met = next((subject for subject in stream.get("subjects") or [] if target and meet(target, subject)), None)
+    met = next((subject for subject in stream.get("subjects") or [] if target and subjects.meet(target, subject)), None)
     if met:
         raise _errors.OptionError(
             "deliver_subject",

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._options import codecs
-from .._options.fields import NO_EFFECT, REFUSED, Field, Spec, Update, refused
-from .._options.names import STREAM_NAME, SUBJECT
-from . import rows
-from .resource import PEDANTIC
+from .._options import codecs, fields, names
+from . import resource, rows
 
 _STORAGE_REFUSED = (2, 14, 6)
 STATES: dict[str, Any] = {
@@ -19,7 +16,7 @@ STATES: dict[str, Any] = {
     "recreate": {"type": "bool", "default": False},
     "allow_data_loss": {"type": "bool", "default": False},
     "exact": {"type": "bool", "default": False},
-    PEDANTIC.option: PEDANTIC.argument(),
+    resource.PEDANTIC.option: resource.PEDANTIC.argument(),
 }
 NAME = codecs.text(
     r"[^\s.*>/\\]{1,255}", "a consumer's name has up to 255 characters, no space and none of . * > / \\", 255
@@ -27,17 +24,17 @@ NAME = codecs.text(
 _LITERAL = codecs.text(
     r"|[^\s.*>]+(\.[^\s.*>]+)*", "the subject to deliver on is words joined by dots, without spaces and wildcards"
 )
-_FILTER = codecs.text(rf"|{SUBJECT.pattern}", SUBJECT.shape)
+_FILTER = codecs.text(rf"|{names.SUBJECT.pattern}", names.SUBJECT.shape)
 _GROUP = codecs.text(r"[a-zA-Z0-9/_=-]{1,16}", "a group's name has up to 16 letters, digits and any of / _ = -")
 CHANGE_BY_RECREATION = "Set recreate: true to make it anew where it is, or make another under a new name."
-_FIXED = refused(10012, CHANGE_BY_RECREATION)
+_FIXED = fields.refused(10012, CHANGE_BY_RECREATION)
 
 
-class _Storage(Update):
+class _Storage(fields.Update):
     """Servers before (2.14.2 seen, 2.14.6 not) echo the change, and keep the state where it is."""
 
     def effect_of(self, before: Any, after: Any, release: tuple[int, ...]) -> str:
-        return REFUSED if release >= _STORAGE_REFUSED else NO_EFFECT
+        return fields.REFUSED if release >= _STORAGE_REFUSED else fields.NO_EFFECT
 
 
 class _Until(codecs.Timestamp):
@@ -48,49 +45,53 @@ class _Until(codecs.Timestamp):
 
 
 # What decides about others comes before them: the first change that is refused is the one that is told
-SPEC = Spec(
+SPEC = fields.Spec(
     (
-        Field("stream", STREAM_NAME, argument_extra={"required": True}),
-        Field("name", NAME, wire="durable_name", argument_extra={"required": True}),
+        fields.Field("stream", names.STREAM_NAME, argument_extra={"required": True}),
+        fields.Field("name", NAME, wire="durable_name", argument_extra={"required": True}),
         rows.DESCRIPTION,
-        Field(
+        fields.Field(
             "deliver_policy",
             codecs.choice("all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"),
             update=_FIXED,
         ),
-        Field("opt_start_seq", codecs.whole(1), update=_FIXED),
-        Field("opt_start_time", codecs.timestamp(), update=_FIXED),
-        Field("ack_policy", codecs.choice("none", "all", "explicit", "flow_control"), update=_FIXED),
-        Field("ack_wait", codecs.duration(0.001, zero_allowed=False)),
-        Field("max_deliver", rows.limit(), default=rows.UNLIMITED),
-        Field("backoff", codecs.durations()),
-        Field("filter_subject", _FILTER),
-        Field("filter_subjects", codecs.names(SUBJECT)),
-        Field("replay_policy", codecs.choice("instant", "original"), update=_FIXED),
-        Field(
+        fields.Field("opt_start_seq", codecs.whole(1), update=_FIXED),
+        fields.Field("opt_start_time", codecs.timestamp(), update=_FIXED),
+        fields.Field("ack_policy", codecs.choice("none", "all", "explicit", "flow_control"), update=_FIXED),
+        fields.Field("ack_wait", codecs.duration(0.001, zero_allowed=False)),
+        fields.Field("max_deliver", rows.limit(), default=rows.UNLIMITED),
+        fields.Field("backoff", codecs.durations()),
+        fields.Field("filter_subject", _FILTER),
+        fields.Field("filter_subjects", codecs.names(names.SUBJECT)),
+        fields.Field("replay_policy", codecs.choice("instant", "original"), update=_FIXED),
+        fields.Field(
             "deliver_subject",
             _LITERAL,
-            update=refused(10012, CHANGE_BY_RECREATION, lambda before, after, release: bool(before) != bool(after)),
+            update=fields.refused(
+                10012, CHANGE_BY_RECREATION, lambda before, after, release: bool(before) != bool(after)
+            ),
         ),
-        Field("deliver_group", codecs.text(r"|[^\s.*>]+(\.[^\s.*>]+)*", _LITERAL.shape)),
-        Field("rate_limit_bps", codecs.whole(0)),
-        Field("flow_control", codecs.boolean(), update=_FIXED),
-        Field("idle_heartbeat", codecs.duration(0.1), update=_FIXED),
-        Field("sample_freq", codecs.text(r"|(100|\d{1,2})%?", "give a percentage of 0 to 100")),
-        Field("max_waiting", codecs.whole(1), update=_FIXED),
-        Field("max_ack_pending", codecs.whole(1, extra=(rows.UNLIMITED,), why="-1 is no limit")),
-        Field("headers_only", codecs.boolean()),
-        Field("max_batch", codecs.whole(0)),
-        Field("max_expires", codecs.duration(0.001)),
-        Field("max_bytes", codecs.size()),
-        Field("inactive_threshold", codecs.duration()),
-        Field("replicas", codecs.whole(0, 5), wire="num_replicas"),
-        Field("mem_storage", codecs.boolean(), update=_Storage(REFUSED, 10012, CHANGE_BY_RECREATION)),
+        fields.Field("deliver_group", codecs.text(r"|[^\s.*>]+(\.[^\s.*>]+)*", _LITERAL.shape)),
+        fields.Field("rate_limit_bps", codecs.whole(0)),
+        fields.Field("flow_control", codecs.boolean(), update=_FIXED),
+        fields.Field("idle_heartbeat", codecs.duration(0.1), update=_FIXED),
+        fields.Field("sample_freq", codecs.text(r"|(100|\d{1,2})%?", "give a percentage of 0 to 100")),
+        fields.Field("max_waiting", codecs.whole(1), update=_FIXED),
+        fields.Field("max_ack_pending", codecs.whole(1, extra=(rows.UNLIMITED,), why="-1 is no limit")),
+        fields.Field("headers_only", codecs.boolean()),
+        fields.Field("max_batch", codecs.whole(0)),
+        fields.Field("max_expires", codecs.duration(0.001)),
+        fields.Field("max_bytes", codecs.size()),
+        fields.Field("inactive_threshold", codecs.duration()),
+        fields.Field("replicas", codecs.whole(0, 5), wire="num_replicas"),
+        fields.Field("mem_storage", codecs.boolean(), update=_Storage(fields.REFUSED, 10012, CHANGE_BY_RECREATION)),
         rows.METADATA,
-        Field("paused_until", _Until({"type": "str"}), wire="pause_until", since=rows.V2_11),
-        Field("priority_policy", codecs.choice("none", "overflow", "pinned_client", "prioritized"), since=rows.V2_11),
-        Field("priority_groups", codecs.names(_GROUP), since=rows.V2_11),
-        Field("priority_timeout", codecs.duration(), since=rows.V2_11),
+        fields.Field("paused_until", _Until({"type": "str"}), wire="pause_until", since=rows.V2_11),
+        fields.Field(
+            "priority_policy", codecs.choice("none", "overflow", "pinned_client", "prioritized"), since=rows.V2_11
+        ),
+        fields.Field("priority_groups", codecs.names(_GROUP), since=rows.V2_11),
+        fields.Field("priority_timeout", codecs.duration(), since=rows.V2_11),
     ),
     {"mutually_exclusive": [("filter_subject", "filter_subjects"), ("opt_start_seq", "opt_start_time")]},
 )

@@ -10,32 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import consumers, streams
-from .._options.fields import RECREATE
-from . import recreation
-from .losses import Loss
+from .._options import fields
+from . import losses, recreate, recreation, resource
 from .moves import patience
-from .recreate import NOT_COPYING, Copying
-from .resource import ANEW, COPY, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Server, Session
+    from .._connection import sessions, wire
 
 
-def read(session: Session, name: str, info: dict[str, Any] | None) -> Copying:
+def read(session: sessions.Session, name: str, info: dict[str, Any] | None) -> recreate.Copying:
     """How far an earlier run came, from what is on the server."""
     temporary = streams.info(session, recreation.temporary_name(name))
     record = recreation.record_of(temporary)
     if temporary is None or record is None:
-        return NOT_COPYING
+        return recreate.NOT_COPYING
     if info is None and temporary["config"].get("mirror"):
-        return Copying(leftover=True)  # somebody deleted what was to be copied
+        return recreate.Copying(leftover=True)  # somebody deleted what was to be copied
     mark = recreation.mark_of(info["config"]) if info else recreation.TARGET
     again = tuple(each["config"]["durable_name"] for each in record["consumers"])
     if not mark:
         finished = recreation.quiet(temporary["config"]) and not temporary["config"].get("mirror")
-        return Copying(done=5 if finished else 0, leftover=True, again=again)
+        return recreate.Copying(done=5 if finished else 0, leftover=True, again=again)
     done = _done(info, temporary["config"], mark)
     # From the second step on, the temporary stream takes what is published
     holder = name if done < 2 else recreation.temporary_name(name)
@@ -44,10 +41,10 @@ def read(session: Session, name: str, info: dict[str, Any] | None) -> Copying:
     remembered = () if mark == recreation.ORIGIN else record["consumers"]
     last, release = int(state["last_seq"]), session.server.version
     kept = tuple(recreation.as_info(each, name, last, release) for each in remembered)
-    return Copying(origin, holder, done, True, (), again, kept=kept)
+    return recreate.Copying(origin, holder, done, True, (), again, kept=kept)
 
 
-def read_others(session: Session, name: str, copying: Copying) -> Copying:
+def read_others(session: sessions.Session, name: str, copying: recreate.Copying) -> recreate.Copying:
     """With the consumers of a stream that is to be copied, and the streams that take its messages."""
     found = tuple(consumers.list_all(session, name)) if copying.done < 3 else ()
     names = {*copying.again, *(info["name"] for info in recreation.durable(found))}
@@ -63,7 +60,7 @@ def _done(info: Mapping[str, Any] | None, temporary: Mapping[str, Any], mark: st
     return 3 if info["config"].get("mirror") else 4
 
 
-def _sourcing(session: Session, name: str) -> tuple[str, ...]:
+def _sourcing(session: sessions.Session, name: str) -> tuple[str, ...]:
     try:
         found = list(streams.list_all(session))
     except _errors.PermissionMissing:
@@ -76,11 +73,15 @@ def _sourcing(session: Session, name: str) -> tuple[str, ...]:
 
 
 def by_copy(
-    plan: Plan, config: Mapping[str, Any], copying: Copying, options: Mapping[str, Any], server: Server
-) -> Plan:
+    plan: resource.Plan,
+    config: Mapping[str, Any],
+    copying: recreate.Copying,
+    options: Mapping[str, Any],
+    server: wire.Server,
+) -> resource.Plan:
     """The plan of an update as one that copies. Raises Refused where messages can't be copied."""
     what, stream = f"{plan.noun} {plan.name}", config["name"]
-    recreated = [change for change in plan.changes if change.effect == RECREATE]
+    recreated = [change for change in plan.changes if change.effect == fields.RECREATE]
     if not copying.under_way:
         recreation.check_copyable(what, config, plan.request, plan.changes, server)
         recreation.check_downstream(what, copying.sourcing)
@@ -94,7 +95,7 @@ def by_copy(
         notes.append(f"{lost} consumers without a durable name end")
     return replace(
         plan,
-        action=COPY,
+        action=resource.COPY,
         wait=patience(options) if int(plan.request.get("num_replicas") or 1) > 1 else 0,
         patience=patience({**options, "wait": True}),
         consequences={**plan.consequences, **told},
@@ -102,26 +103,28 @@ def by_copy(
     )
 
 
-def anew(plan: Plan, info: Mapping[str, Any], content: str) -> tuple[Plan, Loss]:
+def anew(plan: resource.Plan, info: Mapping[str, Any], content: str) -> tuple[resource.Plan, losses.Loss]:
     """The plan of an update as one that deletes the stream and makes it anew, and what that loses."""
     state = info["state"]
-    loss = Loss(int(state["messages"]), int(state.get("consumer_count", 0)), "recreating it")
+    loss = losses.Loss(int(state["messages"]), int(state.get("consumer_count", 0)), "recreating it")
     told, notes = loss.consequences([], content)
     after = plan.after and {**plan.after, **{key: value for key, value in _EMPTY.items() if key in plan.after}}
     if after and "state" in after:
         after["state"] = {key: None if key.endswith("_time") else 0 for key in after["state"]}
-    plan = replace(plan, action=ANEW, after=after, consequences=told, notes=notes, promise=None, request=_own(plan))
+    plan = replace(
+        plan, action=resource.ANEW, after=after, consequences=told, notes=notes, promise=None, request=_own(plan)
+    )
     return plan, loss
 
 
-def apply(session: Session, plan: Plan) -> None:
+def apply(session: sessions.Session, plan: resource.Plan) -> None:
     """Does what such a plan says."""
     from .._services import stream_copy  # few need it
 
-    if plan.action == ANEW:
+    if plan.action == resource.ANEW:
         stream_copy.make_anew(session, plan.request)
         return
-    in_place = not any(change.effect == RECREATE for change in plan.changes)
+    in_place = not any(change.effect == fields.RECREATE for change in plan.changes)
     stream_copy.copy(session, plan.request, plan.patience, in_place=in_place)
 
 
@@ -129,7 +132,7 @@ def apply(session: Session, plan: Plan) -> None:
 _EMPTY: dict[str, Any] = {"value_count": 0, "key_count": 0, "bytes": 0, "created": None}
 
 
-def _own(plan: Plan) -> dict[str, Any]:
+def _own(plan: resource.Plan) -> dict[str, Any]:
     """A mirror takes its subjects from its origin."""
     mirrored = plan.request.get("mirror")
     return {path: value for path, value in plan.request.items() if not (mirrored and path == "subjects")}

@@ -9,21 +9,15 @@ from typing import TYPE_CHECKING
 
 from .. import _errors
 from .._api import jetstream
-from .._connection.session import WINDOW
-from .document import CONSUMERS, DEPENDENCY, KEYS, STOP, STOPPED, STREAM_KINDS, is_removal, stream_backed
+from .._connection import sessions
+from . import document_state, documents, resource
 from .document_order import phases
-from .document_state import infos_again
-from .resource import CREATE, DELETE, UPDATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .._connection.session import Session
-    from .document import Document, Item
-    from .document_state import Known
 
-
-def apply(session: Session, document: Document, known: Known) -> None:
+def apply(session: sessions.Session, document: documents.Document, known: document_state.Known) -> None:
     """Writes all that changes, and tells each item what became of it (``written``, ``error``)."""
     groups = phases(document, known.infos)
     for group, following in zip(groups, [*groups[1:], []]):
@@ -32,14 +26,14 @@ def apply(session: Session, document: Document, known: Known) -> None:
             _prove(session, document)
 
 
-def _has_streams(group: list[Item]) -> bool:
-    return bool(group) and not group[0].kind.parent and not is_removal(group[0])
+def _has_streams(group: list[documents.Item]) -> bool:
+    return bool(group) and not group[0].kind.parent and not documents.is_removal(group[0])
 
 
-def _write_group(session: Session, document: Document, group: list[Item]) -> None:
-    for start in range(0, len(group), WINDOW):
+def _write_group(session: sessions.Session, document: documents.Document, group: list[documents.Item]) -> None:
+    for start in range(0, len(group), sessions.WINDOW):
         batch = []
-        for item in group[start : start + WINDOW]:
+        for item in group[start : start + sessions.WINDOW]:
             item.error = _obstacle(document, item)
             if item.error is None:
                 batch.append(item)
@@ -47,30 +41,34 @@ def _write_group(session: Session, document: Document, group: list[Item]) -> Non
             _write(session, batch)
         except _errors.StreamsError as error:
             # The connection broke, and no reply tells which were written
-            document.on_error = STOP
+            document.on_error = documents.STOP
             _fail(batch, error)
         document.failed = document.failed or any(item.error for item in batch)
 
 
-def _fail(items: Iterable[Item], error: _errors.StreamsError) -> None:
+def _fail(items: Iterable[documents.Item], error: _errors.StreamsError) -> None:
     for item in items:
         if item.error is None and not item.proven:
             item.error = error
 
 
-def _obstacle(document: Document, item: Item) -> _errors.StreamsError | None:
+def _obstacle(document: documents.Document, item: documents.Item) -> _errors.StreamsError | None:
     """Why an item is not tried: something failed before that it needs, or the user wants to stop then."""
     needed = [document.streams.get(item.stream)] if item.kind.parent else item.after
     failed = next((need for need in needed if need and need.error), None)
     if failed:
-        return _errors.StreamsError(f"Not tried, since {failed.path} failed, which it needs.", code=DEPENDENCY)
-    if document.on_error == STOP and document.failed:
-        return _errors.StreamsError("Not tried, since something else failed before it (on_error).", code=STOPPED)
+        return _errors.StreamsError(
+            f"Not tried, since {failed.path} failed, which it needs.", code=documents.DEPENDENCY
+        )
+    if document.on_error == documents.STOP and document.failed:
+        return _errors.StreamsError(
+            "Not tried, since something else failed before it (on_error).", code=documents.STOPPED
+        )
     return None
 
 
-def _write(session: Session, batch: list[Item]) -> None:
-    consumers, keys = ([item for item in batch if item.kind is kind] for kind in (CONSUMERS, KEYS))
+def _write(session: sessions.Session, batch: list[documents.Item]) -> None:
+    consumers, keys = ([item for item in batch if item.kind is kind] for kind in (documents.CONSUMERS, documents.KEYS))
     rest = [item for item in batch if not item.kind.parent]
     _write_streams(session, [item for item in rest if _one_call(item)])
     for item in rest:
@@ -86,17 +84,17 @@ def _write(session: Session, batch: list[Item]) -> None:
         write_keys(session, keys)
 
 
-def _one_call(item: Item) -> bool:
-    if item.plan is None or (item.plan.action == UPDATE and item.plan.wait):
+def _one_call(item: documents.Item) -> bool:
+    if item.plan is None or (item.plan.action == resource.UPDATE and item.plan.wait):
         return False  # copies that move are waited for
-    return item.plan.action in (CREATE, UPDATE, DELETE)
+    return item.plan.action in (resource.CREATE, resource.UPDATE, resource.DELETE)
 
 
-def _apply_alone(session: Session, item: Item) -> None:
+def _apply_alone(session: sessions.Session, item: documents.Item) -> None:
     """What takes more than one call is done as the module for one resource does it."""
     try:
         if item.plan:
-            item.kind.resource.apply(session, item.plan)
+            item.kind.definition.apply(session, item.plan)
         item.written = True
     except _errors.StreamsError as error:
         item.written = error.failure.get("code") in _errors.WRITTEN
@@ -104,38 +102,40 @@ def _apply_alone(session: Session, item: Item) -> None:
     item.proven = True
 
 
-def _write_streams(session: Session, items: list[Item]) -> None:
-    calls = [stream_backed(item).call_of(item.plan) for item in items if item.plan]
+def _write_streams(session: sessions.Session, items: list[documents.Item]) -> None:
+    calls = [documents.definition_of(item).call_of(item.plan) for item in items if item.plan]
     for item, answer in zip(items, jetstream.call_many(session, calls)):
         gone = (
-            is_removal(item) and isinstance(answer, _errors.ApiError) and answer.err_code == jetstream.STREAM_NOT_FOUND
+            documents.is_removal(item)
+            and isinstance(answer, _errors.ApiError)
+            and answer.err_code == jetstream.STREAM_NOT_FOUND
         )
         item.error = answer if isinstance(answer, _errors.StreamsError) and not gone else None
         item.written = item.error is None
-        item.proven = item.written and is_removal(item)
+        item.proven = item.written and documents.is_removal(item)
 
 
-def _prove(session: Session, document: Document) -> None:
+def _prove(session: sessions.Session, document: documents.Document) -> None:
     """Reads back what was written: a reply that says ok is no proof."""
-    items = [item for item in document.of_kind(*STREAM_KINDS) if item.written and not item.proven]
+    items = [item for item in document.of_kind(*documents.STREAM_KINDS) if item.written and not item.proven]
     try:
-        there = infos_again(session, {item.stream for item in items}) if items else {}
+        there = document_state.infos_again(session, {item.stream for item in items}) if items else {}
     except _errors.StreamsError as error:
         _fail(items, error)
     for item in items:
         if item.error is None and item.plan:
             try:
-                stream_backed(item).proven(item.plan, there.get(item.stream))
+                documents.definition_of(item).proven(item.plan, there.get(item.stream))
             except _errors.StreamsError as error:
                 item.error = error
         item.proven = True
-    consumers = [item for item in document.of_kind(CONSUMERS) if item.written and not item.proven]
+    consumers = [item for item in document.of_kind(documents.CONSUMERS) if item.written and not item.proven]
     if consumers:
         _prove_consumers(session, consumers)
     document.failed = document.failed or any(item.error for item in document.items)
 
 
-def _prove_consumers(session: Session, items: list[Item]) -> None:
+def _prove_consumers(session: sessions.Session, items: list[documents.Item]) -> None:
     from .document_consumers import prove_consumers
 
     try:

@@ -10,62 +10,66 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import consumers, jetstream, streams
+from . import document_state, documents, resource
 from .consumer import CONSUMER, Current
 from .consumer_position import holder_of
-from .document import CONSUMERS, Item, Problem, is_anew, is_removal, stream_backed
-from .document_state import FEW
 from .ownership import owner_of
-from .resource import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .._connection.session import Session
-    from .document import Document
-    from .document_state import Known
+    from .._connection import sessions
 
 
-def read_consumers(session: Session, document: Document, known: Known) -> None:
+def read_consumers(session: sessions.Session, document: documents.Document, known: document_state.Known) -> None:
     """Raises PermissionMissing where pruning needs the list of all consumers, and nobody may have it."""
     populated = [name for name, info in known.infos.items() if info["state"].get("consumer_count")]
     known.consumers = _by_name(consumers.list_many(session, populated if document.prune else ()))
-    items = [item for item in document.of_kind(CONSUMERS) if item.stream not in known.consumers]
+    items = [item for item in document.of_kind(documents.CONSUMERS) if item.stream not in known.consumers]
     known.consumers.update(_read(session, items))
 
 
-def add_pruned_consumers(document: Document, known: Known) -> None:
+def add_pruned_consumers(document: documents.Document, known: document_state.Known) -> None:
     """Adds the removal of what has its owner's mark and is not in it. Those of removed streams go with these."""
-    named = {item.name for item in document.of_kind(CONSUMERS)}
+    named = {item.name for item in document.of_kind(documents.CONSUMERS)}
     for stream, found in sorted(known.consumers.items()):
         if stream in document.streams and document.streams[stream].absent:
             continue
         for name in sorted(found):
             if owner_of(found[name]["config"]) == document.owner and f"{stream}/{name}" not in named:
                 options = {"stream": stream, "name": name, "state": "absent", "owner": document.owner}
-                document.add(Item(CONSUMERS, None, {**options, "allow_data_loss": document.allow_data_loss}))
+                document.add(
+                    documents.Item(documents.CONSUMERS, None, {**options, "allow_data_loss": document.allow_data_loss})
+                )
 
 
-def plan_consumers(session: Session, document: Document, known: Known) -> Iterator[Problem]:
+def plan_consumers(
+    session: sessions.Session, document: documents.Document, known: document_state.Known
+) -> Iterator[documents.Problem]:
     """Gives each consumer its plan, and tells what stands in the way. Streams have theirs already."""
-    for stream, items in _by_stream(document.of_kind(CONSUMERS)).items():
+    for stream, items in _by_stream(document.of_kind(documents.CONSUMERS)).items():
         above = _stream_then(document, known, stream)
         if above is not None:
             yield from _plan_of_stream(session, document, known, above, items)
 
 
-def write_consumers(session: Session, items: list[Item]) -> None:
+def write_consumers(session: sessions.Session, items: list[documents.Item]) -> None:
     """Does what is planned, all items' first calls at once, then their second ones, and so on."""
     left = [(item, CONSUMER.calls_of(item.plan)) for item in items if item.plan]
     while left:
         for (item, _calls), answer in zip(left, jetstream.call_many(session, [calls[0] for _item, calls in left])):
-            gone = is_removal(item) and isinstance(answer, _errors.ApiError) and answer.err_code in jetstream.NOT_THERE
+            gone = (
+                documents.is_removal(item)
+                and isinstance(answer, _errors.ApiError)
+                and answer.err_code in jetstream.NOT_THERE
+            )
             item.error = answer if isinstance(answer, _errors.StreamsError) and not gone else None
             item.written = item.written or item.error is None
-            item.proven = item.written and is_removal(item)
+            item.proven = item.written and documents.is_removal(item)
         left = [(item, calls[1:]) for item, calls in left if calls[1:] and item.error is None]
 
 
-def prove_consumers(session: Session, items: list[Item]) -> None:
+def prove_consumers(session: sessions.Session, items: list[documents.Item]) -> None:
     """Reads back what was written."""
     there = _read(session, items)
     for item in items:
@@ -76,10 +80,10 @@ def prove_consumers(session: Session, items: list[Item]) -> None:
             item.error = error
 
 
-def _read(session: Session, items: Iterable[Item]) -> dict[str, dict[str, dict[str, Any]]]:
+def _read(session: sessions.Session, items: Iterable[documents.Item]) -> dict[str, dict[str, dict[str, Any]]]:
     """The infos of these consumers by stream and name, or of all of a stream where that is cheaper or needed."""
     wanted = _by_stream(items)
-    whole = [stream for stream, few in wanted.items() if len(few) > FEW or any(map(_needs_others, few))]
+    whole = [stream for stream, few in wanted.items() if len(few) > document_state.FEW or any(map(_needs_others, few))]
     try:
         found = _by_name(consumers.list_many(session, whole))
     except _errors.PermissionMissing:
@@ -95,12 +99,12 @@ def _read(session: Session, items: Iterable[Item]) -> dict[str, dict[str, dict[s
     return found
 
 
-def _needs_others(item: Item) -> bool:
+def _needs_others(item: documents.Item) -> bool:
     return CONSUMER.needs_others(item.options)
 
 
-def _by_stream(items: Iterable[Item]) -> dict[str, list[Item]]:
-    found: dict[str, list[Item]] = {}
+def _by_stream(items: Iterable[documents.Item]) -> dict[str, list[documents.Item]]:
+    found: dict[str, list[documents.Item]] = {}
     for item in items:
         found.setdefault(item.stream, []).append(item)
     return found
@@ -110,39 +114,43 @@ def _by_name(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, dict
     return {stream: {info["name"]: info for info in infos} for stream, infos in found.items()}
 
 
-def _stream_then(document: Document, known: Known, name: str) -> dict[str, Any] | None:
+def _stream_then(document: documents.Document, known: document_state.Known, name: str) -> dict[str, Any] | None:
     """The stream as it is going to be; empty where it is not there then, None where that can't be planned."""
     parent, info = document.streams.get(name), known.infos.get(name)
     if parent is None or not parent.changes:
         return None if parent and parent.plan is None else info or {}
-    if parent.plan is None or is_removal(parent):
+    if parent.plan is None or documents.is_removal(parent):
         return {}
-    return {**(info or {}), "config": stream_backed(parent).expected(parent.plan.request)}
+    return {**(info or {}), "config": documents.definition_of(parent).expected(parent.plan.request)}
 
 
 def _plan_of_stream(
-    session: Session, document: Document, known: Known, above: dict[str, Any], items: Iterable[Item]
-) -> Iterator[Problem]:
+    session: sessions.Session,
+    document: documents.Document,
+    known: document_state.Known,
+    above: dict[str, Any],
+    items: Iterable[documents.Item],
+) -> Iterator[documents.Problem]:
     for item in items:
         found, name = known.consumers.get(item.stream, {}), item.options["name"]
         try:
             document.check_owner(item, found.get(name))
             if not above and not item.absent:
                 raise _without_stream(document, item)
-            gone = not above or is_anew(document.streams.get(item.stream))
+            gone = not above or documents.is_anew(document.streams.get(item.stream))
             # The new stream has none
             current = Current.listed(name, above or None, found.values() if item.absent or not gone else ())
             if item.stream not in known.holders:  # else its messages are elsewhere, and what is lost is not known
                 current = CONSUMER.completed(session, current, item.options)
             item.plan = _planned(session, item, current, goes_with_stream=gone and item.absent)
         except _errors.StreamsError as error:
-            yield Problem(item.path, error)
+            yield documents.Problem(item.path, error)
 
 
-def _planned(session: Session, item: Item, current: Current, *, goes_with_stream: bool) -> Any:
+def _planned(session: sessions.Session, item: documents.Item, current: Current, *, goes_with_stream: bool) -> Any:
     options = {**item.options, "allow_data_loss": True} if goes_with_stream else item.options
     plan = CONSUMER.plan(current, options, session.server)
-    if plan.action == NONE:
+    if plan.action == resource.NONE:
         return replace(plan, before=None, after=None)
     if goes_with_stream:
         # What it loses is counted with the stream
@@ -150,7 +158,7 @@ def _planned(session: Session, item: Item, current: Current, *, goes_with_stream
     return plan
 
 
-def _without_stream(document: Document, item: Item) -> _errors.StreamsError:
+def _without_stream(document: documents.Document, item: documents.Item) -> _errors.StreamsError:
     if item.stream in document.streams:
         return _errors.Refused(
             f"stream {item.stream} is to be deleted: leave out its consumers, or keep it.", code="no_stream"

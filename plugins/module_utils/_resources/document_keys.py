@@ -10,59 +10,66 @@ from typing import TYPE_CHECKING
 
 from .. import _errors
 from .._api import kv
-from .._api.kv import Bucket
-from .document import KEYS, Problem, is_anew
+from . import documents, resource
 from .kv_entry import ENTRY, Current, EntryPlan
-from .resource import DELETE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._connection.session import Session
-    from .document import Document, Item
-    from .document_state import Known
+    from .._connection import sessions
+    from . import document_state
 
 _TRIES = 3
 
 
-def plan_keys(session: Session, document: Document, known: Known) -> Iterator[Problem]:
+def plan_keys(
+    session: sessions.Session, document: documents.Document, known: document_state.Known
+) -> Iterator[documents.Problem]:
     """Gives each key its plan, and tells what stands in the way. Buckets have theirs already."""
-    by_bucket: dict[str, list[Item]] = {}
-    for item in document.of_kind(KEYS):
+    by_bucket: dict[str, list[documents.Item]] = {}
+    for item in document.of_kind(documents.KEYS):
         by_bucket.setdefault(item.options["bucket"], []).append(item)
     for name, items in by_bucket.items():
         try:
             yield from _plan_bucket(session, document, known, name, items)
         except _errors.StreamsError as error:
-            yield Problem(items[0].path, error)
+            yield documents.Problem(items[0].path, error)
 
 
-def _plan_bucket(session: Session, document: Document, known: Known, name: str, items: list[Item]) -> Iterator[Problem]:
+def _plan_bucket(
+    session: sessions.Session,
+    document: documents.Document,
+    known: document_state.Known,
+    name: str,
+    items: list[documents.Item],
+) -> Iterator[documents.Problem]:
     """The keys of one bucket, which may be planned itself."""
     parent, info = document.streams.get(items[0].stream), known.infos.get(items[0].stream)
     config = parent.plan.request if parent and parent.changes and parent.plan else info["config"] if info else {}
-    if parent and parent.plan and parent.plan.action == DELETE:
+    if parent and parent.plan and parent.plan.action == resource.DELETE:
         error = _errors.Refused(f"bucket {name} is to be deleted: leave out its keys, or keep it.", code="no_bucket")
-        yield from (Problem(item.path, error) for item in items)
+        yield from (documents.Problem(item.path, error) for item in items)
         return
     if not config:
         # Where it is the bucket that can't be planned, that is told already
-        yield from (Problem(item.path, kv.no_bucket(name)) for item in items if parent is None)
+        yield from (documents.Problem(item.path, kv.no_bucket(name)) for item in items if parent is None)
         return
     there = None
-    if info and not is_anew(parent):
+    if info and not documents.is_anew(parent):
         holder = known.holders.get(items[0].stream, "")
-        there = Bucket(name, info["config"], int(info["state"]["last_seq"]), holder)
-    bucket = Bucket(name, config, there.last_sequence if there else 0)
+        there = kv.Bucket(name, info["config"], int(info["state"]["last_seq"]), holder)
+    bucket = kv.Bucket(name, config, there.last_sequence if there else 0)
     for start in range(0, len(items), kv.BATCH):
         yield from _plan_batch(session, there, bucket, items[start : start + kv.BATCH])
 
 
-def _plan_batch(session: Session, there: Bucket | None, bucket: Bucket, items: list[Item]) -> Iterator[Problem]:
+def _plan_batch(
+    session: sessions.Session, there: kv.Bucket | None, bucket: kv.Bucket, items: list[documents.Item]
+) -> Iterator[documents.Problem]:
     keys = [item.options["key"] for item in items]
     entries = kv.last_many(session, there, keys) if there else {}
 
-    def planned(item: Item, revisions: int) -> EntryPlan:
+    def planned(item: documents.Item, revisions: int) -> EntryPlan:
         current = Current(bucket, entries.get(item.options["key"]), revisions)
         return ENTRY.plan(current, item.options, session.server)
 
@@ -71,7 +78,7 @@ def _plan_batch(session: Session, there: Bucket | None, bucket: Bucket, items: l
         try:
             item.plan = planned(item, 1 if item.options["key"] in entries else 0)
         except _errors.StreamsError as error:
-            yield Problem(item.path, error)
+            yield documents.Problem(item.path, error)
             continue
         if item.changes and item.options["key"] in entries and int(bucket.config.get("max_msgs_per_subject") or 0) != 1:
             counted.append(item)
@@ -82,7 +89,7 @@ def _plan_batch(session: Session, there: Bucket | None, bucket: Bucket, items: l
         item.plan = planned(item, counts[item.options["key"]])
 
 
-def write_keys(session: Session, items: list[Item], tries: int = _TRIES) -> None:
+def write_keys(session: sessions.Session, items: list[documents.Item], tries: int = _TRIES) -> None:
     """Writes keys. Those that somebody else wrote meanwhile are planned anew."""
     plans = [item.plan for item in items if isinstance(item.plan, EntryPlan)]
     sent = [(plan.bucket, item.options["key"], plan.request) for item, plan in zip(items, plans)]
@@ -102,6 +109,6 @@ def write_keys(session: Session, items: list[Item], tries: int = _TRIES) -> None
         write_keys(session, [item for item in again if item.error is None and item.changes], tries - 1)
 
 
-def _revise(session: Session, item: Item) -> None:
+def _revise(session: sessions.Session, item: documents.Item) -> None:
     """Plans a key anew that somebody else wrote after it was planned."""
     item.plan = ENTRY.plan(ENTRY.read(session, item.options), item.options, session.server)

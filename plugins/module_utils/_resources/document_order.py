@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .document import CONSUMERS, KEYS
-from .resource import DELETE
+from . import documents, resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from .document import Document, Item
 
 
 def origins_of(config: Mapping[str, Any]) -> list[str]:
@@ -22,7 +19,7 @@ def origins_of(config: Mapping[str, Any]) -> list[str]:
     return [origin["name"] for origin in copied if origin.get("name") and not origin.get("external")]
 
 
-def phases(document: Document, current: Mapping[str, Mapping[str, Any]]) -> list[list[Item]]:
+def phases(document: documents.Document, current: Mapping[str, Mapping[str, Any]]) -> list[list[documents.Item]]:
     """What changes, in the order of writing; ``current`` has the streams' infos by their names.
 
     What gives up subjects goes before what takes them, origins go before what copies from them, streams before what
@@ -38,44 +35,46 @@ def phases(document: Document, current: Mapping[str, Mapping[str, Any]]) -> list
     early = _levels([item for item in doomed if item in room], copied)[::-1]
     late = _levels([item for item in doomed if item not in room], copied)[::-1]
     levels = _levels(kept, {item: item.after for item in kept})
-    inner = [*_consumers(document, current), [item for item in changing if item.kind is KEYS]]
+    inner = [*_consumers(document, current), [item for item in changing if item.kind is documents.KEYS]]
     return [group for group in (*early, *levels, *inner, *late) if group]
 
 
-def _consumers(document: Document, current: Mapping[str, Mapping[str, Any]]) -> list[list[Item]]:
+def _consumers(document: documents.Document, current: Mapping[str, Mapping[str, Any]]) -> list[list[documents.Item]]:
     """A stream for work queues has one consumer for each message, so that the old one goes before the new one comes.
     Others keep messages that a new one waits for only if it is there before the old one goes.
     """
-    changing = [item for item in document.of_kind(CONSUMERS) if item.changes]
+    changing = [item for item in document.of_kind(documents.CONSUMERS) if item.changes]
     doomed = [item for item in changing if _removed(item)]
     queues = [item for item in doomed if _retention(current, item) == "workqueue"]
     kept = [item for item in changing if not _removed(item)]
     return [queues, kept, [item for item in doomed if item not in queues]]
 
 
-def _retention(current: Mapping[str, Mapping[str, Any]], item: Item) -> str:
+def _retention(current: Mapping[str, Mapping[str, Any]], item: documents.Item) -> str:
     return str(current.get(item.stream, {}).get("config", {}).get("retention", ""))
 
 
-def _in_document(document: Document, config: Mapping[str, Any]) -> list[Item]:
+def _in_document(document: documents.Document, config: Mapping[str, Any]) -> list[documents.Item]:
     return [document.streams[name] for name in origins_of(config) if name in document.streams]
 
 
-def _removed(item: Item) -> bool:
-    return item.plan is not None and item.plan.action == DELETE
+def _removed(item: documents.Item) -> bool:
+    return item.plan is not None and item.plan.action == resource.DELETE
 
 
-def _levels(items: list[Item], needs: Mapping[Item, Iterable[Item]]) -> list[list[Item]]:
+def _levels(
+    items: list[documents.Item], needs: Mapping[documents.Item, Iterable[documents.Item]]
+) -> list[list[documents.Item]]:
     """The items in groups that need only earlier ones. In a circle, which the server judges, some need is left out."""
-    depths: dict[Item, int] = {}
+    depths: dict[documents.Item, int] = {}
 
-    def depth(item: Item) -> int:
+    def depth(item: documents.Item) -> int:
         if item not in depths:
             depths[item] = 0
             depths[item] = 1 + max((depth(need) for need in needs[item] if need in needs), default=-1)
         return depths[item]
 
-    groups: list[list[Item]] = []
+    groups: list[list[documents.Item]] = []
     for item in items:
         while len(groups) <= depth(item):
             groups.append([])

@@ -9,41 +9,36 @@ from typing import TYPE_CHECKING
 
 from .. import _errors
 from .._api import streams
-from .document import CONSUMERS, KEYS, STREAM_KINDS, Problem, Problems, stream_backed
-from .losses import NOT_MEASURED
-from .recreate import BY_COPY
-from .stream_backed import Current
-from .subjects import SubjectIndex
+from . import documents, losses, recreate, stream_backed, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .._connection.session import Session
-    from .document import Document, Item
-    from .document_state import Known
+    from .._connection import sessions
+    from . import document_state
 
 
-def plan(session: Session, document: Document, known: Known) -> None:
+def plan(session: sessions.Session, document: documents.Document, known: document_state.Known) -> None:
     """Gives each item its plan. Raises Problems with all that stands in the way of any."""
-    problems: list[Problem] = []
-    for item in document.of_kind(*STREAM_KINDS):
+    problems: list[documents.Problem] = []
+    for item in document.of_kind(*documents.STREAM_KINDS):
         try:
             _plan_stream(session, document, known, item)
         except _errors.StreamsError as error:
-            problems.append(Problem(item.path, error))
+            problems.append(documents.Problem(item.path, error))
             # What it has now is what others must not have
             item.subjects = tuple(known.infos.get(item.stream, {}).get("config", {}).get("subjects") or ())
     problems += _overlaps(document, known, _listeners(session, document, known))
-    if document.has(CONSUMERS):
+    if document.has(documents.CONSUMERS):
         from .document_consumers import plan_consumers
 
         problems += plan_consumers(session, document, known)
-    if document.has(KEYS):
+    if document.has(documents.KEYS):
         from .document_keys import plan_keys
 
         problems += plan_keys(session, document, known)
     if problems:
-        raise Problems(problems)
+        raise documents.Problems(problems)
     changing = {item.stream for item in document.items if item.changes}
     for name in known.infos.keys() - changing:
         del known.infos[name]  # of thousands, those that stay need no place
@@ -52,26 +47,30 @@ def plan(session: Session, document: Document, known: Known) -> None:
 # Streams, buckets and governors
 
 
-def _plan_stream(session: Session, document: Document, known: Known, item: Item) -> None:
-    resource, collective = stream_backed(item), session.settings.collective
-    by_copy = item.options.get("recreate") == BY_COPY and not item.absent
+def _plan_stream(
+    session: sessions.Session, document: documents.Document, known: document_state.Known, item: documents.Item
+) -> None:
+    streamed, collective = documents.definition_of(item), session.settings.collective
+    by_copy = item.options.get("recreate") == recreate.BY_COPY and not item.absent
     current = _read_copied(session, known, item) if by_copy else None
     info = known.infos.get(item.stream)
     document.check_owner(item, info)
-    needs = resource.needs(info, item.options, session.server, collective)
+    needs = streamed.needs(info, item.options, session.server, collective)
     if current is None:
-        measured = resource.measure(session, info, needs.desired or {}) if info and needs.measured else NOT_MEASURED
-        current = Current(info, measured, None, collective, desired=needs.desired)
-    item.plan = resource.plan_change(current, item.options, session.server)
+        measured = (
+            streamed.measure(session, info, needs.desired or {}) if info and needs.measured else losses.NOT_MEASURED
+        )
+        current = stream_backed.Current(info, measured, None, collective, desired=needs.desired)
+    item.plan = streamed.plan_change(current, item.options, session.server)
     item.new_subjects = tuple(needs.subjects)
     config = item.plan.request if item.changes else current.config
-    item.subjects = () if item.absent else tuple(resource.expected(config).get("subjects") or ()) if config else ()
+    item.subjects = () if item.absent else tuple(streamed.expected(config).get("subjects") or ()) if config else ()
 
 
-def _read_copied(session: Session, known: Known, item: Item) -> Current:
+def _read_copied(session: sessions.Session, known: document_state.Known, item: documents.Item) -> stream_backed.Current:
     """What is there of a stream that may be copied. Where that was interrupted, it is known as it was before."""
     # Who has its subjects now is looked at for all items together
-    current = stream_backed(item).read(session, item.options)._replace(taken=None)
+    current = documents.definition_of(item).read(session, item.options)._replace(taken=None)
     if current.info:
         known.infos[item.stream] = current.info
     if current.copying.under_way and current.copying.holder:
@@ -80,23 +79,25 @@ def _read_copied(session: Session, known: Known, item: Item) -> Current:
     return current
 
 
-def _listeners(session: Session, document: Document, known: Known) -> dict[str, list[str]]:
+def _listeners(
+    session: sessions.Session, document: documents.Document, known: document_state.Known
+) -> dict[str, list[str]]:
     """Which streams listen to each new subject now. Empty where nobody may ask, and the server has to refuse.
 
     A stream whose copying was interrupted counts as it was before, and its temporary stream as the same.
     """
-    wanted = sorted({subject for item in document.of_kind(*STREAM_KINDS) for subject in item.new_subjects})
+    wanted = sorted({subject for item in document.of_kind(*documents.STREAM_KINDS) for subject in item.new_subjects})
     if known.subjects is not None:
-        index = SubjectIndex()
-        for name, subjects in known.subjects.items():
-            index.add(subjects, name)
+        index = subjects.SubjectIndex()
+        for name, taken in known.subjects.items():
+            index.add(taken, name)
         found = {subject: index.overlapping(subject) for subject in wanted}
     else:
         try:
             found = dict(zip(wanted, streams.names_many(session, wanted)))
         except _errors.PermissionMissing:
             return {}
-    held, before = {holder: name for name, holder in known.holders.items()}, SubjectIndex()
+    held, before = {holder: name for name, holder in known.holders.items()}, subjects.SubjectIndex()
     for name in known.holders:
         before.add(known.infos[name]["config"].get("subjects") or (), name)
     return {
@@ -105,15 +106,17 @@ def _listeners(session: Session, document: Document, known: Known) -> dict[str, 
     }
 
 
-def _overlaps(document: Document, known: Known, listeners: Mapping[str, list[str]]) -> Iterator[Problem]:
+def _overlaps(
+    document: documents.Document, known: document_state.Known, listeners: Mapping[str, list[str]]
+) -> Iterator[documents.Problem]:
     """Subjects that two streams would have. Those that change hands say which item has to be written first."""
-    later = SubjectIndex()
-    for item in document.of_kind(*STREAM_KINDS):
+    later = subjects.SubjectIndex()
+    for item in document.of_kind(*documents.STREAM_KINDS):
         for subject in item.subjects:
             clash = [name for name in later.overlapping(subject) if name != item.stream]
             others = [name for name in listeners.get(subject, ()) if name not in document.streams]
             if clash or others:
-                yield Problem(item.path, stream_backed(item).overlap(subject, (clash or others)[0]))
+                yield documents.Problem(item.path, documents.definition_of(item).overlap(subject, (clash or others)[0]))
                 break
             givers = (document.streams[name] for name in listeners.get(subject, ()) if name != item.stream)
             item.after += [giver for giver in givers if giver.changes]

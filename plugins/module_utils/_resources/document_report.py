@@ -9,22 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._options.mask import CHANGED, HIDDEN
-from .document import CONSUMERS, DEPENDENCY, STOPPED
+from . import document_state, documents, resource
 from .document_plan import plan
-from .document_state import add_pruned, read
-from .resource import CREATE, DELETE, NONE
 
 if TYPE_CHECKING:
-    from .._connection.session import Session
-    from .document import Document, Item
+    from .._connection import sessions
 
-_COUNTS = {CREATE: "created", DELETE: "deleted", NONE: "unchanged"}
+_COUNTS = {resource.CREATE: "created", resource.DELETE: "deleted", resource.NONE: "unchanged"}
 
 
 class Unfinished(_errors.StreamsError):
     """Some items failed. The result tells of all."""
 
-    def __init__(self, failed: list[Item], result: dict[str, Any]) -> None:
+    def __init__(self, failed: list[documents.Item], result: dict[str, Any]) -> None:
         first = failed[0]
         reason = first.error.message if first.error else ""
         several = "One item" if len(failed) == 1 else f"{len(failed)} items"
@@ -36,12 +33,14 @@ class Unfinished(_errors.StreamsError):
         self.result = result
 
 
-def bring_about(session: Session, document: Document, check_mode: bool, diff: bool) -> dict[str, Any]:
+def bring_about(
+    session: sessions.Session, document: documents.Document, check_mode: bool, diff: bool
+) -> dict[str, Any]:
     """Reads, plans, and writes unless in check mode. Raises Problems before anything is written, then Unfinished."""
-    known = read(session, document)
+    known = document_state.read(session, document)
     if document.prune:
-        add_pruned(document, known)
-    if document.prune or document.has(CONSUMERS):
+        document_state.add_pruned(document, known)
+    if document.prune or document.has(documents.CONSUMERS):
         from .document_consumers import add_pruned_consumers, read_consumers
 
         read_consumers(session, document, known)
@@ -59,14 +58,14 @@ def bring_about(session: Session, document: Document, check_mode: bool, diff: bo
     return result
 
 
-def _not_tried(item: Item) -> bool:
-    return item.error is not None and item.error.failure.get("code") in (DEPENDENCY, STOPPED)
+def _not_tried(item: documents.Item) -> bool:
+    return item.error is not None and item.error.failure.get("code") in (documents.DEPENDENCY, documents.STOPPED)
 
 
-def _report(document: Document, check_mode: bool, diff: bool) -> dict[str, Any]:
+def _report(document: documents.Document, check_mode: bool, diff: bool) -> dict[str, Any]:
     summary = dict.fromkeys(("created", "updated", "deleted", "unchanged", "failed"), 0)
     for item in document.items:
-        done = item.plan.action if item.plan else NONE
+        done = item.plan.action if item.plan else resource.NONE
         summary["failed" if item.error else _COUNTS.get(done, "updated")] += 1
     result: dict[str, Any] = {
         "changed": any(item.written or (check_mode and item.changes) for item in document.items),
@@ -82,7 +81,7 @@ def _report(document: Document, check_mode: bool, diff: bool) -> dict[str, Any]:
     return result
 
 
-def _lost(document: Document) -> dict[str, Any]:
+def _lost(document: documents.Document) -> dict[str, Any]:
     """The sums of what is lost, None where a number is not known. Lists are told with their item."""
     sums: dict[str, Any] = {"messages_lost": 0, "consumers_lost": 0, "revisions_lost": 0}
     for item in document.items:
@@ -95,9 +94,9 @@ def _lost(document: Document) -> dict[str, Any]:
     return sums
 
 
-def _entry(document: Document, item: Item, check_mode: bool) -> dict[str, Any]:
+def _entry(document: documents.Document, item: documents.Item, check_mode: bool) -> dict[str, Any]:
     """What is told of an item; little of one that stays as it is, since there may be thousands."""
-    entry: dict[str, Any] = {"kind": item.kind.noun, "name": item.name, "changed": False, "action": NONE}
+    entry: dict[str, Any] = {"kind": item.kind.noun, "name": item.name, "changed": False, "action": resource.NONE}
     if item.plan and item.changes:
         changes = item.plan.change_list
         if document.masks(item):
@@ -109,7 +108,7 @@ def _entry(document: Document, item: Item, check_mode: bool) -> dict[str, Any]:
     return entry
 
 
-def _diff(document: Document, item: Item) -> dict[str, Any]:
+def _diff(document: documents.Document, item: documents.Item) -> dict[str, Any]:
     found = item.plan.diff if item.plan else {}
     if not document.masks(item):
         return found

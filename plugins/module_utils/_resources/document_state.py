@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import streams
-from .document import BUCKETS, GOVERNORS, STREAMS, Item
+from . import documents
 from .ownership import is_system, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .._connection.session import Session
-    from .document import Document
+    from .._connection import sessions
 
 # A page of a LIST call has 256 infos: for fewer than this it is cheaper to ask for each
 FEW = 64
@@ -37,7 +36,7 @@ class Known:
     holders: dict[str, str] = field(default_factory=dict)
 
 
-def read(session: Session, document: Document) -> Known:
+def read(session: sessions.Session, document: documents.Document) -> Known:
     """Raises PermissionMissing where pruning needs the list of all streams, and nobody may have it."""
     wanted = {item.stream for item in document.items}
     if len(wanted) > FEW or document.prune:
@@ -49,13 +48,13 @@ def read(session: Session, document: Document) -> Known:
     return Known(infos_of(session, wanted))
 
 
-def infos_of(session: Session, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def infos_of(session: sessions.Session, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The infos of those of the streams that exist."""
     wanted = sorted(names)
     return {name: info for name, info in zip(wanted, streams.info_many(session, wanted)) if info}
 
 
-def infos_again(session: Session, names: set[str]) -> dict[str, dict[str, Any]]:
+def infos_again(session: sessions.Session, names: set[str]) -> dict[str, dict[str, Any]]:
     """The same after a write, in the cheaper way."""
     if len(names) > FEW:
         try:
@@ -65,7 +64,7 @@ def infos_again(session: Session, names: set[str]) -> dict[str, dict[str, Any]]:
     return infos_of(session, names)
 
 
-def _listed(session: Session, wanted: set[str], owner: str) -> Known:
+def _listed(session: sessions.Session, wanted: set[str], owner: str) -> Known:
     known = Known(subjects={})
     for info in streams.list_all(session):
         config = info["config"]
@@ -76,16 +75,19 @@ def _listed(session: Session, wanted: set[str], owner: str) -> Known:
     return known
 
 
-def add_pruned(document: Document, known: Known) -> None:
+def add_pruned(document: documents.Document, known: Known) -> None:
     """Adds to the document the removal of what has its owner's mark and is not in it."""
     for name in sorted(known.infos):
         if name in document.streams or owner_of(known.infos[name]["config"]) != document.owner or is_system(name):
             continue
-        kind = next((kind for kind in (BUCKETS, GOVERNORS) if name.startswith(kind.prefix)), STREAMS)
+        kind = next(
+            (kind for kind in (documents.BUCKETS, documents.GOVERNORS) if name.startswith(kind.prefix)),
+            documents.STREAMS,
+        )
         options = {
             "name": name.removeprefix(kind.prefix),
             "state": "absent",
             "allow_data_loss": document.allow_data_loss,
             "owner": document.owner,
         }
-        document.add(Item(kind, None, options))
+        document.add(documents.Item(kind, None, options))

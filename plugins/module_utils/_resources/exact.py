@@ -8,31 +8,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options.fields import IN_PLACE, NO_EFFECT
+from .._options import fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .._connection.wire import Server
-    from .._options.fields import Field
+    from .._connection import wire
 
 
-def defaults(rows: Iterable[Field], server: Server) -> dict[str, Any]:
+def defaults(rows: Iterable[fields.Field], server: wire.Server) -> dict[str, Any]:
     """The defaults of the fields that this server knows, as it writes them.
 
     What counts only at creation tells how something was made, and not how it is: it stays.
     """
     known = (row for row in rows if row.option != "name" and row.since <= server.version)
-    return {row.path: row.unset for row in known if row.update.effect != NO_EFFECT}
+    return {row.path: row.unset for row in known if row.update.effect != fields.NO_EFFECT}
 
 
-def hidden_defaults(rows: Iterable[Field], current: Mapping[str, Any], server: Server) -> dict[str, Any]:
+def hidden_defaults(rows: Iterable[fields.Field], current: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
     """The same for fields that the kind has no options for, as far as they can be changed."""
     wanted = defaults(rows, server)
     return {
         row.path: wanted[row.path]
         for row in rows
-        if row.path in wanted and row.update.effect_of(row.read(current), wanted[row.path], server.version) == IN_PLACE
+        if row.path in wanted
+        and row.update.effect_of(row.read(current), wanted[row.path], server.version) == fields.IN_PLACE
     }
 
 

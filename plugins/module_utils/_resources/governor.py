@@ -9,40 +9,37 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import codecs
-from .._options.fields import Field, Spec
-from .._options.names import GOVERNOR_NAME, GOVERNOR_PREFIX
-from . import rows
+from .._options import codecs, fields, names
+from . import rows, stream_backed
 from .stream import EXACT, REPLICATED
 from .stream import SPEC as STREAM_ROWS
-from .stream_backed import Current, StreamBacked, window_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.wire import Server
-    from .resource import Plan
+    from .._connection import wire
+    from . import resource
 
-SPEC = Spec(
+SPEC = fields.Spec(
     (
-        Field("name", GOVERNOR_NAME, argument_extra={"required": True}),
-        Field("capacity", codecs.whole(1), wire="max_msgs"),
-        Field("expire", codecs.duration(0.1, zero_allowed=False), wire="max_age"),
+        fields.Field("name", names.GOVERNOR_NAME, argument_extra={"required": True}),
+        fields.Field("capacity", codecs.whole(1), wire="max_msgs"),
+        fields.Field("expire", codecs.duration(0.1, zero_allowed=False), wire="max_age"),
         rows.REPLICAS,
     )
 )
 
 
-class GovernorResource(StreamBacked):
+class GovernorResource(stream_backed.StreamBacked):
     noun = "governor"
-    prefix = GOVERNOR_PREFIX
+    prefix = names.GOVERNOR_PREFIX
     spec = SPEC
     implied = tuple(row for row in STREAM_ROWS if row.path not in {row.path for row in SPEC})
     states: Mapping[str, Any] = MappingProxyType({**REPLICATED, "exact": EXACT})
     keeps_data = False
     content = "seat"
 
-    def fixed(self, name: str, collective: str | None, server: Server) -> dict[str, Any]:
+    def fixed(self, name: str, collective: str | None, server: wire.Server) -> dict[str, Any]:
         config: dict[str, Any] = {"retention": "limits", "discard": "new"}
         if collective:
             config["subjects"] = [f"{collective}.governor.{name}"]
@@ -52,11 +49,11 @@ class GovernorResource(StreamBacked):
         if not current:
             desired = {"description": f"Concurrency Governor {name}", **desired}
         if "max_age" in desired and int(current.get("max_age") or 0) != desired["max_age"]:
-            desired["duplicate_window"] = window_for(desired["max_age"])
+            desired["duplicate_window"] = stream_backed.window_for(desired["max_age"])
         return desired
 
     def unmanaged(
-        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: Server
+        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: wire.Server
     ) -> dict[str, Any]:
         from .exact import hidden_defaults
 
@@ -65,7 +62,9 @@ class GovernorResource(StreamBacked):
             del wanted[path]
         return wanted
 
-    def plan_change(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
+    def plan_change(
+        self, current: stream_backed.Current, options: Mapping[str, Any], server: wire.Server
+    ) -> resource.Plan:
         lacking = [option for option in ("capacity", "expire") if options.get(option) is None]
         if options["state"] == "present" and lacking and (current.info is None or options["exact"]):
             what = "for exact, which has no default of it for" if current.info else "to create"
@@ -80,7 +79,7 @@ class GovernorResource(StreamBacked):
         taken = int((info.get("state") or {}).get("messages", 0))
         subject = (config.get("subjects") or [""])[0]
         return {
-            "name": config["name"].removeprefix(GOVERNOR_PREFIX),
+            "name": config["name"].removeprefix(names.GOVERNOR_PREFIX),
             "stream": config["name"],
             "subject": subject,
             "collective": subject.split(".", 1)[0],

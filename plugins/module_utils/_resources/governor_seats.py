@@ -9,15 +9,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from .._api import messages
-from .._options.codecs import parse_timestamp
+from .._options import codecs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 
-def seats_of(session: Session, info: Mapping[str, Any]) -> list[dict[str, Any]]:
+def seats_of(session: sessions.Session, info: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Who holds a seat, the longest first: ``sequence``, ``name``, ``since`` and ``expires`` (RFC 3339 UTC or None)."""
     config = info["config"]
     age = int(config.get("max_age") or 0)
@@ -35,5 +35,5 @@ def seats_of(session: Session, info: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _later(moment: str, nanoseconds: int) -> str:
-    later = parse_timestamp(moment) + timedelta(microseconds=nanoseconds / 1000)
+    later = codecs.parse_timestamp(moment) + timedelta(microseconds=nanoseconds / 1000)
     return later.isoformat().replace("+00:00", "Z")

@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._api import streams
-from .._options import codecs
-from .._options.fields import Field, Spec
+from .._options import codecs, fields
 from .governor import GOVERNOR
 from .governor_seats import seats_of
 from .kv_bucket import BUCKET
@@ -18,25 +17,27 @@ from .stream import STREAM
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Session
-    from .stream_backed import StreamBacked
+    from .._connection import sessions
+    from . import stream_backed
 
-NAMES = Spec((Field("names", codecs.names()),))
+NAMES = fields.Spec((fields.Field("names", codecs.names()),))
 
 
-def streams_of(session: Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def streams_of(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [STREAM.result(info) for info in _read(session, STREAM, options)]
 
 
-def buckets_of(session: Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def buckets_of(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [BUCKET.result(info) for info in _read(session, BUCKET, options)]
 
 
-def governors_of(session: Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def governors_of(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{**GOVERNOR.result(info), "seats": seats_of(session, info)} for info in _read(session, GOVERNOR, options)]
 
 
-def _read(session: Session, kind: StreamBacked, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _read(
+    session: sessions.Session, kind: stream_backed.StreamBacked, options: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """The infos of the named streams of a kind, or of all, in the order of their names."""
     if options["names"] is not None:
         found = streams.info_many(session, [f"{kind.prefix}{kind.checked_name(name)}" for name in options["names"]])

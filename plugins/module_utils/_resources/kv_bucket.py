@@ -9,61 +9,60 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import codecs
-from .._options.fields import Field, Spec
-from .._options.names import BUCKET_NAME, BUCKET_PREFIX
-from . import rows
+from .._options import codecs, fields, names
+from . import rows, stream_backed
 from .stream import SPEC as STREAM_ROWS
 from .stream import WITH_DATA
-from .stream_backed import StreamBacked, window_for
 from .stream_facts import facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.wire import Server
+    from .._connection import wire
 
 _MIRROR, _SOURCES = rows.origins(
     codecs.mapped(
         {"type": "str"},
-        lambda name: name if str(name).startswith(BUCKET_PREFIX) else f"{BUCKET_PREFIX}{name}",
-        lambda wire: str(wire).removeprefix(BUCKET_PREFIX),
+        lambda name: name if str(name).startswith(names.BUCKET_PREFIX) else f"{names.BUCKET_PREFIX}{name}",
+        lambda value: str(value).removeprefix(names.BUCKET_PREFIX),
     )
 )
 
-SPEC = Spec(
+SPEC = fields.Spec(
     (
-        Field("name", BUCKET_NAME, argument_extra={"required": True}),
+        fields.Field("name", names.BUCKET_NAME, argument_extra={"required": True}),
         rows.DESCRIPTION,
-        Field("history", codecs.whole(1, 64, zero=1), wire="max_msgs_per_subject"),
-        Field("ttl", codecs.duration(0.1), wire="max_age"),
+        fields.Field("history", codecs.whole(1, 64, zero=1), wire="max_msgs_per_subject"),
+        fields.Field("ttl", codecs.duration(0.1), wire="max_age"),
         rows.REPLICAS,
-        Field("max_value_size", codecs.size((1 << 31) - 1), wire="max_msg_size"),
-        Field("max_bucket_size", codecs.size(), wire="max_bytes"),
+        fields.Field("max_value_size", codecs.size((1 << 31) - 1), wire="max_msg_size"),
+        fields.Field("max_bucket_size", codecs.size(), wire="max_bytes"),
         rows.STORAGE,
-        Field(
+        fields.Field(
             "compression",
-            codecs.mapped({"type": "bool"}, lambda on: "s2" if on else "none", lambda wire: wire == "s2", zero="none"),
+            codecs.mapped(
+                {"type": "bool"}, lambda on: "s2" if on else "none", lambda value: value == "s2", zero="none"
+            ),
         ),
-        Field("mirror", _MIRROR, update=rows.MIRROR_CHANGE),
-        Field("sources", _SOURCES),
-        Field("republish", rows.REPUBLISH),
-        Field("placement", rows.PLACEMENT),
+        fields.Field("mirror", _MIRROR, update=rows.MIRROR_CHANGE),
+        fields.Field("sources", _SOURCES),
+        fields.Field("republish", rows.REPUBLISH),
+        fields.Field("placement", rows.PLACEMENT),
         rows.METADATA,
-        Field("limit_marker_ttl", codecs.duration(1), wire="subject_delete_marker_ttl", since=rows.V2_11),
+        fields.Field("limit_marker_ttl", codecs.duration(1), wire="subject_delete_marker_ttl", since=rows.V2_11),
     ),
     {"mutually_exclusive": [("mirror", "sources")]},
 )
 
 
-class BucketResource(StreamBacked):
+class BucketResource(stream_backed.StreamBacked):
     noun = "bucket"
-    prefix = BUCKET_PREFIX
+    prefix = names.BUCKET_PREFIX
     spec = SPEC
     implied = tuple(row for row in STREAM_ROWS if row.path not in {row.path for row in SPEC})
     states: Mapping[str, Any] = WITH_DATA
 
-    def fixed(self, name: str, collective: str | None, server: Server) -> dict[str, Any]:
+    def fixed(self, name: str, collective: str | None, server: wire.Server) -> dict[str, Any]:
         # Older servers never change it, and what else is asked for must not be refused for that
         changeable = {"max_consumers": rows.UNLIMITED} if server.version >= rows.V2_12 else {}
         return {
@@ -80,7 +79,7 @@ class BucketResource(StreamBacked):
             # Others may leave direct reads out, with 'choria kv add --no-direct'
             desired = {"max_msgs_per_subject": 1, "allow_direct": True, **desired}
         if "max_age" in desired and int(current.get("max_age") or 0) != desired["max_age"]:
-            desired["duplicate_window"] = window_for(desired["max_age"])
+            desired["duplicate_window"] = stream_backed.window_for(desired["max_age"])
         if desired.get("subject_delete_marker_ttl"):
             desired["allow_msg_ttl"] = True
         mirrored = current.get("mirror")
@@ -90,7 +89,7 @@ class BucketResource(StreamBacked):
             return desired if current else {**desired, "mirror_direct": True}
         if mirrored:
             desired["mirror_direct"] = False
-            if mirrored["name"] != f"{BUCKET_PREFIX}{name}":
+            if mirrored["name"] != f"{names.BUCKET_PREFIX}{name}":
                 raise _errors.Refused(
                     f"mirror: the keys of bucket {name} carry the name of its origin {mirrored['name']}, and could not "
                     "be read any more: make a bucket with sources instead.",
@@ -103,7 +102,7 @@ class BucketResource(StreamBacked):
         return desired
 
     def unmanaged(
-        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: Server
+        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: wire.Server
     ) -> dict[str, Any]:
         from .exact import hidden_defaults, keep_mirror
 
@@ -113,14 +112,14 @@ class BucketResource(StreamBacked):
         for path in ("subjects", "mirror_direct", "duplicate_window"):
             del wanted[path]
         if not (desired.get("mirror") or desired.get("sources")):
-            wanted["duplicate_window"] = window_for(desired.get("max_age"))
+            wanted["duplicate_window"] = stream_backed.window_for(desired.get("max_age"))
         return {**wanted, "max_msgs_per_subject": 1, "allow_direct": True}
 
     def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
         told = facts(info)
         state = told.pop("state")
         return {
-            "name": info["config"]["name"].removeprefix(BUCKET_PREFIX),
+            "name": info["config"]["name"].removeprefix(names.BUCKET_PREFIX),
             "stream": info["config"]["name"],
             **self.options_of(info["config"]),
             "value_count": state["messages"],
@@ -133,7 +132,7 @@ class BucketResource(StreamBacked):
 
 def _moved(source: dict[str, Any], name: str) -> dict[str, str]:
     """The transform of a source's keys into those of the bucket ``name``. It takes the place of a filter."""
-    theirs = f"$KV.{source['name'].removeprefix(BUCKET_PREFIX)}."
+    theirs = f"$KV.{source['name'].removeprefix(names.BUCKET_PREFIX)}."
     taken = source.pop("filter_subject", f"{theirs}>")
     given = count(1)
     words = [f"{{{{wildcard({next(given)})}}}}" if word == "*" else word for word in taken.split(".")]

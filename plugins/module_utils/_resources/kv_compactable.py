@@ -14,8 +14,8 @@ from .stream import WITH_DATA
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Server, Session
-    from .resource import Plan
+    from .._connection import sessions, wire
+    from . import resource
 
 
 class CompactableBucket(BucketResource):
@@ -23,21 +23,21 @@ class CompactableBucket(BucketResource):
 
     states = MappingProxyType({**WITH_DATA, "compact": {"type": "str"}})
 
-    def read(self, session: Session, options: Mapping[str, Any]) -> Any:
+    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Any:
         if options["compact"] is None:
             return super().read(session, options)
         from .kv_compaction import COMPACTING
 
         return COMPACTING.read(session, options)
 
-    def plan(self, current: Any, options: Mapping[str, Any], server: Server) -> Plan:
+    def plan(self, current: Any, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
         if options["compact"] is None:
             return super().plan(current, options, server)
         from .kv_compaction import COMPACTING
 
         return COMPACTING.plan(current, options, server)
 
-    def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
+    def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
         if not getattr(plan, "marks", ()):
             return super().apply(session, plan)
         from .kv_compaction import COMPACTING

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import jetstream, kv, streams
-from .._options.codecs import parse_duration, parse_timestamp
+from .._options import codecs, fields
 from .._services.kv_snapshot import selection, snapshot
+from . import losses, resource
 from .kv_bucket import BUCKET
-from .losses import Loss
-from .resource import IN_PLACE, NONE, UPDATE, Change, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._api.kv import Entry
-    from .._connection.session import Server, Session
+    from .._connection import sessions, wire
 
 
 @dataclass(frozen=True)
@@ -29,20 +27,20 @@ class Found:
     """The bucket as ``BucketResource`` reads it, the marks that are old enough, and how many values are under them."""
 
     bucket: Any
-    marks: tuple[Entry, ...] = ()
+    marks: tuple[kv.Entry, ...] = ()
     values: int = 0
 
 
 @dataclass(frozen=True)
-class CompactingPlan(Plan):
+class CompactingPlan(resource.Plan):
     """The plan of the bucket itself with that of removing marks."""
 
-    bucket: Plan | None = None
-    marks: tuple[Entry, ...] = field(default=(), repr=False)
+    bucket: resource.Plan | None = None
+    marks: tuple[kv.Entry, ...] = field(default=(), repr=False)
 
 
 class CompactingBucket:
-    def read(self, session: Session, options: Mapping[str, Any]) -> Found:
+    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Found:
         age = _age(options["compact"])
         found = BUCKET.read(session, options)
         if found.info is None or options["state"] == "absent":
@@ -52,27 +50,27 @@ class CompactingBucket:
                 "compact", "is for the origin of a mirror, which the mirror follows: leave it out here."
             )
         bucket, counts = kv.open_bucket(session, options["name"], selection(""))
-        before = parse_timestamp(found.info["ts"]) - timedelta(seconds=age)
+        before = codecs.parse_timestamp(found.info["ts"]) - timedelta(seconds=age)
         entries = snapshot(session, bucket, "").values()
-        marks = tuple(entry for entry in entries if not entry.alive and parse_timestamp(entry.created) <= before)
+        marks = tuple(entry for entry in entries if not entry.alive and codecs.parse_timestamp(entry.created) <= before)
         return Found(found, marks, sum(counts.get(entry.key, 1) - 1 for entry in marks))
 
-    def plan(self, current: Found, options: Mapping[str, Any], server: Server) -> Plan:
+    def plan(self, current: Found, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
         plan = BUCKET.plan(current.bucket, options, server)
         if not current.marks:
             return plan
-        loss = Loss(current.values, 0, "removing deleted keys for good")
+        loss = losses.Loss(current.values, 0, "removing deleted keys for good")
         loss.check(f"bucket {options['name']}", bool(options["allow_data_loss"]))
         names = sorted(entry.key for entry in current.marks)
         lost = {**plan.consequences, "messages_lost": plan.consequences["messages_lost"] + current.values}
         return CompactingPlan(
             noun=plan.noun,
             name=options["name"],
-            action=UPDATE if plan.action == NONE else plan.action,
+            action=resource.UPDATE if plan.action == resource.NONE else plan.action,
             request=plan.request,
             before=plan.before,
             after=plan.after,
-            changes=(*plan.changes, Change("deleted_keys", names, [], IN_PLACE)),
+            changes=(*plan.changes, resource.Change("deleted_keys", names, [], fields.IN_PLACE)),
             consequences=lost,
             warnings=plan.warnings,
             notes=plan.notes,
@@ -80,10 +78,10 @@ class CompactingBucket:
             marks=current.marks,
         )
 
-    def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
+    def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
         if not isinstance(plan, CompactingPlan) or plan.bucket is None:
             return BUCKET.apply(session, plan)
-        if plan.bucket.action != NONE:
+        if plan.bucket.action != resource.NONE:
             BUCKET.apply(session, plan.bucket)
         bucket, _counts = kv.open_bucket(session, plan.name)
         calls = [
@@ -106,7 +104,7 @@ class CompactingBucket:
 
 def _age(text: str) -> float:
     try:
-        return parse_duration(text)
+        return codecs.parse_duration(text)
     except ValueError as error:
         raise _errors.OptionError("compact", f"{error}.") from error
 

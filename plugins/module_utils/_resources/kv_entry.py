@@ -11,19 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
 from .._api import kv
-from .._api.kv import DELETED, PURGED, PUT, Bucket, Entry
-from .._options import codecs, values
-from .._options.codecs import NANOSECOND, Codec
-from .._options.fields import IN_PLACE, Field, Spec
-from .._options.names import BUCKET_NAME, KEY
-from .resource import CREATE, DELETE, NONE, UPDATE, Change, Plan, invalid, to_wire
+from .._options import codecs, fields, names, values
+from . import resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Server, Session
+    from .._connection import sessions, wire
 
-_OPERATIONS = MappingProxyType({"present": PUT, "absent": DELETED, "purged": PURGED})
+_OPERATIONS = MappingProxyType({"present": kv.PUT, "absent": kv.DELETED, "purged": kv.PURGED})
 
 
 class Lifetime(codecs.Duration):
@@ -31,21 +27,21 @@ class Lifetime(codecs.Duration):
 
     def to_wire(self, value: Any) -> int:
         length = super().to_wire(value)
-        if length % NANOSECOND:
+        if length % codecs.NANOSECOND:
             raise ValueError(f"'{value}' is not in whole seconds, in which servers count the lifetimes of keys")
         return length
 
 
-LIFETIME = Field("ttl", Lifetime({"type": "str"}, 0, low=1), since=kv.LIFETIMES_SINCE)
-SPEC = Spec(
+LIFETIME = fields.Field("ttl", Lifetime({"type": "str"}, 0, low=1), since=kv.LIFETIMES_SINCE)
+SPEC = fields.Spec(
     (
-        Field("bucket", BUCKET_NAME, argument_extra={"required": True}),
+        fields.Field("bucket", names.BUCKET_NAME, argument_extra={"required": True}),
         # Ansible would take the word for a secret
-        Field("key", KEY, argument_extra={"required": True, "no_log": False}),
-        Field("value", Codec({"type": "raw"})),
-        Field("encoding", codecs.choice(*values.ENCODINGS), argument_extra={"default": values.TEXT}),
-        Field("create_only", codecs.boolean(), argument_extra={"default": False}),
-        Field("revision", codecs.whole(0)),
+        fields.Field("key", names.KEY, argument_extra={"required": True, "no_log": False}),
+        fields.Field("value", codecs.Codec({"type": "raw"})),
+        fields.Field("encoding", codecs.choice(*values.ENCODINGS), argument_extra={"default": values.TEXT}),
+        fields.Field("create_only", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("revision", codecs.whole(0)),
         LIFETIME,
     ),
 )
@@ -56,10 +52,10 @@ class Current(NamedTuple):
     whose value it is to have again.
     """
 
-    bucket: Bucket
-    entry: Entry | None = None
+    bucket: kv.Bucket
+    entry: kv.Entry | None = None
     revisions: int = 0
-    wanted: Entry | None = None
+    wanted: kv.Entry | None = None
 
     @property
     def alive(self) -> bool:
@@ -70,14 +66,14 @@ class Current(NamedTuple):
         return self.entry.revision if self.entry else 0
 
 
-_NOWHERE = Bucket("")
+_NOWHERE = kv.Bucket("")
 
 
 @dataclass(frozen=True)
-class EntryPlan(Plan):
+class EntryPlan(resource.Plan):
     """A plan that knows where to write. ``texts`` are the value before and after, to be compared line by line."""
 
-    bucket: Bucket = _NOWHERE
+    bucket: kv.Bucket = _NOWHERE
     encoding: str = values.TEXT
     texts: tuple[str, str] = ("", "")
 
@@ -98,26 +94,26 @@ class EntryResource:
         {"state": {"type": "str", "choices": list(_OPERATIONS), "default": "present"}}
     )
 
-    def read(self, session: Session, options: Mapping[str, Any]) -> Current:
+    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
         check_offline(options)
         bucket, counts = kv.open_bucket(session, options["bucket"], options["key"])
         revisions = counts.get(options["key"], 0)
         last = kv.last(session, bucket, options["key"]) if revisions else None
         return Current(bucket, last, revisions, _earlier(session, bucket, options))
 
-    def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> EntryPlan:
-        wire = to_wire(SPEC, options, server)
+    def plan(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> EntryPlan:
+        wire = resource.to_wire(SPEC, options, server)
         operation = _OPERATIONS[options["state"]]
-        ttl = None if operation != PUT or options["ttl"] is None else wire.get("ttl", 0) // NANOSECOND
-        value = b"" if operation != PUT else current.wanted.value if current.wanted else _payload(options)
+        ttl = None if operation != kv.PUT or options["ttl"] is None else wire.get("ttl", 0) // codecs.NANOSECOND
+        value = b"" if operation != kv.PUT else current.wanted.value if current.wanted else _payload(options)
         check_limits(current.bucket, len(value), ttl, server)
         if _is_there(current, operation, value, ttl, options):
-            return _plan(current, options, NONE)
+            return _plan(current, options, resource.NONE)
         request = {"operation": operation, "value": value, "ttl": ttl or 0, "expected": _expected(current, options)}
-        action = DELETE if operation != PUT else UPDATE if current.alive else CREATE
+        action = resource.DELETE if operation != kv.PUT else resource.UPDATE if current.alive else resource.CREATE
         return _plan(current, options, action, request)
 
-    def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
+    def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
         if not isinstance(plan, EntryPlan) or plan.after is None:
             raise TypeError("this is the plan of another resource")
         bucket, key = plan.bucket, plan.after["key"]
@@ -149,7 +145,7 @@ REVERTIBLE = RevertibleEntry()
 
 def check_offline(options: Mapping[str, Any]) -> None:
     """Raises OptionError for what needs no server to be known."""
-    for error in invalid(SPEC, options):
+    for error in resource.invalid(SPEC, options):
         raise error
     if options["create_only"] and options["revision"] is not None:
         raise _errors.OptionError("create_only", "can't be given together with revision: give one of them.")
@@ -171,7 +167,7 @@ def _payload(options: Mapping[str, Any]) -> bytes:
         raise _errors.OptionError("value", f"{error}.") from None
 
 
-def _earlier(session: Session, bucket: Bucket, options: Mapping[str, Any]) -> Entry | None:
+def _earlier(session: sessions.Session, bucket: kv.Bucket, options: Mapping[str, Any]) -> kv.Entry | None:
     """The revision to go back to. Raises Refused where that is no value of this key that is kept."""
     revision = options.get("revert_to")
     if revision is None:
@@ -191,7 +187,7 @@ def _earlier(session: Session, bucket: Bucket, options: Mapping[str, Any]) -> En
 # What follows from the state on the server
 
 
-def check_limits(bucket: Bucket, length: int, ttl: int | None, server: Server, where: str = "value") -> None:
+def check_limits(bucket: kv.Bucket, length: int, ttl: int | None, server: wire.Server, where: str = "value") -> None:
     """Whether bucket and server take a value of this length in bytes. ``where`` names it. Raises Refused."""
     if ttl and not bucket.lifetimes:
         raise _errors.Refused(
@@ -220,13 +216,13 @@ def check_limits(bucket: Bucket, length: int, ttl: int | None, server: Server, w
 def _is_there(current: Current, operation: str, value: bytes, ttl: int | None, options: Mapping[str, Any]) -> bool:
     """Whether nothing has to be written."""
     entry = current.entry
-    if operation == PUT:
+    if operation == kv.PUT:
         if entry is None or not entry.alive:
             return False
         same_lifetime = ttl is None or ttl == (entry.ttl or 0)
         return bool(options["create_only"]) or (same_lifetime and values.equal(entry.value, value, options["encoding"]))
     # A purge also removes the old revisions that a deletion keeps
-    return entry is None or entry.operation in (operation, PURGED)
+    return entry is None or entry.operation in (operation, kv.PURGED)
 
 
 def _expected(current: Current, options: Mapping[str, Any]) -> int:
@@ -257,8 +253,8 @@ def _plan(
     bucket, encoding = current.bucket, options["encoding"]
     before = _told(bucket, current.entry, encoding) if current.entry else None
     if not request:
-        return EntryPlan("entry", "", NONE, before=before, after=before, consequences={"revisions_lost": 0})
-    expected = Entry(options["key"], 0, "", request["operation"], request["value"], request["ttl"] or None)
+        return EntryPlan("entry", "", resource.NONE, before=before, after=before, consequences={"revisions_lost": 0})
+    expected = kv.Entry(options["key"], 0, "", request["operation"], request["value"], request["ttl"] or None)
     after = {**_told(bucket, expected, encoding), "revision": None, "created": None}
     return EntryPlan(
         noun="entry",
@@ -275,15 +271,15 @@ def _plan(
     )
 
 
-def _changes(action: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
-    effect = IN_PLACE if action == UPDATE else action
+def _changes(action: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[resource.Change, ...]:
+    effect = fields.IN_PLACE if action == resource.UPDATE else action
     differ = [name for name in ("value", "ttl") if before.get(name) != after[name]]
-    return tuple(Change(name, before.get(name), after[name], effect) for name in differ or ["operation"])
+    return tuple(resource.Change(name, before.get(name), after[name], effect) for name in differ or ["operation"])
 
 
 def _lost(current: Current, operation: str) -> int:
     """How many revisions the bucket does not keep then."""
-    if operation == PURGED:
+    if operation == kv.PURGED:
         return current.revisions
     history = int(current.bucket.config.get("max_msgs_per_subject") or 0)
     return max(0, current.revisions + 1 - history) if history > 0 else 0
@@ -292,7 +288,7 @@ def _lost(current: Current, operation: str) -> int:
 # What is shown
 
 
-def _told(bucket: Bucket, entry: Entry, encoding: str) -> dict[str, Any]:
+def _told(bucket: kv.Bucket, entry: kv.Entry, encoding: str) -> dict[str, Any]:
     """The entry as results show it. What is not as ``encoding`` says, is shown as base64."""
     value = None
     if entry.alive:
@@ -318,15 +314,15 @@ def _header(name: str, told: Mapping[str, Any] | None) -> str:
     return f"{name}{f', revision {revision}' if revision else ''}{f', ttl {ttl:g}s' if ttl else ''}"
 
 
-def _texts(before: Entry | None, after: Entry, encoding: str) -> tuple[str, str]:
+def _texts(before: kv.Entry | None, after: kv.Entry, encoding: str) -> tuple[str, str]:
     """The values, or what else differs where they do not."""
     one, other = _text(before, encoding), _text(after, encoding)
     return (one, other) if one != other else (_rest(before), _rest(after))
 
 
-def _text(entry: Entry | None, encoding: str) -> str:
+def _text(entry: kv.Entry | None, encoding: str) -> str:
     return values.lines(entry.value, encoding) if entry and entry.alive else ""
 
 
-def _rest(entry: Entry | None) -> str:
+def _rest(entry: kv.Entry | None) -> str:
     return f"operation: {entry.operation}\nttl: {entry.ttl}\n" if entry else ""

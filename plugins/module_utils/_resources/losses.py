@@ -12,7 +12,7 @@ from .. import _errors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .resource import Change
+    from . import resource
 
 _LIMITS = (
     "max_msgs",
@@ -47,7 +47,7 @@ class Loss(NamedTuple):
             told.append(_plural(self.consumers, "consumer"))
         return " and ".join(told)
 
-    def consequences(self, changes: Iterable[Change], noun: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def consequences(self, changes: Iterable[resource.Change], noun: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         """For results, and in words for people: also what there is no way back from."""
         for_good = [change.field for change in changes if change.for_good]
         notes = [f"{self.cause} loses {self.amount(noun)}"] if self.amount(noun) else []

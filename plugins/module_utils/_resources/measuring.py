@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._api import consumers, counting, streams
 from .._api.counting import Counted
-from .._options.codecs import NANOSECOND, parse_timestamp
-from .losses import Loss, Measured
-from .subjects import covers, filters
+from .._options import codecs
+from . import losses, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 
 def measure(
-    session: Session, info: Mapping[str, Any], desired: Mapping[str, Any], options: Mapping[str, str]
-) -> Measured:
+    session: sessions.Session, info: Mapping[str, Any], desired: Mapping[str, Any], options: Mapping[str, str]
+) -> losses.Measured:
     """Counts from the live state. ``options`` has the name of the option for each field of the server."""
-    return Measured(_losses(session, info, desired, options), _exceeding(session, info, desired))
+    return losses.Measured(_losses(session, info, desired, options), _exceeding(session, info, desired))
 
 
-def _exceeding(session: Session, info: Mapping[str, Any], desired: Mapping[str, Any]) -> tuple[str, ...]:
+def _exceeding(session: sessions.Session, info: Mapping[str, Any], desired: Mapping[str, Any]) -> tuple[str, ...]:
     """The consumers that have more than new limits allow, as nats-server compares them (server/stream.go)."""
     there, wanted = info["config"].get("consumer_limits") or {}, desired.get("consumer_limits") or {}
     new = {name: int(wanted.get(name) or 0) for name in ("inactive_threshold", "max_ack_pending")}
@@ -46,7 +45,9 @@ def _exceeding(session: Session, info: Mapping[str, Any], desired: Mapping[str, 
     )
 
 
-def _losses(session: Session, info: Mapping[str, Any], desired: Mapping[str, Any], options: Mapping[str, str]) -> Loss:
+def _losses(
+    session: sessions.Session, info: Mapping[str, Any], desired: Mapping[str, Any], options: Mapping[str, str]
+) -> losses.Loss:
     """What an update of a stream would delete, all its causes together: features seen with nats-server 2.10 to 2.15.
 
     max_msgs and max_bytes delete only with discard old, and also when it is discard that changes to that; max_age and
@@ -55,13 +56,13 @@ def _losses(session: Session, info: Mapping[str, Any], desired: Mapping[str, Any
     """
     total = int(info["state"].get("messages", 0))
     if not total:
-        return Loss()
+        return losses.Loss()
     config = info["config"]
     merged = {**config, **desired}
 
     def cause(field: str) -> str:
         value = merged[field]
-        return f"{options.get(field, field)} {f'{value / NANOSECOND:g}s' if field == 'max_age' else value}"
+        return f"{options.get(field, field)} {f'{value / codecs.NANOSECOND:g}s' if field == 'max_age' else value}"
 
     found = {cause(field): counted for field, counted in _oldest_lost(session, info, merged)}
     lost = _together(list(found.values()), total)
@@ -70,10 +71,12 @@ def _losses(session: Session, info: Mapping[str, Any], desired: Mapping[str, Any
         beyond, lost = _beyond(session, info, limit, lost)
         found[cause("max_msgs_per_subject")] = beyond
     causes = [text for text, counted in found.items() if counted != Counted(0)]
-    return Loss(lost.number, 0, " and ".join(causes), not lost.exact)
+    return losses.Loss(lost.number, 0, " and ".join(causes), not lost.exact)
 
 
-def _oldest_lost(session: Session, info: Mapping[str, Any], merged: Mapping[str, Any]) -> list[tuple[str, Counted]]:
+def _oldest_lost(
+    session: sessions.Session, info: Mapping[str, Any], merged: Mapping[str, Any]
+) -> list[tuple[str, Counted]]:
     """By field, how many of the oldest messages it deletes."""
     config, state = info["config"], info["state"]
     found = []
@@ -86,15 +89,15 @@ def _oldest_lost(session: Session, info: Mapping[str, Any], merged: Mapping[str,
         excess = int(state["bytes"]) - limit
         found.append(("max_bytes", _permitted(lambda: counting.oldest_bytes(session, info, excess), 1)))
     age = _lowered(config, merged, "max_age")
-    oldest_kept = _now(info) - timedelta(seconds=age / NANOSECOND)
-    if age and parse_timestamp(state["first_ts"]) < oldest_kept:
+    oldest_kept = _now(info) - timedelta(seconds=age / codecs.NANOSECOND)
+    if age and codecs.parse_timestamp(state["first_ts"]) < oldest_kept:
         found.append(("max_age", _permitted(lambda: counting.before(session, info, oldest_kept), 1)))
     if merged.get("retention") == "interest" != config.get("retention"):
         found.append(("retention", _permitted(lambda: _unwanted(session, info), 0)))
     return found
 
 
-def _unwanted(session: Session, info: Mapping[str, Any]) -> Counted:
+def _unwanted(session: sessions.Session, info: Mapping[str, Any]) -> Counted:
     """How many messages no consumer waits for. Exact where all consumers have come equally far and leave nothing out.
 
     What no filter matches stays at first, and goes when one of the consumers is deleted, or its filter changes.
@@ -103,7 +106,7 @@ def _unwanted(session: Session, info: Mapping[str, Any]) -> Counted:
         return Counted(int(info["state"]["messages"]))
     found = consumers.list_all(session, info["config"]["name"])
     floors = [int(consumer["ack_floor"]["stream_seq"]) for consumer in found]
-    unheard = _unheard(session, info, [wanted for consumer in found for wanted in filters(consumer["config"])])
+    unheard = _unheard(session, info, [wanted for consumer in found for wanted in subjects.filters(consumer["config"])])
     if max(floors, default=0) < int(info["state"]["first_seq"]):
         return Counted(unheard, not unheard)
     by_all = counting.before(session, info, min(floors) + 1)
@@ -111,15 +114,15 @@ def _unwanted(session: Session, info: Mapping[str, Any]) -> Counted:
     return Counted(max(by_all.number, unheard), exact)
 
 
-def _unheard(session: Session, info: Mapping[str, Any], wanted: list[str]) -> int:
+def _unheard(session: sessions.Session, info: Mapping[str, Any], wanted: list[str]) -> int:
     """How many messages have subjects that none of these filters matches."""
     if ">" in wanted:
         return 0
     counts = streams.subject_counts(session, info["config"]["name"])
-    return sum(count for subject, count in counts.items() if not any(covers(each, subject) for each in wanted))
+    return sum(count for subject, count in counts.items() if not any(subjects.covers(each, subject) for each in wanted))
 
 
-def _beyond(session: Session, info: Mapping[str, Any], limit: int, others: Counted) -> tuple[Counted, Counted]:
+def _beyond(session: sessions.Session, info: Mapping[str, Any], limit: int, others: Counted) -> tuple[Counted, Counted]:
     """What a limit for each subject deletes, alone and together with the ``others``, which are the oldest."""
     counts = streams.subject_counts(session, info["config"]["name"])
     alone = Counted(sum(max(0, count - limit) for count in counts.values()))
@@ -162,4 +165,4 @@ def _lowered(config: Mapping[str, Any], merged: Mapping[str, Any], limit: str) -
 
 def _now(info: Mapping[str, Any]) -> datetime:
     """By the server's clock, when it answered."""
-    return parse_timestamp(info["ts"]) if info.get("ts") else datetime.now(timezone.utc)
+    return codecs.parse_timestamp(info["ts"]) if info.get("ts") else datetime.now(timezone.utc)

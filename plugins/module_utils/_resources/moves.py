@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options.codecs import parse_duration
-from .resource import merged
+from .._options import codecs
+from . import resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .resource import Change
 
 _LONG_ENOUGH = "5m"
 WAIT: dict[str, Any] = {
@@ -26,19 +25,19 @@ WAIT: dict[str, Any] = {
 def patience(options: Mapping[str, Any]) -> float:
     """For how many seconds to wait until all copies are current, 0 for not at all. Raises OptionError."""
     try:
-        seconds = parse_duration(options.get("wait_timeout") or _LONG_ENOUGH)
+        seconds = codecs.parse_duration(options.get("wait_timeout") or _LONG_ENOUGH)
     except ValueError as error:
         raise _errors.OptionError("wait_timeout", f"{error}.") from error
     return seconds if options.get("wait", True) else 0
 
 
-def moved(changes: Iterable[Change]) -> bool:
+def moved(changes: Iterable[resource.Change]) -> bool:
     """Whether copies of the stream appear, disappear or go to other servers."""
     return bool({change.field for change in changes} & {"placement", "replicas"})
 
 
 def first_step(
-    config: Mapping[str, Any], request: Mapping[str, Any], changes: Iterable[Change], wait: float
+    config: Mapping[str, Any], request: Mapping[str, Any], changes: Iterable[resource.Change], wait: float
 ) -> dict[str, Any]:
     """What has to be done before the request, since the server takes no placement together with what else moves data.
 
@@ -58,5 +57,5 @@ def first_step(
             err_code=10123,
         )
     if int(request["num_replicas"]) > int(config["num_replicas"]):
-        return merged(config, {"placement": request.get("placement") or {}})
-    return merged(request, {"placement": config.get("placement") or {}})
+        return resource.merged(config, {"placement": request.get("placement") or {}})
+    return resource.merged(request, {"placement": config.get("placement") or {}})

@@ -13,17 +13,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options.fields import RECREATE
-from .consumer_facts import as_asked
+from .._options import fields
+from . import consumer_facts, recreate, subjects
 from .consumer_position import begun_at
-from .recreate import MARK, RECORD
-from .subjects import covers, filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .._connection.wire import Server
-    from .resource import Change
+    from .._connection import wire
+    from . import resource
 
 ORIGIN, TARGET, TRIAL = "origin", "target", "trial"
 _PROMOTION = (2, 12, 0)
@@ -97,7 +95,7 @@ def as_temporary(config: Mapping[str, Any], wanted: Mapping[str, Any], record: s
     """The temporary stream while it fills. It is in memory only where both the old and the new stream are."""
     storage = "memory" if config["storage"] == wanted["storage"] == "memory" else "file"
     name = temporary_name(config["name"])
-    differing = {"storage": storage, "retention": "limits", "metadata": {RECORD: record}}
+    differing = {"storage": storage, "retention": "limits", "metadata": {recreate.RECORD: record}}
     mirror = as_mirror(config, name, config["name"], **differing)
     mirror.pop("persist_mode", None)
     return mirror
@@ -114,7 +112,7 @@ def as_stand_in(config: Mapping[str, Any], temporary: Mapping[str, Any]) -> dict
 def as_trial(wanted: Mapping[str, Any], name: str) -> dict[str, Any]:
     """An empty stream like the wanted one, which shows whether the server would take that."""
     kept = {path: value for path, value in wanted.items() if path not in ("sources", "mirror", "first_seq")}
-    return {**kept, "name": name, "subjects": [private_subject(name)], "metadata": {MARK: TRIAL}}
+    return {**kept, "name": name, "subjects": [private_subject(name)], "metadata": {recreate.MARK: TRIAL}}
 
 
 # Consumers
@@ -129,7 +127,7 @@ def consumer_again(remembered: Mapping[str, Any], release: tuple[int, ...]) -> t
     if release >= RESET and beginning:
         return config, following
     # What was new when it was made is not any more
-    return begun_at(config, following, as_asked(config)), 0
+    return begun_at(config, following, consumer_facts.as_asked(config)), 0
 
 
 def remembered(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,27 +177,31 @@ def written(created: str, config: Mapping[str, Any], consumers: Sequence[Mapping
 
 def record_of(info: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The record of a temporary stream, None for any other."""
-    text = ((info or {}).get("config", {}).get("metadata") or {}).get(RECORD)
+    text = ((info or {}).get("config", {}).get("metadata") or {}).get(recreate.RECORD)
     return dict(json.loads(text)) if text else None
 
 
 def mark_of(config: Mapping[str, Any]) -> str:
-    return str((config.get("metadata") or {}).get(MARK, ""))
+    return str((config.get("metadata") or {}).get(recreate.MARK, ""))
 
 
 def marked_as(config: Mapping[str, Any], mark: str) -> dict[str, Any]:
-    return {**config, "metadata": {**(config.get("metadata") or {}), MARK: mark}}
+    return {**config, "metadata": {**(config.get("metadata") or {}), recreate.MARK: mark}}
 
 
 # Refusals
 
 
 def check_copyable(
-    what: str, config: Mapping[str, Any], wanted: Mapping[str, Any], changes: Iterable[Change], server: Server
+    what: str,
+    config: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    changes: Iterable[resource.Change],
+    server: wire.Server,
 ) -> None:
     """Raises Refused where messages can't be copied from one configuration to the other without loss."""
-    fields = {change.field for change in changes if change.effect == RECREATE}
-    reason = _obstacle(config, wanted, fields, server)
+    named = {change.field for change in changes if change.effect == fields.RECREATE}
+    reason = _obstacle(config, wanted, named, server)
     if reason:
         raise _errors.Refused(
             f"recreate: {what} can't be copied: {reason}. With recreate: true it is deleted and made anew.",
@@ -208,7 +210,7 @@ def check_copyable(
         )
 
 
-def _obstacle(config: Mapping[str, Any], wanted: Mapping[str, Any], fields: set[str], server: Server) -> str:
+def _obstacle(config: Mapping[str, Any], wanted: Mapping[str, Any], named: set[str], server: wire.Server) -> str:
     name = config["name"]
     if server.version < _PROMOTION:
         return f"that needs nats-server 2.12, and {server.runs}"
@@ -220,7 +222,7 @@ def _obstacle(config: Mapping[str, Any], wanted: Mapping[str, Any], fields: set[
         return "the server forgets the schedules of copied messages"
     if config.get("sealed"):
         return "a sealed stream can't be told to wait"
-    if "first_seq" in fields:
+    if "first_seq" in named:
         return "a copy keeps the sequence numbers, and first_seq would change them"
     if len(temporary_name(name)) > _LONGEST_NAME:
         return f"its name is too long for {temporary_name('…')}"
@@ -243,8 +245,10 @@ def check_queue(what: str, config: Mapping[str, Any], found: Iterable[Mapping[st
     """Raises Refused where a mirror would take messages away from a work queue: what no consumer waits for."""
     if config.get("retention") != "workqueue":
         return
-    heard = [wanted for info in durable(found) for wanted in filters(info["config"])]
-    unheard = [subject for subject in config.get("subjects") or [] if not any(covers(each, subject) for each in heard)]
+    heard = [wanted for info in durable(found) for wanted in subjects.filters(info["config"])]
+    unheard = [
+        subject for subject in config.get("subjects") or [] if not any(subjects.covers(each, subject) for each in heard)
+    ]
     if unheard:
         raise _errors.Refused(
             f"recreate: {what} is a work queue in which no consumer waits for {', '.join(unheard)}, and copying takes "
@@ -254,7 +258,9 @@ def check_queue(what: str, config: Mapping[str, Any], found: Iterable[Mapping[st
         )
 
 
-def check_consumers(what: str, wanted: Mapping[str, Any], found: Iterable[Mapping[str, Any]], server: Server) -> None:
+def check_consumers(
+    what: str, wanted: Mapping[str, Any], found: Iterable[Mapping[str, Any]], server: wire.Server
+) -> None:
     """Raises Refused where consumers could not go on where they are."""
     if wanted.get("retention") != "workqueue" or server.version >= RESET:
         return
@@ -271,7 +277,7 @@ def check_consumers(what: str, wanted: Mapping[str, Any], found: Iterable[Mappin
 # What people are told
 
 
-def steps(stream: str, changed: Iterable[Change], again: Sequence[str], done: int = 0) -> list[str]:
+def steps(stream: str, changed: Iterable[resource.Change], again: Sequence[str], done: int = 0) -> list[str]:
     """What is done, one after the other, without the first ones that an earlier run has done."""
     temporary = temporary_name(stream)
     other = ", ".join(f"{change.field} {_errors.in_words(change.after)}" for change in changed)

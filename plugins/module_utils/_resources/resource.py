@@ -12,19 +12,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .. import _errors
-from .._options import codecs
-from .._options.fields import IN_PLACE, NO_EFFECT, RECREATE, REFUSED, Field, Spec
+from .._options import codecs, fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from .._connection.session import Server, Session
+    from .._connection import sessions, wire
 
 NONE, CREATE, UPDATE, DELETE = "none", "create", "update", "delete"
 # What can't be updated: deleted and made anew, without its messages or with them
 ANEW, COPY = "make anew", "copy"
 # It goes beside a configuration, and is no part of it
-PEDANTIC = Field("pedantic", codecs.boolean(), since=(2, 11, 0), argument_extra={"default": False})
+PEDANTIC = fields.Field("pedantic", codecs.boolean(), since=(2, 11, 0), argument_extra={"default": False})
 
 
 class Change(NamedTuple):
@@ -105,19 +104,19 @@ class Resource(Protocol):
     """What run_resource needs of a kind of thing. ``states`` are arguments of the module beside the spec's."""
 
     @property
-    def spec(self) -> Spec: ...
+    def spec(self) -> fields.Spec: ...
 
     @property
     def states(self) -> Mapping[str, Any]: ...
 
-    def read(self, session: Session, options: Mapping[str, Any]) -> Any: ...
+    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Any: ...
 
-    def plan(self, current: Any, options: Mapping[str, Any], server: Server) -> Plan: ...
+    def plan(self, current: Any, options: Mapping[str, Any], server: wire.Server) -> Plan: ...
 
-    def apply(self, session: Session, plan: Plan) -> dict[str, Any]: ...
+    def apply(self, session: sessions.Session, plan: Plan) -> dict[str, Any]: ...
 
 
-def to_wire(spec: Spec, options: Mapping[str, Any], server: Server) -> dict[str, Any]:
+def to_wire(spec: fields.Spec, options: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
     """The given options as the server writes them. Raises OptionError, or Refused where the server is too old."""
     wire: dict[str, Any] = {}
     for row in spec:
@@ -134,7 +133,7 @@ def to_wire(spec: Spec, options: Mapping[str, Any], server: Server) -> dict[str,
     return wire
 
 
-def invalid(spec: Spec, options: Mapping[str, Any]) -> Iterator[_errors.OptionError]:
+def invalid(spec: fields.Spec, options: Mapping[str, Any]) -> Iterator[_errors.OptionError]:
     """What is wrong with the values of options, which needs no server to be known."""
     for row in spec:
         if options.get(row.option) is not None:
@@ -144,7 +143,7 @@ def invalid(spec: Spec, options: Mapping[str, Any]) -> Iterator[_errors.OptionEr
                 yield _errors.OptionError(row.option, f"{error}.")
 
 
-def check_age(row: Field, value: Any, server: Server, within: str = "") -> None:
+def check_age(row: fields.Field, value: Any, server: wire.Server, within: str = "") -> None:
     """Raises Refused where the server is too old for the field or for one inside it. It would ignore or refuse it."""
     option = f"{within}{row.option}"
     if server.version < row.since:
@@ -161,7 +160,7 @@ def check_age(row: Field, value: Any, server: Server, within: str = "") -> None:
                 check_age(inner, entry[inner.path], server, f"{option}.")
 
 
-def pedantically(plan: Plan, options: Mapping[str, Any], server: Server) -> Plan:
+def pedantically(plan: Plan, options: Mapping[str, Any], server: wire.Server) -> Plan:
     """The plan. If that is asked for, the server is to refuse its writes where it would fill in or correct a value."""
     if not options.get("pedantic") or options["state"] == "absent":
         return plan
@@ -170,7 +169,7 @@ def pedantically(plan: Plan, options: Mapping[str, Any], server: Server) -> Plan
 
 
 def field_changes(
-    rows: Iterable[Field],
+    rows: Iterable[fields.Field],
     name: str,
     current: Mapping[str, Any],
     desired: Mapping[str, Any],
@@ -189,13 +188,13 @@ def field_changes(
             continue
         old, new = row.read(current), desired[row.path]
         effect = row.update.effect_of(old, new, release)
-        if recreate and effect in (REFUSED, NO_EFFECT):
-            effect = RECREATE
+        if recreate and effect in (fields.REFUSED, fields.NO_EFFECT):
+            effect = fields.RECREATE
         before, after = row.codec.to_result(old), row.codec.to_result(new)
-        err_code = row.update.err_code if effect == REFUSED else 0
-        for_good = effect == IN_PLACE and row.update.effect_of(new, old, release) == REFUSED
+        err_code = row.update.err_code if effect == fields.REFUSED else 0
+        for_good = effect == fields.IN_PLACE and row.update.effect_of(new, old, release) == fields.REFUSED
         changes.append(Change(row.option, before, after, effect, err_code, for_good))
-        if effect in (REFUSED, NO_EFFECT):
+        if effect in (fields.REFUSED, fields.NO_EFFECT):
             refusals.append((changes[-1], row.update.why))
     if refusals:
         raise _refusal(name, refusals, changes)
@@ -210,7 +209,7 @@ def _refusal(name: str, refusals: list[tuple[Change, str]], changes: list[Change
         sentences.append(
             f"{change.field} of {name} can't be changed from {_errors.in_words(change.before)} to "
             f"{_errors.in_words(change.after)}: "
-            f"{reason if change.effect == REFUSED else 'that has no effect'}. {why}"
+            f"{reason if change.effect == fields.REFUSED else 'that has no effect'}. {why}"
         )
     first = refusals[0][0]
     return _errors.Refused(

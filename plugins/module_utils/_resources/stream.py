@@ -8,21 +8,14 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .._options import codecs
-from .._options.fields import Field, Spec, only_once_on, refused, without_effect
-from .._options.names import STREAM_NAME, SUBJECT
-from . import rows
+from .._options import codecs, fields, names
+from . import recreate, resource, rows, stream_backed
 from .moves import WAIT
-from .recreate import OPTION
-from .resource import PEDANTIC, pedantically
-from .stream_backed import StreamBacked, window_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.wire import Server
-    from .resource import Plan
-    from .stream_backed import Current
+    from .._connection import wire
 
 PRESENT_OR_ABSENT: dict[str, Any] = {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
 EXACT: dict[str, Any] = {"type": "bool", "default": False}
@@ -31,7 +24,7 @@ WITH_DATA: dict[str, Any] = {
     **REPLICATED,
     "allow_data_loss": {"type": "bool", "default": False},
     "exact": EXACT,
-    **OPTION,
+    **recreate.OPTION,
 }
 RECREATE_EMPTY = "With recreate: true it is made anew without its messages."
 ONCE_ON = "Once on, it stays on, unless recreate makes it anew."
@@ -40,81 +33,93 @@ SEALED = {"max_age": 0, "discard": "new", "deny_delete": True, "deny_purge": Tru
 WITH_MARKERS = {"allow_msg_ttl": True, "allow_rollup_hdrs": True}
 WITH_SCHEDULES = {"allow_rollup_hdrs": True}
 
-CONSUMER_LIMITS = codecs.obj(Field("inactive_threshold", codecs.duration()), Field("max_ack_pending", codecs.whole(-1)))
-_MIRROR, _SOURCES = rows.origins(STREAM_NAME)
+CONSUMER_LIMITS = codecs.obj(
+    fields.Field("inactive_threshold", codecs.duration()), fields.Field("max_ack_pending", codecs.whole(-1))
+)
+_MIRROR, _SOURCES = rows.origins(names.STREAM_NAME)
 
-SPEC = Spec(
+SPEC = fields.Spec(
     (
-        Field("name", STREAM_NAME, argument_extra={"required": True}),
+        fields.Field("name", names.STREAM_NAME, argument_extra={"required": True}),
         rows.DESCRIPTION,
-        Field("subjects", codecs.names(SUBJECT)),
-        Field(
+        fields.Field("subjects", codecs.names(names.SUBJECT)),
+        fields.Field(
             "retention",
             codecs.choice("limits", "interest", "workqueue"),
-            update=refused(10052, rows.RECREATE_BY_HAND, lambda before, after, release: "workqueue" in (before, after)),
+            update=fields.refused(
+                10052, rows.RECREATE_BY_HAND, lambda before, after, release: "workqueue" in (before, after)
+            ),
         ),
-        Field(
+        fields.Field(
             "max_consumers",
             rows.limit(),
-            update=refused(10052, "Upgrade to nats-server 2.12.", lambda before, after, release: release < rows.V2_12),
+            update=fields.refused(
+                10052, "Upgrade to nats-server 2.12.", lambda before, after, release: release < rows.V2_12
+            ),
         ),
-        Field("max_msgs", rows.limit()),
-        Field("max_bytes", codecs.size()),
-        Field("max_msgs_per_subject", rows.limit()),
-        Field("max_age", codecs.duration(0.1)),
-        Field("max_msg_size", codecs.size((1 << 31) - 1)),
+        fields.Field("max_msgs", rows.limit()),
+        fields.Field("max_bytes", codecs.size()),
+        fields.Field("max_msgs_per_subject", rows.limit()),
+        fields.Field("max_age", codecs.duration(0.1)),
+        fields.Field("max_msg_size", codecs.size((1 << 31) - 1)),
         rows.STORAGE,
-        Field("compression", codecs.choice("none", "s2")),
-        Field(
+        fields.Field("compression", codecs.choice("none", "s2")),
+        fields.Field(
             "first_seq",
             codecs.whole(0),
-            update=without_effect("It counts only when a stream is created: leave the option out."),
+            update=fields.without_effect("It counts only when a stream is created: leave the option out."),
         ),
         rows.REPLICAS,
-        Field("no_ack", codecs.boolean()),
-        Field("discard", codecs.choice("old", "new")),
-        Field("discard_new_per_subject", codecs.boolean()),
-        Field("duplicate_window", codecs.duration(0.1, nothing="is the default")),
-        Field("placement", rows.PLACEMENT),
-        Field("mirror", _MIRROR, update=rows.MIRROR_CHANGE),
-        Field("sources", _SOURCES),
-        Field("subject_transform", codecs.obj(*rows.TRANSFORM)),
-        Field("republish", rows.REPUBLISH),
-        Field("allow_direct", codecs.boolean()),
-        Field("mirror_direct", codecs.boolean()),
-        Field(
+        fields.Field("no_ack", codecs.boolean()),
+        fields.Field("discard", codecs.choice("old", "new")),
+        fields.Field("discard_new_per_subject", codecs.boolean()),
+        fields.Field("duplicate_window", codecs.duration(0.1, nothing="is the default")),
+        fields.Field("placement", rows.PLACEMENT),
+        fields.Field("mirror", _MIRROR, update=rows.MIRROR_CHANGE),
+        fields.Field("sources", _SOURCES),
+        fields.Field("subject_transform", codecs.obj(*rows.TRANSFORM)),
+        fields.Field("republish", rows.REPUBLISH),
+        fields.Field("allow_direct", codecs.boolean()),
+        fields.Field("mirror_direct", codecs.boolean()),
+        fields.Field(
             "sealed",
             codecs.boolean(),
-            update=only_once_on(10052, "A sealed stream stays sealed: delete it to be rid of it."),
+            update=fields.only_once_on(10052, "A sealed stream stays sealed: delete it to be rid of it."),
         ),
-        Field("deny_delete", codecs.boolean(), update=only_once_on(10052, ONCE_ON)),
-        Field("deny_purge", codecs.boolean(), update=only_once_on(10052, ONCE_ON)),
-        Field("allow_rollup_hdrs", codecs.boolean()),
-        Field("consumer_limits", CONSUMER_LIMITS),
+        fields.Field("deny_delete", codecs.boolean(), update=fields.only_once_on(10052, ONCE_ON)),
+        fields.Field("deny_purge", codecs.boolean(), update=fields.only_once_on(10052, ONCE_ON)),
+        fields.Field("allow_rollup_hdrs", codecs.boolean()),
+        fields.Field("consumer_limits", CONSUMER_LIMITS),
         rows.METADATA,
-        Field("allow_msg_ttl", codecs.boolean(), since=rows.V2_11, update=only_once_on(10052, ONCE_ON)),
-        Field("subject_delete_marker_ttl", codecs.duration(1), since=rows.V2_11),
-        Field("allow_msg_counter", codecs.boolean(), since=rows.V2_12, update=refused(10052, RECREATE_EMPTY)),
-        Field("allow_atomic", codecs.boolean(), since=rows.V2_12),
-        Field("allow_batched", codecs.boolean(), since=rows.V2_14),
-        Field("allow_msg_schedules", codecs.boolean(), since=rows.V2_12, update=only_once_on(10052, ONCE_ON)),
-        Field(
+        fields.Field("allow_msg_ttl", codecs.boolean(), since=rows.V2_11, update=fields.only_once_on(10052, ONCE_ON)),
+        fields.Field("subject_delete_marker_ttl", codecs.duration(1), since=rows.V2_11),
+        fields.Field(
+            "allow_msg_counter", codecs.boolean(), since=rows.V2_12, update=fields.refused(10052, RECREATE_EMPTY)
+        ),
+        fields.Field("allow_atomic", codecs.boolean(), since=rows.V2_12),
+        fields.Field("allow_batched", codecs.boolean(), since=rows.V2_14),
+        fields.Field(
+            "allow_msg_schedules", codecs.boolean(), since=rows.V2_12, update=fields.only_once_on(10052, ONCE_ON)
+        ),
+        fields.Field(
             "persist_mode",
             codecs.choice("default", "async"),
             since=rows.V2_12,
-            update=refused(10052, rows.RECREATE_BY_HAND),
+            update=fields.refused(10052, rows.RECREATE_BY_HAND),
         ),
     )
 )
 
 
-class StreamResource(StreamBacked):
+class StreamResource(stream_backed.StreamBacked):
     noun = "stream"
     spec = SPEC
-    states = MappingProxyType({**WITH_DATA, PEDANTIC.option: PEDANTIC.argument()})
+    states = MappingProxyType({**WITH_DATA, resource.PEDANTIC.option: resource.PEDANTIC.argument()})
 
-    def plan_change(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
-        return pedantically(super().plan_change(current, options, server), options, server)
+    def plan_change(
+        self, current: stream_backed.Current, options: Mapping[str, Any], server: wire.Server
+    ) -> resource.Plan:
+        return resource.pedantically(super().plan_change(current, options, server), options, server)
 
     def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
         if desired.get("sealed"):
@@ -125,13 +130,13 @@ class StreamResource(StreamBacked):
             desired = {**WITH_SCHEDULES, **desired}
         if desired.get("duplicate_window") == 0 and not (desired.get("mirror") or desired.get("sources")):
             age = desired.get("max_age", current.get("max_age"))
-            desired = {**desired, "duplicate_window": window_for(age)}  # what the server makes of 0
+            desired = {**desired, "duplicate_window": stream_backed.window_for(age)}  # what the server makes of 0
         if desired.get("mirror") == {} and current.get("mirror_direct"):
             desired = {"mirror_direct": False, **desired}  # the server would refuse it without a mirror
         return desired
 
     def unmanaged(
-        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: Server
+        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: wire.Server
     ) -> dict[str, Any]:
         from .exact import keep_mirror
 
@@ -140,13 +145,15 @@ class StreamResource(StreamBacked):
         if desired.get("mirror") or desired.get("sources"):
             # Their subjects are those of the origins, and what follows from these is the server's choice
             return {path: value for path, value in wanted.items() if path not in ("duplicate_window", "mirror_direct")}
-        return {**wanted, "subjects": [name], "duplicate_window": window_for(desired.get("max_age"))}
+        return {**wanted, "subjects": [name], "duplicate_window": stream_backed.window_for(desired.get("max_age"))}
 
     def expected(self, config: Mapping[str, Any]) -> dict[str, Any]:
         filled = dict(config)
         if not (filled.get("mirror") or filled.get("sources")):
             filled["subjects"] = filled.get("subjects") or [filled["name"]]
-            filled["duplicate_window"] = filled.get("duplicate_window") or window_for(filled.get("max_age"))
+            filled["duplicate_window"] = filled.get("duplicate_window") or stream_backed.window_for(
+                filled.get("max_age")
+            )
         return filled
 
 

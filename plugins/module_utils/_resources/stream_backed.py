@@ -11,22 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
 from .._api import jetstream, streams
-from .._options.codecs import NANOSECOND
-from .._options.connection import DEFAULT_COLLECTIVE
-from .._options.fields import RECREATE, Field, Spec
-from .losses import NOT_MEASURED, Loss, Measured, limits
+from .._options import codecs, connection, fields
+from . import losses, recreate, resource
 from .moves import first_step, moved, patience
 from .ownership import marked
-from .recreate import BY_COPY, NO, NOT_COPYING, Copying, check_free
-from .resource import ANEW, COPY, CREATE, DELETE, NONE, UPDATE, Change, Plan, field_changes, merged, to_wire
 from .stream_facts import facts
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
-    from .._connection.session import Server, Session
+    from .._connection import sessions, wire
 
-DEFAULT_WINDOW = 120 * NANOSECOND
+DEFAULT_WINDOW = 120 * codecs.NANOSECOND
 
 
 class Current(NamedTuple):
@@ -36,10 +32,10 @@ class Current(NamedTuple):
     """
 
     info: dict[str, Any] | None = None
-    measured: Measured = NOT_MEASURED
+    measured: losses.Measured = losses.NOT_MEASURED
     taken: Mapping[str, str] | None = None
-    collective: str = DEFAULT_COLLECTIVE
-    copying: Copying = NOT_COPYING
+    collective: str = connection.DEFAULT_COLLECTIVE
+    copying: recreate.Copying = recreate.NOT_COPYING
     desired: dict[str, Any] | None = None
 
     @property
@@ -73,15 +69,15 @@ class StreamBacked:
 
     noun = "stream"
     prefix = ""
-    spec = Spec()
-    implied: tuple[Field, ...] = ()
+    spec = fields.Spec()
+    implied: tuple[fields.Field, ...] = ()
     states: Mapping[str, Any] = MappingProxyType({})
     keeps_data = True
     content = "message"
 
     # What kinds change
 
-    def fixed(self, name: str, collective: str | None, server: Server) -> dict[str, Any]:
+    def fixed(self, name: str, collective: str | None, server: wire.Server) -> dict[str, Any]:
         """The configuration that each such stream has whatever the options say, and that drift is repaired to."""
         return {}
 
@@ -94,7 +90,7 @@ class StreamBacked:
         return dict(config)
 
     def unmanaged(
-        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: Server
+        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: wire.Server
     ) -> dict[str, Any]:
         """What exact mode wants of the fields that nobody gave."""
         from .exact import defaults
@@ -126,27 +122,29 @@ class StreamBacked:
         """The name of the stream. Raises OptionError where the kind does not allow the name."""
         return f"{self.prefix}{self.checked_name(options['name'])}"
 
-    def read(self, session: Session, options: Mapping[str, Any]) -> Current:
+    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
         name, collective = self.stream_of(options), session.settings.collective
-        info, found = streams.info(session, name), NOT_COPYING
-        if options.get("recreate", NO) == BY_COPY and options["state"] == "present":
+        info, found = streams.info(session, name), recreate.NOT_COPYING
+        if options.get("recreate", recreate.NO) == recreate.BY_COPY and options["state"] == "present":
             from . import copying
 
             found = copying.read(session, name, info)
             info = found.origin or info
         needs = self.needs(info, options, session.server, collective)
-        measured = NOT_MEASURED
+        measured = losses.NOT_MEASURED
         if info and needs.measured:
             holder = {**info["config"], "name": found.holder or name}
             measured = self.measure(session, {**info, "config": holder}, needs.desired or {})
-        if info and (found.under_way or (needs.copied and options["recreate"] == BY_COPY)):
+        if info and (found.under_way or (needs.copied and options["recreate"] == recreate.BY_COPY)):
             from . import copying
 
             found = copying.read_others(session, name, found)
         taken = _taken(session, (name, found.holder), needs.subjects)
         return Current(info, measured, taken, collective, found, needs.desired)
 
-    def needs(self, info: dict[str, Any] | None, options: Mapping[str, Any], server: Server, collective: str) -> Needs:
+    def needs(
+        self, info: dict[str, Any] | None, options: Mapping[str, Any], server: wire.Server, collective: str
+    ) -> Needs:
         """What has to be read beside the stream's info before there can be a plan. The name has been checked."""
         if options["state"] == "absent":
             return Needs()
@@ -154,27 +152,35 @@ class StreamBacked:
         desired = self._desired(options, present, server, collective)
         expected = self.expected({"name": name, **present, **desired}).get("subjects") or []
         new = sorted(set(expected) - set(present.get("subjects") or []))
-        changes = self._changes(name, present, desired, options, server) if options.get("recreate", NO) != NO else []
-        copied = any(change.effect == RECREATE for change in changes)
-        return Needs(desired, new, limits(present, desired), copied)
+        changes = (
+            self._changes(name, present, desired, options, server)
+            if options.get("recreate", recreate.NO) != recreate.NO
+            else []
+        )
+        copied = any(change.effect == fields.RECREATE for change in changes)
+        return Needs(desired, new, losses.limits(present, desired), copied)
 
-    def measure(self, session: Session, info: Mapping[str, Any], desired: Mapping[str, Any]) -> Measured:
+    def measure(
+        self, session: sessions.Session, info: Mapping[str, Any], desired: Mapping[str, Any]
+    ) -> losses.Measured:
         """What an update that changes limits would do, counted from the live state."""
         from .measuring import measure
 
         return measure(session, info, desired, self._names)
 
-    def plan(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
+    def plan(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
         plan = self.plan_change(current, options, server)
         if plan.changed or current.info is None:
             return plan
         shown = self.result(current.info)
         return replace(plan, before=shown, after=shown)
 
-    def plan_change(self, current: Current, options: Mapping[str, Any], server: Server) -> Plan:
+    def plan_change(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
         """The plan, without the resource as results show it where that stays as it is."""
         name, config = str(options["name"]), current.config
-        check_free(config, options.get("recreate", NO) if options["state"] == "present" else NO)
+        recreate.check_free(
+            config, options.get("recreate", recreate.NO) if options["state"] == "present" else recreate.NO
+        )
         if options["state"] == "absent":
             return self._plan_delete(current, self.checked_name(name), options)
         desired = current.desired or self._desired(options, config, server, current.collective)
@@ -183,9 +189,9 @@ class StreamBacked:
         _check_replicas(desired, current.info or {}, server)
         if config and not current.copying.under_way and all(config.get(path) == desired[path] for path in desired):
             return self._plan_nothing(name)
-        wanted = merged({"name": f"{self.prefix}{name}", **config}, desired)
+        wanted = resource.merged({"name": f"{self.prefix}{name}", **config}, desired)
         # What the server has goes together, and so do the few options of other kinds
-        if wanted != merged(config, {}) and self.keeps_data:
+        if wanted != resource.merged(config, {}) and self.keeps_data:
             from . import stream_rules
 
             given = [row.path for row in self.spec if options.get(row.option) is not None]
@@ -194,8 +200,8 @@ class StreamBacked:
             return self._plan_create(name, desired, options)
         return self._plan_update(current, name, desired, options, server)
 
-    def apply(self, session: Session, plan: Plan) -> dict[str, Any]:
-        if plan.action == DELETE:
+    def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
+        if plan.action == resource.DELETE:
             streams.delete(session, plan.request["name"])
             return plan.result
         if plan.wait:
@@ -203,12 +209,12 @@ class StreamBacked:
         self._write(session, plan)
         return self.proven(plan, streams.info(session, plan.request["name"]))
 
-    def _write_patiently(self, session: Session, plan: Plan) -> dict[str, Any]:
+    def _write_patiently(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
         """Writes between waits until all copies are current."""
         from .._api import moves
 
         name = plan.request["name"]
-        if plan.action == UPDATE:
+        if plan.action == resource.UPDATE:
             moves.wait_until_at_rest(session, name, plan.wait)
         if plan.first:
             streams.update(session, plan.first)
@@ -216,22 +222,22 @@ class StreamBacked:
         self._write(session, plan)
         return moves.wait_until_current(session, name, plan.wait)
 
-    def _write(self, session: Session, plan: Plan) -> None:
-        if plan.action in (ANEW, COPY):
+    def _write(self, session: sessions.Session, plan: resource.Plan) -> None:
+        if plan.action in (resource.ANEW, resource.COPY):
             from . import copying
 
             copying.apply(session, plan)
         else:
             jetstream.call(session, *self.call_of(plan))
 
-    def call_of(self, plan: Plan) -> jetstream.Call:
+    def call_of(self, plan: resource.Plan) -> jetstream.Call:
         """The call that does what is planned."""
-        if plan.action == DELETE:
+        if plan.action == resource.DELETE:
             return streams.deleting(plan.request["name"])
         request = {**plan.request, "pedantic": True} if plan.pedantic else plan.request
-        return streams.creating(request) if plan.action == CREATE else streams.updating(request)
+        return streams.creating(request) if plan.action == resource.CREATE else streams.updating(request)
 
-    def proven(self, plan: Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
+    def proven(self, plan: resource.Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
         """The result, from what is there after the write. Raises StreamsError where that is not what was planned."""
         if info is None:
             raise _errors.StreamsError(
@@ -243,10 +249,10 @@ class StreamBacked:
         return {self.noun: self.result(info)}
 
     def _desired(
-        self, options: Mapping[str, Any], current: Mapping[str, Any], server: Server, collective: str
+        self, options: Mapping[str, Any], current: Mapping[str, Any], server: wire.Server, collective: str
     ) -> dict[str, Any]:
         name = options["name"]
-        desired = to_wire(self.spec, options, server)
+        desired = resource.to_wire(self.spec, options, server)
         desired.pop("name", None)
         desired.update(self.fixed(name, options.get("collective") or (None if current else collective), server))
         exact = bool(options.get("exact") and current)
@@ -271,44 +277,46 @@ class StreamBacked:
             option=option,
         )
 
-    def _plan_nothing(self, name: str) -> Plan:
-        return Plan(self.noun, name, NONE, consequences=Loss().report)
+    def _plan_nothing(self, name: str) -> resource.Plan:
+        return resource.Plan(self.noun, name, resource.NONE, consequences=losses.Loss().report)
 
-    def _plan_create(self, name: str, desired: dict[str, Any], options: Mapping[str, Any]) -> Plan:
+    def _plan_create(self, name: str, desired: dict[str, Any], options: Mapping[str, Any]) -> resource.Plan:
         if desired.get("sealed"):
             raise _errors.Refused(
                 f"sealed: a {self.noun} can't be created sealed (JetStream error 10052): fill it, then seal it.",
                 code="option",
                 option="sealed",
             )
-        request = merged({"name": f"{self.prefix}{name}"}, desired)
+        request = resource.merged({"name": f"{self.prefix}{name}"}, desired)
         known = {row.path: row for row in self.spec}
         changes = tuple(
-            Change(known[path].option, None, known[path].codec.to_result(value), CREATE)
+            resource.Change(known[path].option, None, known[path].codec.to_result(value), resource.CREATE)
             for path, value in desired.items()
             if path in known
         )
         after = self.result({"config": self.expected(request)})
         wait = patience(options) if int(request.get("num_replicas") or 1) > 1 else 0
-        return Plan(self.noun, name, CREATE, request, None, after, changes, Loss().report, wait=wait)
+        return resource.Plan(
+            self.noun, name, resource.CREATE, request, None, after, changes, losses.Loss().report, wait=wait
+        )
 
     def _plan_update(
-        self, current: Current, name: str, desired: dict[str, Any], options: Mapping[str, Any], server: Server
-    ) -> Plan:
+        self, current: Current, name: str, desired: dict[str, Any], options: Mapping[str, Any], server: wire.Server
+    ) -> resource.Plan:
         config, loss = current.config, current.measured.loss
         changes = self._changes(name, config, desired, options, server)
-        recreated = any(change.effect == RECREATE for change in changes) or current.copying.under_way
+        recreated = any(change.effect == fields.RECREATE for change in changes) or current.copying.under_way
         if not changes and not recreated:
             return self._plan_nothing(name)
         self._check_consumers(name, current.measured)
-        request, before = merged(config, desired), self.result(current.info or {})
+        request, before = resource.merged(config, desired), self.result(current.info or {})
         after = self.result({**(current.info or {}), "config": self.expected(request)})
         report, told = loss.consequences(changes, self.content)
         wait = patience(options) if moved(changes) else 0
-        plan = Plan(
+        plan = resource.Plan(
             self.noun,
             name,
-            UPDATE,
+            resource.UPDATE,
             request,
             before,
             after,
@@ -322,7 +330,7 @@ class StreamBacked:
         if recreated:
             from . import copying
 
-            if options["recreate"] == BY_COPY:
+            if options["recreate"] == recreate.BY_COPY:
                 plan = copying.by_copy(plan, config, current.copying, options, server)
             else:
                 plan, loss = copying.anew(plan, current.info or {}, self.content)
@@ -336,30 +344,40 @@ class StreamBacked:
         config: Mapping[str, Any],
         desired: Mapping[str, Any],
         options: Mapping[str, Any],
-        server: Server,
-    ) -> list[Change]:
-        recreate = options.get("recreate", NO) != NO
+        server: wire.Server,
+    ) -> list[resource.Change]:
+        anew = options.get("recreate", recreate.NO) != recreate.NO
         rows = (*self.spec, *self.implied)
-        return field_changes(rows, f"{self.noun} {name}", config, desired, server.version, recreate=recreate)
+        return resource.field_changes(rows, f"{self.noun} {name}", config, desired, server.version, recreate=anew)
 
-    def _plan_delete(self, current: Current, name: str, options: Mapping[str, Any]) -> Plan:
+    def _plan_delete(self, current: Current, name: str, options: Mapping[str, Any]) -> resource.Plan:
         if current.info is None:
             return self._plan_nothing(name)
         state = current.state
-        loss = Loss(int(state.get("messages", 0)), int(state.get("consumer_count", 0)), "deleting it")
+        loss = losses.Loss(int(state.get("messages", 0)), int(state.get("consumer_count", 0)), "deleting it")
         if self.keeps_data:
             loss.check(f"{self.noun} {name}", bool(options.get("allow_data_loss")))
         before = self.result(current.info)
         report, told = loss.consequences([], self.content)
         shown = self.options_of(current.config)
         changes = tuple(
-            Change(option, value, None, DELETE) for option, value in shown.items() if value not in (None, "", [], {})
+            resource.Change(option, value, None, resource.DELETE)
+            for option, value in shown.items()
+            if value not in (None, "", [], {})
         )
-        return Plan(
-            self.noun, name, DELETE, {"name": current.config["name"]}, before, None, changes, report, notes=told
+        return resource.Plan(
+            self.noun,
+            name,
+            resource.DELETE,
+            {"name": current.config["name"]},
+            before,
+            None,
+            changes,
+            report,
+            notes=told,
         )
 
-    def _check_consumers(self, name: str, measured: Measured) -> None:
+    def _check_consumers(self, name: str, measured: losses.Measured) -> None:
         if measured.exceeding:
             raise _errors.Refused(
                 f"consumer_limits of {self.noun} {name}: consumers have more than that, and the server refuses it "
@@ -377,7 +395,7 @@ class StreamBacked:
             return None
         return int(current.state["messages"]) - loss.messages
 
-    def _prove(self, plan: Plan, config: Mapping[str, Any]) -> None:
+    def _prove(self, plan: resource.Plan, config: Mapping[str, Any]) -> None:
         """A reply that says ok is no proof: compares what was asked for with what is there now."""
         changed = {change.field for change in plan.changes}
         for row in (*self.spec, *self.implied):
@@ -390,7 +408,7 @@ class StreamBacked:
                     option=row.option,
                 )
 
-    def _prove_state(self, plan: Plan, there: int) -> None:
+    def _prove_state(self, plan: resource.Plan, there: int) -> None:
         if plan.promise is not None and there < plan.promise:
             raise _errors.StreamsError(
                 f"{self.noun} {plan.name}: after the change {plan.promise} messages should have been left, but it has "
@@ -414,7 +432,7 @@ def _shrink_window(desired: dict[str, Any], current: Mapping[str, Any]) -> dict[
     return desired
 
 
-def _taken(session: Session, own: Container[str], subjects: Iterable[str]) -> dict[str, str]:
+def _taken(session: sessions.Session, own: Container[str], subjects: Iterable[str]) -> dict[str, str]:
     """Which other stream already has a wanted subject. Without the permission to ask, the server has to refuse."""
     taken = {}
     for subject in subjects:
@@ -427,7 +445,7 @@ def _taken(session: Session, own: Container[str], subjects: Iterable[str]) -> di
     return taken
 
 
-def _check_replicas(desired: Mapping[str, Any], info: Mapping[str, Any], server: Server) -> None:
+def _check_replicas(desired: Mapping[str, Any], info: Mapping[str, Any], server: wire.Server) -> None:
     # Some releases up to 2.14 accept such an update on a lone server, echo it, and do nothing. The stream tells of a
     # server that we reach through another.
     cluster = info.get("cluster") or {}

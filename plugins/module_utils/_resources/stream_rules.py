@@ -10,9 +10,9 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options.codecs import seconds
+from .._options import codecs
+from . import subjects
 from .stream import SEALED, WITH_MARKERS, WITH_SCHEDULES
-from .subjects import covers, meet
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -56,20 +56,20 @@ def _problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _of_subjects(config: Mapping[str, Any]) -> Iterator[Problem]:
-    subjects = config.get("subjects") or []
-    overlap = next((pair for pair in combinations(subjects, 2) if meet(*pair)), None)
+    taken = config.get("subjects") or []
+    overlap = next((pair for pair in combinations(taken, 2) if subjects.meet(*pair)), None)
     if overlap:
         yield ("subjects",), f"'{overlap[0]}' and '{overlap[1]}' overlap: leave one out."
-    if not (subjects or config.get("mirror") or config.get("sources")):
+    if not (taken or config.get("mirror") or config.get("sources")):
         yield ("subjects",), "is empty: give the subjects, or leave it out, and the stream's name is the subject."
-    reserved = next((subject for subject in subjects if _reserved(subject)), None)
+    reserved = next((subject for subject in taken if _reserved(subject)), None)
     if reserved and not config.get("no_ack"):
         yield (
             ("subjects", "no_ack"),
             f"'{reserved}' takes the server's own messages, which wait for no acknowledgement: set no_ack: true.",
         )
     target = (config.get("republish") or {}).get("dest", "")
-    met = next((subject for subject in subjects if target and meet(_pattern(target), subject)), None)
+    met = next((subject for subject in taken if target and subjects.meet(_pattern(target), subject)), None)
     if met:
         yield (
             ("republish", "subjects"),
@@ -105,7 +105,7 @@ def _of_origins(config: Mapping[str, Any]) -> Iterator[Problem]:
 def _of_limits(config: Mapping[str, Any]) -> Iterator[Problem]:
     age, window = int(config.get("max_age") or 0), int(config.get("duplicate_window") or 0)
     if 0 < age < window:
-        told = f"{seconds(window)}s is longer than `max_age`, which is {seconds(age)}s"
+        told = f"{codecs.seconds(window)}s is longer than `max_age`, which is {codecs.seconds(age)}s"
         yield ("duplicate_window", "max_age"), f"{told}: give at most that, or leave it out."
     if config.get("discard_new_per_subject"):
         if config.get("discard", "old") != "new":
@@ -168,4 +168,4 @@ def _reserved(subject: str) -> bool:
     """Whether a stream that acknowledges may not have it."""
     if subject == ">":
         return True
-    return any(meet(subject, own) and not (but and covers(but, subject)) for own, but in _OWN.items())
+    return any(subjects.meet(subject, own) and not (but and subjects.covers(but, subject)) for own, but in _OWN.items())

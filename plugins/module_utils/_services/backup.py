@@ -10,32 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import consumers, snapshot, streams
-from .._options import codecs
-from .._options.fields import Field, Spec, checked
-from .._options.names import BUCKET_NAME, BUCKET_PREFIX, STREAM_NAME
-from .._resources.resource import CREATE, DELETE
+from .._options import codecs, fields, names
+from .._resources import resource
 from . import backup_writing, backups
 from .backups import Backup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
-_WHICH = (Field("stream", STREAM_NAME), Field("bucket", BUCKET_NAME))
-_PATH = Field("path", codecs.mapped({"type": "path"}, str, str), argument_extra={"required": True})
-BACKUP = Spec(
+_WHICH = (fields.Field("stream", names.STREAM_NAME), fields.Field("bucket", names.BUCKET_NAME))
+_PATH = fields.Field("path", codecs.mapped({"type": "path"}, str, str), argument_extra={"required": True})
+BACKUP = fields.Spec(
     (
         *_WHICH,
         _PATH,
-        Field("keep", codecs.whole(1)),
-        Field("consumers", codecs.boolean(), argument_extra={"default": True}),
-        Field("check_messages", codecs.boolean(), argument_extra={"default": False}),
-        Field("force", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("keep", codecs.whole(1)),
+        fields.Field("consumers", codecs.boolean(), argument_extra={"default": True}),
+        fields.Field("check_messages", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("force", codecs.boolean(), argument_extra={"default": False}),
     ),
     {"mutually_exclusive": [("stream", "bucket")], "required_one_of": [("stream", "bucket")]},
 )
-INFO = Spec((*_WHICH, _PATH), {"mutually_exclusive": [("stream", "bucket")]})
+INFO = fields.Spec((*_WHICH, _PATH), {"mutually_exclusive": [("stream", "bucket")]})
 
 # Since nats-server 2.15 a snapshot holds messages and not the server's files
 MESSAGES_SINCE = (2, 15, 0)
@@ -44,9 +42,9 @@ _SAME = ("messages", "first_seq", "last_seq", "first_ts")
 _SAME_EMPTY = ("messages", "last_seq")
 
 
-def backup(session: Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def backup(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Makes a backup unless the newest one is of the same, and removes the oldest. Returns the whole result."""
-    given = checked(BACKUP, options.get)
+    given = fields.checked(BACKUP, options.get)
     stream, folder = _stream(given), Path(given["path"])
     info = streams.info(session, stream)
     if info is None:
@@ -69,9 +67,9 @@ def backup(session: Session, options: Mapping[str, Any], check_mode: bool) -> di
     return _result(stream, previous, planned, made, doomed)
 
 
-def backups_of(connect: Callable[[], Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def backups_of(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What choria_backup_info returns. It makes no connection."""
-    given = checked(INFO, options.get)
+    given = fields.checked(INFO, options.get)
     folder = Path(given["path"])
     if (folder / backups.CONFIG).exists():
         one = backups.read(folder)
@@ -89,7 +87,7 @@ def _told(path: Path, one: Backup | _errors.Refused) -> dict[str, Any]:
 
 
 def _stream(given: Mapping[str, Any]) -> str:
-    return f"{BUCKET_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", "")
+    return f"{names.BUCKET_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", "")
 
 
 def _missing(given: Mapping[str, Any]) -> _errors.StreamsError:
@@ -98,7 +96,7 @@ def _missing(given: Mapping[str, Any]) -> _errors.StreamsError:
     return _errors.not_there("bucket", given["bucket"], "choria_kv_bucket", "no_stream")
 
 
-def _check_storage(session: Session, config: Mapping[str, Any]) -> None:
+def _check_storage(session: sessions.Session, config: Mapping[str, Any]) -> None:
     if config.get("storage") == "memory" and session.server.version < MESSAGES_SINCE:
         raise _errors.Refused(
             f"Stream {config['name']} is stored in memory, and servers before nats-server 2.15 take no snapshots of "
@@ -115,7 +113,7 @@ def _newest(folder: Path, stream: str) -> Backup | None:
     return None
 
 
-def _unchanged(session: Session, info: Mapping[str, Any], previous: Backup, with_consumers: bool) -> bool:
+def _unchanged(session: sessions.Session, info: Mapping[str, Any], previous: Backup, with_consumers: bool) -> bool:
     """Whether a backup is of the stream as it is now. The places of its consumers are read where they count."""
     if not same_state(info["state"], previous.state) or settings(info["config"]) != settings(previous.config):
         return False
@@ -136,7 +134,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "metadata": labels}
 
 
-def positions(session: Session, stream: str) -> list[dict[str, Any]]:
+def positions(session: sessions.Session, stream: str) -> list[dict[str, Any]]:
     """Name, durability and acknowledged sequence of each consumer, in the order of their names."""
     return sorted(
         (
@@ -152,7 +150,7 @@ def positions(session: Session, stream: str) -> list[dict[str, Any]]:
     )
 
 
-def _make(session: Session, stream: str, folder: Path, given: Mapping[str, Any]) -> Backup:
+def _make(session: sessions.Session, stream: str, folder: Path, given: Mapping[str, Any]) -> Backup:
     backup_writing.make_folder(folder)
     backup_writing.sweep(folder, stream)
     before = positions(session, stream) if given["consumers"] else None
@@ -194,9 +192,9 @@ def _result(
     changes = []
     if planned:
         before, after = previous and str(previous.path), made and str(made.path)
-        changes.append({"field": "backup", "before": before, "after": after, "effect": CREATE})
+        changes.append({"field": "backup", "before": before, "after": after, "effect": resource.CREATE})
     removed = [str(path) for path in doomed]
-    changes += [{"field": "backup", "before": path, "after": None, "effect": DELETE} for path in removed]
+    changes += [{"field": "backup", "before": path, "after": None, "effect": resource.DELETE} for path in removed]
     shown = made if planned else previous
     told: dict[str, Any] = {
         "changed": bool(changes),

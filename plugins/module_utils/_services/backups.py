@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options.names import BUCKET_PREFIX
+from .._options import names
 from .archive import inspect
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ class Backup:
         return {
             "path": str(self.path),
             "stream": self.stream,
-            "bucket": self.stream.removeprefix(BUCKET_PREFIX) if self.stream.startswith(BUCKET_PREFIX) else None,
+            "bucket": self.stream.removeprefix(names.BUCKET_PREFIX)
+            if self.stream.startswith(names.BUCKET_PREFIX)
+            else None,
             "created": self.created or None,
             "size": self.data.stat().st_size if self.data.exists() else None,
             "sha256": self.manifest.get("files", {}).get(DATA, {}).get("sha256"),
@@ -121,12 +123,12 @@ def found(folder: Path, stream: str = "") -> Iterator[tuple[Path, Backup | _erro
     What has no manifest of ours is not looked at.
     """
     try:
-        names = sorted((entry.name for entry in folder.iterdir() if (entry / MANIFEST).is_file()), reverse=True)
+        entries = sorted((entry.name for entry in folder.iterdir() if (entry / MANIFEST).is_file()), reverse=True)
     except FileNotFoundError:
         return
     except OSError as error:
         raise unusable(folder, error) from error
-    backups = [one for one in (_ours(folder / name, stream) for name in names if not name.startswith(".")) if one]
+    backups = [one for one in (_ours(folder / name, stream) for name in entries if not name.startswith(".")) if one]
     yield from sorted(backups, key=lambda one: one[0].name.rpartition("-")[2], reverse=True)
 
 

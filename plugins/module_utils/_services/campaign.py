@@ -25,7 +25,7 @@ from .governor import Governor, Seat
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 # How often a waiter looks at the governor, in seconds: more and more seldom while it hears events.
 _FIRST_LOOK, _GROWTH, _MOST_SELDOM = 5.0, 1.6, 30.0
@@ -42,7 +42,7 @@ _SETTLE, _SETTLE_INTERRUPTED = 10.0, 2.0
 
 
 def campaign(
-    session: Session,
+    session: sessions.Session,
     governor: Governor,
     identity: str,
     max_wait: float,
@@ -67,7 +67,7 @@ def campaign(
 
 class _Waiter:
     def __init__(
-        self, session: Session, governor: Governor, identity: str, max_wait: float, stopped: Callable[[], bool]
+        self, session: sessions.Session, governor: Governor, identity: str, max_wait: float, stopped: Callable[[], bool]
     ) -> None:
         self._session = session
         self._governor = governor

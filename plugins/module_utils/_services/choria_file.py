@@ -12,22 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._connection.settings import secrets_of
+from .._options import codecs, fields
 from .._options.choria_keys import LISTED, SECRET, is_known, nearest
-from .._options.codecs import Codec
-from .._options.fields import Field, Spec
 from .program import ask
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 PRESENT, ABSENT = "present", "absent"
-SPEC = Spec(
+SPEC = fields.Spec(
     (
-        Field("path", Codec({"type": "path", "required": True})),
-        Field("settings", Codec({"type": "dict", "default": {}})),
-        Field("other_keys", Codec({"type": "list", "elements": "str", "default": [], "no_log": False})),
-        Field("program", Codec({"type": "path"})),
-        Field("state", Codec({"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT})),
+        fields.Field("path", codecs.Codec({"type": "path", "required": True})),
+        fields.Field("settings", codecs.Codec({"type": "dict", "default": {}})),
+        fields.Field("other_keys", codecs.Codec({"type": "list", "elements": "str", "default": [], "no_log": False})),
+        fields.Field("program", codecs.Codec({"type": "path"})),
+        fields.Field("state", codecs.Codec({"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT})),
     )
 )
 HEADER = "# Written by Ansible (choria.streams.choria_config): changes made here are lost\n"

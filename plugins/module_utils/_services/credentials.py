@@ -17,9 +17,7 @@ from .. import _errors
 from .._connection import issuing
 from .._connection.signing import claims_signed_by
 from .._connection.tokens import CLIENT, SERVER
-from .._options import codecs
-from .._options.codecs import Codec, parse_duration
-from .._options.fields import Field, Spec
+from .._options import codecs, fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,46 +43,48 @@ _NAMES = {"no_log": False}  # of tokens, which are no secret
 _AUTHORITY_VALIDITY = 10 * 365 * 86400  # seconds
 
 
-def _entries(*more: Field) -> Codec:
-    fields = (Field("name", Codec({"type": "str", "required": True})), *more)
-    return Codec(
+def _entries(*more: fields.Field) -> codecs.Codec:
+    rows = (fields.Field("name", codecs.Codec({"type": "str", "required": True})), *more)
+    return codecs.Codec(
         {
             "type": "list",
             "elements": "dict",
             "default": [],
-            "options": {row.option: row.argument() for row in fields},
+            "options": {row.option: row.argument() for row in rows},
         }
     )
 
 
-def _strings(default: list[str], choices: tuple[str, ...] = ()) -> Codec:
+def _strings(default: list[str], choices: tuple[str, ...] = ()) -> codecs.Codec:
     limit = {"choices": list(choices)} if choices else {}
-    return Codec({"type": "list", "elements": "str", "default": default, **limit})
+    return codecs.Codec({"type": "list", "elements": "str", "default": default, **limit})
 
 
-SPEC = Spec(
+SPEC = fields.Spec(
     (
-        Field("folder", Codec({"type": "path", "required": True})),
-        Field("authority", Codec({"type": "str", "default": "Choria"})),
-        Field("certificates", _entries(Field("hosts", _strings([])))),
-        Field(
+        fields.Field("folder", codecs.Codec({"type": "path", "required": True})),
+        fields.Field("authority", codecs.Codec({"type": "str", "default": "Choria"})),
+        fields.Field("certificates", _entries(fields.Field("hosts", _strings([])))),
+        fields.Field(
             "server_tokens",
-            _entries(Field("permissions", _strings([], SERVER_PERMISSIONS)), Field("publish", _strings([]))),
-            argument_extra=_NAMES,
-        ),
-        Field(
-            "client_tokens",
             _entries(
-                Field("permissions", _strings([], CLIENT_PERMISSIONS)),
-                Field("publish", _strings([])),
-                Field("subscribe", _strings([])),
+                fields.Field("permissions", _strings([], SERVER_PERMISSIONS)), fields.Field("publish", _strings([]))
             ),
             argument_extra=_NAMES,
         ),
-        Field("collectives", _strings(["choria"])),
-        Field("organization", Codec({"type": "str", "default": "choria"})),
-        Field("validity", codecs.duration(60), argument_extra={"default": "365d"}),
-        Field("renew_before", codecs.duration(), argument_extra={"default": "30d"}),
+        fields.Field(
+            "client_tokens",
+            _entries(
+                fields.Field("permissions", _strings([], CLIENT_PERMISSIONS)),
+                fields.Field("publish", _strings([])),
+                fields.Field("subscribe", _strings([])),
+            ),
+            argument_extra=_NAMES,
+        ),
+        fields.Field("collectives", _strings(["choria"])),
+        fields.Field("organization", codecs.Codec({"type": "str", "default": "choria"})),
+        fields.Field("validity", codecs.duration(60), argument_extra={"default": "365d"}),
+        fields.Field("renew_before", codecs.duration(), argument_extra={"default": "30d"}),
     )
 )
 
@@ -148,7 +148,7 @@ class _Folder:
 def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """The whole result of choria_credentials. Raises OptionError, before anything is written."""
     issuing.check_library()
-    validity, before = (parse_duration(options[name]) for name in ("validity", "renew_before"))
+    validity, before = (codecs.parse_duration(options[name]) for name in ("validity", "renew_before"))
     if before >= validity:
         raise _errors.OptionError(
             "renew_before", "it is not shorter than validity, so that all would be renewed at each run."

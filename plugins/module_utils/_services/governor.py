@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import jetstream, messages, streams
-from .._options.codecs import NANOSECOND, parse_timestamp
-from .._options.names import GOVERNOR_NAME, GOVERNOR_PREFIX
+from .._options import codecs, names
 from .._resources.governor_seats import seats_of
 from . import governor_events as events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 _RETRY = 0.25
 # JetStream is starting or electing a leader, or is still at the same request.
@@ -82,7 +81,7 @@ class Seat:
 
 def checked_name(name: Any) -> str:
     try:
-        return str(GOVERNOR_NAME.to_wire(name))
+        return str(names.GOVERNOR_NAME.to_wire(name))
     except ValueError as error:
         raise _errors.OptionError("name", f"{error}.") from error
 
@@ -94,25 +93,25 @@ def passes(error: _errors.StreamsError) -> bool:
     )
 
 
-def read(session: Session, name: str) -> Governor:
+def read(session: sessions.Session, name: str) -> Governor:
     """The governor. Raises Refused where it does not exist, or its stream is no governor."""
     return _from_info(name, _info(session, name))
 
 
-def read_if_there(session: Session, name: str) -> Governor | None:
+def read_if_there(session: sessions.Session, name: str) -> Governor | None:
     """The governor, or None where it does not exist: for check mode, in which nobody has created it."""
-    info = streams.info(session, f"{GOVERNOR_PREFIX}{name}")
+    info = streams.info(session, f"{names.GOVERNOR_PREFIX}{name}")
     return _from_info(name, info) if info else None
 
 
-def view(session: Session, name: str) -> list[dict[str, Any]]:
+def view(session: sessions.Session, name: str) -> list[dict[str, Any]]:
     """Who holds a seat, as ``seats_of`` tells it. Raises Refused as ``read`` does."""
     info = _info(session, name)
     _from_info(name, info)
     return seats_of(session, info)
 
 
-def leave(session: Session, seat: Seat, patience: float) -> str:
+def leave(session: sessions.Session, seat: Seat, patience: float) -> str:
     """Gives a seat back. Returns why it was gone already, or an empty text.
 
     Tries for ``patience`` seconds where the server is away, and raises the reason then.
@@ -147,13 +146,13 @@ def not_given_back(seat: Seat, error: _errors.StreamsError) -> str:
     )
 
 
-def holder(session: Session, governor: Governor, sequence: int) -> str | None:
+def holder(session: sessions.Session, governor: Governor, sequence: int) -> str | None:
     """The name of who holds a seat; None where the seat is not taken."""
     found = messages.get(session, governor.stream, sequence=sequence)
     return None if found is None else found.data.decode(errors="replace")
 
 
-def evict(session: Session, governor: Governor, sequence: int, name: str) -> bool:
+def evict(session: sessions.Session, governor: Governor, sequence: int, name: str) -> bool:
     """Takes the seat of ``name`` away. False where it was gone already."""
     if not messages.delete(session, governor.stream, sequence):
         return False
@@ -161,14 +160,14 @@ def evict(session: Session, governor: Governor, sequence: int, name: str) -> boo
     return True
 
 
-def reset(session: Session, governor: Governor) -> list[dict[str, Any]]:
+def reset(session: sessions.Session, governor: Governor) -> list[dict[str, Any]]:
     """Takes all seats away, and returns whose they were, as ``view`` does. Purging would need more rights."""
     seats = view(session, governor.name)
     return [seat for seat in seats if evict(session, governor, seat["sequence"], seat["name"])]
 
 
-def _info(session: Session, name: str) -> dict[str, Any]:
-    info = streams.info(session, f"{GOVERNOR_PREFIX}{name}")
+def _info(session: sessions.Session, name: str) -> dict[str, Any]:
+    info = streams.info(session, f"{names.GOVERNOR_PREFIX}{name}")
     if info is None:
         raise _errors.Refused(
             f"The governor {name} does not exist: create it with the module choria.streams.choria_governor, "
@@ -189,19 +188,19 @@ def _from_info(name: str, info: Mapping[str, Any]) -> Governor:
             code="not_a_governor",
             option="name",
         )
-    expire, taken = int(config.get("max_age") or 0) / NANOSECOND, int(state.get("messages", 0))
+    expire, taken = int(config.get("max_age") or 0) / codecs.NANOSECOND, int(state.get("messages", 0))
     return Governor(
         name=name,
         stream=config["name"],
         subject=subjects[0],
         capacity=capacity,
         expire=expire or None,
-        window=int(config.get("duplicate_window") or 0) / NANOSECOND,
+        window=int(config.get("duplicate_window") or 0) / codecs.NANOSECOND,
         taken=taken,
         oldest_left=expire - _age(state["first_ts"], info.get("ts")) if expire and taken else None,
     )
 
 
 def _age(moment: str, now: str | None) -> float:
-    reference = parse_timestamp(now) if now else datetime.now(timezone.utc)
-    return (reference - parse_timestamp(moment)).total_seconds()
+    reference = codecs.parse_timestamp(now) if now else datetime.now(timezone.utc)
+    return (reference - codecs.parse_timestamp(moment)).total_seconds()

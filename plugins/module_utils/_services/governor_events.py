@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 
 if TYPE_CHECKING:
-    from .._connection.session import Session
+    from .._connection import sessions
 
 ENTER, EXIT, TIMEOUT, EVICTION = "enter", "exit", "timeouts", "eviction"
 COMPONENT = "ansible"
@@ -28,7 +28,7 @@ _PASSED_ON_PROTOCOL = "io.choria.streams.v1.governor_free"
 
 
 def publish(
-    session: Session, event_type: str, governor: str, identity: str, sequence: int = 0, *, wait: bool = True
+    session: sessions.Session, event_type: str, governor: str, identity: str, sequence: int = 0, *, wait: bool = True
 ) -> None:
     """Tells of what happened. Nobody may be listening, so that a failure is none. ``wait`` is that of the Session."""
     event = {
@@ -44,7 +44,7 @@ def publish(
     _send(session, f"choria.lifecycle.event.governor.{COMPONENT}", event, wait)
 
 
-def pass_on(session: Session, governor: str) -> None:
+def pass_on(session: sessions.Session, governor: str) -> None:
     """Tells one waiter of a free seat, which this one was told of and does not take."""
     _send(session, _PASSED_ON, {"protocol": _PASSED_ON_PROTOCOL, "governor": governor}, wait=True)
 
@@ -62,6 +62,6 @@ def frees_seat(data: bytes, governor: str) -> bool:
     return event.get("protocol") == _PASSED_ON_PROTOCOL or event.get("event_type") in (EXIT, EVICTION)
 
 
-def _send(session: Session, subject: str, content: dict[str, Any], wait: bool) -> None:
+def _send(session: sessions.Session, subject: str, content: dict[str, Any], wait: bool) -> None:
     with suppress(_errors.StreamsError):
         session.publish(subject, json.dumps(content, separators=(",", ":")).encode(), wait=wait)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from .._options.names import KEY
+from .._options import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ class Folder:
                 )
             name = self._name(relative)
             try:
-                KEY.to_wire(f"{prefix}{name}")
+                names.KEY.to_wire(f"{prefix}{name}")
             except ValueError as error:
                 raise _errors.OptionError(self.option, f"{path} can't be a key: {error}.") from error
             if name in found:
@@ -99,7 +99,7 @@ class Folder:
         for relative, _regular in self._walk() if self.path.is_dir() else ():
             name = self._name(relative)
             try:
-                KEY.to_wire(f"{prefix}{name}")
+                names.KEY.to_wire(f"{prefix}{name}")
                 own = self.relative(name) == relative
             except ValueError:
                 continue

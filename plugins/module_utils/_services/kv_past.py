@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Union
 
 from .. import _errors
 from .._api import kv, reading, streams
-from .._api.kv import PURGED
 from .kv_snapshot import selection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._api.kv import Bucket, Entry
-    from .._connection.session import Session
+    from .._connection import sessions
 
     Moment = Union[int, datetime]
     """A revision, or a time: what was written later does not count."""
 
 
-def keys_as_of(session: Session, bucket: Bucket, keys: Sequence[str], moment: Moment) -> dict[str, Entry]:
+def keys_as_of(
+    session: sessions.Session, bucket: kv.Bucket, keys: Sequence[str], moment: Moment
+) -> dict[str, kv.Entry]:
     """The newest revision that each key had then, of those that had one."""
     revision = _revision(session, bucket, moment)
     found = _kept(session, bucket, keys, revision)
@@ -37,7 +37,7 @@ def keys_as_of(session: Session, bucket: Bucket, keys: Sequence[str], moment: Mo
     return found
 
 
-def below_as_of(session: Session, bucket: Bucket, prefix: str, moment: Moment) -> dict[str, Entry]:
+def below_as_of(session: sessions.Session, bucket: kv.Bucket, prefix: str, moment: Moment) -> dict[str, kv.Entry]:
     """The same for all keys with a prefix."""
     revision = _revision(session, bucket, moment)
     listed = kv.open_bucket(session, bucket.name, selection(prefix))[1]
@@ -46,7 +46,7 @@ def below_as_of(session: Session, bucket: Bucket, prefix: str, moment: Moment) -
     return found
 
 
-def _kept(session: Session, bucket: Bucket, keys: Sequence[str], revision: int) -> dict[str, Entry]:
+def _kept(session: sessions.Session, bucket: kv.Bucket, keys: Sequence[str], revision: int) -> dict[str, kv.Entry]:
     found = kv.last_many(session, bucket, keys, revision) if revision else {}
     rest = [key for key in keys if key not in found]
     for key in kv.last_many(session, bucket, rest) if rest else ():
@@ -56,14 +56,14 @@ def _kept(session: Session, bucket: Bucket, keys: Sequence[str], revision: int) 
     return found
 
 
-def _revision(session: Session, bucket: Bucket, moment: Moment) -> int:
+def _revision(session: sessions.Session, bucket: kv.Bucket, moment: Moment) -> int:
     if not isinstance(moment, datetime):
         return moment
     later = reading.first_since(session, bucket.stream, reading.ALL, moment)
     return later - 1 if later else kv.open_bucket(session, bucket.name)[0].last_sequence
 
 
-def _before(session: Session, bucket: Bucket, key: str, revision: int) -> Entry | None:
+def _before(session: sessions.Session, bucket: kv.Bucket, key: str, revision: int) -> kv.Entry | None:
     """The newest revision of a key up to this one, None where it had none. Raises StreamsError where nobody knows."""
     kept = kv.history(session, bucket, key)
     earlier = [entry for entry in kept if entry.revision <= revision]
@@ -71,7 +71,7 @@ def _before(session: Session, bucket: Bucket, key: str, revision: int) -> Entry 
         return earlier[-1] if earlier else None
     limit = int(bucket.config.get("max_msgs_per_subject") or 0)
     whole = bucket.config and (limit <= 0 or len(kept) < limit)
-    if whole and kept[0].operation != PURGED:
+    if whole and kept[0].operation != kv.PURGED:
         return None
     raise _errors.StreamsError(
         f"as_of: key {key} of bucket {bucket.name} was written after revision {revision}, and whether and what it was "
@@ -82,7 +82,7 @@ def _before(session: Session, bucket: Bucket, key: str, revision: int) -> Entry 
     )
 
 
-def _check_remembered(session: Session, bucket: Bucket, what: str, revision: int) -> None:
+def _check_remembered(session: sessions.Session, bucket: kv.Bucket, what: str, revision: int) -> None:
     """Raises StreamsError where a value may have expired. Called after reading: it sees what expired meanwhile."""
     if not revision or (bucket.config and not bucket.config.get("max_age") and not bucket.lifetimes):
         return

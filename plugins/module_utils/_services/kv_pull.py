@@ -18,14 +18,18 @@ from .kv_snapshot import snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .._api.kv import Entry
-    from .._connection.session import Session
+    from .._connection import sessions
 
     Settle = Callable[[str, Any], bool]
 
 
 def pull(
-    session: Session, options: Mapping[str, Any], prefix: str, check_mode: bool, settle: Settle, with_diff: bool
+    session: sessions.Session,
+    options: Mapping[str, Any],
+    prefix: str,
+    check_mode: bool,
+    settle: Settle,
+    with_diff: bool,
 ) -> dict[str, Any]:
     """Writes and removes files. Returns the module's result."""
     folder = Folder("dest", options["dest"], options["separator"])
@@ -54,9 +58,9 @@ def pull(
     return report.result(len(files), revision)
 
 
-def _files(folder: Folder, alive: Mapping[str, Entry], prefix: str) -> dict[str, Entry]:
+def _files(folder: Folder, alive: Mapping[str, kv.Entry], prefix: str) -> dict[str, kv.Entry]:
     """The keys by the paths of their files. Raises Refused where two can't be files of the same folder."""
-    files: dict[str, Entry] = {}
+    files: dict[str, kv.Entry] = {}
     for key, entry in alive.items():
         try:
             files[folder.relative(key[len(prefix) :])] = entry
@@ -81,7 +85,7 @@ def _no_file(key: str, reason: str) -> _errors.Refused:
 
 
 def _check_emptied(
-    folder: Folder, files: Mapping[str, Entry], removed: Mapping[str, str], options: Mapping[str, Any]
+    folder: Folder, files: Mapping[str, kv.Entry], removed: Mapping[str, str], options: Mapping[str, Any]
 ) -> None:
     if files or not removed or options["allow_data_loss"]:
         return
@@ -96,7 +100,7 @@ def _check_emptied(
 def _bring(
     folder: Folder,
     relative: str,
-    entry: Entry,
+    entry: kv.Entry,
     report: Report,
     options: Mapping[str, Any],
     check_mode: bool,

@@ -13,14 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
 from .._api import kv
-from .._api.kv import DELETED, PURGED, PUT, Bucket, Entry
-from .._options import values
-from .._options.codecs import NANOSECOND
-from .._options.fields import Spec
+from .._options import codecs, fields, names, values
 from .._options.mask import Mask
-from .._options.names import KEY
+from .._resources import resource
 from .._resources.kv_entry import LIFETIME, check_limits
-from .._resources.resource import to_wire
 from .kv_folder import Folder
 from .kv_report import CREATE, DELETE, PURGE, UPDATE, Report, Side
 from .kv_snapshot import snapshot
@@ -28,7 +24,7 @@ from .kv_snapshot import snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 _TRIES = 3
 _NAMED = 10
@@ -49,18 +45,18 @@ class Step(NamedTuple):
 
     key: str
     action: str
-    before: Entry | None
+    before: kv.Entry | None
     request: dict[str, Any]
     encoding: str
 
 
 def push(
-    session: Session, options: Mapping[str, Any], prefix: str, check_mode: bool, with_diff: bool
+    session: sessions.Session, options: Mapping[str, Any], prefix: str, check_mode: bool, with_diff: bool
 ) -> dict[str, Any]:
     """Writes what differs. Returns the module's result."""
     wanted = _from_data(options, prefix) if options["data"] is not None else _from_folder(options, prefix)
-    wire = to_wire(Spec((LIFETIME,)), options, session.server)
-    ttl = None if options["ttl"] is None else wire.get("ttl", 0) // NANOSECOND
+    wire = resource.to_wire(fields.Spec((LIFETIME,)), options, session.server)
+    ttl = None if options["ttl"] is None else wire.get("ttl", 0) // codecs.NANOSECOND
     bucket = kv.open_bucket(session, options["bucket"])[0]
     if options["prune"]:
         found = snapshot(session, bucket, prefix)
@@ -100,7 +96,7 @@ def _from_data(options: Mapping[str, Any], prefix: str) -> dict[str, Wanted]:
     for name, value in options["data"].items():
         where, key = f"data['{name}']", f"{prefix}{name}"
         try:
-            KEY.to_wire(key)
+            names.KEY.to_wire(key)
             encoding = options["encoding"]
             if value is None and encoding != values.JSON:
                 raise ValueError("is null: give '' for an empty value, or leave the key out")
@@ -121,7 +117,7 @@ def _from_folder(options: Mapping[str, Any], prefix: str) -> dict[str, Wanted]:
 
 
 def _check_emptied(
-    found: Mapping[str, Entry], wanted: Mapping[str, Wanted], options: Mapping[str, Any], prefix: str
+    found: Mapping[str, kv.Entry], wanted: Mapping[str, Wanted], options: Mapping[str, Any], prefix: str
 ) -> None:
     alive = sum(1 for entry in found.values() if entry.alive)
     if wanted or not alive or options["allow_data_loss"]:
@@ -139,7 +135,7 @@ def _check_emptied(
 
 
 def _steps(
-    found: Mapping[str, Entry], wanted: Mapping[str, Wanted], ttl: int | None, options: Mapping[str, Any]
+    found: Mapping[str, kv.Entry], wanted: Mapping[str, Wanted], ttl: int | None, options: Mapping[str, Any]
 ) -> Iterator[Step]:
     for key, want in wanted.items():
         entry = found.get(key)
@@ -147,22 +143,27 @@ def _steps(
         same_lifetime = entry is not None and (ttl is None or ttl == (entry.ttl or 0))
         if entry and alive and same_lifetime and values.equal(entry.value, want.value, want.encoding):
             continue
-        request = {"operation": PUT, "value": want.value, "ttl": ttl or 0, "expected": entry.revision if entry else 0}
+        request = {
+            "operation": kv.PUT,
+            "value": want.value,
+            "ttl": ttl or 0,
+            "expected": entry.revision if entry else 0,
+        }
         yield Step(key, UPDATE if alive else CREATE, entry, request, want.encoding)
     if not options["prune"]:
         return
-    operation, action = (PURGED, PURGE) if options["prune_state"] == "purged" else (DELETED, DELETE)
+    operation, action = (kv.PURGED, PURGE) if options["prune_state"] == "purged" else (kv.DELETED, DELETE)
     for key, entry in found.items():
-        if key not in wanted and (entry.alive or (operation == PURGED and entry.operation == DELETED)):
+        if key not in wanted and (entry.alive or (operation == kv.PURGED and entry.operation == kv.DELETED)):
             request = {"operation": operation, "expected": entry.revision}
             yield Step(key, action, entry, request, options["encoding"])
 
 
-def _check(session: Session, bucket: Bucket, steps: Sequence[Step], wanted: Mapping[str, Wanted]) -> None:
+def _check(session: sessions.Session, bucket: kv.Bucket, steps: Sequence[Step], wanted: Mapping[str, Wanted]) -> None:
     """Whether the bucket and the server take all that is to be written. Raises Refused."""
     server = session.server
     least = min(limit for limit in (bucket.max_value_size, server.max_payload) if limit)
-    for number, step in enumerate(step for step in steps if step.request["operation"] == PUT):
+    for number, step in enumerate(step for step in steps if step.request["operation"] == kv.PUT):
         # The exact size is counted only where it matters, the lifetime looked at once
         if not number or len(step.request["value"]) + _HEADERS > least:
             size = kv.size(session, bucket, step.key, **step.request)
@@ -173,7 +174,7 @@ def _check(session: Session, bucket: Bucket, steps: Sequence[Step], wanted: Mapp
 
 
 def _write(
-    session: Session, bucket: Bucket, steps: Sequence[Step], found: dict[str, Entry], report: Report
+    session: sessions.Session, bucket: kv.Bucket, steps: Sequence[Step], found: dict[str, kv.Entry], report: Report
 ) -> list[str]:
     """Writes, and notes what is there then. Returns the keys that somebody else had changed meanwhile."""
     late, problems = [], []
@@ -181,7 +182,7 @@ def _write(
     for step, answer in zip(steps, answers):
         if not isinstance(answer, _errors.StreamsError):
             request = step.request
-            found[step.key] = Entry(
+            found[step.key] = kv.Entry(
                 step.key, answer, "", request["operation"], request.get("value", b""), request.get("ttl") or None
             )
             _tell(report, bucket, step, answer)
@@ -195,7 +196,7 @@ def _write(
     return late
 
 
-def _tell(report: Report, bucket: Bucket, step: Step, revision: int | None) -> None:
+def _tell(report: Report, bucket: kv.Bucket, step: Step, revision: int | None) -> None:
     report.add(step.key, step.action, revision)
     if not report.with_diff:
         return
@@ -210,7 +211,7 @@ def _tell(report: Report, bucket: Bucket, step: Step, revision: int | None) -> N
     )
     new = Side(
         f"{name}, revision {revision}" if revision else name,
-        request["value"] if request["operation"] == PUT else None,
+        request["value"] if request["operation"] == kv.PUT else None,
         step.encoding,
         f"operation: {request['operation']}\nttl: {request.get('ttl') or None}\n",
     )

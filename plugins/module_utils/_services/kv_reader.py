@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _errors
 from .._api import jetstream, kv
-from .._api.kv import Bucket, Entry
 from .kv_snapshot import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from .._connection.session import Session
+    from .._connection import sessions
     from .kv_past import Moment
 
 T = TypeVar("T")
 
-_buckets: dict[tuple[Session, str], Bucket] = {}
+_buckets: dict[tuple[sessions.Session, str], kv.Bucket] = {}
 # Answers, and when they were read. A fork begins with what its parent knew.
 _kept: dict[Hashable, tuple[float, Any]] = {}
 
@@ -32,15 +31,15 @@ class KvReader:
     Raises StreamsError where there is no such bucket.
     """
 
-    def __init__(self, session: Session, max_age: float = 0) -> None:
+    def __init__(self, session: sessions.Session, max_age: float = 0) -> None:
         self._session = session
         self._max_age = max_age
 
-    def last(self, bucket: str, keys: Sequence[str]) -> dict[str, Entry]:
+    def last(self, bucket: str, keys: Sequence[str]) -> dict[str, kv.Entry]:
         """The newest revision of each key that has one, in one batch."""
         return self._once("last", bucket, keys, lambda where: kv.last_many(self._session, where, keys))
 
-    def last_within(self, bucket: str, keys: Sequence[str], deadline: float) -> dict[str, Entry]:
+    def last_within(self, bucket: str, keys: Sequence[str], deadline: float) -> dict[str, kv.Entry]:
         """The same when each key has a value, or at the deadline of ``time.monotonic()``. Nothing of it is kept."""
         found = self._read(bucket, lambda where: kv.last_many(self._session, where, keys))
         if all(key in found and found[key].alive for key in keys):
@@ -57,7 +56,7 @@ class KvReader:
                     found[entry.key] = entry
         return found
 
-    def last_as_of(self, bucket: str, keys: Sequence[str], moment: Moment) -> dict[str, Entry]:
+    def last_as_of(self, bucket: str, keys: Sequence[str], moment: Moment) -> dict[str, kv.Entry]:
         """The newest revision that each key had at a revision of the bucket, or a time."""
         from . import kv_past
 
@@ -66,7 +65,7 @@ class KvReader:
             "as of", bucket, question, lambda where: kv_past.keys_as_of(self._session, where, keys, moment)
         )
 
-    def below_as_of(self, bucket: str, prefix: str, moment: Moment) -> dict[str, Entry]:
+    def below_as_of(self, bucket: str, prefix: str, moment: Moment) -> dict[str, kv.Entry]:
         """The same for all keys with the prefix."""
         from . import kv_past
 
@@ -75,20 +74,20 @@ class KvReader:
             "below as of", bucket, question, lambda where: kv_past.below_as_of(self._session, where, prefix, moment)
         )
 
-    def at_revision(self, bucket: str, key: str, revision: int) -> Entry | None:
+    def at_revision(self, bucket: str, key: str, revision: int) -> kv.Entry | None:
         """A key as it was written in a revision; None where that is gone, or another key's."""
         question = (key, revision)
         return self._once("revision", bucket, question, lambda where: kv.at_revision(self._session, where, *question))
 
-    def history(self, bucket: str, key: str) -> list[Entry]:
+    def history(self, bucket: str, key: str) -> list[kv.Entry]:
         """All revisions that are kept of a key, the oldest first."""
         return self._once("history", bucket, [key], lambda where: kv.history(self._session, where, key))
 
-    def below(self, bucket: str, prefix: str) -> dict[str, Entry]:
+    def below(self, bucket: str, prefix: str) -> dict[str, kv.Entry]:
         """The newest revisions of all keys with the prefix as of one moment."""
         return self._once("below", bucket, [prefix], lambda where: snapshot(self._session, where, prefix))
 
-    def _once(self, kind: str, bucket: str, what: Sequence[object], read: Callable[[Bucket], T]) -> T:
+    def _once(self, kind: str, bucket: str, what: Sequence[object], read: Callable[[kv.Bucket], T]) -> T:
         if not self._max_age:
             return self._read(bucket, read)
         question = (self._session.settings, kind, bucket, *what)
@@ -99,7 +98,7 @@ class KvReader:
             _kept[question] = (now, answer)
         return answer
 
-    def _read(self, name: str, read: Callable[[Bucket], T]) -> T:
+    def _read(self, name: str, read: Callable[[kv.Bucket], T]) -> T:
         known = _buckets.get((self._session, name))
         try:
             return read(known or self._bucket(name))
@@ -114,10 +113,10 @@ class KvReader:
         # It is not what it was when we looked at it: deleted, or without direct reads now
         return read(self._bucket(name))
 
-    def _bucket(self, name: str) -> Bucket:
+    def _bucket(self, name: str) -> kv.Bucket:
         try:
             bucket = kv.open_bucket(self._session, name)[0]
         except _errors.PermissionMissing:
-            bucket = Bucket(name)  # whoever may only read keys is told enough by them
+            bucket = kv.Bucket(name)  # whoever may only read keys is told enough by them
         _buckets[self._session, name] = bucket
         return bucket

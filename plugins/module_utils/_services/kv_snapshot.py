@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 
 from .. import _errors
 from .._api import kv
-from .._options.names import KEY
+from .._options import names
 
 if TYPE_CHECKING:
-    from .._api.kv import Bucket, Entry
-    from .._connection.session import Session
+    from .._connection import sessions
 
 _TRIES = 5
 _PAUSE = 0.01  # seconds, doubled at each try: writes come in bursts
 
 
-def snapshot(session: Session, bucket: Bucket, prefix: str) -> dict[str, Entry]:
+def snapshot(session: sessions.Session, bucket: kv.Bucket, prefix: str) -> dict[str, kv.Entry]:
     """The newest revision of all keys below a prefix, marks of deleted keys among them, by their whole names.
 
     One request does it where there are at most 1,024 keys and nats-server 2.11. Else keys are listed, and read as of
@@ -49,13 +48,13 @@ def selection(prefix: str) -> str:
 def _checked(given: str, prefix: str) -> str:
     try:
         if prefix:
-            KEY.to_wire(f"{prefix}x")
+            names.KEY.to_wire(f"{prefix}x")
     except ValueError:
-        raise _errors.OptionError("prefix", f"'{given}' is not the beginning of a key: {KEY.shape}.") from None
+        raise _errors.OptionError("prefix", f"'{given}' is not the beginning of a key: {names.KEY.shape}.") from None
     return prefix
 
 
-def _listed(session: Session, bucket: Bucket, prefix: str) -> dict[str, Entry]:
+def _listed(session: sessions.Session, bucket: kv.Bucket, prefix: str) -> dict[str, kv.Entry]:
     for tried in range(_TRIES):
         if tried:
             time.sleep(_PAUSE * 2**tried)

@@ -8,10 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import codecs, mask, values
-from .._options.codecs import Codec
-from .._options.fields import Field, Spec
-from .._options.names import BUCKET_NAME
+from .._options import codecs, fields, mask, names, values
 from .._resources.kv_entry import LIFETIME
 from .kv_pull import pull
 from .kv_push import push
@@ -20,24 +17,24 @@ from .kv_snapshot import normal_prefix
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
-SPEC = Spec(
+SPEC = fields.Spec(
     (
-        Field("bucket", BUCKET_NAME, argument_extra={"required": True}),
-        Field("prefix", codecs.text(), argument_extra={"default": ""}),
-        Field("data", Codec({"type": "dict"})),
-        Field("src", Codec({"type": "path"})),
-        Field("dest", Codec({"type": "path"})),
-        Field("encoding", codecs.choice(*values.ENCODINGS), argument_extra={"default": values.TEXT}),
-        Field("separator", codecs.choice(".", "/"), argument_extra={"default": "."}),
+        fields.Field("bucket", names.BUCKET_NAME, argument_extra={"required": True}),
+        fields.Field("prefix", codecs.text(), argument_extra={"default": ""}),
+        fields.Field("data", codecs.Codec({"type": "dict"})),
+        fields.Field("src", codecs.Codec({"type": "path"})),
+        fields.Field("dest", codecs.Codec({"type": "path"})),
+        fields.Field("encoding", codecs.choice(*values.ENCODINGS), argument_extra={"default": values.TEXT}),
+        fields.Field("separator", codecs.choice(".", "/"), argument_extra={"default": "."}),
         LIFETIME,
-        Field("prune", codecs.boolean(), argument_extra={"default": False}),
-        Field("prune_state", codecs.choice("absent", "purged"), argument_extra={"default": "absent"}),
+        fields.Field("prune", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("prune_state", codecs.choice("absent", "purged"), argument_extra={"default": "absent"}),
         mask.MASK,
-        Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
-        Field("mode", Codec({"type": "raw"}), argument_extra={"default": "0600"}),
-        Field("directory_mode", Codec({"type": "raw"}), argument_extra={"default": "0700"}),
+        fields.Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("mode", codecs.Codec({"type": "raw"}), argument_extra={"default": "0600"}),
+        fields.Field("directory_mode", codecs.Codec({"type": "raw"}), argument_extra={"default": "0700"}),
     ),
     {"mutually_exclusive": [("data", "src", "dest")], "required_one_of": [("data", "src", "dest")]},
 )
@@ -62,7 +59,7 @@ def shown(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def sync(
-    session: Session,
+    session: sessions.Session,
     options: Mapping[str, Any],
     check_mode: bool,
     settle: Callable[[str, Any], bool],

@@ -12,27 +12,24 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._api import kv
 from .._api.watching import Watch
-from .._options import codecs, values
-from .._options.fields import Field, Spec, checked
+from .._options import codecs, fields, names, values
 from .._options.formats import YAML, Query, decode
-from .._options.names import BUCKET_NAME, KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._api.kv import Entry
-    from .._connection.session import Session
+    from .._connection import sessions
 
-SPEC = Spec(
+SPEC = fields.Spec(
     (
-        Field("bucket", BUCKET_NAME, argument_extra={"required": True}),
+        fields.Field("bucket", names.BUCKET_NAME, argument_extra={"required": True}),
         # Ansible would take the word for a secret
-        Field("keys", codecs.names(KEY), argument_extra={"required": True, "no_log": False}),
-        Field("values", codecs.Codec({"type": "list", "elements": "raw"})),
-        Field("condition", codecs.text()),
-        Field("format", codecs.choice(*values.ENCODINGS, YAML), argument_extra={"default": values.TEXT}),
-        Field("updates_only", codecs.boolean(), argument_extra={"default": False}),
-        Field("max_wait", codecs.duration(), argument_extra={"default": "5m"}),
+        fields.Field("keys", codecs.names(names.KEY), argument_extra={"required": True, "no_log": False}),
+        fields.Field("values", codecs.Codec({"type": "list", "elements": "raw"})),
+        fields.Field("condition", codecs.text()),
+        fields.Field("format", codecs.choice(*values.ENCODINGS, YAML), argument_extra={"default": values.TEXT}),
+        fields.Field("updates_only", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("max_wait", codecs.duration(), argument_extra={"default": "5m"}),
     ),
     {"mutually_exclusive": [("values", "condition")]},
 )
@@ -57,7 +54,7 @@ class Wanted:
             raise _errors.OptionError("values", "is empty, so that none would do: give some, or leave it out.")
         return cls(format, options["values"], Query(condition, "condition") if condition is not None else None)
 
-    def takes(self, entry: Entry) -> bool:
+    def takes(self, entry: kv.Entry) -> bool:
         if not entry.alive:
             self.reason = f"key {entry.key} was deleted (revision {entry.revision})"
             return False
@@ -86,9 +83,9 @@ class Wanted:
         return value in self.values
 
 
-def watch(session: Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def watch(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """What choria_kv_watch returns. Raises StreamsError when nothing was as wanted in time."""
-    found, began = checked(SPEC, options.get), time.monotonic()
+    found, began = fields.checked(SPEC, options.get), time.monotonic()
     wanted, keys = Wanted.of(options), list(options["keys"])
     if not keys:
         raise _errors.OptionError("keys", "is empty: give at least one key.")
@@ -107,7 +104,7 @@ def watch(session: Session, options: dict[str, Any], check_mode: bool) -> dict[s
                 return _told(options, entry, began)
 
 
-def _told(options: Mapping[str, Any], entry: Entry | None, began: float) -> dict[str, Any]:
+def _told(options: Mapping[str, Any], entry: kv.Entry | None, began: float) -> dict[str, Any]:
     told = None
     if entry:
         told = {

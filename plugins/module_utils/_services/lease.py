@@ -13,10 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import codecs
-from .._options.codecs import parse_duration
-from .._options.fields import Field, Spec
-from .._options.names import GOVERNOR_NAME
+from .._options import codecs, fields, names
 from . import governor as governors
 from . import governor_events as events
 from .campaign import campaign
@@ -26,29 +23,29 @@ from .signals import Signals
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 # What both the lease and the action that runs tasks are told of a campaign
-TERMS = Spec(
+TERMS = fields.Spec(
     (
-        Field("name", GOVERNOR_NAME, argument_extra={"required": True}),
-        Field("max_wait", codecs.duration(), argument_extra={"default": "5m"}),
-        Field("max_per_period", codecs.boolean(), argument_extra={"default": False}),
-        Field("on_timeout", codecs.choice("fail", "skip")),
+        fields.Field("name", names.GOVERNOR_NAME, argument_extra={"required": True}),
+        fields.Field("max_wait", codecs.duration(), argument_extra={"default": "5m"}),
+        fields.Field("max_per_period", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("on_timeout", codecs.choice("fail", "skip")),
     )
 )
 LEASE = TERMS.merge(
-    Spec(
+    fields.Spec(
         (
-            Field(
+            fields.Field(
                 "state",
                 codecs.choice("acquired", "released", "evicted", "reset"),
                 argument_extra={"required": True},
             ),
-            Field("lease_id", codecs.whole(1)),
-            Field("lockstep_hosts", codecs.whole(0)),
-            Field("lockstep_forks", codecs.whole(0)),
-            Field("lockstep_throttle", codecs.whole(0)),
+            fields.Field("lease_id", codecs.whole(1)),
+            fields.Field("lockstep_hosts", codecs.whole(0)),
+            fields.Field("lockstep_forks", codecs.whole(0)),
+            fields.Field("lockstep_throttle", codecs.whole(0)),
         ),
         {"required_if": [("state", "released", ("lease_id",))]},
     )
@@ -73,7 +70,7 @@ class Terms:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Terms:
         try:
-            max_wait = parse_duration(options["max_wait"])
+            max_wait = codecs.parse_duration(options["max_wait"])
         except ValueError as error:
             raise _errors.OptionError("max_wait", f"{error}.") from error
         keep = bool(options["max_per_period"])
@@ -88,7 +85,9 @@ def report(governor: Governor, identity: str, seat: Seat | None = None, **more: 
     return {"name": governor.name, "identity": identity, "seat": seat.sequence if seat else None, **told, **more}
 
 
-def timed_out(session: Session, terms: Terms, governor: Governor, identity: str, waited: float) -> dict[str, Any]:
+def timed_out(
+    session: sessions.Session, terms: Terms, governor: Governor, identity: str, waited: float
+) -> dict[str, Any]:
     """The result where there was no seat in time."""
     if not terms.keep:
         events.publish(session, events.TIMEOUT, governor.name, identity)
@@ -112,13 +111,13 @@ def timed_out(session: Session, terms: Terms, governor: Governor, identity: str,
     return {**result, "failed": True, "msg": message + remedy, "failure": failure}
 
 
-def act(session: Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def act(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """What the module choria_governor_lease does. Returns its whole result."""
     does = {"acquired": _acquire, "released": _release, "evicted": _evict, "reset": _reset}[options["state"]]
     return does(session, options, check_mode)
 
 
-def _acquire(session: Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def _acquire(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     terms, identity = Terms.from_options(options), _identity(session)
     governor = governors.read_if_there(session, terms.name) if check_mode else governors.read(session, terms.name)
     if governor is None:
@@ -149,7 +148,7 @@ def _unheard() -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _fd, event in output.poll(0))
 
 
-def _release(session: Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def _release(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if options["lease_id"] is None:
         # Before the governor is read, which in check mode may not be there yet
         governors.checked_name(options["name"])
@@ -176,7 +175,7 @@ def _release(session: Session, options: dict[str, Any], check_mode: bool) -> dic
     return {"changed": not lost, **({"msg": f"{gone}{lost}."} if lost else {}), **result}
 
 
-def _evict(session: Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def _evict(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """By the seat's number, by the name of who holds it, or by both."""
     governor, name = _read(session, options), options["identity"]
     if options["lease_id"] is None and not name:
@@ -202,7 +201,7 @@ def _evict(session: Session, options: dict[str, Any], check_mode: bool) -> dict[
     return {"changed": bool(seats), "seats": seats}
 
 
-def _reset(session: Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def _reset(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     governor = _read(session, options)
     seats = governors.view(session, governor.name) if check_mode else governors.reset(session, governor)
     return {"changed": bool(seats), "seats": seats}
@@ -243,11 +242,11 @@ def _check_lockstep(terms: Terms, governor: Governor, hosts: int, forks: int, th
     )
 
 
-def _read(session: Session, options: Mapping[str, Any]) -> Governor:
+def _read(session: sessions.Session, options: Mapping[str, Any]) -> Governor:
     return governors.read(session, governors.checked_name(options["name"]))
 
 
-def _identity(session: Session) -> str:
+def _identity(session: sessions.Session) -> str:
     return session.settings.identity or socket.getfqdn()
 
 

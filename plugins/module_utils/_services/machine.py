@@ -15,10 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import codecs
-from .._options.codecs import Codec
-from .._options.fields import Field, Spec
-from .._options.values import ENCODINGS, TEXT
+from .._options import codecs, fields, values
 from .machine_definition import MANIFEST, beyond_program, check_by_program, check_definition, checked_name, to_yaml
 from .machine_files import DEFINITION_MODE, File, files_in, files_of
 from .machine_folder import Content, listing_of, read_file
@@ -27,7 +24,7 @@ from .machine_store import Store, find_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
     LoadYaml = Callable[[str], Any]
 
@@ -35,23 +32,23 @@ PRESENT, ABSENT, PURGED = "present", "absent", "purged"
 _FILE = {
     "path": {"type": "str", "required": True},
     "content": {"type": "raw", "required": True},
-    "encoding": {"type": "str", "choices": list(ENCODINGS), "default": TEXT},
+    "encoding": {"type": "str", "choices": list(values.ENCODINGS), "default": values.TEXT},
     "mode": {"type": "raw", "default": "0644"},
 }
-STORE = Field("store", Codec({"type": "path"}))
-SPEC = Spec(
+STORE = fields.Field("store", codecs.Codec({"type": "path"}))
+SPEC = fields.Spec(
     (
-        Field("state", codecs.choice(PRESENT, ABSENT, PURGED), argument_extra={"default": PRESENT}),
-        Field("name", Codec({"type": "str"})),
+        fields.Field("state", codecs.choice(PRESENT, ABSENT, PURGED), argument_extra={"default": PRESENT}),
+        fields.Field("name", codecs.Codec({"type": "str"})),
         STORE,
-        Field("definition", Codec({"type": "dict"})),
-        Field("files", Codec({"type": "list", "elements": "dict", "default": [], "options": _FILE})),
-        Field("archive", Codec({"type": "path"})),
-        Field("archive_checksum", Codec({"type": "str"})),
-        Field("exact", codecs.boolean(), argument_extra={"default": False}),
-        Field("validate", codecs.boolean(), argument_extra={"default": True}),
-        Field("program", Codec({"type": "path"})),
-        Field("keep", Codec({"type": "list", "elements": "str"})),
+        fields.Field("definition", codecs.Codec({"type": "dict"})),
+        fields.Field("files", codecs.Codec({"type": "list", "elements": "dict", "default": [], "options": _FILE})),
+        fields.Field("archive", codecs.Codec({"type": "path"})),
+        fields.Field("archive_checksum", codecs.Codec({"type": "str"})),
+        fields.Field("exact", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("validate", codecs.boolean(), argument_extra={"default": True}),
+        fields.Field("program", codecs.Codec({"type": "path"})),
+        fields.Field("keep", codecs.Codec({"type": "list", "elements": "str"})),
     ),
     {
         "required_if": [
@@ -76,7 +73,7 @@ class Checks:
 
 
 def act(
-    load_yaml: LoadYaml | None, connect: Callable[[], Session], options: Mapping[str, Any], check_mode: bool
+    load_yaml: LoadYaml | None, connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool
 ) -> dict[str, Any]:
     """The whole result. ``load_yaml`` reads YAML, None where this host has no library for it. Never connects."""
     store = find_store(options["store"], options["choria_config"])

@@ -22,8 +22,8 @@ from .._connection.permissions import SUBSCRIBE, missing_permission
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from .._api.messages import Stored
-    from .._connection.session import Session
+    from .._api import messages
+    from .._connection import sessions
 
 STREAM = "CHORIA_MACHINE"
 SUBJECTS = "choria.machine.>"
@@ -59,7 +59,7 @@ class Told:
 class Machines:
     """All that the stream tells, by host and name. ``wanted(host, name)`` chooses."""
 
-    def __init__(self, session: Session, wanted: Callable[[str, str], bool]) -> None:
+    def __init__(self, session: sessions.Session, wanted: Callable[[str, str], bool]) -> None:
         self._session = session
         self._wanted = wanted
         self._next = 1
@@ -109,7 +109,7 @@ class Machines:
                 return
             time.sleep(_PAUSE)
 
-    def _take(self, message: Stored) -> None:
+    def _take(self, message: messages.Stored) -> None:
         event = _event(message.data)
         if event is None or not self._wanted(event["identity"], event["machine"]):
             return

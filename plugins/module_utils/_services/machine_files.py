@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options.values import to_bytes
+from .._options import values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,7 +58,7 @@ def files_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, File]:
             why = f"is the server's own ({DATA})" if path not in found else "is there twice"
             raise _errors.OptionError(f"{where}.path", f"'{path}' {why}: take it away.")
         try:
-            content = to_bytes(entry["content"], entry["encoding"])
+            content = values.to_bytes(entry["content"], entry["encoding"])
         except ValueError as error:
             raise _errors.OptionError(f"{where}.content", f"{error}.") from error
         found[path] = File(content, _mode(entry["mode"], f"{where}.mode"))

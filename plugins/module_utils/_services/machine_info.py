@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._api import jetstream
 from .._connection.choria_config import read_config
-from .._options import codecs
-from .._options.codecs import Codec, parse_duration, parse_timestamp
-from .._options.fields import Field, Spec
+from .._options import codecs, fields
 from .machine import STORE
 from .machine_definition import MANIFEST
 from .machine_events import STREAM, Machines, known_to
@@ -28,28 +26,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from .._connection.session import Session
+    from .._connection import sessions
     from .machine import LoadYaml
     from .machine_events import Told
 
 _SHOWN = 5
-_NAMES = Codec({"type": "list", "elements": "str"})
-SPEC = Spec(
+_NAMES = codecs.Codec({"type": "list", "elements": "str"})
+SPEC = fields.Spec(
     (
-        Field("names", _NAMES),
-        Field("hosts", _NAMES),
+        fields.Field("names", _NAMES),
+        fields.Field("hosts", _NAMES),
         STORE,
-        Field("events", codecs.boolean(), argument_extra={"default": True}),
-        Field("wait_for_state", Codec({"type": "str"})),
-        Field("since", codecs.timestamp()),
-        Field("max_wait", codecs.duration(), argument_extra={"default": "5m"}),
+        fields.Field("events", codecs.boolean(), argument_extra={"default": True}),
+        fields.Field("wait_for_state", codecs.Codec({"type": "str"})),
+        fields.Field("since", codecs.timestamp()),
+        fields.Field("max_wait", codecs.duration(), argument_extra={"default": "5m"}),
     ),
     {"required_by": {"wait_for_state": ("names", "hosts"), "since": ("wait_for_state",)}},
 )
 
 
 def read(
-    load_yaml: LoadYaml | None, connect: Callable[[], Session], options: Mapping[str, Any], check_mode: bool
+    load_yaml: LoadYaml | None, connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool
 ) -> dict[str, Any]:
     """The whole result. ``load_yaml`` is that of ``machine.act``."""
     names, hosts, goal = options["names"], options["hosts"], _goal(options)
@@ -88,11 +86,11 @@ def _goal(options: Mapping[str, Any]) -> Goal | None:
             "events", "is false, and without events there is nothing to wait for: take one of both away."
         )
     try:
-        max_wait = parse_duration(options["max_wait"])
+        max_wait = codecs.parse_duration(options["max_wait"])
     except ValueError as error:
         raise _errors.OptionError("max_wait", f"{error}.") from error
     try:
-        since = parse_timestamp(options["since"]) if options["since"] else None
+        since = codecs.parse_timestamp(options["since"]) if options["since"] else None
     except ValueError as error:
         raise _errors.OptionError("since", f"{error}.") from error
     wanted = [(host, name) for host in options["hosts"] for name in options["names"]]
@@ -139,7 +137,7 @@ class Goal:
     def _holds(self, found: Told | None) -> bool:
         if found is None or found.state != self.state or found.since is None:
             return False
-        return self.since is None or parse_timestamp(found.since) >= self.since
+        return self.since is None or codecs.parse_timestamp(found.since) >= self.since
 
     def _why(self, told: Mapping[tuple[str, str], Told], host: str, name: str) -> str:
         found = told.get((host, name))

@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import consumers, streams
-from .._options import codecs
-from .._options.fields import Field, Spec, checked
-from .._options.names import BUCKET_NAME, BUCKET_PREFIX, STREAM_NAME, SUBJECT
-from .._resources import rows
-from .._resources.resource import CREATE
+from .._options import codecs, fields, names
+from .._resources import resource, rows
 from . import backups
 from .archive import FILES
 from .backup import MESSAGES_SINCE, positions, same_state, settings
@@ -25,27 +22,27 @@ from .restoring import Wanted, check_copied, copied, sent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 # Replicas and consumers of a cluster are there a moment later
 _SETTLING, _PAUSE = 60.0, 0.05
 
-RESTORE = Spec(
+RESTORE = fields.Spec(
     (
-        Field("path", codecs.mapped({"type": "path"}, str, str), argument_extra={"required": True}),
-        Field("stream", STREAM_NAME),
-        Field("bucket", BUCKET_NAME),
-        Field("subjects", codecs.names(SUBJECT)),
-        Field(rows.REPLICAS.option, rows.REPLICAS.codec, wire=rows.REPLICAS.wire),
-        Field("consumers", codecs.boolean(), argument_extra={"default": True}),
+        fields.Field("path", codecs.mapped({"type": "path"}, str, str), argument_extra={"required": True}),
+        fields.Field("stream", names.STREAM_NAME),
+        fields.Field("bucket", names.BUCKET_NAME),
+        fields.Field("subjects", codecs.names(names.SUBJECT)),
+        fields.Field(rows.REPLICAS.option, rows.REPLICAS.codec, wire=rows.REPLICAS.wire),
+        fields.Field("consumers", codecs.boolean(), argument_extra={"default": True}),
     ),
     {"mutually_exclusive": [("stream", "bucket"), ("bucket", "subjects")]},
 )
 
 
-def restore(session: Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def restore(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Restores a backup, unless the stream is the very one. Returns the whole result."""
-    wanted = _wanted(checked(RESTORE, options.get))
+    wanted = _wanted(fields.checked(RESTORE, options.get))
     info = streams.info(session, wanted.name)
     if info is not None:
         _check_same(wanted, info)
@@ -57,7 +54,7 @@ def restore(session: Session, options: Mapping[str, Any], check_mode: bool) -> d
     title = f"stream {wanted.name}"
     return {
         "changed": True,
-        "changes": [{"field": "stream", "before": None, "after": wanted.name, "effect": CREATE}],
+        "changes": [{"field": "stream", "before": None, "after": wanted.name, "effect": resource.CREATE}],
         "diff": {"before_header": title, "after_header": title, "before": {}, "after": _expected(wanted)},
         **_told(session, wanted, info),
     }
@@ -70,11 +67,11 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
     problem = backup.problem()
     if problem:
         raise backups.broken(path, problem)
-    if "bucket" in given and not backup.stream.startswith(BUCKET_PREFIX):
+    if "bucket" in given and not backup.stream.startswith(names.BUCKET_PREFIX):
         raise _errors.OptionError(
             "bucket", f"{path} is a backup of stream {backup.stream}, which is no bucket: give stream."
         )
-    name = f"{BUCKET_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", backup.stream)
+    name = f"{names.BUCKET_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", backup.stream)
     config = {**settings(backup.config), "name": name}
     if "subjects" in given:
         config["subjects"] = given["subjects"]
@@ -82,7 +79,7 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
         config[rows.REPLICAS.wire] = given[rows.REPLICAS.option]
     wanted = Wanted(backup, config, given["consumers"])
     if wanted.moves_keys:
-        config["subjects"] = [f"$KV.{name[len(BUCKET_PREFIX) :]}.>"]
+        config["subjects"] = [f"$KV.{name[len(names.BUCKET_PREFIX) :]}.>"]
     return wanted
 
 
@@ -123,7 +120,7 @@ def _holes(state: Mapping[str, Any]) -> int:
     return int(state["last_seq"]) - int(state["first_seq"]) + 1 - int(state["messages"])
 
 
-def _check(session: Session, wanted: Wanted) -> None:
+def _check(session: sessions.Session, wanted: Wanted) -> None:
     """Refuses what the server would refuse in the middle."""
     backup, version = wanted.backup, session.server.version
     if backup.format != FILES and version < MESSAGES_SINCE:
@@ -146,13 +143,13 @@ def _check(session: Session, wanted: Wanted) -> None:
         _check_free(session, wanted, subject)
 
 
-def _check_free(session: Session, wanted: Wanted, subject: str) -> None:
+def _check_free(session: sessions.Session, wanted: Wanted, subject: str) -> None:
     try:
         owners = [owner for owner in streams.names(session, subject) if owner != wanted.name]
     except _errors.PermissionMissing:
         return  # the server itself has to refuse
     if owners:
-        remedy = "delete that stream" if wanted.name.startswith(BUCKET_PREFIX) else "give others with subjects"
+        remedy = "delete that stream" if wanted.name.startswith(names.BUCKET_PREFIX) else "give others with subjects"
         raise _errors.Refused(
             f"subjects: '{subject}' overlaps with the subjects of stream {owners[0]}, and a message can be in one "
             f"stream only: {remedy}. Messages keep the subjects that they were stored with.",
@@ -161,7 +158,7 @@ def _check_free(session: Session, wanted: Wanted, subject: str) -> None:
         )
 
 
-def _proven(session: Session, wanted: Wanted) -> dict[str, Any]:
+def _proven(session: sessions.Session, wanted: Wanted) -> dict[str, Any]:
     """The stream as the server has it, when it holds what the backup does. Raises StreamsError."""
     deadline = time.monotonic() + max(_SETTLING, session.settings.timeout)
     while True:
@@ -201,7 +198,7 @@ def _lacking(wanted: Wanted, info: Mapping[str, Any], found: list[dict[str, Any]
     return ""
 
 
-def _told(session: Session, wanted: Wanted, info: Mapping[str, Any] | None) -> dict[str, Any]:
+def _told(session: sessions.Session, wanted: Wanted, info: Mapping[str, Any] | None) -> dict[str, Any]:
     backup = wanted.backup
     shown = _expected(wanted)
     if info:
@@ -216,7 +213,9 @@ def _expected(wanted: Wanted) -> dict[str, Any]:
     described = wanted.backup.described()
     return {
         "name": wanted.name,
-        "bucket": wanted.name.removeprefix(BUCKET_PREFIX) if wanted.name.startswith(BUCKET_PREFIX) else None,
+        "bucket": wanted.name.removeprefix(names.BUCKET_PREFIX)
+        if wanted.name.startswith(names.BUCKET_PREFIX)
+        else None,
         "subjects": wanted.subjects,
         **{key: described[key] for key in ("messages", "first_seq", "last_seq")},
         "consumers": described["consumers"] if wanted.consumers else [],

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import jetstream, snapshot, streams
-from .._options.names import BUCKET_PREFIX
+from .._options import names
 from . import backups
 from .archive import FILES
 from .backup import same_state
@@ -25,7 +25,7 @@ from .backup import same_state
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
     from .backups import Backup
 
 # A mirror can be ended since nats-server 2.12
@@ -67,7 +67,7 @@ class Wanted:
     @property
     def moves_keys(self) -> bool:
         """Whether the keys of a bucket get another bucket's name."""
-        return self.name != self.backup.stream and self.name.startswith(BUCKET_PREFIX)
+        return self.name != self.backup.stream and self.name.startswith(names.BUCKET_PREFIX)
 
     @property
     def copied(self) -> bool:
@@ -86,7 +86,7 @@ class Wanted:
         return bool(config.get("max_age") or config.get("allow_msg_ttl")) or config.get("retention") != "limits"
 
 
-def sent(session: Session, backup: Backup, config: dict[str, Any]) -> None:
+def sent(session: sessions.Session, backup: Backup, config: dict[str, Any]) -> None:
     """Sends a backup. Where that fails, what the server had built of it is removed."""
     data = backups.chunks(backup.data, min(snapshot.CHUNK_SENT, session.connected.max_payload))
     try:
@@ -107,7 +107,7 @@ def _overtaken(error: Exception) -> bool:
     )
 
 
-def _remove_unfinished(session: Session, name: str, state: Mapping[str, Any]) -> None:
+def _remove_unfinished(session: sessions.Session, name: str, state: Mapping[str, Any]) -> None:
     """There was no stream of that name before. One that is whole is not ours: somebody else restored it meanwhile."""
     with suppress(_errors.StreamsError):
         info = streams.info(session, name)
@@ -115,7 +115,7 @@ def _remove_unfinished(session: Session, name: str, state: Mapping[str, Any]) ->
             streams.delete(session, name)
 
 
-def check_copied(session: Session, wanted: Wanted) -> None:
+def check_copied(session: sessions.Session, wanted: Wanted) -> None:
     """Raises Refused where a backup can't go through another stream."""
     backup, config = wanted.backup, wanted.config
     option = "bucket" if wanted.moves_keys else "stream"
@@ -143,7 +143,7 @@ def check_copied(session: Session, wanted: Wanted) -> None:
         raise _errors.Refused(f"{reason}{problem}.", code="rename", option=option)
 
 
-def copied(session: Session, wanted: Wanted) -> None:
+def copied(session: sessions.Session, wanted: Wanted) -> None:
     """Restores a backup under another name. Where that fails, both streams are removed."""
     backup, between = wanted.backup, wanted.between
     through = {key: value for key, value in wanted.config.items() if key not in _NOT_MIRRORED}
@@ -152,7 +152,7 @@ def copied(session: Session, wanted: Wanted) -> None:
     try:
         mirror: dict[str, Any] = {"name": between}
         if wanted.moves_keys:
-            old, new = (f"$KV.{name[len(BUCKET_PREFIX) :]}.>" for name in (backup.stream, wanted.name))
+            old, new = (f"$KV.{name[len(names.BUCKET_PREFIX) :]}.>" for name in (backup.stream, wanted.name))
             mirror["subject_transforms"] = [{"src": old, "dest": new}]
         streams.create(session, {**through, "subjects": [], "mirror": mirror})
         _await_copy(session, wanted.name, between)
@@ -165,7 +165,7 @@ def copied(session: Session, wanted: Wanted) -> None:
         streams.delete(session, between)
 
 
-def _await_copy(session: Session, name: str, origin: str) -> None:
+def _await_copy(session: sessions.Session, name: str, origin: str) -> None:
     """Waits until a mirror has all. Raises NoAnswer when it makes no progress."""
     goal = streams.info(session, origin) or {"state": {"messages": 0}}
     best, moved = -1, time.monotonic()

@@ -14,12 +14,12 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._options.codecs import parse_timestamp
+from .._options import codecs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._api.messages import Stored
+    from .._api import messages
 
 TYPE = "io.choria.streams.ansible.v1."
 _LONGEST = 1e9
@@ -51,7 +51,7 @@ def host_word(host: str) -> str:
     )
 
 
-def event_of(message: Stored) -> RunEvent | None:
+def event_of(message: messages.Stored) -> RunEvent | None:
     """The event in a message, None where it is none."""
     try:
         envelope = json.loads(message.data)
@@ -82,7 +82,7 @@ def seconds_of(time: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         pass
     try:
-        return parse_timestamp(time).timestamp()
+        return codecs.parse_timestamp(time).timestamp()
     except (ValueError, OverflowError):
         return None
 

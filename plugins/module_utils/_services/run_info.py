@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import streams
-from .._options import codecs
-from .._options.codecs import NANOSECOND
-from .._options.fields import Field, Spec, checked
-from .._options.names import STREAM_NAME
-from .._resources.subjects import SubjectIndex
+from .._options import codecs, fields, names
+from .._resources import subjects
 from .run_events import RUN_STARTED, host_word, seconds_of, text_of
 from .run_reading import Mark, RunReader
 from .run_summary import OUTCOMES, STATUSES, Kept, RunSummary, row_of
@@ -25,29 +22,29 @@ from .stream_selection import moment_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 _LIMIT = 10
 
-SPEC = Spec(
+SPEC = fields.Spec(
     (
-        Field("stream", STREAM_NAME, argument_extra={"default": "ANSIBLE_RUNS"}),
-        Field(
+        fields.Field("stream", names.STREAM_NAME, argument_extra={"default": "ANSIBLE_RUNS"}),
+        fields.Field(
             "subject_prefix",
             codecs.text(r"[^\s.*>]+(\.[^\s.*>]+)*", "write words joined by dots, without spaces, * and >"),
             argument_extra={"default": "ansible.runs"},
         ),
-        Field("run_id", codecs.text(r"\S{1,255}", "a run's id has no spaces")),
-        Field("playbooks", codecs.names()),
-        Field("hosts", codecs.names()),
-        Field("since", codecs.text()),
-        Field("until", codecs.text()),
-        Field("outcomes", codecs.names(), argument_extra={"choices": list(OUTCOMES)}),
-        Field("limit", codecs.whole(1, 10_000)),
-        Field("statuses", codecs.names(), argument_extra={"choices": list(STATUSES)}),
-        Field("max_results", codecs.whole(1), argument_extra={"default": 1000}),
-        Field("lost_after", codecs.duration(), argument_extra={"default": "1h"}),
-        Field("last_results", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("run_id", codecs.text(r"\S{1,255}", "a run's id has no spaces")),
+        fields.Field("playbooks", codecs.names()),
+        fields.Field("hosts", codecs.names()),
+        fields.Field("since", codecs.text()),
+        fields.Field("until", codecs.text()),
+        fields.Field("outcomes", codecs.names(), argument_extra={"choices": list(OUTCOMES)}),
+        fields.Field("limit", codecs.whole(1, 10_000)),
+        fields.Field("statuses", codecs.names(), argument_extra={"choices": list(STATUSES)}),
+        fields.Field("max_results", codecs.whole(1), argument_extra={"default": 1000}),
+        fields.Field("lost_after", codecs.duration(), argument_extra={"default": "1h"}),
+        fields.Field("last_results", codecs.boolean(), argument_extra={"default": False}),
     ),
     {
         "mutually_exclusive": [
@@ -100,17 +97,17 @@ def selected(playbook: str, patterns: Sequence[str]) -> bool:
     """Whether shell patterns select a playbook by its path or name; those with ``!`` before them take it out."""
     fits = [pattern for pattern in patterns if not pattern.startswith("!")]
     never = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    names = (playbook, playbook.rpartition("/")[2])
+    called = (playbook, playbook.rpartition("/")[2])
 
     def any_fits(some: Iterable[str]) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in some for name in names)
+        return any(fnmatchcase(name, pattern) for pattern in some for name in called)
 
     return (not fits or any_fits(fits)) and not any_fits(never)
 
 
-def read(session: Session, options: Mapping[str, Any]) -> dict[str, Any]:
+def read(session: sessions.Session, options: Mapping[str, Any]) -> dict[str, Any]:
     """The whole result of choria_run_info."""
-    given = checked(SPEC, options.get)
+    given = fields.checked(SPEC, options.get)
     if given["last_results"]:
         for option in _OF_RUNS:
             if option in given:
@@ -130,19 +127,19 @@ def read(session: Session, options: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "unreadable": reader.unreadable}
 
 
-def _results_stream(session: Session, name: str, prefix: str) -> dict[str, Any]:
+def _results_stream(session: sessions.Session, name: str, prefix: str) -> dict[str, Any]:
     info = streams.info(session, name)
     if info is None:
         raise streams.missing(name)
-    subjects = info["config"].get("subjects") or []
-    index = SubjectIndex()
-    index.add(subjects, name)
+    taken = info["config"].get("subjects") or []
+    index = subjects.SubjectIndex()
+    index.add(taken, name)
     # A mirror has no subjects of its own, and a stream with sources may have others
     borrowed = info["config"].get("mirror") or info["config"].get("sources")
     if not borrowed and not index.overlapping(f"{prefix}.{RUN_STARTED}"):
         raise _errors.OptionError(
             "stream",
-            f"{name} is no stream of results: it takes {', '.join(subjects)}, and no {prefix}.{RUN_STARTED}. "
+            f"{name} is no stream of results: it takes {', '.join(taken)}, and no {prefix}.{RUN_STARTED}. "
             "Name the stream to which choria_results submits, or its subject_prefix.",
         )
     return info
@@ -161,7 +158,7 @@ def _query(given: Mapping[str, Any], now: float) -> Query:
         until=times.get("until"),
         outcomes=frozenset(given.get("outcomes") or ()),
         limit=given.get("limit", _LIMIT),
-        lost_after=given["lost_after"] / NANOSECOND,
+        lost_after=given["lost_after"] / codecs.NANOSECOND,
         now=now,
     )
 

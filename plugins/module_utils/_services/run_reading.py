@@ -17,8 +17,8 @@ from .run_summary import Kept, RunSummary
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from .._api.messages import Stored
-    from .._connection.session import Session
+    from .._api import messages
+    from .._connection import sessions
     from .run_events import RunEvent
 
 # Events can't be stored before their run begins, but the clocks of controller and server may differ by so much
@@ -42,7 +42,7 @@ class Mark:
 class RunReader:
     """Reads runs of one stream, up to what it held when the reader was made."""
 
-    def __init__(self, session: Session, info: dict[str, Any], prefix: str) -> None:
+    def __init__(self, session: sessions.Session, info: dict[str, Any], prefix: str) -> None:
         self._session = session
         self._prefix = prefix
         self.stream = str(info["config"]["name"])
@@ -62,7 +62,7 @@ class RunReader:
             begin = since - _CLOCKS
             yield self._marks(self._onward(RUN_STARTED, begin), begin, begin.timestamp())
             return
-        seen: list[Stored] = []
+        seen: list[messages.Stored] = []
         while True:
             found = reading.newest(self._session, self.stream, self._subject(RUN_STARTED), count)
             fresh = found[: len(found) - len(seen)]
@@ -76,8 +76,8 @@ class RunReader:
         """The run with this id, None where the stream has neither its start nor its end."""
         wanted = run_id.encode()
         for kind in (RUN_STARTED, RUN_FINISHED):
-            messages = (message for message in self._onward(kind, 1) if wanted in message.data)
-            event = next((event for event in map(event_of, messages) if event and event.run_id == run_id), None)
+            found = (message for message in self._onward(kind, 1) if wanted in message.data)
+            event = next((event for event in map(event_of, found) if event and event.run_id == run_id), None)
             if event and kind == RUN_STARTED:
                 ends = map(event_of, self._onward(RUN_FINISHED, event.place))
                 end = next((end for end in ends if end and end.run_id == run_id), None)
@@ -86,7 +86,7 @@ class RunReader:
                 return _mark_of_end(event)
         return None
 
-    def _marks(self, starts: Iterable[Stored], begin: int | datetime, earliest: float | None) -> list[Mark]:
+    def _marks(self, starts: Iterable[messages.Stored], begin: int | datetime, earliest: float | None) -> list[Mark]:
         """Runs by these starts, and by ends from ``begin`` on those without one, which began at ``earliest`` or later.
 
         Without ``earliest`` that is when the first of the others began: what is older may have its start before these.
@@ -149,15 +149,15 @@ class RunReader:
             if event:
                 yield event
 
-    def _event(self, message: Stored) -> RunEvent | None:
+    def _event(self, message: messages.Stored) -> RunEvent | None:
         event = event_of(message)
         self.unreadable += event is None
         return event
 
-    def _onward(self, kind: str, start: int | datetime, last: int = 0) -> Iterator[Stored]:
+    def _onward(self, kind: str, start: int | datetime, last: int = 0) -> Iterator[messages.Stored]:
         end = last or self.last
-        messages = reading.onward(self._session, self.stream, self._subject(kind), start)
-        return takewhile(lambda message: message.sequence <= end, messages)
+        found = reading.onward(self._session, self.stream, self._subject(kind), start)
+        return takewhile(lambda message: message.sequence <= end, found)
 
     def _subject(self, kind: str) -> str:
         return f"{self._prefix}.{kind}"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._connection.choria_config import SERVER_FILE, ChoriaConfig, read_config
-from .._options.codecs import NANOSECOND
+from .._options import codecs
 from .durable import sync_folder
 from .submission_message import PRIORITIES, timestamp
 
@@ -149,7 +149,7 @@ class Spool:
             "bytes": size,
             "tries": tries,
             "oldest": timestamp(oldest) if oldest else None,
-            "oldest_age": max(0.0, round((time.time_ns() - oldest) / NANOSECOND, 3)) if oldest else None,
+            "oldest_age": max(0.0, round((time.time_ns() - oldest) / codecs.NANOSECOND, 3)) if oldest else None,
             "nearly_full": count >= self.limit * _NEARLY_FULL,
             "full": count > self.limit,
             "broken": broken,

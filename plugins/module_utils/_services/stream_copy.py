@@ -13,15 +13,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._api import consumers, jetstream, streams
-from .._api.copies import Incomplete, complete, follow, forget_deleted, gone, last_sequence, move_on
-from .._resources import recreation
-from .._resources.recreate import NO, RECORD, check_free
+from .._api import consumers, copies, jetstream, streams
+from .._resources import recreate, recreation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 # A frozen stream takes nothing that is published: it is not for long
 _FROZEN = 30.0
@@ -29,7 +27,7 @@ _STORE = 10.0
 _LATER = 3600
 
 
-def try_out(session: Session, wanted: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> None:
+def try_out(session: sessions.Session, wanted: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> None:
     """Raises Refused where the server would not take a stream of this configuration, or one of these consumers."""
     name = recreation.temporary_name(wanted["name"])
     trial = recreation.as_trial(wanted, name)
@@ -42,7 +40,7 @@ def try_out(session: Session, wanted: Mapping[str, Any], found: Iterable[Mapping
             what = f"consumer {info['name']} of {wanted['name']} as it is wanted"
             again, _reset = recreation.consumer_again(recreation.remembered(info), session.server.version)
             consumers.create(session, name, again)
-        last_sequence(session, name, recreation.private_subject(name))
+        copies.last_sequence(session, name, recreation.private_subject(name))
     except _errors.ApiError as error:
         raise _errors.Refused(
             f"recreate: the server would refuse {what}, and nothing was changed: {error.description} (JetStream error "
@@ -56,14 +54,14 @@ def try_out(session: Session, wanted: Mapping[str, Any], found: Iterable[Mapping
             streams.delete(session, name)
 
 
-def _make_way(session: Session, name: str) -> None:
+def _make_way(session: sessions.Session, name: str) -> None:
     """Takes away what an earlier run left under this name. Raises Refused where that holds messages of its own."""
     info = streams.info(session, name)
     if info is None:
         return
     ours = recreation.record_of(info) is not None
     if recreation.mark_of(info["config"]) != recreation.TRIAL and not (ours and info["config"].get("mirror")):
-        check_free(info["config"], NO)
+        recreate.check_free(info["config"], recreate.NO)
         raise _in_the_way(name)
     streams.delete(session, name)
 
@@ -77,14 +75,14 @@ def _in_the_way(name: str) -> _errors.Refused:
     )
 
 
-def make_anew(session: Session, wanted: dict[str, Any]) -> None:
+def make_anew(session: sessions.Session, wanted: dict[str, Any]) -> None:
     """Deletes a stream with all that it holds, and makes it anew."""
     try_out(session, wanted, ())
     streams.delete(session, wanted["name"])
     _create(session, wanted)
 
 
-def copy(session: Session, wanted: dict[str, Any], patience: float, *, in_place: bool) -> None:
+def copy(session: sessions.Session, wanted: dict[str, Any], patience: float, *, in_place: bool) -> None:
     """Brings a stream into the wanted configuration with all of its messages and durable consumers.
 
     ``patience`` is how many seconds the copying may make no progress. ``in_place`` tells that only an earlier copy has
@@ -101,7 +99,7 @@ def copy(session: Session, wanted: dict[str, Any], patience: float, *, in_place:
     job.end()
 
 
-def _create(session: Session, config: dict[str, Any]) -> None:
+def _create(session: sessions.Session, config: dict[str, Any]) -> None:
     """Makes a stream whose name was another's a moment ago: its store may not be gone yet (nats-server 2.15)."""
     deadline = time.monotonic() + _STORE
     while True:
@@ -115,7 +113,7 @@ def _create(session: Session, config: dict[str, Any]) -> None:
 
 
 class _Copy:
-    def __init__(self, session: Session, wanted: dict[str, Any], patience: float) -> None:
+    def __init__(self, session: sessions.Session, wanted: dict[str, Any], patience: float) -> None:
         self.session = session
         self.wanted = wanted
         self.name = str(wanted["name"])
@@ -154,14 +152,14 @@ class _Copy:
         there, info = self.config(self.temporary), streams.info(self.session, self.name)
         if there:
             trial = recreation.mark_of(there) == recreation.TRIAL
-            if not trial and RECORD not in (there.get("metadata") or {}):
+            if not trial and recreate.RECORD not in (there.get("metadata") or {}):
                 raise _in_the_way(self.temporary)
             earlier = there.get("mirror") and info and self.record()["created"] != info["created"]
             if not (trial or earlier):
                 return
             streams.delete(self.session, self.temporary)
         if info is None:
-            raise gone(self.name)
+            raise copies.gone(self.name)
         found = consumers.list_all(self.session, self.name)
         try_out(self.session, self.wanted, found)
         known = [recreation.remembered(each) for each in recreation.durable(found)]
@@ -183,11 +181,11 @@ class _Copy:
         # Its consumers came further meanwhile
         self._remember_consumers()
         self._check_queue()
-        forget_deleted(self.session, self.temporary, self.name)
+        copies.forget_deleted(self.session, self.temporary, self.name)
         streams.delete(self.session, self.name)
 
     def _freeze_origin(self) -> None:
-        follow(self.session, self.temporary, self.name, self.patience)
+        copies.follow(self.session, self.temporary, self.name, self.patience)
         config = self.config(self.name)
         self._write_record(config, [])
         streams.update(self.session, recreation.marked_as(recreation.frozen(config), recreation.ORIGIN))
@@ -205,7 +203,7 @@ class _Copy:
 
     def _write_record(self, config: Mapping[str, Any], known: list[Mapping[str, Any]]) -> None:
         there, record = self.config(self.temporary), recreation.written(self.record()["created"], config, known)
-        streams.update(self.session, {**there, "metadata": {RECORD: record}})
+        streams.update(self.session, {**there, "metadata": {recreate.RECORD: record}})
 
     # And back
 
@@ -231,7 +229,7 @@ class _Copy:
     def _freeze_temporary(self) -> None:
         config = self.config(self.temporary)
         if not recreation.quiet(config):
-            follow(self.session, self.name, self.temporary, self.patience)
+            copies.follow(self.session, self.name, self.temporary, self.patience)
             config = self.config(self.temporary)
             streams.update(self.session, recreation.frozen(config))
         live = recreation.as_stand_in(self.record()["config"], config)
@@ -273,17 +271,17 @@ class _Copy:
 
     def _complete(self, name: str, origin: str, thaw: Mapping[str, Any] | None) -> None:
         """Waits until a copy of a frozen stream is proven complete. Lets that go on as before where it takes long."""
-        last_sequence(self.session, origin, recreation.private_subject(origin))
+        copies.last_sequence(self.session, origin, recreation.private_subject(origin))
         try:
             if origin == self.name:
                 self._check_queue()
-            complete(self.session, name, origin, _FROZEN)
-        except (Incomplete, _errors.Refused):
+            copies.complete(self.session, name, origin, _FROZEN)
+        except (copies.Incomplete, _errors.Refused):
             if thaw:
                 streams.update(self.session, dict(thaw))
             raise
 
     def _settle(self, name: str, origin: str) -> None:
         """Lets the copy go on counting after the last sequence that its origin gave, though that message is gone."""
-        last = last_sequence(self.session, origin, recreation.private_subject(origin))
-        move_on(self.session, name, recreation.private_subject(name), last)
+        last = copies.last_sequence(self.session, origin, recreation.private_subject(origin))
+        copies.move_on(self.session, name, recreation.private_subject(name), last)

@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import codecs
-from .._options.fields import Field, Spec
-from .._options.names import STREAM_NAME
+from .._options import codecs, fields, names
 from .stream_outgoing import PUBLISH
 from .stream_publish import publish
 from .stream_removal import delete, purge
@@ -19,7 +17,7 @@ from .stream_selection import ENCODING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 _STATES = {"present": publish, "absent": delete, "purged": purge}
 _BELONG = {
@@ -30,16 +28,16 @@ _BELONG = {
     "keep": ("purged",),
 }
 
-SPEC = Spec(
+SPEC = fields.Spec(
     (
-        Field("state", codecs.choice(*_STATES), argument_extra={"default": "present"}),
-        Field("stream", STREAM_NAME),
+        fields.Field("state", codecs.choice(*_STATES), argument_extra={"default": "present"}),
+        fields.Field("stream", names.STREAM_NAME),
         *PUBLISH,
         ENCODING,
-        Field("sequence", codecs.whole(1)),
-        Field("erase", codecs.boolean()),
-        Field("keep", codecs.whole(1)),
-        Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("sequence", codecs.whole(1)),
+        fields.Field("erase", codecs.boolean()),
+        fields.Field("keep", codecs.whole(1)),
+        fields.Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
     ),
     {
         "required_if": [
@@ -52,7 +50,7 @@ SPEC = Spec(
 )
 
 
-def act(session: Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def act(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Publishes, deletes or purges. Returns the whole result."""
     state = options["state"]
     for option, states in _BELONG.items():

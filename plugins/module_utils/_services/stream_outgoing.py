@@ -10,16 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import codecs
-from .._options.codecs import NANOSECOND
-from .._options.fields import Field, Spec, checked
-from .._options.names import STREAM_NAME
-from .._options.values import TEXT, to_bytes
+from .._options import codecs, fields, names, values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.wire import Server
+    from .._connection import wire
 
 LAST_SEQUENCE, LAST_SUBJECT_SEQUENCE = "expected_last_sequence", "expected_last_subject_sequence"
 LAST_MSG_ID = "expected_last_msg_id"
@@ -32,21 +28,21 @@ _SUBJECT = codecs.text(
 )
 _ONE_LINE = codecs.text(r"[^\r\n]*", "it must be one line")
 # Options that become headers, which the server looks at before it stores the message
-_HEADERS = Spec(
+_HEADERS = fields.Spec(
     (
-        Field("msg_id", codecs.text(r"[^\r\n]+", "it must be one line, and not empty"), wire="Nats-Msg-Id"),
-        Field("ttl", codecs.duration(1, zero_allowed=False), wire="Nats-TTL"),
-        Field(LAST_SEQUENCE, codecs.whole(0), wire="Nats-Expected-Last-Sequence"),
-        Field(LAST_SUBJECT_SEQUENCE, codecs.whole(0), wire="Nats-Expected-Last-Subject-Sequence"),
-        Field(LAST_MSG_ID, _ONE_LINE, wire="Nats-Expected-Last-Msg-Id"),
+        fields.Field("msg_id", codecs.text(r"[^\r\n]+", "it must be one line, and not empty"), wire="Nats-Msg-Id"),
+        fields.Field("ttl", codecs.duration(1, zero_allowed=False), wire="Nats-TTL"),
+        fields.Field(LAST_SEQUENCE, codecs.whole(0), wire="Nats-Expected-Last-Sequence"),
+        fields.Field(LAST_SUBJECT_SEQUENCE, codecs.whole(0), wire="Nats-Expected-Last-Subject-Sequence"),
+        fields.Field(LAST_MSG_ID, _ONE_LINE, wire="Nats-Expected-Last-Msg-Id"),
     )
 )
-_STREAM = Field("stream", STREAM_NAME)
-PUBLISH = Spec(
+_STREAM = fields.Field("stream", names.STREAM_NAME)
+PUBLISH = fields.Spec(
     (
-        Field("subject", _SUBJECT),
-        Field("data", codecs.Codec({"type": "raw"})),
-        Field("headers", codecs.Codec({"type": "dict"})),
+        fields.Field("subject", _SUBJECT),
+        fields.Field("data", codecs.Codec({"type": "raw"})),
+        fields.Field("headers", codecs.Codec({"type": "dict"})),
     )
 ).merge(_HEADERS)
 
@@ -58,7 +54,7 @@ class Outgoing:
     subject: str
     payload: bytes = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
-    encoding: str = TEXT
+    encoding: str = values.TEXT
     stream: str = ""
     msg_id: str = ""
     ttl: int = 0
@@ -67,9 +63,9 @@ class Outgoing:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Outgoing:
         """Raises OptionError: the option, what is wrong and what to do."""
-        given = checked(Spec((_STREAM, *PUBLISH)), options.get)
+        given = fields.checked(fields.Spec((_STREAM, *PUBLISH)), options.get)
         try:
-            payload = to_bytes(options["data"], options["encoding"])
+            payload = values.to_bytes(options["data"], options["encoding"])
         except ValueError as error:
             raise _errors.OptionError("data", f"{error}.") from error
         headers = _own_headers(options["headers"] or {}, bool(options["allow_data_loss"]))
@@ -102,7 +98,7 @@ class Outgoing:
         """Whether it deletes the messages before it."""
         return _ROLLUP_HEADER in self.headers
 
-    def check(self, server: Server, config: Mapping[str, Any]) -> None:
+    def check(self, server: wire.Server, config: Mapping[str, Any]) -> None:
         """Raises Refused where the server, or a stream of this configuration, refuses or ignores what is asked for.
 
         The configuration is empty where it is not known.
@@ -187,7 +183,7 @@ def moved(outgoing: Outgoing, option: str, found: Any) -> _errors.Refused:
 
 def _ttl(nanoseconds: int) -> str:
     """Whole seconds, since servers cut off the rest."""
-    return f"{-(-nanoseconds // NANOSECOND)}s"
+    return f"{-(-nanoseconds // codecs.NANOSECOND)}s"
 
 
 def _own_headers(given: Mapping[str, Any], allow_data_loss: bool) -> dict[str, str]:
@@ -207,5 +203,5 @@ def _own_headers(given: Mapping[str, Any], allow_data_loss: bool) -> dict[str, s
         if str(name).lower() == _ROLLUP_HEADER.lower() and not allow_data_loss:
             loss = f"{name} deletes the messages that were there before"
             raise _errors.OptionError("headers", f"{loss}: set allow_data_loss: true if that is wanted.")
-        headers[str(name)] = to_bytes(value, TEXT).decode().strip()
+        headers[str(name)] = values.to_bytes(value, values.TEXT).decode().strip()
     return headers

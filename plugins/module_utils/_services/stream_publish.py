@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import jetstream, messages, reading, streams
-from .._api.messages import Stored
 from . import stream_results as results
 from .stream_outgoing import LAST_MSG_ID, LAST_SEQUENCE, Outgoing, full, moved, nobody, wrong_stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
 _WRONG_MSG_ID, _WRONG_STREAM, _FULL = 10070, 10060, 10077
 # How many recent messages check mode looks at for one with the same id
 _MOST_RECENT = 10_000
 
 
-def publish(session: Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def publish(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Publishes and reads back; in check mode looks for all that would be in the way. Returns the whole result."""
     outgoing = Outgoing.from_options(options)
     owner = _owner(session, outgoing)
@@ -34,7 +33,7 @@ def publish(session: Session, options: Mapping[str, Any], check_mode: bool) -> d
     stream, sequence, duplicate = str(ack["stream"]), int(ack["seq"]), bool(ack.get("duplicate"))
     stored = _stored(session, stream, sequence) if owner else None
     if stored is None:
-        stored = Stored(outgoing.subject, sequence, "", outgoing.payload, outgoing.headers)
+        stored = messages.Stored(outgoing.subject, sequence, "", outgoing.payload, outgoing.headers)
     message = {**results.message(stream, stored, outgoing.encoding), "duplicate": duplicate}
     if duplicate:
         return results.unchanged(message=message)
@@ -42,7 +41,7 @@ def publish(session: Session, options: Mapping[str, Any], check_mode: bool) -> d
     return results.published(f"message on {outgoing.subject}", message, lost)
 
 
-def _owner(session: Session, outgoing: Outgoing) -> dict[str, Any] | None:
+def _owner(session: sessions.Session, outgoing: Outgoing) -> dict[str, Any] | None:
     """The info of the stream that takes the subject; None where there is none, empty where we may not look."""
     try:
         names = streams.names(session, outgoing.subject)
@@ -58,7 +57,7 @@ def _owner(session: Session, outgoing: Outgoing) -> dict[str, Any] | None:
         return {}
 
 
-def _send(session: Session, outgoing: Outgoing, owner: dict[str, Any] | None) -> dict[str, Any]:
+def _send(session: sessions.Session, outgoing: Outgoing, owner: dict[str, Any] | None) -> dict[str, Any]:
     """Publishes, and returns the stream's acknowledgement."""
     what = f"Publishing to {outgoing.subject}"
     try:
@@ -91,7 +90,7 @@ def _refusal(outgoing: Outgoing, error: _errors.ApiError) -> _errors.StreamsErro
     return full(outgoing.subject, error.description) if error.err_code == _FULL else error
 
 
-def _stored(session: Session, stream: str, sequence: int) -> Stored | None:
+def _stored(session: sessions.Session, stream: str, sequence: int) -> messages.Stored | None:
     """The message as the stream has it; None where it is gone already, or where we may not look."""
     try:
         return messages.get(session, stream, sequence=sequence) if sequence else None
@@ -99,7 +98,7 @@ def _stored(session: Session, stream: str, sequence: int) -> Stored | None:
         return None
 
 
-def _foresee(session: Session, outgoing: Outgoing, owner: dict[str, Any] | None) -> dict[str, Any]:
+def _foresee(session: sessions.Session, outgoing: Outgoing, owner: dict[str, Any] | None) -> dict[str, Any]:
     """The acknowledgement that would come. Raises what the server would refuse, compared in its order."""
     if owner is None:
         raise nobody(outgoing.subject)
@@ -117,7 +116,7 @@ def _foresee(session: Session, outgoing: Outgoing, owner: dict[str, Any] | None)
     return {"stream": config["name"], "seq": int(state["last_seq"]) + 1}
 
 
-def _original(session: Session, outgoing: Outgoing, config: Mapping[str, Any]) -> Stored | None:
+def _original(session: sessions.Session, outgoing: Outgoing, config: Mapping[str, Any]) -> messages.Stored | None:
     """The message with the same id that the stream still remembers."""
     window = timedelta(microseconds=int(config.get("duplicate_window") or 0) / 1000)
     if not outgoing.msg_id or not window:
@@ -126,7 +125,7 @@ def _original(session: Session, outgoing: Outgoing, config: Mapping[str, Any]) -
     return next((message for message in recent if message.headers.get("Nats-Msg-Id") == outgoing.msg_id), None)
 
 
-def _last(session: Session, outgoing: Outgoing, stream: str, state: Mapping[str, Any], option: str) -> Any:
+def _last(session: sessions.Session, outgoing: Outgoing, stream: str, state: Mapping[str, Any], option: str) -> Any:
     """What the server would compare with an option."""
     if option == LAST_SEQUENCE:
         return int(state["last_seq"])
@@ -137,7 +136,9 @@ def _last(session: Session, outgoing: Outgoing, stream: str, state: Mapping[str,
     return last.sequence if last else 0
 
 
-def _check_room(session: Session, outgoing: Outgoing, config: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+def _check_room(
+    session: sessions.Session, outgoing: Outgoing, config: Mapping[str, Any], state: Mapping[str, Any]
+) -> None:
     if config.get("discard") != "new":
         return
     most, most_each = int(config.get("max_msgs") or 0), int(config.get("max_msgs_per_subject") or 0)

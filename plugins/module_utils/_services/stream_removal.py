@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import messages, reading, streams
-from .._options import codecs
-from .._options.fields import Field, Spec, checked
-from .._resources.losses import Loss
+from .._options import codecs, fields
+from .._resources import losses
 from . import stream_results as results
 from .stream_outgoing import refused
 from .stream_selection import FILTER, STREAM
@@ -19,21 +18,21 @@ from .stream_selection import FILTER, STREAM
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection.session import Session
+    from .._connection import sessions
 
-_WHERE = Spec(
+_WHERE = fields.Spec(
     (
         STREAM,
-        Field("subject", FILTER, wire="filter"),
-        Field("sequence", codecs.whole(1), wire="seq"),
-        Field("keep", codecs.whole(1)),
+        fields.Field("subject", FILTER, wire="filter"),
+        fields.Field("sequence", codecs.whole(1), wire="seq"),
+        fields.Field("keep", codecs.whole(1)),
     )
 )
 
 
-def delete(session: Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def delete(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Deletes the message with a sequence number; one that is gone is no change. Returns the whole result."""
-    given = checked(_WHERE, options.get)
+    given = fields.checked(_WHERE, options.get)
     stream, sequence = given["stream"], given["sequence"]
     config = _info(session, stream)["config"]
     found = messages.get(session, stream, sequence=sequence)
@@ -54,9 +53,9 @@ def delete(session: Session, options: Mapping[str, Any], check_mode: bool) -> di
     return results.deleted(f"message {sequence} of stream {stream}", before)
 
 
-def purge(session: Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def purge(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Deletes all messages, or those that ``subject``, ``keep`` and ``sequence`` select. Returns the whole result."""
-    given = checked(_WHERE, options.get)
+    given = fields.checked(_WHERE, options.get)
     stream = given["stream"]
     body = {row.path: given[row.option] for row in _WHERE if row.option in given and row.option != "stream"}
     info = _info(session, stream)
@@ -65,7 +64,7 @@ def purge(session: Session, options: Mapping[str, Any], check_mode: bool) -> dic
     if not going:
         return results.unchanged(purged=0, messages_before=before, messages_after=before)
     _check_purge(stream, info["config"])
-    Loss(going, 0, "purging it").check(f"stream {stream}", bool(options["allow_data_loss"]))
+    losses.Loss(going, 0, "purging it").check(f"stream {stream}", bool(options["allow_data_loss"]))
     after = before - going
     if not check_mode:
         going = streams.purge(session, stream, body)
@@ -73,14 +72,14 @@ def purge(session: Session, options: Mapping[str, Any], check_mode: bool) -> dic
     return results.purged(f"stream {stream}", before, after, going)
 
 
-def _info(session: Session, stream: str) -> dict[str, Any]:
+def _info(session: sessions.Session, stream: str) -> dict[str, Any]:
     info = streams.info(session, stream)
     if info is None:
         raise streams.missing(stream)
     return info
 
 
-def _count(session: Session, stream: str, total: int, body: Mapping[str, Any]) -> int:
+def _count(session: sessions.Session, stream: str, total: int, body: Mapping[str, Any]) -> int:
     """How many messages a purge deletes."""
     subject = body.get("filter", reading.ALL)
     matching = sum(streams.subject_counts(session, stream, subject).values()) if "filter" in body else total

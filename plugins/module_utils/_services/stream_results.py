@@ -7,43 +7,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._options.values import BASE64, from_bytes
-from .._resources.losses import Loss
-from .._resources.resource import CREATE, DELETE
+from .._options import values
+from .._resources import losses, resource
 from .stream_selection import described
 
 if TYPE_CHECKING:
-    from .._api.messages import Stored
+    from .._api import messages
 
 UNKNOWN = None
 
 
-def message(stream: str, found: Stored, encoding: str) -> dict[str, Any]:
+def message(stream: str, found: messages.Stored, encoding: str) -> dict[str, Any]:
     """A message with its payload in that encoding, or in base64 where it is nothing else."""
     try:
-        data = from_bytes(found.data, encoding)
+        data = values.from_bytes(found.data, encoding)
     except ValueError:
-        encoding, data = BASE64, from_bytes(found.data, BASE64)
+        encoding, data = values.BASE64, values.from_bytes(found.data, values.BASE64)
     return {**described(stream, found, data), "encoding": encoding}
 
 
 def unchanged(**results: Any) -> dict[str, Any]:
-    return {"changed": False, "changes": [], "consequences": Loss().report, **results}
+    return {"changed": False, "changes": [], "consequences": losses.Loss().report, **results}
 
 
 def published(title: str, after: dict[str, Any], lost: int | None) -> dict[str, Any]:
     """``lost`` is None where messages are rolled up, and nobody has counted them."""
-    change = {"field": "message", "before": None, "after": after["sequence"], "effect": CREATE}
+    change = {"field": "message", "before": None, "after": after["sequence"], "effect": resource.CREATE}
     return _changed(title, change, {}, after, lost, message=after)
 
 
 def deleted(title: str, before: dict[str, Any]) -> dict[str, Any]:
-    change = {"field": "message", "before": before["sequence"], "after": None, "effect": DELETE}
+    change = {"field": "message", "before": before["sequence"], "after": None, "effect": resource.DELETE}
     return _changed(title, change, before, {}, 1, message=None)
 
 
 def purged(title: str, before: int, after: int, lost: int) -> dict[str, Any]:
-    change = {"field": "messages", "before": before, "after": after, "effect": DELETE}
+    change = {"field": "messages", "before": before, "after": after, "effect": resource.DELETE}
     counts = {"purged": lost, "messages_before": before, "messages_after": after}
     return _changed(title, change, {"messages": before}, {"messages": after}, lost, **counts)
 
@@ -52,5 +51,5 @@ def _changed(
     title: str, change: dict[str, Any], before: Any, after: Any, lost: int | None, **results: Any
 ) -> dict[str, Any]:
     diff = {"before_header": title, "after_header": title, "before": before, "after": after}
-    consequences = {**Loss().report, "messages_lost": lost}
+    consequences = {**losses.Loss().report, "messages_lost": lost}
     return {"changed": True, "changes": [change], "consequences": consequences, "diff": diff, **results}

@@ -12,17 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import jetstream, messages, reading, streams
-from .._options import codecs
-from .._options.codecs import parse_duration, parse_timestamp
-from .._options.fields import Field, Spec, checked
-from .._options.names import STREAM_NAME
-from .._options.values import ENCODINGS, from_bytes
+from .._options import codecs, fields, names, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .._api.messages import Stored
-    from .._connection.session import Session
+    from .._connection import sessions
 
 # More than this is no answer to a question but an export, and would fill the memory
 MOST = 100_000
@@ -31,14 +26,14 @@ FILTER = codecs.text(
     r"(([^\s.*>]+|\*)(\.([^\s.*>]+|\*))*(\.>)?|>)",
     "a subject is words joined by dots, without spaces; * stands for one word, > at the end for all that follow",
 )
-WHICH = Spec(
+WHICH = fields.Spec(
     (
-        Field("subject", FILTER),
-        Field("sequence", codecs.whole(1)),
-        Field("start_sequence", codecs.whole(1)),
-        Field("since", codecs.text()),
-        Field("last", codecs.whole(1, MOST)),
-        Field("limit", codecs.whole(1, MOST)),
+        fields.Field("subject", FILTER),
+        fields.Field("sequence", codecs.whole(1)),
+        fields.Field("start_sequence", codecs.whole(1)),
+        fields.Field("since", codecs.text()),
+        fields.Field("last", codecs.whole(1, MOST)),
+        fields.Field("limit", codecs.whole(1, MOST)),
     ),
     {
         "mutually_exclusive": [
@@ -49,9 +44,9 @@ WHICH = Spec(
         ]
     },
 )
-STREAM = Field("stream", STREAM_NAME, argument_extra={"required": True})
-ENCODING = Field("encoding", codecs.choice(*ENCODINGS), argument_extra={"default": ENCODINGS[0]})
-READ = Spec((STREAM, ENCODING)).merge(WHICH)
+STREAM = fields.Field("stream", names.STREAM_NAME, argument_extra={"required": True})
+ENCODING = fields.Field("encoding", codecs.choice(*values.ENCODINGS), argument_extra={"default": values.ENCODINGS[0]})
+READ = fields.Spec((STREAM, ENCODING)).merge(WHICH)
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ class Selection:
     @classmethod
     def from_options(cls, get_option: Callable[[str], Any]) -> Selection:
         """Raises OptionError: the option, what is wrong and what to do."""
-        given = checked(WHICH, get_option)
+        given = fields.checked(WHICH, get_option)
         for group in WHICH.rules["mutually_exclusive"]:
             there = [name for name in group if name in given]
             if len(there) > 1:
@@ -89,14 +84,14 @@ class Selection:
         which = f" {self.sequence}" if self.sequence else f" on {self.subject}" if self.subject else ""
         return f"message{which} in stream {stream}"
 
-    def read(self, session: Session, stream: str) -> list[Stored]:
+    def read(self, session: sessions.Session, stream: str) -> list[messages.Stored]:
         """Raises Refused where the stream does not exist or too much is selected."""
         try:
             return self._read(session, stream)
         except _errors.ApiError as error:
             raise explained(stream, error) from error
 
-    def _read(self, session: Session, stream: str) -> list[Stored]:
+    def _read(self, session: sessions.Session, stream: str) -> list[messages.Stored]:
         subject = self.subject or reading.ALL
         if self.sequence:
             found = messages.get(session, stream, sequence=self.sequence)
@@ -118,7 +113,7 @@ class Selection:
 
 def checked_stream(name: Any) -> str:
     """The name of a stream, as it is. Raises OptionError where it can't be one."""
-    return str(checked(Spec((STREAM,)), {"stream": name}.get)["stream"])
+    return str(fields.checked(fields.Spec((STREAM,)), {"stream": name}.get)["stream"])
 
 
 def explained(stream: str, error: _errors.StreamsError) -> _errors.StreamsError:
@@ -130,17 +125,17 @@ def explained(stream: str, error: _errors.StreamsError) -> _errors.StreamsError:
     )
 
 
-def read(session: Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def read(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What choria_stream_message_info returns."""
     stream = checked_stream(options["stream"])
     found = Selection.from_options(options.get).read(session, stream)
     return [described(stream, message, value_of(stream, message, options["encoding"])) for message in found]
 
 
-def value_of(stream: str, found: Stored, encoding: str) -> Any:
+def value_of(stream: str, found: messages.Stored, encoding: str) -> Any:
     """What the payload of a message stands for. Raises Refused where it is not what ``encoding`` says."""
     try:
-        return from_bytes(found.data, encoding)
+        return values.from_bytes(found.data, encoding)
     except ValueError as error:
         name = f"message {found.sequence} in stream {stream}"
         raise _errors.Refused(
@@ -150,7 +145,7 @@ def value_of(stream: str, found: Stored, encoding: str) -> Any:
         ) from error
 
 
-def described(stream: str, found: Stored, data: Any) -> dict[str, Any]:
+def described(stream: str, found: messages.Stored, data: Any) -> dict[str, Any]:
     """A message beside the value that its payload stands for. ``time`` is RFC 3339 UTC, None before it is stored.
 
     ``stream`` and ``sequence`` are None where they can't be known before.
@@ -168,11 +163,11 @@ def described(stream: str, found: Stored, data: Any) -> dict[str, Any]:
 def moment_of(option: str, text: str, now: datetime) -> datetime:
     """The moment of RFC 3339 text, or a duration before now."""
     try:
-        return now - timedelta(seconds=parse_duration(text))
+        return now - timedelta(seconds=codecs.parse_duration(text))
     except (ValueError, OverflowError):
         pass
     try:
-        return parse_timestamp(text)
+        return codecs.parse_timestamp(text)
     except ValueError:
         raise _errors.OptionError(
             option, f"'{text}' is no time and no duration: write RFC 3339 such as 2026-03-01T12:00:00Z, or 1h or 7d."

@@ -13,45 +13,42 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._api import messages, streams
 from .._connection.signing import sign
-from .._options import codecs
-from .._options.codecs import NANOSECOND, Codec
-from .._options.fields import Field, Spec
-from .._options.values import ENCODINGS, TEXT, to_bytes
+from .._options import codecs, fields, values
 from .spool import find_spool
 from .submission_message import PRIORITIES, Message, subject_of, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .._connection import sessions
     from .._connection.choria_config import ChoriaConfig
-    from .._connection.session import Session
 
 SPOOL, DIRECT = "spool", "direct"
 
 
-def _row(option: str, codec: Codec, default: object = None, **extra: object) -> Field:
-    return Field(option, codec, argument_extra=extra if default is None else {"default": default, **extra})
+def _row(option: str, codec: codecs.Codec, default: object = None, **extra: object) -> fields.Field:
+    return fields.Field(option, codec, argument_extra=extra if default is None else {"default": default, **extra})
 
 
-SUBMIT = Spec(
+SUBMIT = fields.Spec(
     fields=(
         _row("subject", codecs.text(), required=True),
-        _row("payload", Codec({"type": "raw"})),
-        _row("encoding", codecs.choice(*ENCODINGS), TEXT),
-        _row("src", Codec({"type": "path"})),
+        _row("payload", codecs.Codec({"type": "raw"})),
+        _row("encoding", codecs.choice(*values.ENCODINGS), values.TEXT),
+        _row("src", codecs.Codec({"type": "path"})),
         _row("reliable", codecs.boolean(), False),
         _row("priority", codecs.whole(), 4, choices=list(PRIORITIES)),
         _row("ttl", codecs.duration(), "24h"),
         _row("max_tries", codecs.whole(), 100),
         _row("sender", codecs.text()),
         _row("sign", codecs.boolean(), False),
-        _row("headers", Codec({"type": "dict"})),
+        _row("headers", codecs.Codec({"type": "dict"})),
         _row("transport", codecs.choice(SPOOL, DIRECT), SPOOL),
-        _row("spool", Codec({"type": "path"})),
+        _row("spool", codecs.Codec({"type": "path"})),
     ),
     rules={"mutually_exclusive": [("payload", "src")], "required_one_of": [("payload", "src")]},
 )
-SPOOL_INFO = Spec((_row("spool", Codec({"type": "path"})),))
+SPOOL_INFO = fields.Spec((_row("spool", codecs.Codec({"type": "path"})),))
 
 # What names the seed with which a server signs; go-choria, choria/framework.go, SignerSeedFile
 _SIGNING_KEYS = (
@@ -63,14 +60,14 @@ _SIGNING_KEYS = (
 )
 
 
-def submit(connect: Callable[[], Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def submit(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Submits the message of the options. ``connect`` is called for the direct transport alone."""
     direct = options["transport"] == DIRECT
     told = _publish(connect, options, check_mode) if direct else _spool(options, check_mode)
     return {"changed": True, "message": told}
 
 
-def spool_info(connect: Callable[[], Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def spool_info(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What is in the spool of a server; there is never a connection."""
     return {"changed": False, "spool": find_spool(options["spool"], options["choria_config"]).state()}
 
@@ -89,7 +86,7 @@ def _spool(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     return _told(message, subject, file=str(spool.write(message)))
 
 
-def _publish(connect: Callable[[], Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def _publish(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     # Before there is a connection: what is wrong with the message is to be told first
     _message(options, options["identity"])
     session = connect()
@@ -132,7 +129,7 @@ def _message(options: Mapping[str, Any], identity: str) -> Message:
 def _payload(options: Mapping[str, Any]) -> bytes:
     if options["src"] is None:
         try:
-            return to_bytes(options["payload"], options["encoding"])
+            return values.to_bytes(options["payload"], options["encoding"])
         except ValueError as error:
             raise _errors.OptionError("payload", f"{error}.") from error
     path = Path(options["src"])
@@ -164,7 +161,7 @@ def _check_signing(config: ChoriaConfig) -> None:
         )
 
 
-def _signature(session: Session, message: Message) -> dict[str, str]:
+def _signature(session: sessions.Session, message: Message) -> dict[str, str]:
     if not message.sign:
         return {}
     settings = session.settings
@@ -177,7 +174,7 @@ def _signature(session: Session, message: Message) -> dict[str, str]:
     return {"Choria-Token": settings.jwt.text, "Choria-Signature": sign(settings.seed, message.payload)}
 
 
-def _stream_of(session: Session, subject: str) -> str | None:
+def _stream_of(session: sessions.Session, subject: str) -> str | None:
     """The stream that will take it; None where these credentials may not ask, as those of servers may not."""
     try:
         found = streams.names(session, subject)
@@ -208,7 +205,7 @@ def _told(message: Message, stream_subject: str | None, *, sent: bool = True, **
         "identity": message.identity,
         "size": len(message.payload),
         "created": timestamp(message.created) if sent else None,
-        "expires": timestamp(message.created + int(message.ttl * NANOSECOND)) if sent else None,
+        "expires": timestamp(message.created + int(message.ttl * codecs.NANOSECOND)) if sent else None,
         "file": None,
         "stream": None,
         "sequence": None,

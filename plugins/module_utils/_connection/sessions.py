@@ -21,9 +21,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _errors
-from .._options.connection import DEFAULT_API
+from .._options import connection
+from . import wire
 from .client import close, connect
-from .wire import Message, Pending, Request, Server, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WINDOW = 256
+# How many requests are made before they are sent
+_AT_ONCE = 500
 # Servers ping every two minutes and hang up when two are missed: after a shorter pause the connection is looked at.
 _IDLE = 30.0
 _VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
@@ -57,15 +59,15 @@ class Session:
         self.read_only = read_only
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Any = None
-        self._server: Server | None = None
-        self._behind: Server | None = None
-        self._pending: dict[str, Pending] = {}
+        self._server: wire.Server | None = None
+        self._behind: wire.Server | None = None
+        self._pending: dict[str, wire.Pending] = {}
         self._counter = 0
         self._inbox = ""
         self._inbox_problem: _errors.PermissionMissing | None = None
         self._used = 0.0
         self._subscriptions: dict[str, str] = {}
-        self._arrived: deque[Message] = deque()
+        self._arrived: deque[wire.Message] = deque()
         self._wake: Any = None  # asyncio.Event, like _closed: made with each connection, since they belong to its loop
         self._closed: Any = None
         self.refused_subscriptions: set[str] = set()
@@ -85,7 +87,7 @@ class Session:
             self._drive(self._ready())
 
     @property
-    def connected(self) -> Server:
+    def connected(self) -> wire.Server:
         """The server that we are connected to, or connect to now."""
         if self._server is None or not self._alive:
             self.connect()
@@ -94,12 +96,12 @@ class Session:
         return self._server
 
     @property
-    def server(self) -> Server:
+    def server(self) -> wire.Server:
         """The server whose JetStream we use: the connected one, or with domain or api_prefix perhaps another behind it,
         which is asked for its level.
         """
         connected = self.connected
-        if self.settings.api == DEFAULT_API:
+        if self.settings.api == connection.DEFAULT_API:
             return connected
         if self._behind is None:
             self._behind = connected.behind(self.settings.api, self._level())
@@ -123,30 +125,31 @@ class Session:
         payload: bytes = b"",
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
-    ) -> Message:
+    ) -> wire.Message:
         """One request, one reply. Raises the reason when there is none."""
-        answer = self.request_many([Request(subject, payload, headers)], timeout=timeout)[0]
+        answer = self.request_many([wire.Request(subject, payload, headers)], timeout=timeout)[0]
         if isinstance(answer, _errors.StreamsError):
             raise answer
         return answer[0]
 
-    def request_all(self, subject: str, payload: bytes = b"") -> list[Message]:
+    def request_all(self, subject: str, payload: bytes = b"") -> list[wire.Message]:
         """One request that is answered by many messages; the last has a status."""
-        answer = self.request_many([Request(subject, payload, many=True)])[0]
+        answer = self.request_many([wire.Request(subject, payload, many=True)])[0]
         if isinstance(answer, _errors.StreamsError):
             raise answer
         return answer
 
     def request_many(
-        self, requests: Iterable[Request], window: int = WINDOW, timeout: float | None = None
-    ) -> list[list[Message] | _errors.StreamsError]:
+        self, requests: Iterable[wire.Request], window: int = WINDOW, timeout: float | None = None
+    ) -> list[list[wire.Message] | _errors.StreamsError]:
         """Pipelined requests, at most ``window`` unanswered: an answer or an error for each, in their order.
 
         ``timeout`` is in seconds, for what takes longer than the requests that the settings' timeout is for.
         """
         wanted = list(requests)
-        for request in wanted:
-            self._guard(request.subject)
+        if self.read_only:
+            for request in wanted:
+                self._guard(request.subject)
         return self._drive(self._exchange(wanted, window, timeout or self.settings.timeout))
 
     def publish(
@@ -157,7 +160,7 @@ class Session:
         Raises PermissionMissing where it refuses. Without ``wait`` it goes with what is sent next, and nothing is told.
         """
         self._guard(subject)
-        self._drive(self._publish(Request(subject, payload, headers), wait))
+        self._drive(self._publish(wire.Request(subject, payload, headers), wait))
 
     def subscribe(self, subject: str, queue: str = "") -> None:
         """Lets ``receive`` hear a subject. With ``queue`` one member of that group gets each message."""
@@ -175,7 +178,7 @@ class Session:
         if self._alive:
             self._drive(self._unsubscribe())
 
-    def receive(self, timeout: float) -> Message | None:
+    def receive(self, timeout: float) -> wire.Message | None:
         """The next message of any subscription, or None after ``timeout`` seconds.
 
         Raises Unreachable when the connection broke.
@@ -241,7 +244,7 @@ class Session:
         self._wake, self._closed = asyncio.Event(), asyncio.Event()
         self._inbox_problem = None
         self._client = await connect(self.settings, self._on_error, self._on_closed)
-        self._server, self._behind = Server.from_info(self._client._server_info), None
+        self._server, self._behind = wire.Server.from_info(self._client._server_info), None
         self._inbox = f"{self._client.new_inbox()}"
         await self._client.subscribe(f"{self._inbox}.*", cb=self._on_reply)
         for subject, queue in self._subscriptions.items():
@@ -285,12 +288,12 @@ class Session:
         if not await self._answers():
             raise self._broken()
 
-    async def _publish(self, request: Request, wait: bool) -> None:
+    async def _publish(self, request: wire.Request, wait: bool) -> None:
         await self._ready()
         if not wait:
             await self._send(request, "")
             return
-        pending = self._pending["publish"] = Pending(request, lambda: None)
+        pending = self._pending["publish"] = wire.Pending(request, lambda: None)
         try:
             await self._send(request, "")
             await self._flush()
@@ -316,9 +319,9 @@ class Session:
     # Requests
 
     async def _exchange(
-        self, requests: Sequence[Request], window: int, timeout: float
-    ) -> list[list[Message] | _errors.StreamsError]:
-        answers: list[list[Message] | _errors.StreamsError] = []
+        self, requests: Sequence[wire.Request], window: int, timeout: float
+    ) -> list[list[wire.Message] | _errors.StreamsError]:
+        answers: list[list[wire.Message] | _errors.StreamsError] = []
         while len(answers) < len(requests):
             rest = requests[len(answers) :]
             replies = await self._pipeline(rest, window, timeout)
@@ -330,7 +333,7 @@ class Session:
             answers.extend(replies)
         return answers
 
-    def _repeatable(self, request: Request, reply: list[Message] | _errors.StreamsError) -> bool:
+    def _repeatable(self, request: wire.Request, reply: list[wire.Message] | _errors.StreamsError) -> bool:
         """Whether to try again on a new connection. One server that hangs would not even let us connect."""
         if not isinstance(reply, _errors.Unreachable) or (
             reply.failure["code"] == "hangs" and len(self.settings.servers) == 1
@@ -340,23 +343,25 @@ class Session:
         return bool(_READS.match(call)) or "Nats-Msg-Id" in (request.headers or {})
 
     async def _pipeline(
-        self, requests: Sequence[Request], size: int, timeout: float
-    ) -> list[list[Message] | _errors.StreamsError]:
+        self, requests: Sequence[wire.Request], size: int, timeout: float
+    ) -> list[list[wire.Message] | _errors.StreamsError]:
         """Answers to the requests in their order: to all, or to the first ones where answers stopped to come."""
         await self._ready()
         if self._inbox_problem:
             return [self._inbox_problem for _request in requests]
-        sent: dict[str, Pending] = {}
-        window = Window(size, timeout)
+        sent: dict[str, wire.Pending] = {}
+        window = wire.Window(size, timeout)
         try:
             for request in requests:
-                if not await window.has_room() or (sent and not self._alive):
+                if (window.full and not await window.drains()) or (sent and not self._alive):
                     break
                 self._counter += 1
                 token = str(self._counter)
-                sent[token] = self._pending[token] = Pending(request, window.one_less)
+                sent[token] = self._pending[token] = wire.Pending(request, window.one_less)
                 window.unanswered += 1
                 await self._send(request, f"{self._inbox}.{token}")
+                if not len(sent) % _AT_ONCE:
+                    await asyncio.sleep(0)  # nats-py sends what it has: the server works while the rest is made
             if not await window.empties():
                 await self._give_up({token: pending for token, pending in sent.items() if not pending.done})
             return [self._result(pending) for pending in sent.values()]
@@ -364,14 +369,14 @@ class Session:
             for token in sent:
                 self._pending.pop(token, None)
 
-    async def _give_up(self, unanswered: Mapping[str, Pending]) -> None:
+    async def _give_up(self, unanswered: Mapping[str, wire.Pending]) -> None:
         for token in unanswered:
             del self._pending[token]  # or hanging up on a silent server would be the reason that is told
         problem = await self._why_silent()
         for pending in unanswered.values():
             pending.fail(problem(pending.request.subject))
 
-    async def _send(self, request: Request, reply: str) -> None:
+    async def _send(self, request: wire.Request, reply: str) -> None:
         if request.size > self._client.max_payload:
             raise _errors.Refused(
                 f"The message for {request.subject} has {request.size} bytes, and the server takes at most "
@@ -391,7 +396,7 @@ class Session:
                 ) from error
             raise
 
-    def _result(self, pending: Pending) -> list[Message] | _errors.StreamsError:
+    def _result(self, pending: wire.Pending) -> list[wire.Message] | _errors.StreamsError:
         if isinstance(pending.error, _errors.StreamsError):
             return pending.error
         if pending.error is not None:
@@ -406,13 +411,12 @@ class Session:
     # What nats-py calls
 
     async def _on_reply(self, message: Any) -> None:
-        token = message.subject.rsplit(".", 1)[-1]
-        pending = self._pending.get(token)
+        pending = self._pending.get(message.subject.rpartition(".")[2])
         if pending is not None:
-            pending.feed(Message(message.subject, message.data, message.headers or {}))
+            pending.feed(wire.Message(message.subject, message.data, message.headers or {}))
 
     async def _on_message(self, message: Any) -> None:
-        self._arrived.append(Message(message.subject, message.data, message.headers or {}, message.reply))
+        self._arrived.append(wire.Message(message.subject, message.data, message.headers or {}, message.reply))
         self._wake.set()
 
     async def _on_closed(self) -> None:

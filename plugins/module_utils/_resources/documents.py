@@ -10,20 +10,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
-from .._options import codecs
-from .._options.codecs import Codec
-from .._options.fields import Field, Spec
+from .._options import codecs, fields
 from .._options.mask import MASK, Mask
+from . import resource, stream_backed
 from .kv_bucket import BUCKET
 from .ownership import owner_of
-from .resource import ANEW, DELETE, NONE, invalid
 from .stream import STREAM
-from .stream_backed import StreamBacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    from .resource import Plan, Resource
 
     Given = tuple["Kind", int, dict[str, Any], list[str]]
     """An entry of a list: its kind, its place, its options and why Ansible would refuse them."""
@@ -42,30 +37,30 @@ class Kind(NamedTuple):
 
     option: str
     noun: str
-    find: Callable[[], Resource]
+    find: Callable[[], resource.Resource]
     parent: str = ""
     check: Callable[[Mapping[str, Any]], None] | None = None
 
     @property
-    def resource(self) -> Resource:
+    def definition(self) -> resource.Resource:
         return self.find()
 
     @property
     def prefix(self) -> str:
         """What its streams' names begin with."""
-        return self.resource.prefix if isinstance(self.resource, StreamBacked) else ""
+        return self.definition.prefix if isinstance(self.definition, stream_backed.StreamBacked) else ""
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The options of an item: those of the module for one such resource."""
-        return {**self.resource.spec.argument_spec(), **self.resource.states}
+        return {**self.definition.spec.argument_spec(), **self.definition.states}
 
     def name_of(self, options: Mapping[str, Any]) -> str:
         own = options["key"] if self is KEYS else options["name"]
         return f"{options[self.parent]}/{own}" if self.parent else str(own)
 
 
-def _consumer() -> Resource:
+def _consumer() -> resource.Resource:
     from .consumer import CONSUMER
 
     return CONSUMER
@@ -77,13 +72,13 @@ def _check_consumer(options: Mapping[str, Any]) -> None:
     CONSUMER.check_declared(options)
 
 
-def _governor() -> Resource:
+def _governor() -> resource.Resource:
     from .governor import GOVERNOR
 
     return GOVERNOR
 
 
-def _entry() -> Resource:
+def _entry() -> resource.Resource:
     from .kv_entry import ENTRY
 
     return ENTRY
@@ -104,16 +99,18 @@ STREAM_KINDS = (STREAMS, BUCKETS, GOVERNORS)
 # In the order of their lists in results; what is in streams is written in this order as well
 KINDS = (STREAMS, CONSUMERS, BUCKETS, GOVERNORS, KEYS)
 
-LIST = Codec({"type": "list", "elements": "dict"})
-SPEC = Spec(
+LIST = codecs.Codec({"type": "list", "elements": "dict"})
+SPEC = fields.Spec(
     (
         # What is in a list is checked item by item, so that all that is wrong is told at once, with its place
-        *(Field(kind.option, LIST, argument_extra={"default": [], "no_log": False}) for kind in KINDS),
-        Field("owner", codecs.text(r"\S(.{0,126}\S)?", "an owner has up to 128 characters, no space at its ends")),
-        Field("prune", codecs.boolean(), argument_extra={"default": False}),
-        Field("take_over", codecs.boolean(), argument_extra={"default": False}),
-        Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
-        Field("on_error", codecs.choice(STOP, CONTINUE), argument_extra={"default": STOP}),
+        *(fields.Field(kind.option, LIST, argument_extra={"default": [], "no_log": False}) for kind in KINDS),
+        fields.Field(
+            "owner", codecs.text(r"\S(.{0,126}\S)?", "an owner has up to 128 characters, no space at its ends")
+        ),
+        fields.Field("prune", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("take_over", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("on_error", codecs.choice(STOP, CONTINUE), argument_extra={"default": STOP}),
         MASK,
     )
 )
@@ -129,7 +126,7 @@ class Item:
     kind: Kind
     index: int | None
     options: dict[str, Any]
-    plan: Plan | None = None
+    plan: resource.Plan | None = None
     error: _errors.StreamsError | None = None
     written: bool = False
     proven: bool = False
@@ -153,7 +150,7 @@ class Item:
             return BUCKET.stream_of({"name": self.options["bucket"]})
         if self.kind is CONSUMERS:
             return str(self.options["stream"])
-        return stream_backed(self).stream_of(self.options)
+        return definition_of(self).stream_of(self.options)
 
     @property
     def absent(self) -> bool:
@@ -161,23 +158,23 @@ class Item:
 
     @property
     def changes(self) -> bool:
-        return self.plan is not None and self.plan.action != NONE
+        return self.plan is not None and self.plan.action != resource.NONE
 
 
 def is_removal(item: Item) -> bool:
-    return item.plan is not None and item.plan.action == DELETE
+    return item.plan is not None and item.plan.action == resource.DELETE
 
 
 def is_anew(item: Item | None) -> bool:
     """Whether it is a stream that is deleted and made anew, without what is in it."""
-    return item is not None and item.plan is not None and item.plan.action == ANEW
+    return item is not None and item.plan is not None and item.plan.action == resource.ANEW
 
 
-def stream_backed(item: Item) -> StreamBacked:
+def definition_of(item: Item) -> stream_backed.StreamBacked:
     """The resource of an item that is a stream."""
-    if not isinstance(item.kind.resource, StreamBacked):
+    if not isinstance(item.kind.definition, stream_backed.StreamBacked):
         raise TypeError(f"{item.path} is no stream")
-    return item.kind.resource
+    return item.kind.definition
 
 
 @dataclass
@@ -197,7 +194,7 @@ class Document:
     @classmethod
     def of(cls, options: Mapping[str, Any], given: Iterable[Given]) -> Document:
         """The document of a task. Raises Problems with all that is wrong in it, as far as no server has to be asked."""
-        problems = [Problem("", error) for error in invalid(SPEC, options)]
+        problems = [Problem("", error) for error in resource.invalid(SPEC, options)]
         for option in ("prune", "take_over"):
             if options[option] and not options["owner"]:
                 problems.append(
@@ -306,7 +303,7 @@ def check_duplicates(items: Iterable[Item]) -> None:
 def _wrong(item: Item) -> Iterator[_errors.StreamsError]:
     """All that is wrong with an item's options."""
     found = False
-    for error in invalid(item.kind.resource.spec, item.options):
+    for error in resource.invalid(item.kind.definition.spec, item.options):
         found = True
         yield error
     if not found and item.kind.check:
