@@ -28,7 +28,8 @@ sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 import nats
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Request, Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from support.backups import backup, restore
 from support.connect import settings
 from support.server import NatsServer

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.client import preload
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from ansible_collections.choria.streams.plugins.module_utils._services import campaign as campaigns
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors

@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._api.messages import publish_many
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from support.playbook import run_playbook

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from support.server import NatsServer
 from support.timing import timed_tasks

@@ -4,7 +4,9 @@
 """What choria_resources costs beside the least that its work could cost: 1,000 buckets, whole ansible-playbook runs.
 
 The floors are measured in the same run, in turns: a playbook with one ansible.builtin.ping, and a script with nats-py
-that pipelines the same requests, each answer looked at. Then the module's memory and processor time from 100 to 10,000
+that pipelines the same requests, each answer looked at. Both the script and the playbook have the buckets in a JSON
+file. A list in the playbook itself has no target: Ansible takes its time to look at each of its texts for templates,
+whatever the module. Then the module's memory and processor time from 100 to 10,000
 buckets, with a plot of both as text, and how far they are from a straight line. What passes until the server has made
 the buckets is printed beside it: for each it takes the longer, the more streams it has.
 
@@ -118,22 +120,29 @@ def raw_seconds(url: str, folder: Path, count: int) -> float:
 
 def speed(folder: Path, count: int, rounds: int) -> bool:
     buckets = [{"name": name, "history": 5} for name in names(count)]
-    task = {"choria.streams.choria_resources": {"kv_buckets": buckets}}
-    taken: dict[str, list[float]] = {}
+    path = folder / "declared.json"
+    path.write_text(json.dumps(buckets))
+    from_file = f"{{{{ lookup('ansible.builtin.file', '{path}') | from_json }}}}"
+    given = {"create": from_file, "again": from_file, "again, listed in the playbook": buckets}
+    pings: list[float] = []
+    floors: dict[str, list[float]] = {kind: [] for kind in given}
+    taken: dict[str, list[float]] = {kind: [] for kind in given}
     for _round in range(rounds):
         with NatsServer() as ours, NatsServer() as theirs:
-            for kind in ("create", "again"):
-                taken.setdefault("ping", []).append(playbook_seconds({"ansible.builtin.ping": {}}, ours.url))
-                taken.setdefault(f"raw {kind}", []).append(raw_seconds(theirs.url, folder, count))
-                taken.setdefault(kind, []).append(playbook_seconds(task, ours.url))
-    middle = {name: median(seconds) for name, seconds in taken.items()}
-    print(f"{count} buckets, {rounds} times, in turns; ping takes {middle['ping']:.2f} s")
+            for kind, declared in given.items():
+                pings.append(playbook_seconds({"ansible.builtin.ping": {}}, ours.url))
+                floors[kind].append(pings[-1] + raw_seconds(theirs.url, folder, count))
+                task = {"choria.streams.choria_resources": {"kv_buckets": declared}}
+                taken[kind].append(playbook_seconds(task, ours.url))
+    print(f"{count} buckets, {rounds} times, in turns; medians; ping takes {median(pings):.2f} s")
     met = True
-    for kind in ("create", "again"):
-        floor = middle["ping"] + middle[f"raw {kind}"]
-        ratio = middle[kind] / floor
-        met &= ratio <= TARGET
-        print(f"{kind}: {middle[kind]:5.2f} s, ping + raw {floor:5.2f} s: {ratio:4.2f} times (at most {TARGET:g})")
+    for kind, declared in given.items():
+        # Of each turn, since machines are faster at one time than at another
+        ratio = median(own / floor for own, floor in zip(taken[kind], floors[kind]))
+        told = f"{kind}: {median(taken[kind]):5.2f} s, ping + raw {median(floors[kind]):5.2f} s: {ratio:4.2f} times"
+        if declared == from_file:
+            told, met = f"{told} (at most {TARGET:g})", met and ratio <= TARGET
+        print(told)
     return met
 
 
@@ -217,7 +226,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if only != ["--growth"]:
-            met &= speed(folder, 100 if short else 1000, 1 if short else 5)
+            met &= speed(folder, 100 if short else 1000, 1 if short else 9)
         if only != ["--speed"]:
             met &= growth(folder, [100, 200] if short else [100, *range(2000, 10_001, 2000)])
     return 0 if short or met else 1

@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from ansible_collections.choria.streams.plugins.plugin_utils import _events
 from ansible_collections.choria.streams.plugins.plugin_utils._journal import Outgoing, Spool

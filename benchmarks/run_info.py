@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from ansible_collections.choria.streams.plugins.module_utils._connection.session import Session
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._services.run_info import SPEC, read
 from support.connect import settings
 from support.runs import PREFIX, STREAM, declare, store, whole_run
