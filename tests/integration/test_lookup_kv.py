@@ -58,7 +58,9 @@ def fill(server: NatsServer) -> None:
             kv.write(session, bucket, "auth.username", kv.PUT, b"root")
             kv.write(session, bucket, "deleted", kv.DELETED)
             kv.write(session, bucket, "purged", kv.PURGED)
-        streams.create(session, {"name": "KV_MIRROR", "mirror": {"name": "KV_CFG"}, "mirror_direct": True})
+        # Else servers of 2.10 leave purges out of it, and it answers half of the direct reads of CFG
+        mirror = {"name": "KV_MIRROR", "mirror": {"name": "KV_CFG"}, "mirror_direct": True, "allow_rollup_hdrs": True}
+        streams.create(session, mirror)
 
 
 def lookup(*terms: str, function: str = "lookup", **options: Any) -> str:
