@@ -121,7 +121,8 @@ def task_seconds(server: NatsServer, tasks: dict[str, dict[str, Any]], rounds: i
 def report(what: str, ours: list[float], floor: list[float], of: str, target: float = 0.0) -> bool:
     """Medians, also of the ratios of each turn: machines are faster at one time than at another."""
     ratio, aim = median(own / least for own, least in zip(ours, floor)), f" (at most {target:g})" if target else ""
-    print(f"{what:24} {median(ours) * 1000:6.0f} ms, {of} {median(floor) * 1000:6.0f} ms: {ratio:4.2f} times{aim}")
+    told = f"{median(ours) * 1000:6.0f} ms, {of} {median(floor) * 1000:6.0f} ms: {ratio:4.2f} times{aim}"
+    print(f"{what:24} {told}", flush=True)
     return not target or ratio <= target
 
 

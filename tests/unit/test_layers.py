@@ -30,12 +30,13 @@ CLIENT = {"nats", "nkeys", "aiohttp", "multidict", "cryptography", "dns"}
 # What only some options need, and what hosts may lack
 OPTIONAL = {"yaml", "jmespath"}
 FORMATS = ("module_utils", "_options", "formats")
-# What many files import. To send a module, Ansible looks for a file behind each name that its files import.
-WHOLE = {
-    ("module_utils", "_errors"),
+# What nearly all files import, also those for the controller
+WHOLE = {("module_utils", "_errors"), ("module_utils", "_api", "jetstream")}
+# What many of the files import that modules send: Ansible looks for a file behind each name that these import
+WHOLE_WHERE_SENT = {
     *(("module_utils", "_options", name) for name in ("codecs", "connection", "fields", "names", "values")),
     *(("module_utils", "_connection", name) for name in ("sessions", "wire")),
-    *(("module_utils", "_api", name) for name in ("copies", "jetstream", "kv", "messages")),
+    *(("module_utils", "_api", name) for name in ("copies", "kv", "messages")),
     *(("module_utils", "_resources", name) for name in ("consumer_facts", "consumer_table", "document_state")),
     *(("module_utils", "_resources", name) for name in ("documents", "losses", "recreate", "recreation", "resource")),
     *(("module_utils", "_resources", name) for name in ("rows", "stream_backed", "subjects")),
@@ -132,7 +133,7 @@ def violation(own: tuple[str, ...], found: Import) -> str | None:
             return f"imports {'.'.join(target)}, which is in no layer"
         if mine is not None and theirs > mine:
             return f"layer {mine} imports layer {theirs}"
-        if own[0] in SENT and target[:-1] in WHOLE:
+        if target[:-1] in (WHOLE | WHOLE_WHERE_SENT if own[0] in SENT else WHOLE):
             return f"imports a name of {'.'.join(target[:-1])}: import that as a whole"
         return None
     if top in CLIENT:
@@ -175,7 +176,7 @@ OURS = "from ansible_collections.choria.streams.plugins"
     ("path", "source", "expected"),
     [
         ("module_utils/_errors.py", f"{OURS}.module_utils._options import fields", "layer 0 imports layer 1"),
-        ("module_utils/_options/fields.py", "from .._connection import session", "layer 1 imports layer 2"),
+        ("module_utils/_options/fields.py", "from .._connection import sessions", "layer 1 imports layer 2"),
         ("module_utils/_options/fields.py", "from .._connection.sessions import Session", "layer 1 imports layer 2"),
         ("module_utils/_options/fields.py", "from .. import _api", "layer 1 imports layer 3"),
         ("module_utils/_api/kv.py", "def f():\n    from .._services import lease", "layer 3 imports layer 4"),
@@ -206,6 +207,8 @@ OURS = "from ansible_collections.choria.streams.plugins"
         ("module_utils/_other/x.py", "", "in no layer"),
         ("module_utils/_api/kv.py", "from .._errors import StreamsError", "import that as a whole"),
         ("modules/choria_kv.py", f"{OURS}.module_utils._api.jetstream import call", "import that as a whole"),
+        ("modules/choria_kv.py", f"{OURS}.module_utils._resources.resource import Plan", "import that as a whole"),
+        ("lookup/choria_kv.py", f"{OURS}.module_utils._errors import StreamsError", "import that as a whole"),
     ],
 )
 def test_violations_are_found(path: str, source: str, expected: str) -> None:
@@ -227,6 +230,7 @@ def test_violations_are_found(path: str, source: str, expected: str) -> None:
         ("modules/choria_kv_sync.py", f"{OURS}.module_utils._module_files import run_files"),
         ("module_utils/_module_files.py", "from ._module import failing"),
         ("lookup/choria_kv.py", f"import jmespath\n{OURS}.plugin_utils._plugin import session"),
+        ("lookup/choria_kv.py", f"{OURS}.module_utils._connection.sessions import shared_session"),
     ],
 )
 def test_what_is_allowed(path: str, source: str) -> None:

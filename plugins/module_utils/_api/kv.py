@@ -106,7 +106,7 @@ class Bucket:
 
     def write_subject(self, session: sessions.Session, key: str) -> str:
         """Where a key is written. A mirror's are in its origin; another domain's under the prefix of its API."""
-        api = ((self._origin.get("external") or {}).get("api") if self._origin else "") or session.settings.api
+        api = (self._origin.get("external") or {}).get("api") or session.settings.api
         return self.subject(key) if api == "$JS.API" else f"{api}.{self.subject(key)}"
 
     def key(self, subject: str) -> str:

@@ -147,9 +147,8 @@ class Session:
         ``timeout`` is in seconds, for what takes longer than the requests that the settings' timeout is for.
         """
         wanted = list(requests)
-        if self.read_only:
-            for request in wanted:
-                self._guard(request.subject)
+        for request in wanted:
+            self._guard(request.subject)
         return self._drive(self._exchange(wanted, window, timeout or self.settings.timeout))
 
     def publish(

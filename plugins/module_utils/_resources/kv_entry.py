@@ -102,9 +102,9 @@ class EntryResource:
         return Current(bucket, last, revisions, _earlier(session, bucket, options))
 
     def plan(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> EntryPlan:
-        wire = resource.to_wire(SPEC, options, server)
+        desired = resource.to_wire(SPEC, options, server)
         operation = _OPERATIONS[options["state"]]
-        ttl = None if operation != kv.PUT or options["ttl"] is None else wire.get("ttl", 0) // codecs.NANOSECOND
+        ttl = None if operation != kv.PUT or options["ttl"] is None else desired.get("ttl", 0) // codecs.NANOSECOND
         value = b"" if operation != kv.PUT else current.wanted.value if current.wanted else _payload(options)
         check_limits(current.bucket, len(value), ttl, server)
         if _is_there(current, operation, value, ttl, options):

@@ -118,7 +118,7 @@ class Resource(Protocol):
 
 def to_wire(spec: fields.Spec, options: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
     """The given options as the server writes them. Raises OptionError, or Refused where the server is too old."""
-    wire: dict[str, Any] = {}
+    desired: dict[str, Any] = {}
     for row in spec:
         if options.get(row.option) is None:
             continue
@@ -129,8 +129,8 @@ def to_wire(spec: fields.Spec, options: Mapping[str, Any], server: wire.Server) 
         if row.equal(value, None) and row.since > server.version:
             continue  # an old server does not know the field, and behaves as its default says
         check_age(row, value, server)
-        wire[row.path] = value
-    return wire
+        desired[row.path] = value
+    return desired
 
 
 def invalid(spec: fields.Spec, options: Mapping[str, Any]) -> Iterator[_errors.OptionError]:
