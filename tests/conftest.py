@@ -45,8 +45,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Schedu
     return _Scheduling(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first and the shortest last, so that no process is alone at the end."""
+    """The longest first and the shortest last, so that no process is alone at the end. Unit tests run with each core."""
+    for item in items:
+        if item.nodeid.startswith(_SHORT):
+            item.add_marker(pytest.mark.each_core)
     items.sort(key=lambda item: (item.nodeid.startswith(_SHORT), not item.path.name.endswith(_ONE_BY_ONE)))
 
 

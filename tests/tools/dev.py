@@ -3,8 +3,9 @@
 
 """Virtual environments and the collection tree for development, and commands run in them.
 
-    dev.py pytest ARGUMENTS    run pytest in every environment, and count its tests over all; those marked "once" run in
-                               the newest alone. What fails beside other tests (-n) is run again by itself
+    dev.py pytest ARGUMENTS    run pytest with the oldest and the newest ansible-core, and count its tests over all; tests
+                               marked "once" run with the newest alone, unit tests and those marked "each_core" with
+                               every one. What fails beside other tests (-n) is run again by itself
     dev.py run COMMAND …       run a command in the environment with the newest ansible-core
     dev.py serve COMMAND …     the same, beside a nats-server with JetStream: $CHORIA_STREAMS_SERVERS has its address
     dev.py molecule SCENARIOS  try the role on hosts of its own, booted as root; all scenarios where none is named
@@ -59,11 +60,14 @@ class Environment(NamedTuple):
 
 
 RUNNING = ("-r", "requirements.txt", "-r", "tests/requirements.txt")
-# The oldest ansible-core that we support, on the oldest Python that it runs on; and the newest. What runs only once
-# takes the last one that this machine has a Python for.
+# Every ansible-core that we support, the oldest on the oldest Python that it runs on. All tests run with the first and
+# the last that this machine has a Python for, those marked "each_core" with all, and those marked "once" with the last.
 CORES = (
     Environment("core-2.19", ("3.11",), ("ansible-core>=2.19,<2.20", *RUNNING)),
+    Environment("core-2.20", ("3.12", "3.13", "3.14"), ("ansible-core>=2.20,<2.21", *RUNNING)),
     Environment("core-2.21", ("3.13", "3.12", "3.14"), ("ansible-core>=2.21,<2.22", *RUNNING)),
+    # A pre-release, for as long as there is nothing newer: pip takes those that a requirement names
+    Environment("core-2.22", ("3.13", "3.14"), ("ansible-core>=2.22.0rc1,<2.23", *RUNNING)),
 )
 # The oldest Python that modules run on, for managed hosts: they need nothing of Ansible
 OLDEST_HOST = Environment("modules-3.9", ("3.9",), ("-r", "requirements.txt", "cryptography>=42"))
@@ -314,6 +318,13 @@ def sweep() -> None:
             path.unlink()
 
 
+def chosen(environment: Environment, environments: Sequence[Environment]) -> list[str]:
+    """Return the arguments that choose the tests of an environment: many do not depend on ansible-core."""
+    if environment is environments[-1]:
+        return []
+    return ["-m", "not once" if environment is environments[0] else "each_core and not once"]
+
+
 def pytest(arguments: Sequence[str]) -> int:
     """Run pytest in every environment. The last lines have what failed, and the sums."""
     environments = prepare()
@@ -322,9 +333,7 @@ def pytest(arguments: Sequence[str]) -> int:
     install_oldest_host()
     ended = []
     for environment in environments:
-        # Which ansible-core there is means nothing to many tests
-        given = [*arguments] if environment is environments[-1] else [*arguments, "-m", "not once"]
-        ended.append(test(environment, given))
+        ended.append(test(environment, [*arguments, *chosen(environment, environments)]))
     for environment in CORES:
         if environment not in environments:
             print(f"Not run: {environment.name}, for lack of a Python {' or '.join(environment.pythons)}.")
