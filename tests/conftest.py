@@ -47,7 +47,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Schedu
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first and the shortest last, so that no process is alone at the end. Unit tests run with each core."""
+    """The longest first and the shortest last, so that no process is alone at the end. Unit tests take each core."""
     for item in items:
         if item.nodeid.startswith(_SHORT):
             item.add_marker(pytest.mark.each_core)

@@ -3,9 +3,9 @@
 
 """Virtual environments and the collection tree for development, and commands run in them.
 
-    dev.py pytest ARGUMENTS    run pytest with the oldest and the newest ansible-core, and count its tests over all; tests
-                               marked "once" run with the newest alone, unit tests and those marked "each_core" with
-                               every one. What fails beside other tests (-n) is run again by itself
+    dev.py pytest ARGUMENTS    run pytest with the oldest and the newest ansible-core, and count its tests over all.
+                               Tests marked "once" run with the newest alone, unit tests and those marked "each_core"
+                               with every one. What fails beside other tests (-n) is run again by itself
     dev.py run COMMAND …       run a command in the environment with the newest ansible-core
     dev.py serve COMMAND …     the same, beside a nats-server with JetStream: $CHORIA_STREAMS_SERVERS has its address
     dev.py molecule SCENARIOS  try the role on hosts of its own, booted as root; all scenarios where none is named
