@@ -35,12 +35,22 @@ options:
   issuer:
     description:
       - The public key of the organisation's issuer, as C(plugin.security.issuer.<name>.public) has it.
-      - The server's key is then taken from the token in the message, which has to be signed by this issuer, to be
-        valid at the time when the message was stored, and, of a server's token, to be of the C(Choria-Identity) that
-        the message names.
+      - The key is then taken from the token in the message. This issuer has to have signed the token, the token has to
+        be valid at the time when the message was stored, its purpose has to be one of O(purpose), and it has to belong
+        to the C(Choria-Identity) that the message names.
       - Exactly one of O(public_key) and O(issuer) has to be given, since a key that only the message itself names
         proves nothing.
     type: str
+  purpose:
+    description:
+      - For which purposes the token in the message may have been made, with O(issuer).
+      - V(choria_server) is a token of a node (C(choria jwt server)). The identity in the token has to be the message's.
+      - V(choria_client_id) is a token of a user or program (C(choria jwt client)). Its caller ID has to be the
+        message's C(Choria-Identity). Every user of the organisation has such a token, also one without permissions.
+    type: list
+    elements: str
+    choices: [choria_server, choria_client_id]
+    default: [choria_server]
   encoding:
     description:
       - How the content was read. Where the message has C(encoding), since it is not what was asked for, that counts.
@@ -65,6 +75,16 @@ EXAMPLES = r"""
     label: "{{ item.sequence }}"
   when: item | choria.streams.choria_verify(issuer=issuer_public_key, encoding='base64')
 
+- name: Use also what a user signed with a token of choria jwt client
+  ansible.builtin.debug:
+    msg: "{{ item.headers['Choria-Identity'] }} says {{ item.data | b64decode }}"
+  loop: "{{ found.messages }}"
+  loop_control:
+    label: "{{ item.sequence }}"
+  when: >-
+    item | choria.streams.choria_verify(issuer=issuer_public_key, encoding='base64',
+                                        purpose=['choria_server', 'choria_client_id'])
+
 - name: Fail where node1 did not sign the last message
   ansible.builtin.assert:
     that: found.messages[-1] | choria.streams.choria_verify(node1_public_key, encoding='base64')
@@ -78,7 +98,7 @@ _value:
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -89,22 +109,33 @@ from ansible_collections.choria.streams.plugins.module_utils._options.codecs imp
 from ansible_collections.choria.streams.plugins.module_utils._options.values import BASE64, JSON, TEXT, to_bytes
 
 _NAME = "choria_verify"
-_SERVER = "choria_server"
+_SERVER, _CLIENT = "choria_server", "choria_client_id"
+# The claim that names the owner of a token, by the token's purpose (github.com/choria-io/tokens)
+_OWNERS = {_SERVER: "identity", _CLIENT: "callerid"}
 
 
-def choria_verify(message: Any, public_key: str | None = None, issuer: str | None = None, encoding: str = TEXT) -> bool:
-    """Whether the message carries a signature by the key, or by the key of a token that the issuer signed."""
+def choria_verify(
+    message: Any,
+    public_key: str | None = None,
+    issuer: str | None = None,
+    encoding: str = TEXT,
+    purpose: str | Sequence[str] = (_SERVER,),
+) -> bool:
+    """Return True if the message carries a signature by the key, or by the key of a token that the issuer signed."""
     try:
-        return _verify(message, public_key, issuer, encoding)
+        return _verify(message, public_key, issuer, encoding, purpose)
     except _errors.StreamsError as error:
         raise AnsibleFilterError(f"{_NAME}: {error.message}") from error
 
 
-def _verify(message: Any, public_key: str | None, issuer: str | None, encoding: str) -> bool:
+def _verify(message: Any, public_key: str | None, issuer: str | None, encoding: str, purpose: Any) -> bool:
     if not isinstance(message, Mapping) or not isinstance(message.get("headers"), Mapping):
         raise _errors.OptionError("_input", "is no message: give a dict with headers and data.")
     if encoding not in (TEXT, BASE64):
         raise _errors.OptionError("encoding", f"'{encoding}' is not known: give {TEXT} or {BASE64}.")
+    purposes = [purpose] if isinstance(purpose, str) else purpose
+    if not isinstance(purposes, Sequence) or not purposes or any(each not in tuple(_OWNERS) for each in purposes):
+        raise _errors.OptionError("purpose", f"give {_SERVER}, {_CLIENT} or a list of both.")
     if (public_key is None) == (issuer is None):
         raise _errors.OptionError("public_key", "give either public_key or issuer.")
     for option, key in (("public_key", public_key), ("issuer", issuer)):
@@ -112,7 +143,7 @@ def _verify(message: Any, public_key: str | None, issuer: str | None, encoding: 
             raise _errors.OptionError(option, "is no public key, which has 64 hexadecimal digits ('choria jwt keys').")
     data = _data(message, encoding)
     headers = {str(name): str(value) for name, value in message["headers"].items()}
-    key = _key_of_token(message, headers, str(issuer).strip()) if issuer else str(public_key).strip()
+    key = str(public_key).strip() if issuer is None else _key_of_token(message, headers, str(issuer).strip(), purposes)
     return verify(key, data, headers.get("Choria-Signature", ""))
 
 
@@ -135,21 +166,28 @@ def _data(message: Mapping[str, Any], encoding: str) -> bytes:
         raise _errors.OptionError("_input", f"{found[0]} {error}.") from error
 
 
-def _key_of_token(message: Mapping[str, Any], headers: Mapping[str, str], issuer: str) -> str:
+def _key_of_token(message: Mapping[str, Any], headers: Mapping[str, str], issuer: str, purposes: Sequence[str]) -> str:
     """The public key in the message's token; empty where the token does not vouch for the message."""
     claims = claims_signed_by(issuer, headers.get("Choria-Token", ""))
-    if claims is None:
+    if claims is None or claims.get("purpose") not in purposes:
+        return ""
+    owner = claims.get(_OWNERS[claims["purpose"]])
+    if not owner or owner != headers.get("Choria-Identity"):
         return ""
     try:
         stored = parse_timestamp(message["time"]).timestamp() if message.get("time") else time.time()
     except ValueError as error:
         raise _errors.OptionError("_input", f"its time {error}.") from error
-    expires = claims.get("exp")
-    if isinstance(expires, (int, float)) and expires < stored:
-        return ""
-    if claims.get("purpose") == _SERVER and claims.get("identity") != headers.get("Choria-Identity"):
-        return ""
-    return str(claims.get("public_key", ""))
+    return str(claims.get("public_key", "")) if _is_valid_at(claims, stored) else ""
+
+
+def _is_valid_at(claims: Mapping[str, Any], moment: float) -> bool:
+    """Return True if ``exp`` and ``nbf``, where the token has them, are numbers and allow the moment."""
+    limits = {name: claims[name] for name in ("exp", "nbf") if claims.get(name) is not None}
+    if any(isinstance(limit, bool) or not isinstance(limit, (int, float)) for limit in limits.values()):
+        return False
+    # NaN compares as False with everything, so each comparison asks for what is allowed
+    return bool(limits.get("exp", moment) >= moment and limits.get("nbf", moment) <= moment)
 
 
 class FilterModule:

@@ -70,7 +70,8 @@ options:
     description:
       - Whether the message is to be signed, which P(choria.streams.choria_verify#filter) can check.
       - Choria Server signs with its seed, and needs the security provider V(choria) or another configuration with one.
-      - Where O(transport=direct) it is signed with O(seed), and carries O(jwt). Needs the Python library cryptography.
+      - Where O(transport=direct) it is signed with O(seed), carries O(jwt), and has the identity of that token.
+        Needs the Python library cryptography.
     type: bool
     default: false
   headers:

@@ -380,7 +380,8 @@ def test_direct_signatures_verify(jwt_site: Site, who: str) -> None:
     [stored] = jwt_site.arrived(stream, 1)
     found = message_dict(stored)
     assert stored.subject == full
-    assert choria_verify(found, issuer=jwt_site.broker.issuer)
+    assert choria_verify(found, issuer=jwt_site.broker.issuer) == (who == "server")
+    assert choria_verify(found, issuer=jwt_site.broker.issuer, purpose=["choria_server", "choria_client_id"])
     key = client.seed if who == "client" else jwt_site.server.folder / f"{jwt_site.server.identity}.seed"
     assert choria_verify(found, key.with_suffix(".public").read_text())
 

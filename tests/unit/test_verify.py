@@ -126,15 +126,40 @@ def test_key_of_another() -> None:
         "a.b.c",
         "no token",
         f"{encoded([])}.{encoded([])}.{encoded(b'x')}",
+        f"{encoded(b'[' * 100_000)}.{encoded({})}.{encoded(b'x')}",
+        f"{encoded({'alg': 'EdDSA'})}.{encoded(b'[' * 100_000)}.{encoded(b'x')}",
+        token(exp=float("nan")),
+        token(exp="2099-01-01"),
+        token(exp=[1]),
+        token(nbf=STORED + 10),
+        token(nbf=float("nan")),
+        token(identity=None),
+        token(purpose=None),
+        token(purpose=["choria_server"]),
+        # Any client of the organisation could speak as any node with these
+        token(purpose="choria_client_id", callerid="node1", identity="node1"),
+        token(purpose="choria_client_id", callerid="choria=bob", identity="node1"),
+        token(purpose="choria_provisioning", identity="node1"),
     ],
 )
 def test_token_that_does_not_vouch(text: str) -> None:
     assert verified(with_token(text), issuer=public(ISSUER_SEED)) is False
 
 
-@pytest.mark.parametrize("claims", [{"exp": None}, {"purpose": "choria_client_id", "identity": None}])
+@pytest.mark.parametrize("claims", [{"exp": None}, {"nbf": STORED - 10}])
 def test_token_that_does(claims: dict[str, Any]) -> None:
     assert verified(with_token(token(**claims)), issuer=public(ISSUER_SEED)) is True
+
+
+@pytest.mark.parametrize("purpose", ["choria_client_id", ["choria_client_id"], ["choria_server", "choria_client_id"]])
+@pytest.mark.parametrize(("caller", "expected"), [("node1", True), ("choria=bob", False), (None, False)])
+def test_token_of_a_client_where_it_is_allowed(purpose: Any, caller: str | None, expected: bool) -> None:
+    given = with_token(token(purpose="choria_client_id", callerid=caller))
+    assert verified(given, issuer=public(ISSUER_SEED), purpose=purpose) is expected
+
+
+def test_token_of_a_server_where_only_clients_are_allowed() -> None:
+    assert verified(message(), issuer=public(ISSUER_SEED), purpose="choria_client_id") is False
 
 
 @pytest.mark.parametrize(
@@ -150,6 +175,9 @@ def test_token_that_does(claims: dict[str, Any]) -> None:
         ((message({"a": 1}), public(SEED)), "was read as JSON"),
         ((message("1", encoding="json"), public(SEED)), "was read as JSON"),
         ((message(), public(SEED), None, "hex"), "encoding: 'hex' is not known"),
+        ((message(), None, public(ISSUER_SEED), "text", "any"), "purpose: give choria_server, choria_client_id or a"),
+        ((message(), None, public(ISSUER_SEED), "text", []), "purpose: give choria_server, choria_client_id or a"),
+        ((message(), None, public(ISSUER_SEED), "text", [{}]), "purpose: give choria_server, choria_client_id or a"),
         ((message("?", encoding="base64"), public(SEED)), "data is not base64"),
         ((message(time="yesterday"), None, public(ISSUER_SEED)), "is not a time"),
     ],

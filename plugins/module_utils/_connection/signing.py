@@ -50,7 +50,7 @@ def claims_signed_by(issuer: str, token: str) -> dict[str, Any] | None:
     try:
         header, claims = (json.loads(_decoded(part)) for part in parts[:2])
         signature = _decoded(parts[2]).hex()
-    except ValueError:
+    except (ValueError, RecursionError):  # JSON that is nested too deeply
         return None
     if not isinstance(header, dict) or header.get("alg") != "EdDSA" or not isinstance(claims, dict):
         return None

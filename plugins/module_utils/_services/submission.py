@@ -90,7 +90,7 @@ def _publish(connect: Callable[[], sessions.Session], options: Mapping[str, Any]
     # Before there is a connection: what is wrong with the message is to be told first
     _message(options, options["identity"])
     session = connect()
-    message = _message(options, session.settings.identity)
+    message = _message(options, _identity(session, options))
     message.check_size(session.connected.max_payload)
     subject = subject_of(session.settings.collective, message.subject)
     headers = {**message.sent(), **_signature(session, message)}
@@ -159,6 +159,19 @@ def _check_signing(config: ChoriaConfig) -> None:
             f"Choria Server has nothing to sign with, {config.path} names no seed: set {_SIGNING_KEYS[0]} there, "
             "or leave out sign.",
         )
+
+
+def _identity(session: sessions.Session, options: Mapping[str, Any]) -> str:
+    """The identity of a message: of a signed one the token's, since choria_verify takes no other."""
+    token = session.settings.jwt if options["sign"] else None
+    if token is None:
+        return session.settings.identity
+    if options["identity"] not in (None, "", token.caller):
+        raise _errors.OptionError(
+            "identity",
+            f"'{options['identity']}' is not {token.caller}, whose token signs: leave out identity or sign.",
+        )
+    return token.caller
 
 
 def _signature(session: sessions.Session, message: Message) -> dict[str, str]:
