@@ -21,6 +21,8 @@ INNER = codecs.obj(
     needs=("name",),
 )
 COMPRESSION = codecs.mapped({"type": "bool"}, lambda on: "s2" if on else "none", lambda wire: wire == "s2", zero="none")
+PATH = codecs.Codec({"type": "path"})
+LARGEST = (1 << 63) - 1
 NANOS = "2026-03-01T12:00:00.123456789Z"
 
 # codec, option, wire, result
@@ -44,6 +46,12 @@ BOTH_WAYS: list[tuple[codecs.Codec, Any, Any, Any]] = [
     (codecs.duration(), "2w", 1209600 * SECOND, 1209600),
     (codecs.duration(), "1M", 2592000 * SECOND, 2592000),
     (codecs.duration(), "1y", 31536000 * SECOND, 31536000),
+    (codecs.duration(), "29359387571ms", 29_359_387_571_000_000, 29359387.571),
+    (codecs.duration(), "0.1h", 360 * SECOND, 360),
+    (codecs.duration(), "8000000000.000000001s", 8_000_000_000_000_000_001, 8000000000.0),
+    (codecs.duration(), 1e-07, 100, 1e-07),
+    (codecs.size(), "0.3GB", 300_000_000, 300_000_000),
+    (codecs.size(), "8.999PB", 8_999_000_000_000_000, 8_999_000_000_000_000),
     (codecs.duration(), "1Y1d", 31622400 * SECOND, 31622400),
     (codecs.duration(0.1), 0, 0, 0),
     (codecs.size(), 1024, 1024, 1024),
@@ -100,6 +108,31 @@ REFUSED: list[tuple[codecs.Codec, Any, str]] = [
     (codecs.duration(0.1), "50ms", "'50ms' is too short: give at least 0.1s (0 turns it off)"),
     (codecs.duration(1, zero_allowed=False), 0, "'0' is too short: give at least 1s"),
     (codecs.duration(), "300y", "'300y' is too long: give at most 292y"),
+    (codecs.duration(), 1e22, "'1e+22' is too long: give at most 292y"),
+    (codecs.duration(), "9" * 400 + "s", f"'{'9' * 80}… (401 characters)' {DURATION_HELP}"),
+    (codecs.duration(), "9" * 5000, f"'{'9' * 80}… (5000 characters)' is too long: give at most 292y"),
+    *((codecs.duration(), number, f"'{number}' {DURATION_HELP}") for number in (float("nan"), float("inf"), "1e400")),
+    (
+        codecs.size(),
+        "9" * 400 + "KB",
+        f"{'9' * 80}… (402 characters) is too large: the server takes at most {LARGEST} bytes",
+    ),
+    (codecs.size(), "٣", f"'٣' {SIZE_HELP}"),
+    (codecs.text(), "\ud800", "has a character that UTF-8 does not know"),
+    (PATH, "a\0b", "holds a NUL character, which no path may"),
+    (PATH, "a" * 300, "is too long: a path has at most 4095 bytes, and each name in it at most 255"),
+    (PATH, "a/" * 2048, "is too long: a path has at most 4095 bytes, and each name in it at most 255"),
+    (codecs.Codec({"type": "raw"}), {"a": [float("inf")]}, "has a number that is not finite"),
+    (codecs.Codec({"type": "int"}), 1 << 63, f"{1 << 63} is out of range: give at most {LARGEST}"),
+    *(
+        (codecs.timestamp(), time, f"'{time}' is not a time that there is: write RFC 3339 such as 2026-03-01T12:00:00Z")
+        for time in (
+            "0001-01-01T00:00:00+23:59",
+            "9999-12-31T23:59:59-00:01",
+            "2026-02-30T00:00:00Z",
+            "2026-01-01T25:00:00Z",
+        )
+    ),
     *((codecs.size(), text, f"'{text}' {SIZE_HELP}") for text in ("big", "-2", "1K", "1kib", "1.5", "²", "MiB")),
     (codecs.size(100), "1KB", "1KB is too large: the server takes at most 100 bytes"),
     (codecs.size(), f"{1 << 63}", f"{1 << 63} is too large: the server takes at most {(1 << 63) - 1} bytes"),
@@ -177,3 +210,18 @@ def test_moments_are_compared_beyond_microseconds() -> None:
     one, other = "2026-03-01T12:00:00.000000001Z", "2026-03-01T12:00:00.000000002Z"
     assert not codecs.timestamp().equal(one, other)
     assert codecs.parse_timestamp(one) == codecs.parse_timestamp(other)
+
+
+@pytest.mark.parametrize("codec", [codecs.duration(), codecs.size(), codecs.timestamp()], ids=str)
+def test_a_number_that_python_does_not_write(codec: codecs.Codec) -> None:
+    with pytest.raises(ValueError, match="has too many digits"):
+        codec.to_wire(10**5000)
+
+
+def test_durations_are_exact() -> None:
+    """Each number of nanoseconds is sent as it was given, whatever its unit."""
+    for number in (1, 29_359_387_571, 9_007_199_254_740_993, 123_456_789_012_345_678):
+        for unit, length in {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}.items():
+            whole, rest = divmod(number, length)
+            text = f"{whole}.{rest:0{len(str(length)) - 1}d}{unit}" if length > 1 else f"{number}ns"
+            assert codecs.duration().to_wire(text) == number

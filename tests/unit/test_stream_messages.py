@@ -90,7 +90,7 @@ def test_size_counts_headers_as_servers_do() -> None:
         ({"stream": "A\nB: c"}, "is not allowed: a stream's name has up to 255 characters"),
         ({"data": {"secret": 1}}, "data: is a dict, which text can't hold: set encoding to json."),
         ({"data": "se%cret", "encoding": "base64"}, "data: is not base64: use the filter b64encode"),
-        ({"data": float("nan"), "encoding": "json"}, "data: holds something that JSON does not know"),
+        ({"data": float("nan"), "encoding": "json"}, "data: has a number that is not finite."),
         ({"ttl": "10ms"}, "ttl: '10ms' is too short: give at least 1s."),
         ({"ttl": "0"}, "ttl: '0' is too short: give at least 1s."),
         ({"ttl": "soon"}, "ttl: 'soon' is not a duration: write seconds, or text such as"),

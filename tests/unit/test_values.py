@@ -16,6 +16,10 @@ from ansible_collections.choria.streams.plugins.module_utils._options import val
 from ansible_collections.choria.streams.plugins.module_utils._options.formats import Query, decode
 
 SECRET = "planted-secret"
+# Some lines that stand for 10^9 values
+BOMB = b"a0: &a0 [0]\n" + b"".join(
+    b"a%d: &a%d [%s]\n" % (n, n, b",".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 10)
+)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,16 @@ def test_what_can_not_be_written(value: Any, encoding: str, reason: str) -> None
         (b"[" + b"1" * 5000 + b"]", "json", "is not JSON that can be read: it has a number of too many digits"),
         (b"a: 2001-99-99", "yaml", "is not YAML"),
         (b"a: \x01" + SECRET.encode(), "yaml", "is not YAML"),
-        (b"- " * 100_000, "yaml", "is not YAML that can be read: it is nested too deeply"),
+        (b"- " * 300 + b"1", "yaml", "is not YAML that can be read: it is nested too deeply"),
+        (b"[" * 300 + b"]" * 300, "json", "is not JSON that can be read: it is nested too deeply"),
+        (b'"\\ud800"', "json", "is not JSON that can be read: it has a character that UTF-8 does not know"),
+        (b"[1e400]", "json", "is not JSON that can be read: it has a number that is not finite"),
+        (b"[NaN]", "json", "is not JSON (it has a number that is not finite)"),
+        (b"!!timestamp x", "yaml", "is not YAML"),
+        (b'!!int ""', "yaml", "is not YAML"),
+        (b"!!bool x", "yaml", "is not YAML"),
+        (b"&a [*a]", "yaml", "is not YAML that can be read: it is nested too deeply"),
+        (BOMB, "yaml", "is not YAML that can be read: it has more than 1000000 parts"),
     ],
 )
 def test_what_can_not_be_read(data: bytes, format: str, reason: str) -> None:

@@ -6,79 +6,27 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from . import untrusted
+from .quantities import (  # noqa: F401  # parse_duration, as codecs.parse_duration
+    LARGEST,
+    NANOSECOND,
+    parse_duration,
+    parse_nanoseconds,
+    parse_size,
+    parse_timestamp,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from . import fields
 
-NANOSECOND = 1_000_000_000
-
-_LARGEST = (1 << 63) - 1  # an int64
-_LONGEST = 292 * 365 * 86400  # what fits into one, in nanoseconds
 _MOST_METADATA = 128 << 10
-
-# Go's duration units, and the longer ones that Choria adds. A month has 30 days and a year 365, as in Choria.
-_SECONDS = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "ms": 1e-3,
-    "s": 1,
-    "m": 60,
-    "h": 3600,
-    "d": 86400,
-    "w": 7 * 86400,
-    "M": 30 * 86400,
-    "y": 365 * 86400,
-    "Y": 365 * 86400,
-}
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d|w|M|y|Y)")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e-?\d+)?")
-
-_BYTES = {"B": 1}
-for _power, _letter in enumerate("KMGTP", start=1):
-    _BYTES[f"{_letter}B"] = 1000**_power
-    _BYTES[f"{_letter}iB"] = 1024**_power
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
-
-
-def parse_duration(text: str | int | float) -> float:
-    """Seconds in ``90``, ``90s``, ``1h30m``, ``20m``, ``7d``. Raises ValueError with the reason."""
-    text = str(text).strip()
-    if _NUMBER.fullmatch(text):
-        return float(text)
-    parts = list(_DURATION_PART.finditer(text))
-    if not parts or "".join(part.group(0) for part in parts) != text:
-        raise ValueError(f"'{text}' is not a duration: write seconds, or text such as 90s, 20m, 1h30m or 7d")
-    return sum(float(part.group(1)) * _SECONDS[part.group(2)] for part in parts)
-
-
-def parse_size(text: str | int) -> int:
-    """Bytes in ``1048576``, ``1MiB``, ``10KB``; -1 means no limit. Raises ValueError with the reason."""
-    text = str(text).strip()
-    if text == "-1" or text.isdecimal():
-        return int(text)
-    match = _SIZE.fullmatch(text)
-    if not match or match.group(2) not in _BYTES:
-        raise ValueError(
-            f"'{text}' is not a size: write bytes, or text such as 64KiB, 10MiB or 1GiB "
-            "(KB, MB and GB count in thousands), or -1 for no limit"
-        )
-    return int(float(match.group(1)) * _BYTES[match.group(2)])
-
-
-def parse_timestamp(text: str) -> datetime:
-    """The moment in RFC 3339 text, as servers write it (up to nanoseconds). Raises ValueError with the reason."""
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", str(text).strip())
-    if not match:
-        raise ValueError(f"'{text}' is not a time: write RFC 3339 such as 2026-03-01T12:00:00Z")
-    fraction = (match.group(2) or "")[:6].ljust(6, "0")
-    zone = "+00:00" if match.group(3) in "Zz" else match.group(3)
-    return datetime.fromisoformat(f"{match.group(1).upper().replace(' ', 'T')}.{fraction}{zone}")
 
 
 def seconds(nanoseconds: int) -> int | float:
@@ -105,6 +53,12 @@ class Codec:
         return ()
 
     def to_wire(self, value: Any) -> Any:
+        """What is sent for a value. Also what has no rules of its own must be something that can be sent."""
+        untrusted.check_data(value)
+        if self.spec["type"] == "path":
+            untrusted.check_path(str(value))
+        if self.spec["type"] == "int" and not -LARGEST <= value <= LARGEST:
+            raise ValueError(f"{shortened(value)} is out of range: give at most {LARGEST}")
         return value
 
     def to_result(self, wire: Any) -> Any:
@@ -126,10 +80,11 @@ class Text(Codec):
 
     def to_wire(self, value: Any) -> str:
         text = str(value)
+        untrusted.check_data(text)
         if self.max_bytes and len(text.encode()) > self.max_bytes:
             raise ValueError(f"has {len(text.encode())} bytes, the server takes at most {self.max_bytes}")
         if self.pattern and not self._pattern.fullmatch(text):
-            raise ValueError(f"'{text}' is not allowed: {self.shape}")
+            raise ValueError(f"'{shortened(text)}' is not allowed: {self.shape}")
         return text
 
     @cached_property
@@ -146,8 +101,8 @@ class Whole(Codec):
 
     def to_wire(self, value: Any) -> int:
         number = int(value)
-        if number > _LARGEST:
-            raise ValueError(f"{number} is too large: the server takes at most {_LARGEST}")
+        if number > LARGEST:
+            raise ValueError(f"{shortened(number)} is too large: the server takes at most {LARGEST}")
         too_low = self.low is not None and number < self.low
         too_high = self.high is not None and number > self.high
         if (too_low or too_high) and number not in self.extra:
@@ -165,16 +120,19 @@ class Duration(Codec):
     nothing: str = "turns it off"
 
     def to_wire(self, value: Any) -> int:
-        length = parse_duration(value)
-        if length < self.low and not (length == 0 and self.zero_allowed):
+        length = parse_nanoseconds(value)
+        if length < self.low * NANOSECOND and not (length == 0 and self.zero_allowed):
             off = f" (0 {self.nothing})" if self.zero_allowed else ""
             raise ValueError(f"'{value}' is too short: give at least {self.low:g}s{off}")
-        if length > _LONGEST:
-            raise ValueError(f"'{value}' is too long: give at most 292y")
-        return round(length * NANOSECOND)
+        return length
 
     def to_result(self, wire: Any) -> Any:
         return None if wire is None else seconds(wire)
+
+    def equal(self, one: Any, other: Any) -> bool:
+        # What is shown alike is the same: a length of months is more nanoseconds than the number of a result holds
+        one, other = self._filled(one), self._filled(other)
+        return bool(one == other or (one and other and seconds(one) == seconds(other)))
 
 
 class Size(Codec):
@@ -184,9 +142,9 @@ class Size(Codec):
 
     def to_wire(self, value: Any) -> int:
         number = parse_size(value)
-        high = _LARGEST if self.high is None else self.high
+        high = LARGEST if self.high is None else self.high
         if number > high:
-            raise ValueError(f"{value} is too large: the server takes at most {high} bytes")
+            raise ValueError(f"{shortened(value)} is too large: the server takes at most {high} bytes")
         return -1 if number == 0 else number
 
 
@@ -212,6 +170,7 @@ class Names(Codec):
     item: Text | None = None
 
     def to_wire(self, value: Any) -> list[str]:
+        untrusted.check_data(value)
         return [self.item.to_wire(text) if self.item else str(text) for text in value]
 
     def to_result(self, wire: Any) -> list[str]:
@@ -238,6 +197,7 @@ class Labels(Codec):
     """Metadata: text to text. What servers add under ``_nats.`` is theirs, and never a difference."""
 
     def to_wire(self, value: Any) -> dict[str, str]:
+        untrusted.check_data(value)
         for key, text in value.items():
             if str(key).startswith("_nats."):
                 raise ValueError(f"'{key}' is reserved: keys that begin with _nats. are the server's own")

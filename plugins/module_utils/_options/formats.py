@@ -12,30 +12,43 @@ import sys
 from typing import Any
 
 from .. import _errors
-from . import values
+from . import untrusted, values
 
 YAML = "yaml"
 
 
 def decode(data: bytes, format: str) -> Any:
     """The value in a format of the option ``format``. Raises ValueError with the reason and the place."""
-    if format != YAML:
-        return values.from_bytes(data, format)
-    text = values.from_bytes(data, values.TEXT)
+    return load_yaml(data) if format == YAML else values.from_bytes(data, format)
+
+
+def load_yaml(data: bytes | str) -> Any:
+    """The value in YAML text. Raises ValueError with the reason, LibraryMissing where PyYAML is not there.
+
+    The library raises errors of many kinds for values that it can't make of what their tags say.
+    """
+    text = data if isinstance(data, str) else untrusted.decoded(data)
+    if len(text) > untrusted.MOST_CONFIG:
+        raise ValueError(f"is not YAML that can be read: it has more than {untrusted.MOST_CONFIG} characters")
     try:
         import yaml
     except ImportError as error:
         raise _errors.LibraryMissing("PyYAML", "for the format yaml", sys.executable) from error
     try:
-        return yaml.safe_load(text)
+        value = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        reason = f"is not YAML (at line {mark.line + 1}, column {mark.column + 1})" if mark else "is not YAML"
+        where = f" (at line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ValueError(f"is not YAML{where}") from None
     except RecursionError:
-        reason = "is not YAML that can be read: it is nested too deeply"
-    except (yaml.YAMLError, ValueError):
-        reason = "is not YAML"
-    raise ValueError(reason)
+        raise ValueError("is not YAML that can be read: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError, ArithmeticError, AttributeError, LookupError, TypeError):
+        raise ValueError("is not YAML") from None
+    try:
+        untrusted.check_data(value)
+    except ValueError as error:
+        raise ValueError(f"is not YAML that can be read: it {error}") from None
+    return value
 
 
 class Query:
