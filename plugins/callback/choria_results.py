@@ -143,6 +143,7 @@ EXAMPLES = r"""
 import atexit
 import functools
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.callback import CallbackBase
@@ -167,6 +168,7 @@ if TYPE_CHECKING:
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
+    from ansible_collections.choria.streams.plugins.plugin_utils._result_options import Choice
     from ansible_collections.choria.streams.plugins.plugin_utils._sender import Report
 
 
@@ -211,7 +213,9 @@ class CallbackModule(CallbackBase):
 
     def switch_off(self, reason: str) -> None:
         self.disabled = True
-        self._reporter = None
+        sender, self._reporter, self._sender = self._sender, None, None
+        if sender:
+            sender.abandon()
         self._display.warning(f"choria_results is off, this run is not reported: {reason}")
 
     # What Ansible calls
@@ -291,7 +295,7 @@ class CallbackModule(CallbackBase):
         settings = settings_of(self)
         chosen = choice(self.get_option)
         reporter = Reporter(chosen)
-        self._sender = SenderProcess(self._job(reporter.run.run_id, chosen.prefix))
+        self._sender = SenderProcess(self._job(reporter.run.run_id, chosen), self._warn)
         reporter.put = self._sender.put
         self._reporter = reporter
         atexit.register(self._interrupted)
@@ -299,7 +303,7 @@ class CallbackModule(CallbackBase):
         return reporter
 
     def _finish(self, stats: AggregateStats | None) -> None:
-        reporter, sender, self._reporter = self._reporter, self._sender, None
+        reporter, sender, self._reporter, self._sender = self._reporter, self._sender, None, None
         atexit.unregister(self._interrupted)
         if reporter and sender:
             reporter.run_finished(stats and self._counts(stats))
@@ -316,17 +320,19 @@ class CallbackModule(CallbackBase):
 
     # The sender
 
-    def _job(self, run_id: str, prefix: str) -> Job:
+    def _job(self, run_id: str, chosen: Choice) -> Job:
         return Job(
             run_id=run_id,
             connection={name: self.get_option(name) for name in NAMES},
             transport=self.get_option("transport"),
             choria_config=self.get_option("choria_config"),
             stream=checked("stream", stream_name, self.get_option("stream")),
-            prefix=prefix,
+            prefix=chosen.prefix,
             spool=self.get_option("spool"),
             spool_size=checked("spool_size", parse_size, self.get_option("spool_size")),
             flush_timeout=checked("flush_timeout", parse_duration, self.get_option("flush_timeout")),
+            max_size=chosen.max_size,
+            started=time.time(),
         )
 
     def _tell(self, run_id: str, report: Report) -> None:
@@ -336,3 +342,6 @@ class CallbackModule(CallbackBase):
             self._display.display(line, stderr=True)
         else:
             self._display.warning(line)
+
+    def _warn(self, problem: str) -> None:
+        self._display.warning(f"choria_results: {problem}")

@@ -62,6 +62,13 @@ class Run:
         return Event(kind, self.run_id, self.sequence, moment, data, host)
 
 
+def finished(
+    outcome: str, events: int, duration: float, hosts: Mapping[str, Mapping[str, int]] | None
+) -> dict[str, Any]:
+    """The data of a run's last event; ``events`` is its number, ``duration`` is in seconds."""
+    return {"outcome": outcome, "events": events, "duration": round(duration, 6), "hosts": hosts}
+
+
 def subject(prefix: str, event: Event) -> str:
     """``<prefix>.<kind>``, and for events of one host ``<prefix>.<kind>.<host>``."""
     return f"{prefix}.{event.kind}.{host_word(event.host)}" if event.host else f"{prefix}.{event.kind}"

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import time
 import zlib
 from collections import deque
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 _SUFFIX = ".journal"
-_POSITION = len(b"%020d\n" % 0)
+# The length of the line that says how far a journal is delivered
+_HEAD = 21
 _CHUNK = 1 << 20
 # Names of the journals that this process has open: closing a second handle of a file would end the lock of the first
 _open_here: set[tuple[str, str]] = set()
@@ -87,7 +89,7 @@ class Spool:
         """A new journal, for events to that target. Raises Refused and OSError."""
         folder = self.make()
         try:
-            used = sum(os.stat(name, dir_fd=folder, follow_symlinks=False).st_size for name in _names(folder))
+            used = self._used(folder)
             name = f"{time.time_ns()}-{run_id}{_SUFFIX}"
             handle = os.open(
                 name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
@@ -96,7 +98,7 @@ class Spool:
                 fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if not os.fstat(handle).st_nlink:
                     raise OSError(errno.EAGAIN, "another run took the new file for one that was left")
-                head = b"%020d\n%s" % (_POSITION, _line(json.dumps(dict(target)).encode()))
+                head = _position(_HEAD) + _line(json.dumps(dict(target)).encode())
                 written, problem = _write(handle, head, 0)
                 if problem or written < len(head):
                     raise problem or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -131,21 +133,44 @@ class Spool:
                 self.foreign += 1
                 journal.close()
 
+    def resume(self, run_id: str, target: Mapping[str, Any]) -> Journal | None:
+        """The journal that another process of this run has left for this target. Raises Refused and OSError."""
+        folder = self.open()
+        if folder is None:
+            return None
+        try:
+            names = sorted(name for name in _names(folder) if name.endswith(f"-{run_id}{_SUFFIX}"))
+            used = self._used(folder, without=names[-1:])
+        finally:
+            os.close(folder)
+        journal = self._adopt(names[-1]) if names else None
+        if journal and same_target(journal.target(), target):
+            journal.room = self.limit - used
+            return journal
+        if journal:
+            journal.close()
+        return None
+
+    def _used(self, folder: int, without: Sequence[str] = ()) -> int:
+        names = [name for name in _names(folder) if name not in without]
+        return sum(os.stat(name, dir_fd=folder, follow_symlinks=False).st_size for name in names)
+
     def _adopt(self, name: str) -> Journal | None:
         """A journal that nobody else has, or None."""
         if (str(self.path), name) in _open_here:
             return None
         try:
-            handle = os.open(self.path / name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            handle = os.open(self.path / name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None  # delivered meanwhile, or none of ours
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found = os.fstat(handle)
-            if found.st_nlink == 1 and found.st_uid == os.geteuid():
-                position = os.pread(handle, _POSITION, 0)
-                begin = int(position) if position.strip().isdigit() else 0
-                return Journal(self.path, name, handle, max(begin, _POSITION), found.st_size, 0)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid():
+                position = _checked_position(os.pread(handle, _HEAD, 0))
+                # Sent again from its start when the position is damaged: events have ids
+                begin = position if _HEAD <= position <= found.st_size else _HEAD
+                return Journal(self.path, name, handle, begin, found.st_size, 0)
         except OSError:
             pass  # its run still goes on, or another one delivers it
         os.close(handle)
@@ -162,7 +187,9 @@ class Journal:
         self.count = self.damaged = 0
         self._path = folder / name
         self._handle = handle
-        self._scanned, self._end, self._room = begin, end, room
+        self.room = room
+        """How large it may become, in bytes."""
+        self._scanned, self._end = begin, end
         self._ahead: deque[tuple[Outgoing, int]] = deque()
         self._key = (str(folder), name)
         self._unsynced = True
@@ -170,17 +197,35 @@ class Journal:
 
     def target(self) -> Any:
         """Whom the events are for, or None where that can't be read."""
-        lines = os.pread(self._handle, _CHUNK, _POSITION).split(b"\n", 1)
+        lines = os.pread(self._handle, _CHUNK, _HEAD).split(b"\n", 1)
         text = _checked(lines[0])
         if text is None:
             return None
-        self._scanned = max(self._scanned, _POSITION + len(lines[0]) + 1)
-        return json.loads(text)
+        self._scanned = max(self._scanned, _HEAD + len(lines[0]) + 1)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return None
 
     @property
     def unfinished(self) -> bool:
         """Whether the process was killed while it made this journal."""
-        return b"\n" not in os.pread(self._handle, _CHUNK, _POSITION)
+        return b"\n" not in os.pread(self._handle, _CHUNK, _HEAD)
+
+    def recount(self) -> str:
+        """Counts the events that another process wrote, to go on from there. Returns the id of the last one."""
+        begin, last = self._scanned, ""
+        while self._scanned < self._end:
+            start = self._scanned
+            self._read()
+            self.count += len(self._ahead)
+            last = self._ahead[-1][0].id if self._ahead else last
+            self._ahead.clear()
+            if self._scanned == self._end and os.pread(self._handle, 1, self._end - 1) != b"\n":
+                self._end = start  # a line without an end
+                os.ftruncate(self._handle, start)
+        self._scanned, self.damaged = begin, 0
+        return last
 
     def append(self, events: Sequence[Outgoing]) -> int:
         """Writes events. Returns how many of them, the first ones, it has now; raises OSError for none."""
@@ -188,11 +233,11 @@ class Journal:
         ends, size = [], 0
         for line in lines:
             size += len(line)
-            if self._end + size > self._room:
+            if self._end + size > self.room:
                 break
             ends.append(size)
         if not ends:
-            raise OSError(errno.EDQUOT, f"spool_size ({self._room} bytes are left) is used up")
+            raise OSError(errno.EDQUOT, f"spool_size ({self.room} bytes are left) is used up")
         written, problem = _write(self._handle, b"".join(lines[: len(ends)]), self._end)
         held = sum(1 for end in ends if end <= written)
         size = ends[held - 1] if held else 0
@@ -230,9 +275,10 @@ class Journal:
         for line in chunk[: chunk.rindex(b"\n")].split(b"\n"):
             self._scanned += len(line) + 1
             parts = (_checked(line) or b"").split(b" ", 2)
-            if len(parts) == 3:
-                self._ahead.append((Outgoing(parts[0].decode(), parts[1].decode(), parts[2]), self._scanned))
-            else:
+            try:
+                subject, event_id, payload = parts
+                self._ahead.append((Outgoing(subject.decode(), event_id.decode(), payload), self._scanned))
+            except ValueError:  # not three parts, or not UTF-8
                 self.damaged += 1
 
     def advance(self, count: int) -> None:
@@ -246,7 +292,7 @@ class Journal:
         if end:
             # A disk that does not take it must not end the delivery: what is sent again is known by its id
             with suppress(OSError):
-                os.pwrite(self._handle, b"%020d\n" % end, 0)
+                os.pwrite(self._handle, _position(end), 0)
             self._unsynced = True
 
     def sync(self) -> None:
@@ -266,6 +312,12 @@ class Journal:
         self.close()
 
 
+def number_of(event_id: str) -> int:
+    """The number of an event in its run, 0 when it has none."""
+    number = event_id.rpartition(".")[2]
+    return int(number) if number.isdigit() else 0
+
+
 def spool_path(option: str | None) -> Path:
     """The folder that is named, or the one in this user's state folder, where XDG has it."""
     state = os.environ.get("XDG_STATE_HOME", "")
@@ -277,9 +329,14 @@ def same_target(found: Any, wanted: Mapping[str, Any]) -> bool:
     """Whether events that were meant for one are for the other too. One server in common makes it the same network."""
     if not isinstance(found, dict):
         return False
-    servers = set(found.get("servers", ())) & set(wanted.get("servers", ()))
+    servers = set(map(str, _list(found))) & set(map(str, _list(wanted)))
     others = [{key: value for key, value in target.items() if key != "servers"} for target in (found, wanted)]
     return others[0] == others[1] and (bool(servers) or "servers" not in wanted)
+
+
+def _list(target: Mapping[str, Any]) -> list[Any]:
+    servers = target.get("servers")
+    return servers if isinstance(servers, list) else []
 
 
 def _names(folder: int) -> list[str]:
@@ -294,6 +351,17 @@ def _checked(line: bytes) -> bytes | None:
     """What a line holds, or None where it is not as it was written."""
     text = line[9:]
     return text if line[:9] == b"%08x " % zlib.crc32(text) else None
+
+
+def _position(end: int) -> bytes:
+    """How far a journal is delivered, as its first line."""
+    return _line(b"%011d" % end)
+
+
+def _checked_position(line: bytes) -> int:
+    """What such a line says, 0 when it is not as it was written."""
+    text = _checked(line.rstrip(b"\n"))
+    return int(text) if text and text.isdigit() else 0
 
 
 def _write(handle: int, data: bytes, start: int) -> tuple[int, OSError | None]:

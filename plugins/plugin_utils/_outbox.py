@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..module_utils import _errors
+from ._journal import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,21 +39,44 @@ class Outbox:
         self.problem = ""
         self.full = False
         """Whether there was no room in memory for an event."""
+        self.settled = 0
+        """How many of the first events need not be put again: they are delivered, on disk or dropped."""
+        self.dropped = 0
+        """How many of these there was no room for, or the stream does not take."""
+        self.resumed = 0
+        """How many events of this run another process has left on disk, without those that are put again."""
         self._spool, self._create = spool, create
-        self._arrived: deque[tuple[Outgoing, float]] = deque()
-        self._memory: deque[tuple[Outgoing, float]] = deque()
+        # With how many events were put before, and this one
+        self._arrived: deque[tuple[Outgoing, float, int]] = deque()
+        self._memory: deque[tuple[Outgoing, float, int]] = deque()
+        self._given = 0
+        self._last_resumed = 0
         # The main thread writes the first, and the one that sends the second
         self._bytes_in = self._bytes_out = 0
         self._synced = self._failed = float("-inf")
 
+    def resume(self, find: Callable[[], Journal | None]) -> None:
+        """Continues the journal of another process of this run, if there is one. What is in it may be put again."""
+        with suppress(_errors.StreamsError, OSError):  # a later run delivers what this one can't read
+            self.journal = find()
+            if self.journal:
+                self._last_resumed = number_of(self.journal.recount())
+                self.resumed = self.journal.count
+                if not self.resumed:
+                    self._end_journal()
+
     def put(self, event: Outgoing) -> int:
         """Takes an event over, or drops it where there is no room. Returns how many the thread has not looked at."""
         size = len(event.payload) + _OVERHEAD
-        if self._bytes + size <= MOST_BYTES:
+        self._given += 1
+        if self._last_resumed and self._last_resumed >= number_of(event.id):
+            self.resumed -= 1  # it was counted there, and is again
+        elif self._bytes + size <= MOST_BYTES:
             self._bytes_in += size
-            self._arrived.append((event, time.monotonic()))
+            self._arrived.append((event, time.monotonic(), self._given))
         else:
             self.full = True
+            self.dropped += 1
         return len(self._arrived)
 
     @property
@@ -83,7 +108,7 @@ class Outbox:
             self._end_journal()  # nothing of it can be read any more
         self._take()
         found, size = [], 0
-        for event, _moment in islice(self._memory, count):
+        for event, _moment, _number in islice(self._memory, count):
             found.append(event)
             size += len(event.payload)
             if size > SPILL_BYTES:
@@ -94,6 +119,7 @@ class Outbox:
         """The first ``count`` events are settled, wherever they are by now: delivered, or ``lost``."""
         self.delivered += count - lost
         self.lost += lost
+        self.dropped += lost
         # Those that were on their way from memory may have gone to disk meanwhile, or as many of them as fit there
         held = min(count, self.on_disk)
         if self.journal and held:
@@ -109,7 +135,7 @@ class Outbox:
             self.journal = None
 
     def _forget(self) -> None:
-        event, _moment = self._memory.popleft()
+        event, _moment, self.settled = self._memory.popleft()
         self._bytes_out += len(event.payload) + _OVERHEAD
 
     def look(self) -> None:
@@ -131,7 +157,9 @@ class Outbox:
             if self.journal is None:
                 self.journal = self._create()
             while self._memory:
-                for _event in range(self.journal.append([event for event, _moment in islice(self._memory, _AT_ONCE)])):
+                for _event in range(
+                    self.journal.append([event for event, _moment, _number in islice(self._memory, _AT_ONCE)])
+                ):
                     self._forget()
             self.problem = ""
         except _errors.StreamsError as error:

@@ -105,12 +105,8 @@ class Reporter:
     def run_finished(self, hosts: Mapping[str, Mapping[str, int]] | None) -> None:
         """The run is over. Without the counts of its hosts it was interrupted."""
         bad = hosts and any(counts["failures"] or counts["unreachable"] for counts in hosts.values())
-        data = {
-            "outcome": "interrupted" if hosts is None else "failed" if bad else "succeeded",
-            "events": self.run.sequence + 1,
-            "duration": round(time.monotonic() - self._start, 6),
-            "hosts": hosts,
-        }
+        outcome = "interrupted" if hosts is None else "failed" if bad else "succeeded"
+        data = _events.finished(outcome, self.run.sequence + 1, time.monotonic() - self._start, hosts)
         self._tell(_events.RUN_FINISHED, data)
 
     def _about(self, task: Task) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from ._journal import Outgoing
 from ._outbox import SPILL_AFTER, Earlier, Outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from ._journal import Spool
     from ._transport import Transport
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 # How long events wait for company, and how many don't: one window of many takes a fraction of what many windows take
 _LINGER, _CROWD = 0.4, 128
 _LOOK_EVERY = 0.1
+# How often the run learns which events it need not keep any more
+_REPORT_EVERY = 0.25
 _FIRST_PAUSE, _LONGEST_PAUSE, _LAST_PAUSE = 0.2, 2.0, 0.25
 # How long the end of a run waits for servers that were away for all of its flush_timeout already
 _BRIEFLY = 1.0
@@ -42,16 +45,64 @@ class Report(NamedTuple):
     fine: bool
 
 
+class Before(NamedTuple):
+    """What other senders of the run have done: events that need not come again, those of them that are dropped.
+
+    With ``resume`` their journal is continued.
+    """
+
+    settled: int = 0
+    dropped: int = 0
+    resume: bool = False
+
+
+class Accounts(NamedTuple):
+    """What became of all events of a run."""
+
+    stored: int
+    spooled: int
+    dropped: int
+
+    def text(self, place: str, path: Path) -> str:
+        where = f" in {path}" if self.spooled else ""
+        return f"{self.stored} {events(self.stored)} {place}, {self.spooled} spooled{where}, {self.dropped} dropped"
+
+
+def events(count: int) -> str:
+    return "event" if count == 1 else "events"
+
+
+def accounts(before: Before, count: int, outbox: Outbox) -> Accounts:
+    """``count`` events were for this sender, with those that were dropped on the way to it."""
+    dropped = before.dropped + count + outbox.resumed - outbox.delivered - outbox.on_disk
+    return Accounts(before.settled + count - outbox.on_disk - dropped, outbox.on_disk, dropped)
+
+
 class _TimeIsUp(Exception):
     """The run is over, and flush_timeout as well."""
+
+
+_NOTHING_BEFORE = Before()
 
 
 class Sender:
     """The events of one run. ``put``, ``missed`` and ``finish`` are for the main thread."""
 
-    def __init__(self, transport: Transport, spool: Spool, run_id: str) -> None:
-        self._transport, self._spool = transport, spool
+    def __init__(
+        self,
+        transport: Transport,
+        spool: Spool,
+        run_id: str,
+        *,
+        before: Before = _NOTHING_BEFORE,
+        report_progress: Callable[[dict[str, int]], None] = lambda _progress: None,
+    ) -> None:
+        self._transport, self._spool, self._before = transport, spool, before
+        self._report_progress = report_progress
+        self._reported, self._next_report = 0, 0.0
         self._outbox = Outbox(spool, lambda: spool.create(run_id, transport.target))
+        if before.resume:
+            self._outbox.resume(lambda: spool.resume(run_id, transport.target))
         self._earlier = Earlier(spool, transport.target)
         self._count = 0
         self._problem = ""
@@ -92,14 +143,13 @@ class Sender:
         return self._report()
 
     def _report(self) -> Report:
-        stored, spooled = self.stored, self._outbox.on_disk
-        dropped = self._count - stored - spooled
-        text = f"{stored} events {self._transport.place}, {spooled} spooled"
-        text += f" in {self._spool.path}, {dropped} dropped" if spooled else f", {dropped} dropped"
+        counted = accounts(self._before, self._count, self._outbox)
+        _stored, spooled, dropped = counted
+        text = counted.text(self._transport.place, self._spool.path)
         if self._earlier.delivered:
             text += f", and {self._earlier.delivered} of earlier runs delivered"
         reasons = list(self._reasons(spooled, dropped))
-        return Report(stored, spooled, dropped, ": ".join([text, " ".join(reasons)]) if reasons else text, not reasons)
+        return Report(*counted, ": ".join([text, " ".join(reasons)]) if reasons else text, not reasons)
 
     def _reasons(self, spooled: int, dropped: int) -> Iterator[str]:
         """Sentences on what is not as it should be."""
@@ -111,7 +161,8 @@ class Sender:
             elif spooled:
                 yield "the servers did not acknowledge them within flush_timeout."
         if self._outbox.lost or self._earlier.lost:
-            yield f"{self._outbox.lost + self._earlier.lost} are larger than the stream takes: lower max_size."
+            lost = self._outbox.lost + self._earlier.lost
+            yield f"{lost} {'is' if lost == 1 else 'are'} larger than the stream takes: lower max_size."
         if dropped and self._outbox.full:
             yield "memory was full."
         if dropped and self._outbox.problem:
@@ -121,7 +172,8 @@ class Sender:
         if self._earlier.problem:
             yield self._earlier.problem
         if self._earlier.damaged:
-            yield f"{self._earlier.damaged} damaged events of earlier runs were dropped."
+            damaged = self._earlier.damaged
+            yield f"{damaged} damaged {events(damaged)} of earlier runs {'was' if damaged == 1 else 'were'} dropped."
         if self._spool.foreign:
             yield f"In {self._spool.path} are events of {self._spool.foreign} runs for other servers or streams."
 
@@ -206,5 +258,9 @@ class Sender:
 
     def _look(self) -> None:
         self._outbox.look()
-        if time.monotonic() > self._deadline:
+        now = time.monotonic()
+        if now > self._next_report and self._outbox.settled > self._reported:
+            self._reported, self._next_report = self._outbox.settled, now + _REPORT_EVERY
+            self._report_progress({"settled": self._outbox.settled, "dropped": self._outbox.dropped})
+        if now > self._deadline:
             raise _TimeIsUp

@@ -7,244 +7,170 @@ Ansible forks itself for each task on each host, and what it touches after that 
 touches much, a pipe next to nothing. The end of the run, of whatever kind, is the end of the pipe: what the process has
 by then is sent, or goes to disk.
 
-The run writes its job, then events, a line each, and at last how many there were. The process answers with whether it
-can do the job, and at last with what became of the events. All but the events is JSON without spaces.
+The run keeps each event until the process reports that it is stored or on disk. When a process dies, another one takes
+over with what is left. When that dies as well before it has settled anything, the run writes to disk by itself.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import select
-import signal
-import subprocess
-import sys
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
 from ..module_utils import _errors
+from ._journal import number_of
 from ._outbox import MOST_BYTES
-from ._sender import GRACE, Report, Sender
+from ._sender import GRACE, Report
+from ._sender_pipe import Job, SenderPipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable
 
-# The collection's plugins for a Python that knows no collections: they import each other relatively
-_START = """
-import sys, types
-package = sys.modules["plugins"] = types.ModuleType("plugins")
-package.__path__ = [sys.argv[1]]
-from plugins.plugin_utils._sender_process import main
-main()
-"""
-_PIPE_SIZE = 1 << 20
-_READ_AT_ONCE = 1 << 16
+    from ._last_resort import LastResort
+
+__all__ = ["Job", "SenderProcess"]
+
 # For its start, in the shortest runs on the busiest machines
 _MARGIN = 2.0
-# What ends a run from outside is often sent to all processes that it has
-_NOT_FOR_IT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# The ends of pipes that are for this process, and not for its forks
-_ours: set[int] = set()
-
-
-def _close_in_fork() -> None:
-    """A worker of Ansible's may outlive the run, whose end would go unnoticed then."""
-    while _ours:
-        os.close(_ours.pop())
-
-
-os.register_at_fork(after_in_child=_close_in_fork)
-
-
-class Job(NamedTuple):
-    """What the process has to know. ``connection`` has the options of the connection as users gave them."""
-
-    run_id: str
-    connection: Mapping[str, Any]
-    transport: str
-    choria_config: str | None
-    stream: str
-    prefix: str
-    spool: str | None
-    spool_size: int
-    flush_timeout: float
+# How often the run asks how far the process is, in seconds
+_ASK_EVERY = 0.25
 
 
 class SenderProcess:
-    """The side of the run, which waits in ``finish`` alone. What happened to the process is told there as well."""
+    """The side of the run, which waits in ``finish`` alone. ``warn`` shows a sentence at once."""
 
-    def __init__(self, job: Job) -> None:
-        """Raises Refused where no process can be started."""
+    def __init__(self, job: Job, warn: Callable[[str], None]) -> None:
+        """Raises Refused when no process can be started."""
         # It ends within this once it has seen the end of the run
         self._patience = job.flush_timeout + GRACE + _MARGIN
-        events, self._events = os.pipe()
-        self._told, told = os.pipe()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_IT)  # which is handed down
-        try:
-            self._process = subprocess.Popen(
-                # -P: nothing is imported from the folder that the run was started in
-                [sys.executable, "-P", "-c", _START, os.path.dirname(os.path.dirname(__file__))],
-                stdin=events,
-                stdout=told,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except OSError as error:
-            os.close(self._events)
-            os.close(self._told)
-            raise _errors.Refused(f"No process can be started for it: {error.strerror}.", code="process") from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            os.close(events)
-            os.close(told)
-        self.pid = self._process.pid
-        _ours.add(self._events)
-        os.set_blocking(self._events, False)
-        os.set_blocking(self._told, False)
-        with suppress(AttributeError, OSError):  # other systems have other limits
-            fcntl.fcntl(self._events, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-        self._waiting = bytearray()
-        self._count = 0
-        self._answers = b""
-        self._write(_json(job._asdict()))
+        self._job, self._warn = job, warn
+        self._pipe: SenderPipe | None = SenderPipe(job)
+        self._last_resort: LastResort | None = None
+        self._able = False
+        self._unsettled: deque[bytes] = deque()
+        self._bytes = 0
+        # All that were put, and those of them that did not fit into memory
+        self._count = self._missed = 0
+        self._last_id = ""
+        # How many the process at work has settled, and how many of these it has dropped
+        self._here_settled = self._here_dropped = 0
+        self._report: dict[str, Any] = {}
+        self._asked = time.monotonic()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process, 0 when there is none any more."""
+        return self._pipe.pid if self._pipe else 0
 
     def put(self, subject: str, event_id: str, payload: bytes) -> None:
-        """Hands over an event. Where memory is full it is dropped: a run never waits for its reports.
+        """Hands over an event. It is dropped when memory is full: a run never waits for its reports.
 
-        Raises Refused where the process can't do its job, which is known a moment after the start.
+        Raises Refused when the process can't do its job, which is known a moment after the start.
         """
-        self._count += 1
-        if len(self._waiting) + len(payload) < MOST_BYTES:
-            self._write(b"%s %s %s\n" % (subject.encode(), event_id.encode(), payload))
-        if not self._answers:
+        self._count, self._last_id = self._count + 1, event_id
+        line = b"%s %s %s\n" % (subject.encode(), event_id.encode(), payload)
+        if self._bytes + len(line) >= MOST_BYTES:
             self._listen()
-            self._answer()
+        if self._last_resort:
+            self._last_resort.put(line)
+        elif self._bytes + len(line) >= MOST_BYTES:
+            self._missed += 1
+        elif self._pipe:
+            self._unsettled.append(line)
+            self._bytes += len(line)
+            self._pipe.write(line)
+            if not self._able or self._pipe.dead or time.monotonic() - self._asked > _ASK_EVERY:
+                self._listen()
+
+    def abandon(self) -> None:
+        """Reports nothing any more. The process delivers what it has, and takes the run for one without an end."""
+        if self._pipe:
+            self._pipe.end(self._handed + self._missed, 0)
+            self._pipe.close()
 
     def finish(self) -> Report:
         """Waits until all is delivered, and at most for ``flush_timeout``; what is left then stays on disk.
 
-        Raises Refused where the process could not do its job.
+        Raises Refused when the process could not do its job.
         """
-        deadline = time.monotonic() + self._patience
-        self._write(_json(self._count))
-        while self._waiting and _await(self._events, select.POLLOUT, deadline):
-            self._write(b"")
-        self._close()
-        ended = False
-        while not ended and _await(self._told, select.POLLIN, deadline):
-            ended = not self._listen()
-        os.close(self._told)
-        if ended:
-            self._process.wait()
-        found = self._answer()
-        return Report(**found) if found else self._unknown("was killed" if ended else "does not answer")
+        deadline = self._end()
+        while self._pipe and not (self._pipe.dead and self._report):
+            pipe = self._pipe
+            if not (pipe.dead or pipe.await_answer(deadline)):
+                break
+            self._listen()
+            if self._pipe is not pipe:  # another process took over
+                deadline = self._end()
+        if self._last_resort:
+            return self._last_resort.finish()
+        if self._pipe:
+            self._pipe.close()
+        return Report(**self._report) if self._report else self._unknown()
 
-    def _unknown(self, why: str) -> Report:
+    @property
+    def _handed(self) -> int:
+        """How many events the process at work was handed."""
+        return self._here_settled + len(self._unsettled)
+
+    def _end(self) -> float:
+        """Hands over the end of the run. Returns when the process has to be done."""
+        deadline = time.monotonic() + self._patience
+        if self._pipe:
+            self._pipe.end(self._handed + self._missed, deadline)
+        return deadline
+
+    def _unknown(self) -> Report:
         """It is not killed, since it ends by itself, and may still write to the disk what would be lost."""
-        text = f"what became of {self._count} events is not known: the process that sends them {why}."
+        text = f"what became of {self._count} events is not known: the process that sends them does not answer."
         return Report(0, 0, 0, f"{text} A later run delivers what is on disk.", False)
 
-    def _write(self, data: bytes) -> None:
-        self._waiting += data
-        try:
-            while self._waiting:
-                del self._waiting[: os.write(self._events, self._waiting)]
-        except BlockingIOError:
-            pass
-        except OSError:  # it has ended, and why is told at the end
-            self._waiting.clear()
+    def _listen(self) -> None:
+        """Takes what the process reports, and replaces it when it is dead. Raises Refused."""
+        self._asked = time.monotonic()
+        pipe = self._pipe
+        while pipe and (answers := pipe.listen()):
+            for answer in answers:
+                self._take(answer)
+        if pipe and pipe.dead and not self._report:
+            pipe.close()
+            self._take_over()
 
-    def _listen(self) -> bool:
-        """Takes what the process has told. False where there is no more to come."""
-        try:
-            told = os.read(self._told, _READ_AT_ONCE)
-        except BlockingIOError:
-            return True
-        self._answers += told
-        return bool(told)
+    def _take(self, answer: dict[str, Any]) -> None:
+        if "refused" in answer:
+            raise _errors.Refused(answer["refused"], code="process")
+        self._able = True
+        if "settled" in answer:
+            for _event in range(answer["settled"] - self._here_settled):
+                self._bytes -= len(self._unsettled.popleft())
+            self._here_settled, self._here_dropped = answer["settled"], answer["dropped"]
+        elif answer:
+            self._report = answer
 
-    def _answer(self) -> dict[str, Any]:
-        """The last whole answer, or an empty one."""
-        lines = self._answers.split(b"\n")[:-1]
-        found: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-        if "refused" in found:
-            raise _errors.Refused(found["refused"], code="process")
-        return found
+    def _take_over(self) -> None:
+        """Starts another process with what is not settled, or writes to disk from here. Raises StreamsError."""
+        before = self._job
+        again = before.restarted and not self._here_settled
+        self._job = before._replace(
+            restarted=True,
+            settled=before.settled + self._here_settled,
+            dropped=before.dropped + self._here_dropped,
+            sequence=number_of(self._last_id),
+        )
+        self._here_settled = self._here_dropped = 0
+        self._pipe = None
+        reason = "The process that sends died twice."
+        if not again:
+            try:
+                self._pipe = SenderPipe(self._job)
+            except _errors.Refused as error:
+                reason = f"The process that sends died. {error.message}"
+        if self._pipe:
+            for line in self._unsettled:
+                self._pipe.write(line)
+            return
+        self._warn(f"{reason} Events of this run are only written to disk from now on.")
+        from ._last_resort import LastResort
 
-    def _close(self) -> None:
-        _ours.discard(self._events)
-        os.close(self._events)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def _await(handle: int, event: int, deadline: float) -> bool:
-    """Whether there is something to do with a pipe before the time is up."""
-    poll = select.poll()
-    poll.register(handle, event)
-    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-
-
-# The side of the process
-
-
-def main() -> None:
-    """Sends what comes through the standard input, whatever else happens to the run."""
-    try:
-        answer = _send_all()
-    except _errors.StreamsError as error:
-        answer = {"refused": error.message}
-    except Exception as error:  # without its words, which may be of an event
-        answer = {"refused": f"{type(error).__name__} in the process that sends, which is a bug of choria.streams."}
-    _tell(answer)
-    os._exit(0)  # a disk that does not answer would hold the thread that waits for it
-
-
-def _send_all() -> dict[str, Any]:
-    lines = sys.stdin.buffer
-    job = Job(**json.loads(lines.readline()))
-    sender = _sender(job)
-    _tell({})
-    try:
-        sender.missed(_hand_over(lines, sender))
-    except Exception:
-        sender.finish(0)  # what there is so far goes to disk
-        raise
-    return sender.finish(job.flush_timeout)._asdict()
-
-
-def _hand_over(lines: Iterable[bytes], sender: Sender) -> int:
-    """Gives all events to the sender. Returns how many the run could not hand over."""
-    for count, line in enumerate(lines):
-        parts = line.split(b" ", 2)
-        if not line.endswith(b"\n"):  # the run was killed while it wrote
-            break
-        if len(parts) < 3:  # the last one
-            return int(json.loads(line)) - count
-        sender.put(parts[0].decode(), parts[1].decode(), parts[2][:-1])
-    return 0
-
-
-def _sender(job: Job) -> Sender:
-    from ..module_utils._connection.settings import Settings
-    from ._journal import Spool, spool_path
-    from ._transport import Direct, Transport
-
-    settings = Settings.from_options(job.connection.get)
-    transport: Transport
-    if job.transport == "direct":
-        transport = Direct(settings, job.prefix, job.stream)
-    else:
-        from ._transport_spool import ChoriaSpool
-
-        transport = ChoriaSpool(job.choria_config, settings.identity, job.prefix)
-    return Sender(transport, Spool(spool_path(job.spool), job.spool_size), job.run_id)
-
-
-def _tell(answer: Mapping[str, Any]) -> None:
-    with suppress(OSError):  # the run has ended
-        os.write(sys.stdout.fileno(), _json(answer))
+        self._last_resort = LastResort(self._job, self._missed)
+        while self._unsettled:
+            self._last_resort.put(self._unsettled.popleft())

@@ -262,9 +262,53 @@ def test_damaged_events_are_left_out_and_told(
     path.write_bytes(damage(path.read_bytes()))
     server.start()
     report = run(server.url, tmp_path, "next", 1)
-    assert "1 damaged events of earlier runs were dropped." in report.text
+    assert "1 damaged event of earlier runs was dropped." in report.text
     assert stored(server) == {"next": [1], "run": left}
     assert journals(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "position", [b"9" * 20, b"0" * 21, b"\0" * 21, b"", b"%011d" % 10**9], ids=["nines", "zeros", "NUL", "none", "far"]
+)
+def test_a_damaged_position_loses_nothing(make_server: MakeServer, tmp_path: Path, position: bytes) -> None:
+    """All of the journal is sent again."""
+    server = make_server()
+    declare(server)
+    server.shutdown()
+    run(server.url, tmp_path, "run", 5, timeout=0.4)
+    [path] = journals(tmp_path)
+    content = path.read_bytes()
+    if len(position) == 11:
+        position = _journal._line(position)
+    path.write_bytes(position + content[len(position) or 22 :])
+    server.start()
+    report = run(server.url, tmp_path, "next", 1)
+    assert "and 5 of earlier runs delivered" in report.text or not position
+    assert stored(server) == {"next": [1], **({"run": numbers(5)} if position else {})}
+
+
+def test_a_broken_journal_hides_no_other(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    server.shutdown()
+    run(server.url, tmp_path, "run", 5, timeout=0.4)
+    server.start()
+    spool = tmp_path / "spool"
+    os.mkfifo(spool / "0-fifo.journal")
+    (spool / "0-folder.journal").mkdir()
+    (spool / "0-link.journal").symlink_to("/dev/zero")
+    (spool / "0-empty.journal").write_bytes(b"")
+    targets = [b"{}", b"[" * 100_000, b"5", b"null", b'{"servers": 5}', b'{"servers": [[]]}', b"\xff"]
+    for number, target in enumerate(targets):
+        head = _journal._position(_journal._HEAD) + _journal._line(target)
+        (spool / f"0-broken-{number}.journal").write_bytes(head + _journal._line(b"a b c"))
+    for number, line in enumerate((b"one", b"\xff \xff x", b"")):
+        content = journals(tmp_path)[-1].read_bytes().split(b"\n")
+        lines = [*content[:2], _journal._line(line).rstrip(b"\n"), *content[2:]]
+        (spool / f"0-line-{number}.journal").write_bytes(b"\n".join(lines))
+    report = run(server.url, tmp_path, "next", 1)
+    assert stored(server) == {"next": [1], "run": numbers(5)}
+    assert "3 damaged events of earlier runs were dropped." in report.text
 
 
 def test_a_journal_without_events_is_removed(make_server: MakeServer, tmp_path: Path) -> None:

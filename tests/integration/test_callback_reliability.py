@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import signal
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,8 +27,6 @@ from support.sending import small_disk, stored
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import MakeServer
     from support.playbook import PlaybookResult
     from support.server import NatsServer
@@ -180,6 +181,54 @@ def test_a_killed_run_is_delivered_by_the_next(make_server: MakeServer, tmp_path
     assert len(killed) >= 200 + lines
     assert last == list(range(1, len(last) + 1))
     assert journals(tmp_path) == []
+
+
+def sender_of(running: RunningPlaybook) -> int:
+    """The id of the process that sends, 0 while there is none."""
+    for task in Path(f"/proc/{running.process.pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            with contextlib.suppress(FileNotFoundError):
+                if b"_sender_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
+    return 0
+
+
+def test_a_sender_that_is_killed_three_times(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server, duplicate_window=WINDOW)
+    running = start(ITEMS, 4, tmp_path, server.url, **ITEM_EVENTS)
+    killed = set()
+    try:
+        for threshold in (200, 700, 1200):
+            wait_until(partial(has_more, server, threshold), 120)
+            pid = sender_of(running)
+            killed.add(pid)
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        result = running.wait(240)
+    result.check()
+    assert len(killed) == 3
+    found = events(server)
+    assert_complete(found)
+    assert told(result) == (len(found), 0, 0)
+    assert journals(tmp_path) == []
+
+
+def test_a_run_that_is_killed_is_reported_as_interrupted(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server()
+    declare(server)
+    running = start(plays(50), 4, tmp_path, server.url)
+    try:
+        wait_until(lambda: messages(server) > 10, 120)
+        sender = sender_of(running)
+        os.kill(running.process.pid, signal.SIGKILL)
+        wait_until(lambda: not os.path.exists(f"/proc/{sender}"), 60)
+    finally:
+        running.close()
+    found = events(server)
+    assert_complete(found)
+    assert found[-1]["type"].endswith(".run_finished")
+    assert found[-1]["data"]["outcome"] == "interrupted"
 
 
 def test_two_runs_share_the_spool(make_server: MakeServer, tmp_path: Path) -> None:
