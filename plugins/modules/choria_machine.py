@@ -230,16 +230,12 @@ failure:
       elements: str
 """
 
-from functools import partial
-
-from ansible.module_utils.common.yaml import HAS_YAML, yaml_load
-
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
 from ansible_collections.choria.streams.plugins.module_utils._services.machine import SPEC, act
 
 
 def main() -> None:
-    run_hybrid(SPEC, partial(act, yaml_load if HAS_YAML else None))
+    run_hybrid(SPEC, act)
 
 
 if __name__ == "__main__":

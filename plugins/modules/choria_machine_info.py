@@ -191,16 +191,12 @@ failure:
       elements: dict
 """
 
-from functools import partial
-
-from ansible.module_utils.common.yaml import HAS_YAML, yaml_load
-
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
 from ansible_collections.choria.streams.plugins.module_utils._services.machine_info import SPEC, read
 
 
 def main() -> None:
-    run_hybrid(SPEC, partial(read, yaml_load if HAS_YAML else None))
+    run_hybrid(SPEC, read)
 
 
 if __name__ == "__main__":

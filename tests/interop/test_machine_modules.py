@@ -14,7 +14,6 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 from integration.test_examples import blocks, plays
 
 from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, Refused, StreamsError
@@ -66,13 +65,13 @@ def test_a_refusal_of_the_program(tmp_path: Path) -> None:
     options = dict.fromkeys([row.option for row in machine.SPEC])
     options |= {"state": "present", "name": "DEPLOY", "store": str(store), "choria_config": None, "files": []}
     options |= {"program": str(find_choria()), "validate": True}
-    known = machine.act(None, pytest.fail, {**options, "definition": GOOD["a key and a command"]}, False)["machine"]
+    known = machine.act(pytest.fail, {**options, "definition": GOOD["a key and a command"]}, False)["machine"]
     assert (known["validated"], known["unknown_to_program"]) == (["schema", "program"], [])
     beyond = {**options, "definition": GOOD["an archive"]}
     for bad in (beyond, {**options, "definition": BAD["no bucket"].definition}):
         with pytest.raises(Refused, match="machine validate refuses it"):
-            machine.act(None, pytest.fail, {**bad, "validate": False}, False)
-    told = machine.act(None, pytest.fail, beyond, False)["machine"]
+            machine.act(pytest.fail, {**bad, "validate": False}, False)
+    told = machine.act(pytest.fail, beyond, False)["machine"]
     assert (told["validated"], told["unknown_to_program"]) == (["schema"], ["archive watchers"])
 
 
@@ -109,7 +108,7 @@ class Fleet(Manager):
             "events": True,
             "max_wait": "60s",
         }
-        return machine_info.read(yaml.safe_load, lambda: self.session, {**options, **given}, False)
+        return machine_info.read(lambda: self.session, {**options, **given}, False)
 
     def why(self, **given: Any) -> StreamsError:
         with pytest.raises(StreamsError) as caught:
@@ -199,7 +198,7 @@ def test_a_server_never_sees_half_of_a_machine(fleet: Fleet) -> None:
             "files": [{"path": "bin/deploy", "content": f"{number}\n", "encoding": "text", "mode": "0755"}],
             "validate": True,
         }
-        assert machine.act(None, pytest.fail, options, False)["changed"]
+        assert machine.act(pytest.fail, options, False)["changed"]
         time.sleep(0.02)
         assert number < 2000
     log = node.log()[before:]
@@ -209,7 +208,7 @@ def test_a_server_never_sees_half_of_a_machine(fleet: Fleet) -> None:
     node.wait_for("Starting Choria Machine DEPLOY version 2.0.", after=before)
     # It began anew, and has not moved
     options |= {"state": "purged", "keep": []}
-    assert machine.act(None, pytest.fail, options, False)["removed"] == ["DEPLOY"]
+    assert machine.act(pytest.fail, options, False)["removed"] == ["DEPLOY"]
     node.wait_for("Machine DEPLOY does not exist anymore", after=before)
 
 
@@ -220,7 +219,7 @@ def test_a_node_s_token_may_read_and_not_wait(jwt_broker: ChoriaBroker, jwt_serv
             "events": True,
             "max_wait": "1s",
         }
-        assert machine_info.read(None, lambda: node.session, options, False)["machines"] == []
+        assert machine_info.read(lambda: node.session, options, False)["machines"] == []
         options |= {"names": ["DEPLOY"], "hosts": [jwt_server.identity], "wait_for_state": "deployed"}
         with pytest.raises(PermissionMissing, match="no server's token may"):
-            machine_info.read(None, lambda: node.session, options, False)
+            machine_info.read(lambda: node.session, options, False)

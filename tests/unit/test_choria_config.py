@@ -277,7 +277,16 @@ def test_contexts_that_cannot_be_used(home: Path) -> None:
     folder = home / ".config" / "nats" / "context"
     assert "'none' is not known" in refusal(context="none")
     write(folder / "broken.json", "{")
-    assert "does not hold JSON" in refusal(context="broken")
+    assert "broken.json is no context of the nats CLI: it is not JSON" in refusal(context="broken")
+    for content in ("[]", "5", "null", '"a"', "[" * 100_000, '{"url": 1e400}', ""):
+        write(folder / "broken.json", content)
+        assert "broken.json is no context of the nats CLI: it is not" in refusal(context="broken"), content
+    for field in ("url", "user", "creds", "nkey", "nsc"):
+        for value in (["nats://127.0.0.1"], 5, {"a": 1}, True):
+            write(folder / "broken.json", json.dumps({field: value}))
+            assert f"has something else than text for {field}: correct it" in refusal(context="broken")
+    write(folder / "broken.json", json.dumps({"tls_first": "no"}))
+    assert "has something else than true or false for tls_first" in refusal(context="broken")
     write(folder / "nsc.json", json.dumps({"nsc": "nsc://a/b/c"}))
     assert "uses nsc, which is not supported" in refusal(context="nsc")
 

@@ -212,7 +212,9 @@ def test_moments_are_compared_beyond_microseconds() -> None:
     assert codecs.parse_timestamp(one) == codecs.parse_timestamp(other)
 
 
-@pytest.mark.parametrize("codec", [codecs.duration(), codecs.size(), codecs.timestamp()], ids=str)
+@pytest.mark.parametrize(
+    "codec", [codecs.duration(), codecs.size(), codecs.timestamp()], ids=["duration", "size", "time"]
+)
 def test_a_number_that_python_does_not_write(codec: codecs.Codec) -> None:
     with pytest.raises(ValueError, match="has too many digits"):
         codec.to_wire(10**5000)

@@ -9,11 +9,13 @@ import copy
 import hashlib
 import io
 import json
+import os
+import sys
 import tarfile
 import threading
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema
 import pytest
@@ -24,9 +26,6 @@ from ansible_collections.choria.streams.plugins.module_utils._options.machine_sc
 from ansible_collections.choria.streams.plugins.module_utils._services import machine, machine_store
 from ansible_collections.choria.streams.plugins.module_utils._services.machine_definition import to_yaml
 from support.machines import BAD, GOOD, changed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "machine.schema.json"
 DEFAULTS: dict[str, Any] = {
@@ -52,11 +51,11 @@ def store(tmp_path: Path) -> Path:
     return folder
 
 
-def act(store: Path, *, check: bool = False, load: Callable[[str], Any] | None = yaml.safe_load, **given: Any) -> Any:
+def act(store: Path, *, check: bool = False, **given: Any) -> Any:
     options = {**DEFAULTS, "store": str(store), **given}
     if options["state"] == "present" and options["definition"] is None and options["archive"] is None:
         options["definition"] = GOOD["a key and a command"]
-    return machine.act(load, lambda: pytest.fail("it connects"), options, check)
+    return machine.act(lambda: pytest.fail("it connects"), options, check)
 
 
 def refused(store: Path, **given: Any) -> str:
@@ -172,7 +171,77 @@ def test_archives_that_can_t_be_used(store: Path, tmp_path: Path) -> None:
     assert "can't be read" in refused(store, **told)
 
 
-def test_a_zip_archive_with_a_folder_around_all(store: Path, tmp_path: Path) -> None:
+def packed(path: Path, files: dict[str, bytes]) -> dict[str, Any]:
+    """An archive of these files, and its checksum."""
+    mode: Any = f"w:{path.suffix[1:] if path.suffix != '.tar' else ''}"
+    with tarfile.open(path, mode) as made:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            made.addfile(info, io.BytesIO(content))
+    return checksummed(path)
+
+
+def checksummed(path: Path) -> dict[str, Any]:
+    return {"archive": str(path), "archive_checksum": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"}
+
+
+DEFINITION = to_yaml({"name": "DEPLOY", **GOOD["a key and a command"]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "its machine.yaml is empty"),
+        (b"# nothing\n", "it defines no machine with a name"),
+        (b"[" * 500, "its machine.yaml is not YAML"),
+        (b"- " * 500 + b"1", "its machine.yaml is not YAML"),
+        (b"\xff", "its machine.yaml is not UTF-8 text"),
+        (b"name: !!timestamp x", "its machine.yaml is not YAML"),
+        (b"name: [DEPLOY]", "it defines ['DEPLOY'], and not DEPLOY"),
+        (b"a: " + b"x" * (1 << 20), "has more than 1048576 characters"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+@pytest.mark.parametrize("validate", [True, False])
+def test_broken_definitions_in_archives(
+    store: Path, tmp_path: Path, content: bytes, says: str, *, validate: bool
+) -> None:
+    assert says in refused(store, validate=validate, **packed(tmp_path / "a.gz", {"machine.yaml": content}))
+
+
+@pytest.mark.parametrize("kind", ["tar", "gz", "bz2", "xz"])
+def test_each_changed_byte_of_a_packed_archive_is_noticed(store: Path, tmp_path: Path, kind: str) -> None:
+    good = tmp_path / f"good.{kind}"
+    packed(good, {"machine.yaml": DEFINITION, "bin/run": b"x" * 2000})
+    whole = good.read_bytes()
+    # What is compressed has a checksum, gzip's own header apart; of the others only the headers have
+    places = range(0, 345, 7) if kind == "tar" else range(30 if kind == "gz" else 0, len(whole), 37)
+    for place in places:
+        changed = tmp_path / "changed"
+        changed.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        assert "archive: " in refused(store, **checksummed(changed)), place
+    for length in range(0, len(whole) - 9000 if kind == "tar" else len(whole), 397):
+        (tmp_path / "short").write_bytes(whole[:length])
+        assert "archive: " in refused(store, **checksummed(tmp_path / "short")), length
+
+
+def test_archives_that_are_no_files(store: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        said = refused(store, archive=str(path), archive_checksum=f"sha256:{'0' * 64}")
+        assert said.startswith(f"archive: {path} can't be read"), said
+
+
+def test_files_below_files(store: Path, tmp_path: Path) -> None:
+    files = [{**SCRIPT, "path": "bin"}, SCRIPT]
+    assert "files[1].path: 'bin/run' is below another file" in refused(store, files=files)
+    archive = packed(tmp_path / "a.gz", {"machine.yaml/x": b"", "machine.yaml": b""})
+    assert "is below another file" in refused(store, **archive)
+    assert "files[0].path: " in refused(store, files=[{**SCRIPT, "path": "a" * 300}])
+
+
+def test_a_zip_archive_with_a_folder_around_all(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "machine.zip"
     with zipfile.ZipFile(path, "w") as made:
         made.writestr("agent-1.0/machine.yaml", json.dumps({"name": "DEPLOY", **GOOD["a key and a command"]}))
@@ -182,14 +251,20 @@ def test_a_zip_archive_with_a_folder_around_all(store: Path, tmp_path: Path) -> 
         "archive_checksum": f"sha512:{hashlib.sha512(path.read_bytes()).hexdigest()}",
     }
     # JSON needs no library for YAML
-    result = act(store, load=None, **given)
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    result = act(store, **given)
     assert result["machine"]["files"] == ["bin/run", "machine.yaml"]
     assert result["machine"]["validated"] == ["schema"]
-    assert not act(store, load=None, **given)["changed"]
+    assert not act(store, **given)["changed"]
 
 
-def test_an_archive_in_yaml_where_the_host_has_no_library(store: Path, tmp_path: Path) -> None:
-    result = act(store, load=None, **tar(tmp_path / "good.tgz", "machine.yaml"))
+def test_an_archive_in_yaml_where_the_host_has_no_library(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    empty = packed(tmp_path / "empty.tar", {"machine.yaml": b"\n"})
+    assert "archive: its machine.yaml is empty" in refused(store, **empty)
+    result = act(store, **tar(tmp_path / "good.tgz", "machine.yaml"))
     assert result["changed"] and result["machine"]["validated"] == []
 
 

@@ -387,20 +387,35 @@ def test_broken_files_are_named(spool: Spool) -> None:
         "4-d.msg": json.dumps({**whole, "tries": True}),
         "5-e.msg": json.dumps({**whole, "payload": ""}),
         "6-f.msg": json.dumps({**whole, "unknown": 1}),
+        "7-g.msg": json.dumps({**whole, "tries": None}),
+        "7-h.msg": json.dumps({**whole, "tries": 10**30}),
+        "8-i.msg": "[" * 100_000,
+        "9-j.msg": json.dumps({**whole, "payload": "%"}),
+        "9-k.msg": json.dumps({**whole, "created": "soon"}),
+        "²-l.msg": json.dumps(whole),
+        f"{'9' * 30}-m.msg": json.dumps(whole),
         "odd.msg": json.dumps(whole),
     }
     for name, content in contents.items():
         (spool.folder(1) / name).write_text(content)
+    os.mkfifo(spool.folder(1) / "pipe.msg")
+    (spool.folder(1) / "folder.msg").mkdir()
     (spool.path / "choria-streams-rest").write_text("")
     state = spool.state()
     assert {Path(found["file"]).name: found["reason"] for found in state["broken"]} == {
-        "1-a.msg": "is not JSON",
-        "2-b.msg": "is no JSON object",
+        "1-a.msg": "is not JSON (at line 1, column 2)",
+        "2-b.msg": "is not a JSON object",
         "3-c.msg": "priority has a wrong type",
         "4-d.msg": "tries has a wrong type",
         "5-e.msg": "payload is missing or empty",
+        "7-h.msg": "tries is out of range",
+        "8-i.msg": "is not JSON that can be read: it is nested too deeply",
+        "9-j.msg": "payload is not base64",
+        "9-k.msg": "created is not a time",
+        "pipe.msg": "can't be read (it is not a regular file)",
+        "folder.msg": "can't be read (Is a directory)",
     }
-    assert state["messages"] == len(contents)
+    assert state["messages"] == len(contents) + 2
     assert state["unfinished"] == [str(spool.path / "choria-streams-rest")]
 
 

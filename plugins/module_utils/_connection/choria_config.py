@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from .._options import codecs, connection
+from .._options import codecs, connection, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,6 @@ USER_FILES = ("~/.choriarc", "~/.mcollective")
 SYSTEM_FILES = ("/etc/choria/client.conf", "/usr/local/etc/choria/client.conf")
 SERVER_FILE = "/etc/choria/server.conf"
 
-_LINE = re.compile(r"([^\s=][^=]*?)\s*=\s*(.*)")
 # What any Choria file holds at least one of; a file without is another program's.
 _OURS = re.compile(
     r"(plugin\.|identity$|main_collective$|collectives$|securityprovider$|connector$|loglevel$|logfile$)"
@@ -128,26 +127,22 @@ def read_config(path: str) -> ChoriaConfig:
 
 def _read_file(path: str, prefix: str) -> dict[str, str]:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = untrusted.read_text(path)
     except OSError as error:
         raise _errors.OptionError(
             "choria_config", f"{path} can't be read ({error.strerror}): check path and permissions."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise _errors.OptionError(
-            "choria_config", f"{path} is no text file: give a Choria configuration file."
         ) from error
     values: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue
-        match = _LINE.fullmatch(stripped)
-        if not match:
+        key, equals, value = stripped.partition("=")
+        if not key or not equals:
             raise _errors.OptionError(
                 "choria_config",
                 f"{path}, line {number} is not 'key = value': correct it, or begin it with # for a comment.",
             )
-        if match.group(2):
-            values[prefix + match.group(1)] = match.group(2)
+        if value.strip():
+            values[prefix + key.strip()] = value.strip()
     return values

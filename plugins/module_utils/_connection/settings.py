@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .. import _errors
-from .._options import codecs, connection
+from .._options import codecs, connection, untrusted
 
 if TYPE_CHECKING:
     import ssl
@@ -265,7 +264,7 @@ def _readable(option: str, path: str | None) -> str:
         return ""
     path = os.path.expanduser(os.path.expandvars(str(path)))
     try:
-        with open(path, "rb"):
+        with untrusted.open_file(path):
             return path
     except OSError as error:
         raise _errors.OptionError(
@@ -275,8 +274,13 @@ def _readable(option: str, path: str | None) -> str:
 
 def _creds(path: str | None) -> str:
     path = _readable("creds", path)
-    if path and not _CREDS.search(Path(path).read_bytes()):
-        raise _errors.OptionError("creds", f"{path} does not hold a user's JWT and seed: give the file that nsc made.")
+    try:
+        if path and not _CREDS.search(untrusted.read_bytes(path, untrusted.MOST_CONFIG)):
+            raise _errors.OptionError(
+                "creds", f"{path} does not hold a user's JWT and seed: give the file that nsc made."
+            )
+    except OSError as error:
+        raise _errors.OptionError("creds", f"{path} can't be read ({error.strerror}): check the path.") from error
     return path
 
 

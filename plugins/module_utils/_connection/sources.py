@@ -8,12 +8,12 @@ Both are turned into a dict of connection options, so that all later checks are 
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from .. import _errors
+from .._options import untrusted
 from .choria_config import ChoriaConfig, find_config, read_config
 
 _SRV = ("_mcollective-server._tcp", "_x-puppet-mcollective._tcp")
@@ -70,13 +70,19 @@ def from_context(name: str | None) -> dict[str, Any]:
     base = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
     path = base / "nats" / "context" / f"{name}.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = untrusted.load_object(untrusted.read_bytes(path, untrusted.MOST_CONFIG))
     except OSError as error:
         raise _errors.OptionError(
             "context", f"'{name}' is not known, {path} can't be read ({error.strerror}): see 'nats context ls'."
         ) from error
     except ValueError as error:
-        raise _errors.OptionError("context", f"{path} is no context of the nats CLI: it does not hold JSON.") from error
+        raise _errors.OptionError("context", f"{path} is no context of the nats CLI: it {error}.") from None
+    for key in content.keys() & {*_CONTEXT, *_CONTEXT_UNKNOWN, "nkey"}:
+        if not isinstance(content[key], bool if key == "tls_first" else str) and content[key] is not None:
+            kind = "true or false" if key == "tls_first" else "text"
+            raise _errors.OptionError(
+                "context", f"{path} has something else than {kind} for {key}: correct it, or make the context anew."
+            )
     unknown = [key for key in _CONTEXT_UNKNOWN if content.get(key)]
     if unknown:
         raise _errors.OptionError(
@@ -180,7 +186,7 @@ def _srv(config: ChoriaConfig) -> list[str]:
 
 def _seed_in(path: str, context: str) -> str:
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8").strip()
+        return untrusted.read_text(os.path.expanduser(path)).strip()
     except OSError as error:
         raise _errors.OptionError(
             "context", f"'{context}' names the nkey file {path}, which can't be read ({error.strerror})."

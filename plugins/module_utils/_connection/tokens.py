@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import os
 import re
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from .. import _errors
+from .._options import untrusted
 
 CLIENT, SERVER = "choria_client_id", "choria_server"
 _PURPOSES = {CLIENT: "callerid", SERVER: "identity"}
@@ -53,22 +54,24 @@ def read_token(path: str) -> Token:
     """The token in a file. Raises OptionError for one that is no token, has expired or is for another purpose."""
     text = _read(path, "jwt").strip()
     claims = _claims(path, text)
-    purpose = str(claims.get("purpose", ""))
+    purpose = _text_of(path, claims, "purpose")
     if purpose not in _PURPOSES:
         raise _errors.OptionError(
             "jwt",
             f"the token in {path} is for '{purpose or 'nothing'}': give one made with 'choria jwt client' or "
             "'choria jwt server'.",
         )
-    caller = str(claims.get(_PURPOSES[purpose]) or "")
+    caller = _text_of(path, claims, _PURPOSES[purpose])
     if not caller:
         raise _errors.OptionError("jwt", f"the token in {path} does not say whose it is: make a new one.")
     permissions = claims.get("permissions") or {}
+    if not isinstance(permissions, dict):
+        raise _errors.OptionError("jwt", f"the token in {path} has permissions that are none: make a new one.")
     return Token(
         text=text,
         purpose=purpose,
         caller=caller,
-        organization=str(claims.get("ou", "choria")),
+        organization=_text_of(path, claims, "ou") or "choria",
         expires=_check_times(path, claims),
         permissions=tuple(sorted(name for name, allowed in permissions.items() if allowed is True)),
     )
@@ -95,14 +98,21 @@ def sign_nonce(seed: str, nonce: str) -> bytes:
     return base64.urlsafe_b64encode(signature).rstrip(b"=")
 
 
+def _text_of(path: str, claims: dict[str, Any], claim: str) -> str:
+    """The text of a claim, empty where it is not there."""
+    value = claims.get(claim) or ""
+    if not isinstance(value, str):
+        raise _errors.OptionError("jwt", f"the token in {path} has no text in its claim {claim}: make a new one.")
+    return value
+
+
 def _claims(path: str, text: str) -> dict[str, Any]:
     parts = text.split(".")
     try:
         if len(parts) != 3 or re.search(r"\s", text):
             raise ValueError
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return dict(claims)
-    except (ValueError, TypeError) as error:
+        return untrusted.load_object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError as error:
         raise _errors.OptionError(
             "jwt",
             f"{path} does not hold a token, which is one line of three parts joined by dots: give the file that "
@@ -112,30 +122,38 @@ def _claims(path: str, text: str) -> dict[str, Any]:
 
 def _check_times(path: str, claims: dict[str, Any]) -> str | None:
     now = time.time()
-    if claims.get("nbf") and float(claims["nbf"]) > now + 60:
+    begins, ends = _moment(path, claims, "nbf"), _moment(path, claims, "exp")
+    if begins and begins.timestamp() > now + 60:
         raise _errors.OptionError(
-            "jwt", f"the token in {path} is not valid before {_moment(claims['nbf'])}: check the clock."
+            "jwt", f"the token in {path} is not valid before {_rfc3339(begins)}: check the clock."
         )
-    if not claims.get("exp"):
-        return None
-    if float(claims["exp"]) <= now:
+    if ends and ends.timestamp() <= now:
         raise _errors.OptionError(
             "jwt",
-            f"the token in {path} expired at {_moment(claims['exp'])}: make a new one ('choria jwt', 'choria login').",
+            f"the token in {path} expired at {_rfc3339(ends)}: make a new one ('choria jwt', 'choria login').",
         )
-    return _moment(claims["exp"])
+    return _rfc3339(ends) if ends else None
 
 
-def _moment(timestamp: Any) -> str:
-    return datetime.fromtimestamp(int(timestamp), timezone.utc).isoformat().replace("+00:00", "Z")
+def _moment(path: str, claims: dict[str, Any], claim: str) -> datetime | None:
+    """The time in a claim, which is a number of seconds since 1970 (RFC 7519); None where it is not there."""
+    value = claims.get(claim)
+    if value is None or (value == 0 and not isinstance(value, bool)):
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(int(value), timezone.utc)
+    raise _errors.OptionError("jwt", f"the token in {path} has no time in its claim {claim}: make a new one.")
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _read(path: str, option: str) -> str:
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
+        return untrusted.read_text(os.path.expanduser(path))
     except OSError as error:
         raise _errors.OptionError(
             option, f"{path} can't be read ({error.strerror}): check path and permissions."
         ) from error
-    except UnicodeDecodeError as error:
-        raise _errors.OptionError(option, f"{path} is no text file.") from error

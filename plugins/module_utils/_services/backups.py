@@ -11,14 +11,13 @@ names archives of nats-server 2.15 ``stream.arc.s2``, and still reads the other 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import names
-from .archive import inspect
+from .._options import names, quantities, untrusted
+from .archive import FILES, MESSAGES, inspect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,6 +27,11 @@ MANIFEST, CONFIG, DATA = "manifest.json", "backup.json", "stream.tar.s2"
 _OTHER_DATA = "stream.arc.s2"
 VERSION = 1
 READ_SIZE = 1 << 20
+# What is read of a manifest and of a stream's configuration, by its kind
+_FILE: dict[str, type] = {"size": int, "sha256": str}
+_CONSUMER: dict[str, type] = {"name": str, "durable": bool, "ack_floor": int}
+_NUMBERS = ("max_age", "max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size", "max_consumers", "num_replicas")
+_SWITCHES = ("allow_msg_ttl", "allow_msg_counter", "allow_msg_schedules", "sealed", "no_ack", "allow_direct")
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def read(path: Path) -> Backup:
     """The backup in a folder. Raises Refused where there is none, or where its two descriptions contradict."""
     described = _json(path / CONFIG)
     config, state = described.get("config"), described.get("state")
-    if not isinstance(config, dict) or not isinstance(state, dict) or not isinstance(config.get("name"), str):
+    if not isinstance(config, dict) or not isinstance(state, dict) or not _is_stream(config, state):
         raise broken(path, f"{CONFIG} does not hold the configuration and the state of a stream")
     there = [name for name in (DATA, _OTHER_DATA) if (path / name).is_file()]
     if len(there) > 1:
@@ -123,13 +127,24 @@ def found(folder: Path, stream: str = "") -> Iterator[tuple[Path, Backup | _erro
     What has no manifest of ours is not looked at.
     """
     try:
-        entries = sorted((entry.name for entry in folder.iterdir() if (entry / MANIFEST).is_file()), reverse=True)
+        entries = sorted((entry.name for entry in folder.iterdir() if _is_there(entry / MANIFEST)), reverse=True)
     except FileNotFoundError:
         return
     except OSError as error:
         raise unusable(folder, error) from error
     backups = [one for one in (_ours(folder / name, stream) for name in entries if not name.startswith(".")) if one]
     yield from sorted(backups, key=lambda one: one[0].name.rpartition("-")[2], reverse=True)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything of that name, or nobody may tell us: what can't be read is a broken backup."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _ours(path: Path, stream: str) -> tuple[Path, Backup | _errors.Refused] | None:
@@ -146,7 +161,7 @@ def file_facts(path: Path) -> dict[str, Any]:
     """Size in bytes and SHA-256 of a file. Raises OSError."""
     digest = hashlib.sha256()
     size = 0
-    with path.open("rb", buffering=0) as file:
+    with untrusted.open_file(path) as file:
         while block := file.read(READ_SIZE):
             digest.update(block)
             size += len(block)
@@ -155,7 +170,7 @@ def file_facts(path: Path) -> dict[str, Any]:
 
 def chunks(path: Path, size: int) -> Iterator[bytes]:
     """The content of a file in pieces of that size."""
-    with path.open("rb") as file:
+    with untrusted.open_file(path) as file:
         while block := file.read(size):
             yield block
 
@@ -179,24 +194,70 @@ def unusable(path: Path, error: OSError) -> _errors.Refused:
 
 
 def _whole(manifest: Mapping[str, Any]) -> bool:
-    files = manifest.get("files")
+    files, consumers, server = manifest.get("files"), manifest.get("consumers", ()), manifest.get("server")
     return (
         isinstance(files, dict)
         and set(files) == {CONFIG, DATA}
-        and all(isinstance(one, dict) and {"size", "sha256"} <= set(one) for one in files.values())
-        and {"config", "state", "created", "consumers", "server", "format"} <= set(manifest)
+        and all(isinstance(one, dict) and _is(one, _FILE) for one in files.values())
+        and (consumers is None or isinstance(consumers, list))
+        and all(isinstance(one, dict) and _is(one, _CONSUMER) for one in consumers or ())
+        and isinstance(server, dict)
+        and isinstance(server.get("version"), str)
+        and _is_moment(manifest.get("created"))
+        and manifest.get("format") in (FILES, MESSAGES)
+        and not isinstance(manifest["format"], (bool, float))
+        and {"config", "state"} <= set(manifest)
     )
+
+
+def _is_stream(config: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
+    """Whether it is of the shape that servers give to a stream's configuration and state."""
+    try:
+        names.STREAM_NAME.to_wire(config.get("name"))
+    except ValueError:
+        return False
+    return (
+        isinstance(config["name"], str)
+        and _is(state, dict.fromkeys(("messages", "first_seq", "last_seq"), int))
+        and all(state[name] >= 0 for name in ("messages", "first_seq", "last_seq"))
+        and all(_is_moment(state[name]) for name in ("first_ts", "last_ts") if state.get(name) is not None)
+        and all(_has(config, name, int) for name in _NUMBERS)
+        and all(_has(config, name, str) for name in ("retention", "storage", "discard", "description"))
+        and all(_has(config, name, bool) for name in _SWITCHES)
+        and all(_has(config, name, dict) for name in ("mirror", "metadata", "placement", "republish"))
+        and _has(config, "subjects", list)
+        and all(isinstance(subject, str) for subject in config.get("subjects") or ())
+        and _has(config, "sources", list)
+        and all(isinstance(source, dict) for source in config.get("sources") or ())
+    )
+
+
+def _has(values: Mapping[str, Any], name: str, kind: type) -> bool:
+    """Whether a value is of that kind, or not there."""
+    return values.get(name) is None or _is(values, {name: kind})
+
+
+def _is(values: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
+    """Whether all of these values are there, each of its kind. True and false are no numbers."""
+    return all(
+        isinstance(values.get(name), kind) and (kind is bool or not isinstance(values[name], bool))
+        for name, kind in kinds.items()
+    )
+
+
+def _is_moment(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and bool(quantities.parse_timestamp(text))
+    except ValueError:
+        return False
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        return untrusted.load_object(untrusted.read_bytes(path))
     except FileNotFoundError:
         raise broken(path.parent, f"there is no {path.name} in it") from None
     except OSError as error:
         raise unusable(path, error) from error
-    except (ValueError, RecursionError):
-        raise broken(path.parent, f"{path.name} is not JSON") from None
-    if not isinstance(content, dict):
-        raise broken(path.parent, f"{path.name} is no JSON object")
-    return content
+    except ValueError as error:
+        raise broken(path.parent, f"{path.name} {error}") from None

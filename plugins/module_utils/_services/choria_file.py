@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._connection.settings import secrets_of
-from .._options import codecs, fields
+from .._options import codecs, fields, untrusted
 from .._options.choria_keys import LISTED, SECRET, is_known, nearest
 from .program import ask
 
@@ -108,11 +107,9 @@ def _masked(line: str) -> str:
 def _read(path: str) -> str | None:
     """What the file holds now, None where there is none. Raises OptionError where it can't be read."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return untrusted.read_text(path)
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError as error:
-        raise _errors.OptionError("path", f"{path} is no text file: give a Choria configuration file.") from error
     except OSError as error:
         raise _errors.OptionError(
             "path", f"{path} can't be read ({error.strerror}): check path and permissions."

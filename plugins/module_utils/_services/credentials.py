@@ -17,7 +17,7 @@ from .. import _errors
 from .._connection import issuing
 from .._connection.signing import claims_signed_by
 from .._connection.tokens import CLIENT, SERVER
-from .._options import codecs, fields
+from .._options import codecs, fields, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +40,7 @@ CLIENT_PERMISSIONS = (
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@-]*")
 _SEED = re.compile(r"[0-9a-fA-F]{64}")
 _NAMES = {"no_log": False}  # of tokens, which are no secret
+_YEAR_9999 = 253370764800  # seconds since 1970
 _AUTHORITY_VALIDITY = 10 * 365 * 86400  # seconds
 
 
@@ -100,13 +101,12 @@ class _Folder:
         if name in self.new:
             return self.new[name]
         try:
-            return (self.path / name).read_text(encoding="utf-8")
+            return untrusted.read_text(self.path / name)
         except FileNotFoundError:
             return None
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text file"
+        except OSError as error:
             raise _errors.OptionError(
-                "folder", f"{self.path / name} can't be read ({reason}): check the folder."
+                "folder", f"{self.path / name} can't be read ({error.strerror}): check the folder."
             ) from error
 
     def once(self, name: str, make: Callable[[], str]) -> str:
@@ -281,7 +281,7 @@ def _token(
     there = folder.read(f"{name}.jwt")
     claims = claims_signed_by(issuer, there) if there else None
     given = {claim: value for claim, value in wanted.items() if value is not None}
-    if not claims or not _same(wanted, claims) or claims.get("exp", 0) <= soon.timestamp():
+    if not claims or not _same(wanted, claims) or not _lasts(claims, soon):
         token = folder.new[f"{name}.jwt"] = issuing.new_token(issuer_seed, given, validity)
         claims = claims_signed_by(issuer, token) or {}
     expires = datetime.fromtimestamp(claims["exp"], timezone.utc).isoformat().replace("+00:00", "Z")
@@ -289,7 +289,15 @@ def _token(
     return {"name": name, "purpose": purpose, **paths, "permissions": entry["permissions"], "expires": expires}
 
 
+def _lasts(claims: Mapping[str, Any], soon: datetime) -> bool:
+    expires = claims.get("exp")
+    return isinstance(expires, (int, float)) and soon.timestamp() < expires < _YEAR_9999
+
+
 def _same(wanted: Mapping[str, Any], claims: Mapping[str, Any]) -> bool:
-    granted = {name for name, allowed in (claims.get("permissions") or {}).items() if allowed}
+    permissions = claims.get("permissions") or {}
+    if not isinstance(permissions, dict):
+        return False
+    granted = {name for name, allowed in permissions.items() if allowed}
     others = {name: value for name, value in wanted.items() if name != "permissions"}
     return granted == set(wanted["permissions"]) and all(claims.get(name) == value for name, value in others.items())

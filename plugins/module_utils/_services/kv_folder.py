@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from .._options import names
+from .._options import names, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # No nats-server takes more in one message
-_LARGEST = 64 << 20
 
 
 class Folder:
@@ -58,11 +57,7 @@ class Folder:
 
     def _content(self, path: Path) -> bytes:
         with self._access(path, "read"):
-            if path.stat().st_size > _LARGEST:
-                raise _errors.OptionError(
-                    self.option, f"{path} is larger than 64 MiB, which no server takes: move it.", file=str(path)
-                )
-            return path.read_bytes()
+            return untrusted.read_bytes(path)
 
     def _name(self, relative: str) -> str:
         return relative.replace("/", self.separator)
@@ -91,6 +86,8 @@ class Folder:
             raise ValueError("a part of it is empty or made of dots")
         if any(len(part.encode()) > 255 for part in parts):
             raise ValueError("a part of it is longer than the name of a file may be")
+        if any(ord(sign) < 32 for sign in name):
+            raise ValueError("it holds a control character")
         return "/".join(parts)
 
     def own_files(self, prefix: str) -> dict[str, str]:
@@ -111,9 +108,9 @@ class Folder:
         """What a file holds; None where there is none, or a link, or too much for a value."""
         path = self.path / relative
         with self._access(path, "read"):
-            if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST:
+            if path.is_symlink() or not path.is_file() or path.stat().st_size > untrusted.MOST_BYTES:
                 return None
-            return path.read_bytes()
+            return untrusted.read_bytes(path)
 
     def check_free(self, relative: str, removed: set[str]) -> None:
         """Whether a file can be put there when those that are ``removed`` are gone. Raises Refused."""

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import codecs, fields, values
+from .._options import codecs, fields, formats, quantities, untrusted, values
 from .machine_definition import MANIFEST, beyond_program, check_by_program, check_definition, checked_name, to_yaml
 from .machine_files import DEFINITION_MODE, File, files_in, files_of
 from .machine_folder import Content, listing_of, read_file
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .._connection import sessions
-
-    LoadYaml = Callable[[str], Any]
 
 PRESENT, ABSENT, PURGED = "present", "absent", "purged"
 _FILE = {
@@ -72,21 +69,19 @@ class Checks:
     unknown_to_program: list[str] = field(default_factory=list)
 
 
-def act(
-    load_yaml: LoadYaml | None, connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool
-) -> dict[str, Any]:
-    """The whole result. ``load_yaml`` reads YAML, None where this host has no library for it. Never connects."""
+def act(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """The whole result. Never connects."""
     store = find_store(options["store"], options["choria_config"])
     if options["state"] == PRESENT:
-        return _present(store, options, check_mode, load_yaml)
+        return _present(store, options, check_mode)
     if options["state"] == ABSENT:
         return _absent(store, checked_name(options["name"]), check_mode)
     return _purged(store, options["keep"], check_mode)
 
 
-def _present(store: Store, options: Mapping[str, Any], check_mode: bool, load_yaml: LoadYaml | None) -> dict[str, Any]:
+def _present(store: Store, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     name = checked_name(options["name"])
-    files, checks = _files(name, options, load_yaml)
+    files, checks = _files(name, options)
     content = Content(files, options["exact"])
     check = partial(_ask_program, options["program"], checks)
     if check_mode and not store.path.exists():
@@ -126,7 +121,7 @@ def _ask_program(program: str | None, checks: Checks, folder: Path) -> None:
         checks.validated.append("program")
 
 
-def _files(name: str, options: Mapping[str, Any], load_yaml: LoadYaml | None) -> tuple[dict[str, File], Checks]:
+def _files(name: str, options: Mapping[str, Any]) -> tuple[dict[str, File], Checks]:
     """All files, and how their definition was checked so far. Raises OptionError."""
     files = files_in(options["archive"], options["archive_checksum"]) if options["archive"] else {}
     files.update(files_of(options["files"]))
@@ -138,32 +133,32 @@ def _files(name: str, options: Mapping[str, Any], load_yaml: LoadYaml | None) ->
         files[MANIFEST] = File(to_yaml(definition).encode(), DEFINITION_MODE)
     elif MANIFEST in files:
         option = "archive"
-        definition = _loaded(files[MANIFEST].content, load_yaml)
+        if not files[MANIFEST].content.strip():
+            raise _errors.OptionError("archive", f"its {MANIFEST} is empty: write the definition there.")
+        try:
+            definition = load(files[MANIFEST].content)
+        except ValueError as error:
+            raise _errors.OptionError("archive", f"its {MANIFEST} {error}: correct it.") from None
+        except _errors.LibraryMissing:
+            return files, Checks(option)
     else:
         raise _errors.OptionError("archive", f"{options['archive']} has no {MANIFEST}: add it, or give definition.")
-    if definition is None:
-        return files, Checks(option)
     if not isinstance(definition, dict) or definition.get("name") != name:
         told = definition.get("name") if isinstance(definition, dict) else None
-        raise _errors.OptionError(option, f"it defines {told}, and not {name}: give the name that it has.")
+        shown = quantities.shortened(told) if told else "no machine with a name"
+        raise _errors.OptionError(option, f"it defines {shown}, and not {name}: give the name that it has.")
     if not options["validate"]:
         return files, Checks(option)
     check_definition(definition, option)
     return files, Checks(option, ["schema"], beyond_program(definition))
 
 
-def _loaded(text: bytes, load_yaml: LoadYaml | None) -> Any:
-    """The definition of an archive. None where it is no JSON and this host can't read YAML."""
+def load(text: bytes) -> Any:
+    """A definition. Raises ValueError with the reason, LibraryMissing for YAML on a host without a library for it."""
     try:
-        return json.loads(text)
+        return untrusted.load_json(text)
     except ValueError:
-        pass
-    if load_yaml is None:
-        return None
-    try:
-        return load_yaml(text.decode())
-    except Exception as error:  # whatever the library raises
-        raise _errors.OptionError("archive", f"its {MANIFEST} is no YAML ({str(error).splitlines()[0]}).") from error
+        return formats.load_yaml(text)
 
 
 def _result(store: Store, name: str, content: Content, checks: Checks, changed: bool) -> dict[str, Any]:

@@ -6,16 +6,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import jetstream
 from .._connection.choria_config import read_config
 from .._options import codecs, fields
-from .machine import STORE
+from .machine import STORE, load
 from .machine_definition import MANIFEST
 from .machine_events import STREAM, Machines, known_to
 from .machine_files import DATA
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .._connection import sessions
-    from .machine import LoadYaml
     from .machine_events import Told
 
 _SHOWN = 5
@@ -46,12 +43,10 @@ SPEC = fields.Spec(
 )
 
 
-def read(
-    load_yaml: LoadYaml | None, connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool
-) -> dict[str, Any]:
-    """The whole result. ``load_yaml`` is that of ``machine.act``."""
+def read(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """The whole result."""
     names, hosts, goal = options["names"], options["hosts"], _goal(options)
-    result: dict[str, Any] = {"changed": False, "installed": _installed(options, names, load_yaml), "machines": []}
+    result: dict[str, Any] = {"changed": False, "installed": _installed(options, names), "machines": []}
     if not options["events"]:
         return result
 
@@ -148,9 +143,7 @@ class Goal:
         return f"{name} on {host} is in state {found.state} since {found.since}"
 
 
-def _installed(
-    options: Mapping[str, Any], names: list[str] | None, load_yaml: LoadYaml | None
-) -> list[dict[str, Any]] | None:
+def _installed(options: Mapping[str, Any], names: list[str] | None) -> list[dict[str, Any]] | None:
     """The machines in the store of this host; None where the options name no store, as on a controller."""
     path = options["store"]
     if not path and options["choria_config"]:
@@ -158,34 +151,29 @@ def _installed(
     if not path:
         return None
     store = Store.at(path)
-    describe = partial(_described, store, load_yaml)
-    return [describe(name) for name in store.machines() if not names or name in names]
+    return [_described(store, name) for name in store.machines() if not names or name in names]
 
 
-def _described(store: Store, load_yaml: LoadYaml | None, name: str) -> dict[str, Any]:
+def _described(store: Store, name: str) -> dict[str, Any]:
     folder = store.path / name
     manifest, data = read_file(folder / MANIFEST), read_file(folder / DATA)
     content = manifest.content if manifest else b""
-    definition = _loaded(content, load_yaml)
-    known = _loaded(data.content, None) if data else {}
+    definition = _loaded(content)
+    known = _loaded(data.content) if data else {}
     return {
         "name": name,
         "path": str(folder),
         "checksum": hashlib.sha256(content).hexdigest(),
         "version": definition.get("version"),
         "initial_state": definition.get("initial_state"),
-        "data_keys": sorted(known),
+        "data_keys": sorted(map(str, known)),
     }
 
 
-def _loaded(content: bytes, load_yaml: LoadYaml | None) -> dict[str, Any]:
+def _loaded(content: bytes) -> dict[str, Any]:
     """A dict in a file, an empty one where it is none, or this host can't read YAML."""
-    found: Any = None
     try:
-        found = json.loads(content)
-    except ValueError:
-        try:
-            found = load_yaml(content.decode()) if load_yaml else None
-        except Exception:  # whatever the library raises: what the file says is not our question
-            found = None
+        found = load(content)
+    except (ValueError, _errors.LibraryMissing):  # what the file says is not our question
+        return {}
     return found if isinstance(found, dict) else {}

@@ -21,11 +21,12 @@ def ask(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
             [program, *arguments],
             check=False,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_TIMEOUT,
             stdin=subprocess.DEVNULL,
             env={"USER": "root", **os.environ},  # which some of its commands can't do without
         )
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         words = " ".join(argument for argument in arguments if not argument.startswith("/"))
         raise _errors.OptionError("program", f"{program} {words} does not work ({error}): check program.") from error

@@ -9,8 +9,9 @@ the files' names; what it can't read or does not accept it throws away, so all t
 
 from __future__ import annotations
 
-import json
+import base64
 import os
+import re
 import stat
 import tempfile
 import time
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._connection.choria_config import SERVER_FILE, ChoriaConfig, read_config
-from .._options import codecs
+from .._options import codecs, quantities, untrusted
 from .durable import sync_folder
 from .submission_message import PRIORITIES, timestamp
 
@@ -35,6 +36,7 @@ KEY, LIMIT_KEY = "plugin.choria.submission.spool", "plugin.choria.submission.max
 DEFAULT_LIMIT = 500
 _NEARLY_FULL = 0.8
 _SECOND_LOOK = 0.05
+_TIME = re.compile("[0-9]{1,19}")  # nanoseconds since 1970, up to the year 2286
 _EFFECTIVE = os.access in os.supports_effective_ids
 # The types of a message's fields that the server insists on (submission/msg.go); it takes what is missing as empty
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -134,14 +136,17 @@ class Spool:
                 found = _parse_file(path)
             except FileNotFoundError:
                 continue  # delivered meanwhile
-            except OSError as error:
+            except PermissionError as error:
                 raise self._no_access(folder, "read") from error
+            except OSError as error:
+                broken.append({"file": str(path), "reason": f"can't be read ({error.strerror})"})
+                found = {}
             except ValueError as error:
                 broken.append({"file": str(path), "reason": str(error)})
                 found = {}
             size += _size(path)
             times.append(_written(path))
-            tries = max(tries, int(found.get("tries", 0)))
+            tries = max(tries, int(found.get("tries") or 0))
         count, oldest = len(times), min(times, default=0)
         return {
             "priority": priority,
@@ -227,10 +232,10 @@ def find_spool(spool: str | None, choria_config: str | None) -> Spool:
 def _parse_file(path: Path) -> dict[str, Any]:
     """A message's fields. One that looks broken gets a second chance: the server may be writing that it tried it."""
     try:
-        return _parse(path.read_bytes())
+        return _parse(untrusted.read_bytes(path))
     except ValueError:
         time.sleep(_SECOND_LOOK)
-        return _parse(path.read_bytes())
+        return _parse(untrusted.read_bytes(path))
 
 
 def _size(path: Path) -> int:
@@ -242,12 +247,7 @@ def _size(path: Path) -> int:
 
 def _parse(content: bytes) -> dict[str, Any]:
     """A message's fields. Raises ValueError with the reason for which the server would throw it away."""
-    try:
-        fields = json.loads(content)
-    except ValueError:
-        raise ValueError("is not JSON") from None
-    if not isinstance(fields, dict):
-        raise ValueError("is no JSON object")
+    fields = untrusted.load_object(content)
     for name, kind in _FIELDS.items():
         value = fields.get(name)
         if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
@@ -255,13 +255,26 @@ def _parse(content: bytes) -> dict[str, Any]:
     for name in ("subject", "payload", "sender", "ttl", "created"):
         if not fields.get(name):
             raise ValueError(f"{name} is missing or empty")
+    for name in ("priority", "max_tries", "tries"):
+        if abs(fields.get(name) or 0) > quantities.LARGEST:
+            raise ValueError(f"{name} is out of range")
+    for name in ("created", "next_try"):
+        if fields.get(name):
+            try:
+                quantities.parse_timestamp(fields[name])
+            except ValueError:
+                raise ValueError(f"{name} is not a time") from None
+    try:
+        base64.b64decode(fields["payload"], validate=True)
+    except ValueError:
+        raise ValueError("payload is not base64") from None
     return fields
 
 
 def _written(path: Path) -> int:
     """When a message was submitted, in nanoseconds since 1970, which its name begins with."""
     digits = path.name.partition("-")[0]
-    if digits.isdigit():
+    if _TIME.fullmatch(digits):
         return int(digits)
     try:
         return path.stat().st_mtime_ns

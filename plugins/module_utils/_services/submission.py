@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._api import messages, streams
 from .._connection.signing import sign
-from .._options import codecs, fields, values
+from .._options import codecs, fields, untrusted, values
 from .spool import find_spool
 from .submission_message import PRIORITIES, Message, subject_of, timestamp
 
@@ -134,7 +134,7 @@ def _payload(options: Mapping[str, Any]) -> bytes:
             raise _errors.OptionError("payload", f"{error}.") from error
     path = Path(options["src"])
     try:
-        content = path.read_bytes()
+        content = untrusted.read_bytes(path)
     except OSError as error:
         raise _errors.OptionError(
             "src", f"{path} can't be read ({error.strerror}): name a file on the managed host that this user may read."
