@@ -32,7 +32,7 @@ def run_document(
     """A module that brings many resources into their desired state, which its lists have by their kinds."""
     module = module_of(spec, shown=partial(_counted, kinds))
     with failing(module):
-        document = document_of(module.params, _items(kinds, module.params))
+        document = document_of(module.params, items_of(kinds, module.params))
         with session_of(module, read_only=module.check_mode) as session:
             result = bring_about(session, document, module.check_mode, module._diff)
         for warning in result.pop("warnings"):
@@ -40,7 +40,7 @@ def run_document(
         module.exit_json(**result)
 
 
-def _items(kinds: Iterable[documents.Kind], params: Mapping[str, Any]) -> list[documents.Given]:
+def items_of(kinds: Iterable[documents.Kind], params: Mapping[str, Any]) -> list[documents.Given]:
     """The lists' items as Ansible makes them of their arguments, each with what it would refuse."""
     items: list[documents.Given] = []
     for kind in kinds:

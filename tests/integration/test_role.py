@@ -25,10 +25,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "choria_stream_replicas is 3, but 1 broker(s) can hold 1 copies at most",
     ),
     "a broker that nobody names": ({"choria_broker_hosts": ["b1"]}, "choria_broker_hosts does not name it"),
-    "no time": ({"choria_stream_retention": {"event": "soon"}}, "choria_stream_retention has soon: write a number"),
+    "no time": (
+        {"choria_stream_retention": {"event": "soon"}},
+        "choria_stream_retention has 'event', which is 'soon': give a number",
+    ),
     "no stream": (
         {"choria_stream_retention": {"events": "1d"}},
-        "choria_stream_retention has events, and brokers make streams for advisory",
+        "choria_stream_retention has a name that is 'events': give one of advisory",
     ),
     "a gateway of one": ({"choria_gateway_port": 7222}, "choria_gateway_port is set"),
     "no issuer": (
@@ -48,7 +51,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {
             "choria_install_method": "archive",
             "choria_archive": "FOLDER/one.crt",
-            "choria_archive_checksum": "sha256:00",
+            "choria_archive_checksum": "sha256:" + "0" * 64,
         },
         "/one.crt has",
     ),
@@ -65,8 +68,26 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "/puppet/certs/ca.pem is not on no certificates of Puppet",
     ),
     "a folder for a certificate": ({"choria_tls_certificate": "FOLDER"}, "choria_tls_certificate: "),
+    "a certificate of another authority": ({"choria_tls_ca": "FOLDER/other.crt"}, "one.crt is not valid with "),
+    "an expired certificate": (
+        {"choria_tls_certificate": "FOLDER/old.crt", "choria_tls_key": "FOLDER/old.key"},
+        "certificate has expired",
+    ),
+    "a certificate for another name": (
+        {"choria_broker": False, "choria_identity": "web1.example.net"},
+        "one.crt is not valid for web1.example.net",
+    ),
+    "a token that is none": (
+        {
+            "choria_security_provider": "choria",
+            "choria_issuer_public_key": "ab" * 32,
+            "choria_server_token": "FOLDER/one.crt",
+            "choria_server_seed": "FOLDER/one.key",
+        },
+        "choria_server_token: FOLDER/one.crt does not hold a token",
+    ),
     "no certificate but a key": ({"choria_tls_certificate": "FOLDER/one.key"}, "one.key and "),
-    "a key that does not match": ({"choria_tls_key": "FOLDER/two.key"}, "two.key can't be used"),
+    "a key that does not match": ({"choria_tls_key": "FOLDER/two.key"}, "two.key can't be used: KEY_VALUES_MISMATCH"),
     "an unknown key": (
         {"choria_broker_settings": {"plugin.choria.network.client_prot": 1}},
         "did you mean plugin.choria.network.client_port",
@@ -77,11 +98,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "installs on Debian and RedHat alone, and another system is Slackware",
     ),
     "a user's missing key": (
-        {"choria_client_users": [{"name": "bob", "key": "/nowhere/bob.key"}]},
+        {"choria_client_users": [{"name": "bob", "certificate": "FOLDER/one.crt", "key": "/nowhere/bob.key"}]},
         "choria_client_users, bob: key: /nowhere/bob.key is not on the controller",
     ),
     "an agent's missing archive": (
-        {"choria_machines": [{"name": "A", "archive": "/nowhere/a.tar", "archive_checksum": "sha256:00"}]},
+        {"choria_machines": [{"name": "A", "archive": "/nowhere/a.tar", "archive_checksum": "sha256:" + "0" * 64}]},
         "choria_machines, A: archive: /nowhere/a.tar is not on the controller",
     ),
     "an archive without a checksum": (
@@ -117,8 +138,9 @@ def messages(result: dict[str, Any]) -> str:
 @pytest.mark.once
 def test_what_is_refused(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    for name in ("one", "two"):
-        authority.issue(name, ["localhost"], folder=tmp_path)
+    Authority(tmp_path, "other")
+    for name, days in (("one", 1), ("two", 1), ("old", -1)):
+        authority.issue(name, ["localhost"], days=days, folder=tmp_path)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

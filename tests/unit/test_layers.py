@@ -52,9 +52,9 @@ EDGES = {
         "module_utils._module_files",
     },
     "module_utils._module_resource": {"modules"},
-    "module_utils._module_document": {"modules"},
+    "module_utils._module_document": {"modules", "plugin_utils"},
     "module_utils._module_files": {"modules"},
-    "plugin_utils": {"action", "callback", "lookup", "plugin_utils"},
+    "plugin_utils": {"action", "callback", "filter", "lookup", "plugin_utils"},
 }
 
 
