@@ -16,7 +16,7 @@ from ansible_collections.choria.streams.plugins.module_utils._api import consume
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import WINDOW, Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._module_document import _items
+from ansible_collections.choria.streams.plugins.module_utils._module_document import items_of
 from ansible_collections.choria.streams.plugins.module_utils._resources.document_report import Unfinished, bring_about
 from ansible_collections.choria.streams.plugins.module_utils._resources.documents import (
     KINDS,
@@ -53,7 +53,7 @@ def declared(session: Session, check: bool = False, **given: Any) -> dict[str, A
     params = result.validated_parameters
     session.read_only = check
     try:
-        return bring_about(session, Document.of(params, _items(KINDS, params)), check, True)
+        return bring_about(session, Document.of(params, items_of(KINDS, params)), check, True)
     finally:
         session.read_only = False
 
