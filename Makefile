@@ -4,7 +4,7 @@
 # dev.py makes the virtual environments in .venv when needed, and then runs the tool that is named after it
 DEV := python3 tests/tools/dev.py
 
-.PHONY: quickstart report test integration interop molecule lint docs bench screenshot
+.PHONY: quickstart report test integration interop faults molecule lint docs bench screenshot
 
 quickstart: python3
 	@$(DEV) serve env ANSIBLE_CONFIG=playbooks/quickstart.cfg ansible-playbook playbooks/quickstart.yml
@@ -23,7 +23,7 @@ report: python3
 	  $(if $(PLAYBOOK),-e '{"run_report_playbooks": ["$(PLAYBOOK)"]}')
 
 test: python3
-	@$(DEV) pytest -n 3 --dist loadfile tests/unit tests/integration
+	@$(DEV) pytest -n 3 --dist loadfile tests/unit tests/integration tests/faults
 
 integration: python3
 	@$(DEV) pytest -n 3 tests/integration
@@ -31,6 +31,18 @@ integration: python3
 # Beside the real choria program: CHORIA_BIN has its path, or PATH has it
 interop: python3
 	@$(DEV) pytest -n 3 --dist loadfile tests/interop
+
+# Campaigns of faults, see docs/contributing.md: three short ones, or one with MINUTES=…, SERVERS=3 (or 1), SEED=…,
+# SCENARIO=elections (or mixed), SCALE=0.1, KEEP=folder
+FAULTS := minutes servers seed scenario scale keep
+minutes := $(MINUTES)
+servers := $(SERVERS)
+seed := $(SEED)
+scenario := $(SCENARIO)
+scale := $(SCALE)
+keep := $(KEEP)
+faults: python3
+	@$(DEV) run python tests/faults/run.py $(foreach name,$(FAULTS),$(if $($(name)),--$(name) $($(name))))
 
 # SCENARIOS="…" takes some alone
 molecule: python3

@@ -27,10 +27,12 @@ def nats_cluster(
 ) -> Iterator[list[NatsServer]]:
     """Servers n1, n2, … of the cluster C1, with the tags n:1, n:2, …; they have a leader and know each other.
 
-    ``config`` is more configuration, the same for each.
+    ``config`` is more configuration, the same for each, and ``cluster`` of it is more of that part.
     """
     ports = free_ports(size)
     routes = [f"nats://127.0.0.1:{port}" for port in ports]
+    more = dict(config or {})
+    cluster = more.pop("cluster", {})
     with contextlib.ExitStack() as stack:
         servers = [
             stack.enter_context(
@@ -38,8 +40,8 @@ def nats_cluster(
                     {
                         "server_name": f"n{number}",
                         "server_tags": [f"n:{number}"],
-                        "cluster": {"name": "C1", "listen": f"127.0.0.1:{port}", "routes": routes},
-                        **(config or {}),
+                        "cluster": {"name": "C1", "listen": f"127.0.0.1:{port}", "routes": routes, **cluster},
+                        **more,
                     },
                     version=version,
                 )

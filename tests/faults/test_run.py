@@ -1,0 +1,49 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A campaign that is stopped leaves neither processes nor files behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from support.waiting import wait_until
+
+RUN = Path(__file__).resolve().parent / "run.py"
+pytestmark = pytest.mark.once
+
+
+def processes(folder: Path) -> list[int]:
+    """Those that have the folder in their environment: all that the campaign started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in (path / "environ").read_bytes():
+                found.append(int(path.name))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_campaign_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    argv = [sys.executable, str(RUN), "--minutes", "5", "--servers", "1", "--seed", "1"]
+    process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        wait_until(lambda: list(tmp_path.glob("playbook-*")))
+        time.sleep(2)  # into the middle of it, wherever that is
+        process.send_signal(number)
+        output, _errors = process.communicate(timeout=60)
+        assert process.returncode == 128 + number
+        assert "The campaign was stopped, and says nothing" in output
+        assert processes(tmp_path) == []
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        process.kill()
