@@ -67,7 +67,7 @@ class ActionModule(ActionBase):
         options = options_of(self, SPEC, RULES, variables)
         terms, work = Terms.from_options(options), self._work(options, variables)
         identity = options["identity"] or variables.get("inventory_hostname") or ""
-        with Signals() as signals, Session(settings_of(options), read_only=self._task.check_mode) as session:
+        with Signals() as signals, self._session(options) as session:
             if self._task.check_mode:
                 with signals.interruptible():
                     return self._rehearse(session, terms, identity, work)
@@ -80,6 +80,9 @@ class ActionModule(ActionBase):
             if seat is None:
                 return timed_out(session, terms, governor, identity, time.monotonic() - began)
             return self._hold(session, seat, terms, work, signals)
+
+    def _session(self, options: dict[str, Any]) -> Session:
+        return Session(settings_of(options), read_only=self._task.check_mode, warn=self._display.warning)
 
     def _work(self, options: dict[str, Any], variables: dict[str, Any]) -> Work:
         """The inner tasks, as far as they can be checked before there is a seat."""

@@ -14,7 +14,10 @@ options:
       - The servers to connect to, as URLs such as V(nats://broker1.example.net:4222).
       - The first that takes the connection is used, in the order given.
       - V(tls://) asks for TLS, V(ws://) and V(wss://) for websockets (which need the Python library aiohttp).
-      - Credentials in the URL, V(nats://user:password@host) or V(nats://token@host), are used where no others are set.
+      - >-
+        Credentials in the URL, V(nats://user:password@host) or V(nats://token@host), are used where no others are set.
+        In a user, password or token percent-encode each of C(:), C(/), C(?), C(#), C(@) and the comma. A URL with a
+        path, a query or a fragment is refused.
       - Where it is not set, and neither O(choria_config) nor O(context) is, the file that C(choria) itself would use
         counts (the first of V(~/.choriarc), V(~/.mcollective), V(/etc/choria/client.conf) and
         V(/usr/local/etc/choria/client.conf)), and without one V(nats://127.0.0.1:4222).
@@ -61,12 +64,21 @@ options:
     description:
       - The file with the seed that belongs to O(jwt), 64 hexadecimal digits as C(choria jwt keys) writes them.
     type: path
+  tls:
+    description:
+      - Whether connections are encrypted. With V(required) a server that offers no TLS is refused before anything
+        secret is sent. With V(preferred) TLS is used wherever the server offers it. With V(off) it is never used.
+      - V(required) is the default with V(tls://) or V(wss://) in O(servers), O(ca_path), O(client_cert), O(tls_first),
+        O(choria_config), and O(jwt). Elsewhere the default is V(preferred).
+      - A password or token that goes to another host without TLS gives a warning, unless V(off) says that it is meant.
+    type: str
+    choices: [required, preferred, 'off']
+    version_added: 0.1.0
   ca_path:
     description:
-      - A PEM file with the certificates of the CAs that the server's certificate is checked against.
-      - >-
-        Without it the system's are used. Asks for TLS: a server that offers none is refused before anything secret is
-        sent.
+      - A PEM file with the certificates of the CAs that the server's certificate is checked against. No other CA is
+        trusted then.
+      - Without it those of the system are trusted. Implies O(tls=required).
     type: path
   client_cert:
     description:
@@ -78,7 +90,8 @@ options:
     type: path
   validate_certs:
     description:
-      - Whether the server's certificate has to be valid, and for the host name that is connected to.
+      - Whether the server's certificate has to be valid, and for the host name that is connected to. V(false) gives a
+        warning.
     type: bool
     default: true
   tls_first:
@@ -213,6 +226,14 @@ options:
         key: seed
     vars:
       - name: choria_streams_seed
+  tls:
+    env:
+      - name: CHORIA_STREAMS_TLS
+    ini:
+      - section: choria_streams
+        key: tls
+    vars:
+      - name: choria_streams_tls
   ca_path:
     env:
       - name: CHORIA_STREAMS_CA_PATH

@@ -108,6 +108,7 @@ _raw:
 from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
@@ -125,7 +126,7 @@ class LookupModule(LookupBase):
         with translated("choria_governor: "):
             options, settings = options_of(self, variables or {}, kwargs)
             names = [governors.checked_name(term) for term in flat(terms)]
-            session = shared_session(settings, read_only=True)
+            session = shared_session(settings, read_only=True, warn=Display().warning)
             return [seat for name in names for seat in _seats(session, name, options["missing"])]
 
 

@@ -216,6 +216,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
@@ -258,7 +259,9 @@ class LookupModule(LookupBase):
             targets = [_target(term, options) for term in flat(terms)]
             _check(options, targets)
             query = Query(options["query"]) if options["query"] else None
-            reader = KvReader(shared_session(settings, read_only=True), _seconds(options, "cache_ttl"))
+            reader = KvReader(
+                shared_session(settings, read_only=True, warn=Display().warning), _seconds(options, "cache_ttl")
+            )
             found: list[Any] = []
             for answer in _answers(reader, targets, options):
                 if answer.problem:

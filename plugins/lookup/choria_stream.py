@@ -145,6 +145,7 @@ _raw:
 from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
@@ -170,7 +171,7 @@ class LookupModule(LookupBase):
             streams = [checked_stream(name) for name in flat(terms)]
             selection = Selection.from_options(options.get)
             query = _query(options)
-            session = shared_session(settings, read_only=True)
+            session = shared_session(settings, read_only=True, warn=Display().warning)
             found: list[Any] = []
             for stream in streams:
                 values = [_value(stream, message, options) for message in selection.read(session, stream)]

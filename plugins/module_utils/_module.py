@@ -126,7 +126,7 @@ def session_of(module: AnsibleModule, *, read_only: bool) -> sessions.Session:
     settings = Settings.from_options(module.params.get)
     for warning in settings.warnings:
         module.warn(warning)
-    return sessions.Session(settings, read_only=read_only)
+    return sessions.Session(settings, read_only=read_only, warn=module.warn)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -179,8 +178,8 @@ NONE_GIVEN = (
     "{url} refused the credentials (none were given: set user and password, token, creds, nkey_seed or client_cert)."
 )
 NO_TLS = (
-    "{url} offers no TLS, and the options ask for it, so nothing was sent: check servers, or leave out ca_path, "
-    "client_cert, tls_first and tls:// for a server without TLS."
+    "{url} offers no TLS, and the options ask for it, so nothing was sent: check servers, or set tls: off for a server "
+    "without TLS."
 )
 WRONG_CA = "The certificate of {url} is refused: unable to get local issuer certificate: "
 CHECK_CA = "check that ca_path {folder}/other.crt is the CA of this server."
@@ -548,6 +547,7 @@ def test_missing_libraries(
     with_seed: bool,
 ) -> None:
     client._client_class.cache_clear()
+    monkeypatch.setattr(importlib.import_module("nats.aio.transport"), "aiohttp", None)
     monkeypatch.setitem(sys.modules, module, None)
     given: dict[str, Any] = {"nkey_seed": world.nkey.seed} if with_seed else {}
     error = failure(servers=world.running("plain").url.replace("nats", scheme), **given)
@@ -556,19 +556,6 @@ def test_missing_libraries(
         f"The Python library {library} is needed {purpose}, but {sys.executable} does not have it: "
         f"install it there, for example with '{sys.executable} -m pip install {library}'."
     )
-
-
-def test_websockets_after_other_connections(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """nats-py was imported without aiohttp by then. Something stands for it here, where it may not be installed."""
-    with Session(settings(servers=world.running("plain").url)) as session:
-        session.connect()
-    transport = importlib.import_module("nats.aio.transport")
-    client._client_class.cache_clear()
-    for name in ("aiohttp", "multidict"):
-        monkeypatch.setattr(transport, name, None)
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    client._client_class(True)
-    assert [transport.aiohttp, transport.multidict] == [sys.modules["aiohttp"], sys.modules["multidict"]]
 
 
 # Servers that change while a session lasts

@@ -33,6 +33,12 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
+NOT_VALIDATED = (
+    "validate_certs: false means that nobody knows which server gets the credentials and the data: "
+    "give ca_path, the CA of the server, instead."
+)
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -45,13 +51,23 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"servers": "nats://a, b:5000 ,"}, {"servers": ("nats://a:4222", "nats://b:5000")}),
         ({"servers": ["nats://a", "tls://b:7"]}, {"servers": ("nats://a:4222", "tls://b:7"), "wants_tls": True}),
         ({"servers": "nats://[::1]:4223"}, {"servers": ("nats://[::1]:4223",)}),
-        ({"servers": ["ws://a", "wss://b"]}, {"servers": ("ws://a:80", "wss://b:443"), "websocket": True}),
+        ({"servers": ["ws://a"]}, {"servers": ("ws://a:80",), "websocket": True, "tls": "preferred"}),
+        ({"servers": ["wss://b"]}, {"servers": ("wss://b:443",), "websocket": True, "tls": "required"}),
+        ({"servers": "nats:4222"}, {"servers": ("nats://nats:4222",)}),
+        ({"servers": "nats://größe.example.net"}, {"servers": ("nats://größe.example.net:4222",)}),
+        ({"servers": "nats://[fe80::1%eth0]"}, {"servers": ("nats://[fe80::1%eth0]:4222",)}),
+        ({"servers": "nats://u:p@ss@a"}, {"servers": ("nats://a:4222",), "user": "u", "password": "p@ss"}),
         ({"servers": "nats://ann:p%40ss@a"}, {"servers": ("nats://a:4222",), "user": "ann", "password": "p@ss"}),
         ({"servers": "nats://t%2Fk@a"}, {"servers": ("nats://a:4222",), "user": "", "token": "t/k"}),
         ({"servers": ["nats://u:1@a", "nats://v:2@b"]}, {"user": "u", "password": "1"}),
         ({"servers": "nats://u:1@a", "user": "v", "password": "2"}, {"user": "v", "password": "2"}),
         ({"servers": "nats://u:1@a", "token": "t"}, {"user": "", "password": "", "token": "t"}),
         ({"tls_first": True}, {"wants_tls": True}),
+        ({}, {"tls": "preferred"}),
+        ({"tls": "required"}, {"tls": "required", "wants_tls": True}),
+        ({"tls": "off"}, {"tls": "off", "wants_tls": False}),
+        ({"tls": "off", "validate_certs": False}, {"warnings": ()}),
+        ({"validate_certs": False}, {"tls": "preferred", "warnings": (NOT_VALIDATED,)}),
         ({"connect_timeout": "1500ms", "timeout": 3}, {"connect_timeout": 1.5, "timeout": 3.0}),
         ({"domain": "hub"}, {"api": "$JS.hub.API"}),
         ({"api_prefix": "hub.api."}, {"api": "hub.api"}),
@@ -66,19 +82,66 @@ def test_settings(given: dict[str, Any], expected: dict[str, Any]) -> None:
     assert {name: getattr(made, name) for name in expected} == expected
 
 
-NOT_VALID = "is not valid: write nats://host:4222, and percent-encode : / ? # and @ in a password."
-NO_URL = "is not a server's URL: write nats://host:4222, or tls://, ws:// and wss://."
+URLS = (
+    "write nats://host:4222 (or tls://, ws:// and wss://), and percent-encode : / ? # @ and , in a user and a password."
+)
 NO_DURATION = "is not a duration: write seconds, or text such as 90s, 20m, 1h30m or 7d."
 NO_SUBJECT = "is not a subject: write words joined by dots, without spaces, * and >."
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"servers": [" ", ","]}, "servers: is empty: give at least one URL such as nats://host:4222."),
-    ({"servers": "http://a"}, f"servers: 'http://a' {NO_URL}"),
-    ({"servers": "http://ann:s3cret@a:1"}, f"servers: 'a:1' {NO_URL}"),
-    ({"servers": "nats://"}, f"servers: 'nats://' {NO_URL}"),
-    ({"servers": "nats://a b"}, f"servers: 'nats://a b' {NO_URL}"),
-    ({"servers": "nats://a:port"}, f"servers: one of the URLs {NOT_VALID}"),
-    ({"servers": "nats://a:70000"}, f"servers: one of the URLs {NOT_VALID}"),
-    ({"servers": "nats://ann:s3cret/1@a:4222"}, f"servers: one of the URLs {NOT_VALID}"),
+    *(
+        ({"servers": url}, f"servers: entry {number} {problem}: {URLS}")
+        for url, number, problem in (
+            ("http://a", 1, "has none of these schemes"),
+            ("http://ann:s3cret@a:1", 1, "has none of these schemes"),
+            ("s3cret://a", 1, "has none of these schemes"),
+            ("nats://", 1, "has no valid host"),
+            ("nats://s3cret;1", 1, "has no valid host"),
+            ("nats://ann:s3cret@", 1, "has no valid host"),
+            ("nats://:s3cret@a", 1, "has no user before its @"),
+            ("nats://a b", 1, "has blanks or control characters"),
+            ("nats://ann:s3\ncret@a", 1, "has blanks or control characters"),
+            ("nats://a:port", 1, "is not a valid URL"),
+            ("nats://a:70000", 1, "is not a valid URL"),
+            ("nats://[::1", 1, "is not a valid URL"),
+            ("nats://ann:s3cret/1@a:4222", 1, "is not a valid URL"),
+            # The part before the / # or ? would be taken for the host
+            ("nats://hunter2/s3cret@127.0.0.1:4222", 1, "has a path, a query or a fragment"),
+            ("nats://hunter2#s3cret@127.0.0.1:4222", 1, "has a path, a query or a fragment"),
+            ("nats://hunter2?s3cret@127.0.0.1:4222", 1, "has a path, a query or a fragment"),
+            ("nats://hunter2?", 1, "has a path, a query or a fragment"),
+            ("hunter2/s3cret@127.0.0.1:4222", 1, "has a path, a query or a fragment"),
+            ("nats:/ann:s3cret@a", 1, "has no whole scheme"),
+            ("NATS:ann:s3cret@a", 1, "has no whole scheme"),
+            ("nats://a:4222/", 1, "has a path, a query or a fragment"),
+            ("nats://a,nats://b/s3cret", 2, "has a path, a query or a fragment"),
+            (["nats://a", "nats://b?x=s3cret"], 2, "has a path, a query or a fragment"),
+            # A password of 12,s3cret
+            ("nats://ann:12,s3cret@a", 2, "has no whole scheme"),
+        )
+    ),
+    ({"tls": "off", "ca_path": __file__}, "tls: off can't be given together with ca_path: leave out one of them."),
+    ({"tls": "off", "tls_first": True}, "tls: off can't be given together with tls_first: leave out one of them."),
+    (
+        {"tls": "off", "servers": "tls://a"},
+        "tls: off can't be given together with tls:// in servers: leave out one of them.",
+    ),
+    (
+        {"tls": "preferred", "servers": "wss://a"},
+        "tls: preferred can't be given together with wss:// in servers: leave it out.",
+    ),
+    (
+        {"tls": "required", "servers": "ws://a"},
+        "servers: ws:// goes without TLS, which tls: required asks for: write wss://.",
+    ),
+    (
+        {"ca_path": __file__, "servers": "ws://a"},
+        "servers: ws:// goes without TLS, which ca_path asks for: write wss://.",
+    ),
+    (
+        {"servers": ["ws://a", "wss://b"]},
+        "servers: ws:// goes without TLS, which wss:// in servers asks for: write wss://.",
+    ),
     ({"servers": ["ws://a", "nats://b"]}, "servers: mixes websocket URLs with others: give one kind."),
     ({"user": "ann"}, "user: needs password too."),
     ({"password": "s3cret"}, "password: needs user too."),

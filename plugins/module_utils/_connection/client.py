@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib
+import ipaddress
 import logging
 import os
 import sys
@@ -16,8 +17,10 @@ from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from .. import _errors
+from .._options import connection
 from . import wire
 
 if TYPE_CHECKING:
@@ -35,21 +38,57 @@ def _client_class(websocket: bool) -> Any:
     try:
         with _only_what_is_needed():
             from nats.aio.client import Client
+            from nats.errors import Error, ProtocolError
     except ImportError as error:
         raise _errors.LibraryMissing("nats-py", "to talk to NATS servers and Choria Brokers", sys.executable) from error
     if websocket:
         _add_what_websockets_need()
 
     class TlsClient(Client):
-        insist_on_tls = False
+        settings: Settings
+
+        def __init__(self) -> None:
+            super().__init__()
+            parse = self._ps.parse
+
+            async def parsed(data: bytes = b"") -> None:
+                try:
+                    await parse(data)
+                except (OSError, ProtocolError):
+                    raise
+                except Exception as error:  # nats-py would stop reading for good, and say so to nobody
+                    raise ProtocolError from error
+
+            self._ps.parse = parsed  # type: ignore[method-assign]
+
+        @property
+        def ssl_context(self) -> Any:
+            # nats-py would have its own, with the system's authorities
+            return self.settings.tls_context()
 
         async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-            # This runs before CONNECT, which holds the password: the last moment to refuse a plain connection.
-            if initial_connection and self.insist_on_tls and not info.get("tls_required"):
-                if not info.get("tls_available"):
-                    raise wire.TlsNotOffered
-                info["tls_required"] = True
-            await super()._process_info(info, initial_connection)
+            if initial_connection:
+                wire.check_greeting(info)
+                if not self.settings.websocket:
+                    # This runs before CONNECT, which holds the password: the last moment to refuse a plain connection
+                    info["tls_required"] = _chosen_tls(self.settings.tls, info)
+            # Other servers of the cluster are not connected to, and what is said of them not looked at
+            await super()._process_info({**info, "connect_urls": []}, initial_connection)
+
+        async def _process_connect_init(self) -> None:
+            try:
+                await super()._process_connect_init()
+            except (AttributeError, TypeError, LookupError) as error:
+                # nats-py takes a greeting for an object of texts before we can look at it
+                raise wire.BrokenGreeting("it is no object") from error
+            except ValueError as error:
+                if self._server_info or isinstance(error, OSError):
+                    raise
+                raise wire.BrokenGreeting("it has no end") from error
+            except Error as error:
+                if "json parse" not in str(error):
+                    raise
+                raise wire.BrokenGreeting("it is no JSON") from error
 
         async def _process_pong(self) -> None:
             # nats-py ends the connection over an answer to a ping that came too late
@@ -82,6 +121,16 @@ def _client_class(websocket: bool) -> Any:
     # asyncio logs this once for each TLS connection that a server closes; it means nothing (bpo-39951).
     logging.getLogger("asyncio").addFilter(lambda record: "eof_received" not in record.getMessage())
     return TlsClient
+
+
+def _chosen_tls(wanted: str, info: dict[str, Any]) -> bool:
+    """Whether this connection goes on with TLS, by what the user wants and what the server says of itself."""
+    offered = bool(info.get("tls_required") or info.get("tls_available"))
+    if wanted == connection.REQUIRED and not offered:
+        raise wire.TlsNotOffered
+    if wanted == connection.OFF and info.get("tls_required"):
+        raise wire.TlsNotWanted
+    return offered and wanted != connection.OFF
 
 
 @contextmanager
@@ -153,13 +202,26 @@ def preload(settings: Settings) -> None:
         credentials["signature_cb"]("")
 
 
-async def connect(settings: Settings, on_error: ErrorCallback, on_closed: Callable[[], Awaitable[None]]) -> Any:
-    """A connected nats-py client. Tries the servers in order; raises the reason when none takes us."""
+async def connect(
+    settings: Settings,
+    on_error: ErrorCallback,
+    on_closed: Callable[[], Awaitable[None]],
+    warn: Callable[[str], None] | None = None,
+) -> Any:
+    """A connected nats-py client. Tries the servers in order; raises the reason when none takes us.
+
+    ``warn`` is called with a sentence where a password or token went out in clear.
+    """
     problems: list[Exception] = []
     for server in settings.servers:
         client = _client_class(settings.websocket)()
         try:
             await _connect_one(client, settings, server, on_error, on_closed)
+            if warn and _in_clear(client, settings, server):
+                warn(
+                    f"servers: a password or token went to {server} without TLS, where others may read it: use tls:// "
+                    "or tls: required, or say by tls: off that it is meant."
+                )
             return client
         except (_errors.OptionError, _errors.LibraryMissing):
             raise
@@ -181,7 +243,7 @@ async def connect(settings: Settings, on_error: ErrorCallback, on_closed: Callab
 async def _connect_one(
     client: Any, settings: Settings, server: str, on_error: ErrorCallback, on_closed: Callable[[], Awaitable[None]]
 ) -> None:
-    client.insist_on_tls = settings.wants_tls and not settings.websocket
+    client.settings = settings
     connected = False
 
     async def during_connect(error: Exception) -> None:
@@ -201,7 +263,6 @@ async def _connect_one(
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,
                 connect_timeout=settings.connect_timeout,
-                tls=settings.tls_context() if settings.wants_tls or not settings.validate_certs else None,
                 tls_handshake_first=settings.tls_first,
                 inbox_prefix=settings.inbox_prefix,
                 **_credentials(settings),
@@ -215,6 +276,23 @@ async def _connect_one(
         _abort(client)
         raise
     connected = True
+
+
+def _in_clear(client: Any, settings: Settings, server: str) -> bool:
+    """Whether a password or token was sent to another host without TLS, and the user did not say that it may be."""
+    secret = settings.password or settings.token
+    if not secret or settings.tls == connection.OFF or not client._auth_configured:
+        return False
+    parts = urlsplit(server)
+    encrypted = parts.scheme == "wss" or (parts.scheme != "ws" and client._server_info.get("tls_required"))
+    return not encrypted and not _is_loopback(parts.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 async def close(client: Any) -> None:

@@ -18,17 +18,32 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 
+_MOST_WORDS = 200
+
+
 def explain(settings: Settings, server: str, error: Exception, info: dict[str, Any]) -> Exception:
     """Our error for what came out of nats-py while connecting to one server. ``info`` is what that said of itself."""
     text = str(error).lower()
     if isinstance(error, wire.TlsNotOffered):
         return _errors.Unreachable(
             f"{server} offers no TLS, and the options ask for it, so nothing was sent: "
-            "check servers, or leave out ca_path, client_cert, tls_first and tls:// for a server without TLS.",
+            "check servers, or set tls: off for a server without TLS.",
             code="tls_not_offered",
         )
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return _explain_certificate(settings, server, error)
+    if isinstance(error, wire.TlsNotWanted):
+        return _errors.Unreachable(
+            f"{server} takes no connection without TLS, and tls is off, so nothing was sent: leave out tls: off.",
+            code="tls_required",
+        )
+    if isinstance(error, wire.BrokenGreeting):
+        return _errors.Unreachable(
+            f"{server} greets as no NATS server does ({error}): check what listens there.", code="greeting"
+        )
+    refused = _certificate_error(error)
+    if refused:
+        return _explain_certificate(settings, server, refused)
+    if settings.websocket and type(error).__module__.partition(".")[0] == "aiohttp":
+        return _explain_websocket(settings, server, error)
     if "authorization violation" in text or "authentication" in text:
         return _errors.PermissionMissing(
             f"{server} refused the credentials ({_credential_names(settings)}).", code="authentication"
@@ -63,8 +78,30 @@ def _credential_names(settings: Settings) -> str:
     )
 
 
+def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """The refusal of a certificate, also where aiohttp wraps it."""
+    if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
+        return error
+    inner = getattr(error, "certificate_error", None) or error.__cause__
+    return _certificate_error(inner) if inner else None
+
+
+def _explain_websocket(settings: Settings, server: str, error: Exception) -> Exception:
+    """Our error for one of aiohttp's, whose words may have all that came from the server."""
+    cause = getattr(error, "os_error", None) or error.__cause__
+    if isinstance(cause, ssl.SSLError):
+        return _explain_tls(settings, server, cause)
+    if isinstance(cause, OSError):
+        return _errors.Unreachable(f"{server} can't be reached: {_reason(settings, cause)}.", server=server)
+    return _errors.Unreachable(
+        f"{server} can't be reached: what listens there does not speak NATS over websockets, check the port and the "
+        "scheme in servers.",
+        server=server,
+    )
+
+
 def _explain_certificate(settings: Settings, server: str, error: ssl.SSLCertVerificationError) -> Exception:
-    reason = error.verify_message or str(error)
+    reason = error.verify_message or "it is not valid"
     if "mismatch" in reason.lower() or "doesn't match" in reason.lower() or "not valid for" in reason.lower():
         remedy = "name the server in servers as its certificate does"
     elif "expired" in reason.lower() or "not yet valid" in reason.lower():
@@ -79,7 +116,12 @@ def _explain_certificate(settings: Settings, server: str, error: ssl.SSLCertVeri
 
 
 def _explain_tls(settings: Settings, server: str, error: Exception) -> Exception:
-    reason = getattr(error, "reason", None) or str(error)
+    reason = getattr(error, "reason", None) or type(error).__name__
+    if any(words in reason.upper() for words in ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW")):
+        return _errors.Unreachable(
+            f"TLS with {server} failed ({reason}): it has no TLS 1.2 or newer, so update the server or its settings.",
+            code="tls_version",
+        )
     if "alert" in reason.lower() or "certificate" in reason.lower():
         return _client_certificate(settings, server)
     remedy = "leave out tls_first, or check the port" if settings.tls_first else "check that the port speaks TLS"
@@ -117,4 +159,7 @@ def _reason(settings: Settings, error: Exception) -> str:
         return "the server hung up, check servers"  # in whichever way the network tells it
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}, check servers"
-    return f"{str(error).removeprefix('nats: ') or type(error).__name__}, check servers"
+    if type(error).__module__ == "nats.errors":  # what the server said before it hung up
+        words = "".join(filter(str.isprintable, str(error)))[:_MOST_WORDS]
+        return f"{words.removeprefix('nats: ')}, check servers"
+    return f"the connection ended with {type(error).__name__}, check servers"

@@ -51,12 +51,15 @@ class Session:
     """Requests, publishes and subscriptions over one connection, made when first needed.
 
     With ``read_only`` everything but the reads of the JetStream API is refused below all other code, so that check mode
-    and lookups can't write by mistake.
+    and lookups can't write by mistake. ``warn`` is called with a sentence where a password went out in clear.
     """
 
-    def __init__(self, settings: Settings, *, read_only: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, read_only: bool = False, warn: Callable[[str], None] | None = None
+    ) -> None:
         self.settings = settings
         self.read_only = read_only
+        self._warn = warn
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Any = None
         self._server: wire.Server | None = None
@@ -242,7 +245,7 @@ class Session:
             return
         self._wake, self._closed = asyncio.Event(), asyncio.Event()
         self._inbox_problem = None
-        self._client = await connect(self.settings, self._on_error, self._on_closed)
+        self._client = await connect(self.settings, self._on_error, self._on_closed, self._warn)
         self._server, self._behind = wire.Server.from_info(self._client._server_info), None
         self._inbox = f"{self._client.new_inbox()}"
         await self._client.subscribe(f"{self._inbox}.*", cb=self._on_reply)
@@ -472,13 +475,13 @@ async def _end(client: Any) -> None:
 _shared: dict[tuple[int, Settings, bool], Session] = {}
 
 
-def shared_session(settings: Settings, *, read_only: bool) -> Session:
+def shared_session(settings: Settings, *, read_only: bool, warn: Callable[[str], None] | None = None) -> Session:
     """The session of this process for these settings. A fork makes its own; all are closed at exit."""
     if not _shared:
         atexit.register(_close_shared)
     key = (os.getpid(), settings, read_only)
     if key not in _shared:
-        _shared[key] = Session(settings, read_only=read_only)
+        _shared[key] = Session(settings, read_only=read_only, warn=warn)
     return _shared[key]
 
 

@@ -15,11 +15,15 @@ from .._options import codecs, connection, untrusted
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from urllib.parse import SplitResult
 
     from .tokens import Token
 
 _SCHEMES = ("nats", "tls", "ws", "wss")
+# Such as nats:/user:password@host, whose scheme would be taken for a user or a host. A host may be called nats.
+_HALF_A_SCHEME = re.compile(rf"({'|'.join(_SCHEMES)}):(?!//|\d+$)", re.IGNORECASE)
+_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%[\w.-]+)?")
 _CREDS = re.compile(rb"NATS USER JWT-+\s+[\w-]+\.[\w-]+\.[\w-]+\s.*USER NKEY SEED-+\s+SU[A-Z2-7]{56}\s", re.DOTALL)
 _IN_URL = re.compile(r"//(.+)@")
 _SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
@@ -43,7 +47,7 @@ class Settings(NamedTuple):
     client_cert: str = ""
     client_key: str = ""
     validate_certs: bool = True
-    tls: bool = False
+    tls: str = connection.PREFERRED
     tls_first: bool = False
     connect_timeout: float = 5.0
     timeout: float = 10.0
@@ -95,7 +99,7 @@ class Settings(NamedTuple):
             client_cert=_readable("client_cert", options["client_cert"]),
             client_key=_readable("client_key", options["client_key"]),
             validate_certs=bool(options["validate_certs"]),
-            tls=bool(options.get("tls")),
+            tls=_tls(options, servers),
             tls_first=bool(options["tls_first"]),
             connect_timeout=_timeout("connect_timeout", options["connect_timeout"]),
             timeout=_timeout("timeout", options["timeout"]),
@@ -103,17 +107,16 @@ class Settings(NamedTuple):
             inbox_prefix=_subject("inbox_prefix", inbox),
             collective=collective,
             identity=options["identity"] or "",
-            warnings=_open_to_others(options),
+            warnings=(*_open_to_others(options), *_not_validated(options)),
         )
-        if settings.wants_tls:
-            settings.tls_context()
+        if settings.ca_path or settings.client_cert:
+            settings._context_of_files()
         return settings
 
     @property
     def wants_tls(self) -> bool:
-        """Whether the user asked for TLS, so that a server which offers none has to be refused."""
-        secure = any(urlsplit(server).scheme in ("tls", "wss") for server in self.servers)
-        return bool(secure or self.tls or self.ca_path or self.client_cert or self.tls_first)
+        """Whether a server that offers no TLS has to be refused."""
+        return self.tls == connection.REQUIRED
 
     @property
     def websocket(self) -> bool:
@@ -121,12 +124,27 @@ class Settings(NamedTuple):
 
     def tls_context(self) -> ssl.SSLContext:
         """The TLS context of these settings. Raises OptionError where a file does not hold what its option says."""
+        context = self._context_of_files()
+        if not self.validate_certs:
+            import ssl
+
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif not self.ca_path:
+            context.load_default_certs()  # takes 30 ms
+        return context
+
+    def _context_of_files(self) -> ssl.SSLContext:
+        """A context with the authorities of ``ca_path`` and our certificate, without the system's authorities."""
         import ssl  # which takes several MiB of a process that may never connect, as one that only checks its options
 
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         # Python 3.13 began to refuse certificates without an authority key identifier and the like, which many own CAs
-        # leave out. Choria and older Pythons take them, and a site must not depend on the Python of each host.
+        # leave out. Choria and older Pythons take them, and a site must not depend on the Python of each host. Each
+        # certificate in the file is an authority, as with Go and Python 3.13.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context.verify_flags |= getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0)
         if self.ca_path:
             try:
                 context.load_verify_locations(cafile=self.ca_path)
@@ -139,9 +157,6 @@ class Settings(NamedTuple):
                 context.load_cert_chain(self.client_cert, self.client_key, password=_no_passphrase)
             except (ssl.SSLError, OSError, ValueError) as error:
                 raise _errors.OptionError("client_cert", self._chain_problem(error)) from error
-        if not self.validate_certs:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
         return context
 
     def _chain_problem(self, error: Exception) -> str:
@@ -167,6 +182,8 @@ def _layered(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
     from .sources import from_choria, from_context
 
     context, choria = from_context(given["context"]), from_choria(given)
+    if given["tls"] == connection.OFF:
+        context, choria = _without_tls(context), _without_tls(choria)
     merged: dict[str, Any] = dict.fromkeys(given)
     for layer in (context, choria, {name: value for name, value in given.items() if value is not None}):
         for group in (connection.CREDENTIALS, connection.TLS_PAIR):
@@ -184,6 +201,38 @@ def _layered(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
             f"use {' or '.join(known)}.",
         )
     return merged, " or ".join(sources)
+
+
+def _without_tls(layer: dict[str, Any]) -> dict[str, Any]:
+    names = ("tls", "tls_first", "ca_path", *connection.TLS_PAIR)
+    return {name: value for name, value in layer.items() if name not in names}
+
+
+def _tls(options: Mapping[str, Any], servers: Iterable[str]) -> str:
+    """Whether to use TLS: what the option says, else what follows from others. Raises OptionError where they differ."""
+    schemes = {urlsplit(server).scheme for server in servers}
+    secure = sorted(f"{scheme}:// in servers" for scheme in schemes & {"tls", "wss"})
+    asking = secure + [name for name in ("ca_path", "client_cert", "tls_first") if options[name]]
+    chosen = str(options["tls"] or "")
+    if chosen == connection.OFF and asking:
+        raise _errors.OptionError("tls", f"off can't be given together with {asking[0]}: leave out one of them.")
+    if chosen == connection.PREFERRED and secure:
+        raise _errors.OptionError("tls", f"preferred can't be given together with {secure[0]}: leave it out.")
+    if not chosen:
+        chosen = connection.REQUIRED if asking or options["jwt"] else connection.PREFERRED
+    if chosen == connection.REQUIRED and "ws" in schemes:
+        why = (asking or ["jwt" if options["jwt"] and not options["tls"] else "tls: required"])[0]
+        raise _errors.OptionError("servers", f"ws:// goes without TLS, which {why} asks for: write wss://.")
+    return chosen
+
+
+def _not_validated(options: Mapping[str, Any]) -> tuple[str, ...]:
+    if options["validate_certs"] or options["tls"] == connection.OFF:
+        return ()
+    return (
+        "validate_certs: false means that nobody knows which server gets the credentials and the data: "
+        "give ca_path, the CA of the server, instead.",
+    )
 
 
 def _signing(options: dict[str, Any]) -> tuple[Token | None, str]:
@@ -231,32 +280,53 @@ def _servers(urls: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     """URLs without credentials, and those that the first one with any carries."""
     clean, schemes = [], set()
     credentials: dict[str, str] = {}
-    for entry in [part.strip() for url in urls for part in str(url).split(",") if part.strip()]:
+    entries = [part.strip() for url in urls for part in str(url).split(",") if part.strip()]
+    for number, (entry, before) in enumerate(zip(entries, ["", *entries]), start=1):
         try:
-            parts = urlsplit(entry if "://" in entry else f"nats://{entry}")
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            # The reason, and so the chain, may hold a part of the password
-            raise _errors.OptionError(
-                "servers",
-                "one of the URLs is not valid: write nats://host:4222, and percent-encode : / ? # and @ in a password.",
-            ) from None
-        if parts.scheme not in _SCHEMES or not host or re.search(r"\s", host):
-            shown = entry.rsplit("@", 1)[-1]
-            raise _errors.OptionError(
-                "servers", f"'{shown}' is not a server's URL: write nats://host:4222, or tls://, ws:// and wss://."
-            )
+            parts, port = _parsed(entry, before)
+        except ValueError as problem:
+            # No part of the entry is repeated, and the chain is cut: any of it may be a secret
+            raise _errors.OptionError("servers", f"entry {number} {problem}: {_URLS}") from None
         if parts.username and not credentials:
             names = ("user", "password") if parts.password else ("token",)
             credentials = dict(zip(names, (unquote(parts.username), unquote(parts.password or ""))))
         schemes.add(parts.scheme in ("ws", "wss"))
-        default = {"ws": 80, "wss": 443}.get(parts.scheme, 4222)
-        clean.append(f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port or default}")
+        host = parts.hostname or ""
+        clean.append(f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}")
     if not clean:
         raise _errors.OptionError("servers", "is empty: give at least one URL such as nats://host:4222.")
     if len(schemes) > 1:
         raise _errors.OptionError("servers", "mixes websocket URLs with others: give one kind.")
     return tuple(clean), credentials
+
+
+_URLS = (
+    "write nats://host:4222 (or tls://, ws:// and wss://), and percent-encode : / ? # @ and , in a user and a password."
+)
+
+
+def _parsed(entry: str, before: str) -> tuple[SplitResult, int]:
+    """The parts of a server's URL, and its port. Raises ValueError that says what is wrong, without repeating it."""
+    if re.search(r"[\s\x00-\x1f\x7f]", entry):
+        raise ValueError("has blanks or control characters")
+    # The second may be the rest of a password with a comma, whose beginning would be taken for a port
+    if _HALF_A_SCHEME.match(entry) or (before and "@" in entry and "://" not in entry and "@" not in before):
+        raise ValueError("has no whole scheme")
+    try:
+        parts = urlsplit(entry if "://" in entry else f"nats://{entry}")
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a valid URL") from None
+    if parts.scheme not in _SCHEMES:
+        raise ValueError("has none of these schemes")
+    # An unescaped / # or ? in a password, which ends the host and would be looked up or told
+    if parts.path or "#" in entry or "?" in entry:
+        raise ValueError("has a path, a query or a fragment")
+    if not _HOST.fullmatch(parts.hostname or ""):
+        raise ValueError("has no valid host")
+    if "@" in parts.netloc and not parts.username:
+        raise ValueError("has no user before its @")
+    return parts, port or {"ws": 80, "wss": 443}.get(parts.scheme, 4222)
 
 
 def _readable(option: str, path: str | None) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _errors
-from .._options import untrusted
+from .._options import connection, untrusted
 from .choria_config import ChoriaConfig, find_config, read_config
 
 _SRV = ("_mcollective-server._tcp", "_x-puppet-mcollective._tcp")
@@ -99,12 +99,12 @@ def from_context(name: str | None) -> dict[str, Any]:
 def _security(config: ChoriaConfig) -> dict[str, Any]:
     """What the security provider of a file stands for. Brokers always speak TLS, so it is always insisted on."""
     if config.provider == "file":
-        return {"tls": True, **_files(config, "plugin.security.file", ("ca", "certificate", "key"))}
+        return {"tls": connection.REQUIRED, **_files(config, "plugin.security.file", ("ca", "certificate", "key"))}
     if config.provider == "choria":
         files = _files(config, "plugin.security.choria", ("ca", "certificate", "key"))
-        return {"tls": True, "jwt": _token_file(config), "seed": _seed_file(config), **files}
+        return {"tls": connection.REQUIRED, "jwt": _token_file(config), "seed": _seed_file(config), **files}
     if config.provider == "puppet":
-        return {"tls": True, **_puppet(config)}
+        return {"tls": connection.REQUIRED, **_puppet(config)}
     raise _errors.OptionError(
         "choria_config",
         f"{config.path} uses the security provider '{config.provider}', which is not supported here: "

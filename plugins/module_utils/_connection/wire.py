@@ -9,9 +9,9 @@ import asyncio
 import re
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from .._options import fields
+from .._options import fields, shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +23,43 @@ OLDEST = (2, 10, 0)
 
 class TlsNotOffered(Exception):
     """The user wants TLS and the server has none: nothing secret has been sent yet."""
+
+
+class TlsNotWanted(Exception):
+    """The server takes no connection without TLS, and the user wants none."""
+
+
+class BrokenGreeting(Exception):
+    """What listens there greets as a NATS server does, with something else in it."""
+
+
+class _GreetingNeeds(TypedDict):
+    version: str
+    max_payload: shapes.Count
+
+
+class Greeting(_GreetingNeeds, total=False):
+    """What a server says of itself in INFO, as far as it is used here or by nats-py."""
+
+    server_name: str
+    cluster: str
+    nonce: str
+    headers: bool
+    jetstream: bool
+    auth_required: bool
+    tls_required: bool
+    tls_available: bool
+    tls_verify: bool
+
+
+_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}(?!\d)")
+
+
+def check_greeting(info: Any) -> None:
+    """Raises BrokenGreeting where it is no server's."""
+    problem = shapes.problem(info, Greeting) or ("" if _VERSION.match(info["version"]) else "version is none")
+    if problem:
+        raise BrokenGreeting(problem)
 
 
 class Request(NamedTuple):
@@ -77,13 +114,13 @@ class Server(NamedTuple):
 
     @classmethod
     def from_info(cls, info: Mapping[str, Any]) -> Server:
-        digits = re.match(r"\d+(\.\d+)*", str(info.get("version", "")))
+        digits = _VERSION.match(info["version"])
         return cls(
-            name=str(info.get("server_name", "")),
+            name=info.get("server_name", ""),
             version=tuple(int(part) for part in digits.group(0).split(".")) if digits else (),
             jetstream=bool(info.get("jetstream")),
             clustered=bool(info.get("cluster")),
-            max_payload=int(info.get("max_payload", 1 << 20)),
+            max_payload=info["max_payload"],
         )
 
     def behind(self, prefix: str, level: int | None) -> Server:

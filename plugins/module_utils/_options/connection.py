@@ -12,6 +12,8 @@ DEFAULT_COLLECTIVE = "mcollective"
 DEFAULT_API = "$JS.API"
 DEFAULT_INBOX = "_INBOX"
 
+REQUIRED, PREFERRED, OFF = "required", "preferred", "off"
+
 # Options that replace each other: one set of credentials, one certificate with its key.
 CREDENTIALS = ("user", "password", "token", "creds", "nkey_seed", "jwt", "seed")
 TLS_PAIR = ("client_cert", "client_key")
@@ -37,6 +39,7 @@ CONNECTION = fields.Spec(
         _row("nkey_seed", "str", no_log=True),
         _row("jwt", "path"),
         _row("seed", "path"),
+        _row("tls", "str", choices=[REQUIRED, PREFERRED, OFF]),
         _row("ca_path", "path"),
         _row("client_cert", "path"),
         _row("client_key", "path"),

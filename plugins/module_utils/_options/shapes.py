@@ -1,0 +1,126 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks data from outside against its shape: a TypedDict, a list or dict of shapes, or a plain type.
+
+Python 3.9 evaluates the annotations, so TypedDicts write ``Optional[X]``, and have keys that may be absent in a class
+with ``total=False``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import typing
+from datetime import timezone
+from functools import cache
+from typing import TYPE_CHECKING, Any, NewType
+
+from . import codecs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # What is wrong with a value, beginning with its place in it; an empty text where nothing is
+    Check = Callable[[Any], str]
+
+Count = NewType("Count", int)
+"""A number of 0 to 2^64 - 1, which ``int`` in a shape is not: that is one of -2^63 to 2^63 - 1."""
+Time = NewType("Time", str)
+"""RFC 3339 text."""
+Base64 = NewType("Base64", str)
+
+
+def problem(value: Any, shape: Any) -> str:
+    """What does not fit, such as ``config.max_age is no whole number``; empty where the value has the shape.
+
+    Keys that the shape does not name are not looked at. No value is repeated, since it may be a secret.
+    """
+    return _check_of(shape)(value).lstrip(".")
+
+
+@cache
+def _check_of(shape: Any) -> Check:
+    if shape in _PLAIN:
+        return _PLAIN[shape]
+    origin, inner = typing.get_origin(shape), typing.get_args(shape)
+    if origin is list:
+        return _list_of(_check_of(inner[0]))
+    if origin is dict:
+        return _dict_of(_check_of(inner[1]))
+    if origin is typing.Union:  # with None
+        check = _check_of(inner[0])
+        return lambda value: "" if value is None else check(value)
+    checks = {key: _check_of(kind) for key, kind in typing.get_type_hints(shape).items()}
+    return _object_of(checks, tuple(sorted(shape.__required_keys__)))
+
+
+def _object_of(checks: dict[str, Check], required: tuple[str, ...]) -> Check:
+    def check(value: Any) -> str:
+        if type(value) is not dict:
+            return " is no object"
+        for key, inner in value.items():
+            if key in checks:
+                found = checks[key](inner)
+                if found:
+                    return f".{key}{found}"
+        missing = next((key for key in required if key not in value), "")
+        return f".{missing} is missing" if missing else ""
+
+    return check
+
+
+def _list_of(item: Check) -> Check:
+    def check(value: Any) -> str:
+        if type(value) is not list:
+            return " is no list"
+        return next((f"[{index}]{found}" for index, each in enumerate(value) if (found := item(each))), "")
+
+    return check
+
+
+def _dict_of(item: Check) -> Check:
+    def check(value: Any) -> str:
+        if type(value) is not dict:
+            return " is no object"
+        return next((f" has a value that{found}" for each in value.values() if (found := item(each))), "")
+
+    return check
+
+
+def _whole(lowest: int, highest: int) -> Check:
+    def check(value: Any) -> str:
+        if type(value) is not int:
+            return " is no whole number"
+        return "" if lowest <= value <= highest else " is out of range"
+
+    return check
+
+
+def _time(value: Any) -> str:
+    try:
+        if type(value) is str and codecs.parse_timestamp(value).astimezone(timezone.utc):
+            return ""
+    except (ValueError, OverflowError):
+        pass
+    return " is no time"
+
+
+def _base64(value: Any) -> str:
+    try:
+        if type(value) is str and base64.b64decode(value, validate=True) is not None:
+            return ""
+    except (binascii.Error, ValueError):
+        pass
+    return " is not base64"
+
+
+_PLAIN: dict[Any, Check] = {
+    Any: lambda value: "",
+    bool: lambda value: "" if type(value) is bool else " is neither true nor false",
+    str: lambda value: "" if type(value) is str else " is no text",
+    int: _whole(-(1 << 63), (1 << 63) - 1),
+    Count: _whole(0, (1 << 64) - 1),
+    Time: _time,
+    Base64: _base64,
+}
