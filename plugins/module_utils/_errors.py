@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-# Codes of failures after a write: something is changed
-WRITTEN = ("not_applied", "not_current", "copy_incomplete")
+# Codes of failures after a write: something is changed, or may be
+WRITTEN = ("not_applied", "not_current", "copy_incomplete", "outcome_unknown")
 
 
 class StreamsError(Exception):
@@ -60,6 +60,23 @@ class NoAnswer(StreamsError):
         super().__init__(message, **{"code": "no_answer", **failure})
 
 
+class OutcomeUnknown(NoAnswer):
+    """A write was sent, and its answer got lost: it may be done, or may still be done, or never.
+
+    ``reason`` is the error that says why there is no answer.
+    """
+
+    def __init__(self, what: str, reason: StreamsError, remedy: str = "") -> None:
+        remedy = remedy or "look at what is there before you run the task again"
+        unknown = "the answer got lost, so it is not known whether that was done"
+        super().__init__(
+            f"{what}: {unknown}: {remedy}. Reason: {reason.message}",
+            code="outcome_unknown",
+            reason=reason.failure.get("code", ""),
+        )
+        self.reason = reason
+
+
 class PermissionMissing(StreamsError):
     """The credentials do not allow what was tried."""
 
@@ -97,6 +114,8 @@ class ApiError(StreamsError):
         )
         self.status = status
         self.err_code = err_code
+        self.repeated = False
+        """Whether it answers a request that was sent more than once, so that an earlier one may have succeeded."""
         self.description = description
 
 

@@ -50,7 +50,10 @@ _HINTS = {
 
 def call(session: sessions.Session, what: str, subject: str, body: Any = None) -> dict[str, Any]:
     """One call of the API. ``what`` begins the sentence of an error, such as ``Creating stream ORDERS``."""
-    return decode(what, session.request(session.api(subject), encode(body)))
+    [answer] = call_many(session, [(what, subject, body)])
+    if isinstance(answer, _errors.StreamsError):
+        raise answer
+    return answer
 
 
 def call_many(session: sessions.Session, calls: Iterable[Call]) -> list[dict[str, Any] | _errors.StreamsError]:
@@ -60,7 +63,7 @@ def call_many(session: sessions.Session, calls: Iterable[Call]) -> list[dict[str
     answers: list[dict[str, Any] | _errors.StreamsError] = []
     for (what, _subject, _body), answer in zip(wanted, session.request_many(requests)):
         if isinstance(answer, _errors.StreamsError):
-            answers.append(answer)
+            answers.append(named(what, answer))
             continue
         try:
             answers.append(decode(what, answer[0]))
@@ -96,8 +99,15 @@ def decode(what: str, message: wire.Message) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise _errors.NoAnswer(f"{what}: the answer is not JetStream's: check api_prefix, or what else listens there.")
     if isinstance(answer.get("error"), dict):
-        raise api_error(what, answer["error"])
+        error = api_error(what, answer["error"])
+        error.repeated = message.repeated
+        raise error
     return answer
+
+
+def named(what: str, error: _errors.StreamsError, remedy: str = "") -> _errors.StreamsError:
+    """An error of a request, where its outcome is unknown with the name of what was done, and what to look at."""
+    return _errors.OutcomeUnknown(what, error.reason, remedy) if isinstance(error, _errors.OutcomeUnknown) else error
 
 
 def api_error(what: str, error: dict[str, Any]) -> _errors.ApiError:

@@ -25,6 +25,7 @@ PUT, DELETED, PURGED = "put", "delete", "purge"
 BATCH = lasts.BATCH
 LIFETIMES_SINCE = (2, 11, 0)
 
+_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _VERBS = {PUT: "Writing", DELETED: "Deleting", PURGED: "Purging"}
 _OPERATIONS = {"DEL": DELETED, "PURGE": PURGED}
 # Marks that the server leaves itself, where a limit or somebody else took the last value
@@ -88,6 +89,10 @@ class Bucket:
     def lifetimes(self) -> bool:
         """Whether keys may carry a lifetime of their own."""
         return bool(self.config.get("allow_msg_ttl"))
+
+    @property
+    def is_mirror(self) -> bool:
+        return bool(self.config.get("mirror"))
 
     @property
     def shortest_lifetime(self) -> int:
@@ -226,13 +231,51 @@ def write(
 def write_many(
     session: sessions.Session, writes: Iterable[tuple[Bucket, str, Mapping[str, Any]]]
 ) -> list[int | _errors.StreamsError]:
-    """Pipelined: the new revision or an error for each bucket and key, with the rest of what ``write`` is given."""
+    """Pipelined: the new revision or an error for each bucket and key, with the rest of what ``write`` is given.
+
+    Each write has a message id, so that it can be repeated, and recognized where its answer got lost.
+    """
     wanted = list(writes)
-    requests = [_request(session, bucket, key, **given) for bucket, key, given in wanted]
-    return [
+    requests = [_identified(session, bucket, _request(session, bucket, key, **given)) for bucket, key, given in wanted]
+    answers = [
         _revision(bucket, key, given["operation"], answer)
-        for (bucket, key, given), answer in zip(wanted, messages.deliver(session, requests))
+        for (bucket, key, given), answer in zip(wanted, messages.deliver(session, requests, known=True))
     ]
+    lost = [number for number, answer in enumerate(answers) if _is_lost(answer)]
+    for number in lost:
+        bucket, key, _given = wanted[number]
+        found = _written(session, bucket, key, (requests[number].headers or {}).get(messages.MESSAGE_ID))
+        answers[number] = found or answers[number]
+    return answers
+
+
+def _identified(session: sessions.Session, bucket: Bucket, request: wire.Request) -> wire.Request:
+    """A write with a message id, unless that would make it larger than is allowed."""
+    conditional = _EXPECTED in (request.headers or {})
+    named = request._replace(headers={**(request.headers or {}), messages.MESSAGE_ID: messages.new_id()})
+    limits = [limit for limit in (bucket.max_value_size, session.connected.max_payload) if limit]
+    if named.size > min(limits):
+        return request._replace(again=conditional)
+    # A mirror's writes go to its origin, of which it is not known how long that remembers them
+    return named._replace(again=conditional or (not bucket.is_mirror and messages.dedupes(session, bucket.config)))
+
+
+def _is_lost(answer: object) -> bool:
+    """Whether a write may be done although its answer does not say so."""
+    return isinstance(answer, _errors.OutcomeUnknown) or (
+        isinstance(answer, _errors.ApiError) and answer.repeated and overtaken(answer)
+    )
+
+
+def _written(session: sessions.Session, bucket: Bucket, key: str, message_id: str | None) -> int | None:
+    """The revision that the write with this id made, None where it can't be found."""
+    if not message_id:
+        return None
+    try:
+        found = messages.get(session, bucket.stream, subject=bucket.subject(key))
+    except _errors.StreamsError:
+        return None  # the answer that got lost is the better reason
+    return found.sequence if found and found.headers.get(messages.MESSAGE_ID) == message_id else None
 
 
 def size(session: sessions.Session, bucket: Bucket, key: str, **given: Any) -> int:
@@ -262,16 +305,16 @@ def _request(
     if ttl:
         headers["Nats-TTL"] = f"{ttl}s"
     if expected >= 0:
-        headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+        headers[_EXPECTED] = str(expected)
     return wire.Request(bucket.write_subject(session, key), value, headers)
 
 
 def _revision(
     bucket: Bucket, key: str, operation: str, answer: list[wire.Message] | _errors.StreamsError
 ) -> int | _errors.StreamsError:
-    if isinstance(answer, _errors.StreamsError):
-        return answer
     what = f"{_VERBS[operation]} key {key} of bucket {bucket.name}"
+    if isinstance(answer, _errors.StreamsError):
+        return jetstream.named(what, answer, "look at the key, for example with the lookup choria_kv")
     try:
         return int(jetstream.decode(what, answer[0])["seq"])
     except _errors.ApiError as error:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import base64
+import os
 import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
 from .._connection import sessions, wire
+from .._options import codecs
 from . import jetstream
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 # When a stream was made, other servers of a cluster learn a moment later that it listens. nats.go waits as long.
 _HEARD_AFTER = 0.25
 _TRIES = 3
+MESSAGE_ID = "Nats-Msg-Id"
 # What may wait for its acknowledgement: as many messages as with nats.go (defaultAsyncPubAckInflight), and fewer bytes
 # than a server queues for a stream, from all clients together, before it drops what comes (streamDefaultMaxQueueBytes).
 _MESSAGES, _BYTES = 4000, 16 << 20
@@ -36,31 +39,75 @@ class Stored(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
 
 
+def new_id() -> str:
+    """A message id that no other message has. Short, since it is stored with the message."""
+    return os.urandom(11).hex()
+
+
+def dedupes(session: sessions.Session, config: Mapping[str, Any]) -> bool:
+    """Whether a stream of this configuration knows a message again for as long as it is repeated."""
+    window = int(config.get("duplicate_window") or 0) / codecs.NANOSECOND
+    return window > session.settings.timeout + _REMEMBERED
+
+
+# How much longer than it is tried, in seconds, so that a clock that is adjusted makes no difference
+_REMEMBERED = 5.0
+
+
 def publish(
-    session: sessions.Session, what: str, subject: str, payload: bytes, headers: Mapping[str, str] | None = None
+    session: sessions.Session,
+    what: str,
+    subject: str,
+    payload: bytes,
+    headers: Mapping[str, str] | None = None,
+    *,
+    again: bool | None = None,
+    known: bool = False,
 ) -> dict[str, Any]:
-    """Publishes and waits for the stream's acknowledgement (``stream``, ``seq``, ``duplicate``)."""
-    [answer] = deliver(session, [wire.Request(subject, payload, headers)])
+    """Publishes and waits for the stream's acknowledgement (``stream``, ``seq``, ``duplicate``).
+
+    ``repeated`` among it tells that the message was sent more than once. ``again`` is as in a Request, ``known`` as in
+    ``deliver``.
+    """
+    [answer] = deliver(session, [wire.Request(subject, payload, headers, again=again)], known=known)
     if isinstance(answer, _errors.StreamsError):
-        raise answer
-    return jetstream.decode(what, answer[0])
+        raise jetstream.named(what, answer)
+    return {**jetstream.decode(what, answer[0]), "repeated": answer[0].repeated}
 
 
 def deliver(
-    session: sessions.Session, messages: Sequence[wire.Request]
+    session: sessions.Session, messages: Sequence[wire.Request], *, known: bool = False
 ) -> list[list[wire.Message] | _errors.StreamsError]:
-    """Pipelined: an answer or an error for each. What nobody heard is sent again, after the others, before it fails."""
+    """Pipelined: an answer or an error for each. What no stream heard is sent again, after the others.
+
+    While a leader is elected, and a moment after it was created, a stream does not listen. That is waited for, within
+    the timeout, where a stream takes the subject: with ``known`` this is sure, otherwise the server is asked.
+    """
     window = _window(messages)
     answers = session.request_many(messages, window)
-    for _try in range(1, _TRIES):
-        unheard = [number for number, answer in enumerate(answers) if _is_unheard(answer)]
-        if not unheard:
+    tries = 1
+    while unheard := [number for number, answer in enumerate(answers) if _is_unheard(answer)]:
+        if tries == _TRIES and not known:
+            known = _is_taken(session, messages[unheard[0]].subject)
+        if tries >= _TRIES and (not known or tries * _HEARD_AFTER > session.settings.timeout):
             break
         time.sleep(_HEARD_AFTER)
+        tries += 1
         again = session.request_many([messages[number] for number in unheard], window)
         for number, answer in zip(unheard, again):
             answers[number] = answer
     return answers
+
+
+def _is_taken(session: sessions.Session, subject: str) -> bool:
+    """Whether there is a stream for a subject. Where we may not ask, there may be."""
+    try:
+        answer = jetstream.call(session, "Listing streams", "STREAM.NAMES", {"subject": subject})
+    except _errors.PermissionMissing:
+        return True
+    except _errors.StreamsError:
+        return False
+    return bool(answer.get("streams"))
 
 
 def _window(messages: Iterable[wire.Request]) -> int:
@@ -76,12 +123,15 @@ def _is_unheard(answer: object) -> bool:
 def publish_many(
     session: sessions.Session, what: str, messages: Iterable[wire.Request], window: int = sessions.WINDOW
 ) -> list[dict[str, Any] | _errors.StreamsError]:
-    """Pipelined: an acknowledgement or an error for each. They are stored in their order, so nothing is sent again."""
+    """Pipelined: an acknowledgement or an error for each.
+
+    They are stored in their order, so what no stream heard is not sent again after the others.
+    """
     wanted = list(messages)
     answers: list[dict[str, Any] | _errors.StreamsError] = []
     for answer in session.request_many(wanted, min(window, _window(wanted))):
         if isinstance(answer, _errors.StreamsError):
-            answers.append(answer)
+            answers.append(jetstream.named(what, answer))
             continue
         try:
             answers.append(jetstream.decode(what, answer[0]))
@@ -122,14 +172,14 @@ def direct_page(session: sessions.Session, stream: str, body: dict[str, Any]) ->
 
 
 def delete(session: sessions.Session, stream: str, sequence: int, *, erase: bool = False) -> bool:
-    """Deletes one message. False where it is not there any more."""
+    """Deletes one message. False where it was not there any more."""
     try:
         body = {"seq": sequence} if erase else {"seq": sequence, "no_erase": True}
         jetstream.call(session, f"Deleting message {sequence} of stream {stream}", f"STREAM.MSG.DELETE.{stream}", body)
     except _errors.ApiError as error:
         gone = error.err_code == jetstream.MESSAGE_NOT_DELETED and error.description in _GONE
         if gone or error.err_code in (jetstream.NO_MESSAGE_FOUND, jetstream.SEQUENCE_NOT_FOUND):
-            return False
+            return error.repeated  # then an earlier request did it, as far as anybody can tell
         raise
     return True
 

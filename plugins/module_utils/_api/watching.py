@@ -92,7 +92,7 @@ class Watch:
             self._session.subscribe(self._inbox)
             if self._inbox in self._session.refused_subscriptions:
                 raise missing_permission(SUBSCRIBE, self._inbox, self._session.settings.jwt)
-        name = f"{sessions.WATCH_PREFIX}{uuid.uuid4().hex}"
+        name = f"{wire.WATCH_PREFIX}{uuid.uuid4().hex}"
         subject = f"CONSUMER.CREATE.{self._bucket.stream}.{name}"
         config = {
             **self._start,

@@ -195,7 +195,7 @@ def preload(settings: Settings) -> None:
     # What looking up a host's name needs, reading a message with headers, and telling what went wrong
     for name in ("concurrent.futures.thread", "encodings.idna", "nats.js.api"):
         importlib.import_module(name)
-    for name in ("permissions", "reasons", "refusals", "waiting"):
+    for name in ("outage", "permissions", "reasons", "refusals", "waiting"):
         importlib.import_module(f".{name}", __package__)
     credentials = _credentials(settings)
     if "signature_cb" in credentials:
@@ -204,16 +204,19 @@ def preload(settings: Settings) -> None:
 
 async def connect(
     settings: Settings,
+    first: int,
     on_error: ErrorCallback,
     on_closed: Callable[[], Awaitable[None]],
     warn: Callable[[str], None] | None = None,
 ) -> Any:
-    """A connected nats-py client. Tries the servers in order; raises the reason when none takes us.
+    """A connected nats-py client. Tries the servers in order, from ``first`` on; raises the reason when none takes us.
 
+    ``first`` counts beyond the last server, to begin again with the first one.
     ``warn`` is called with a sentence where a password or token went out in clear.
     """
     problems: list[Exception] = []
-    for server in settings.servers:
+    begin = first % len(settings.servers)
+    for server in (*settings.servers[begin:], *settings.servers[:begin]):
         client = _client_class(settings.websocket)()
         try:
             await _connect_one(client, settings, server, on_error, on_closed)

@@ -17,12 +17,11 @@ import os
 import re
 import time
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _errors
 from .._options import connection
-from . import wire
+from . import pipeline, wire
 from .client import close, connect
 
 if TYPE_CHECKING:
@@ -33,18 +32,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WINDOW = 256
-# How many requests are made before they are sent
-_AT_ONCE = 500
 # Servers ping every two minutes and hang up when two are missed: after a shorter pause the connection is looked at.
 _IDLE = 30.0
 _VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
-# The requests of the JetStream API that change nothing. All others are writes. A watch's consumer only brings us what
-# is written, and ends with it.
-WATCH_PREFIX = "choria-streams-watch-"
-_READS = re.compile(
-    r"(INFO|STREAM\.(INFO|LIST|NAMES|MSG\.GET)|CONSUMER\.(INFO|LIST|NAMES)|DIRECT\.GET)(\.|$)"
-    rf"|CONSUMER\.(CREATE|DELETE)\.[^.]+\.{WATCH_PREFIX}",
-)
 
 
 class Session:
@@ -64,7 +54,7 @@ class Session:
         self._client: Any = None
         self._server: wire.Server | None = None
         self._behind: wire.Server | None = None
-        self._pending: dict[str, wire.Pending] = {}
+        self._pending: dict[str, pipeline.Pending] = {}
         self._counter = 0
         self._inbox = ""
         self._inbox_problem: _errors.PermissionMissing | None = None
@@ -75,6 +65,8 @@ class Session:
         self._closed: Any = None
         self.refused_subscriptions: set[str] = set()
         self._meanwhile: tuple[float, Callable[[], None]] | None = None
+        self._on_break: Callable[[], None] | None = None
+        self._first = 0
 
     def __enter__(self) -> Session:
         return self
@@ -222,8 +214,7 @@ class Session:
     def _guard(self, subject: str) -> None:
         if not self.read_only:
             return
-        call = subject.removeprefix(f"{self.settings.api}.") if subject.startswith(f"{self.settings.api}.") else ""
-        if not _READS.match(call):
+        if not pipeline.is_read(self.settings.api, subject):
             raise _errors.Refused(
                 f"A write to {subject} was tried in check mode or by a lookup, which is a bug of choria.streams.",
                 code="read_only",
@@ -241,11 +232,17 @@ class Session:
         return self._alive and time.monotonic() - self._used <= _IDLE
 
     async def _ready(self) -> None:
-        if self._fresh or (self._alive and await self._answers()):
+        if self._fresh:
             return
+        if self._alive:
+            if await self._answers():
+                return
+            await close(self._client)
         self._wake, self._closed = asyncio.Event(), asyncio.Event()
         self._inbox_problem = None
-        self._client = await connect(self.settings, self._on_error, self._on_closed, self._warn)
+        if self._client is not None:
+            self._first += 1  # the server that we had is away, so another one is tried before it
+        self._client = await connect(self.settings, self._first, self._on_error, self._on_closed, self._warn)
         self._server, self._behind = wire.Server.from_info(self._client._server_info), None
         self._inbox = f"{self._client.new_inbox()}"
         await self._client.subscribe(f"{self._inbox}.*", cb=self._on_reply)
@@ -253,15 +250,13 @@ class Session:
             await self._client.subscribe(subject, queue=queue, cb=self._on_message)
 
     async def _answers(self) -> bool:
-        """Whether the server still answers. Closes the connection when it does not."""
+        """Whether the server still answers."""
         pong = asyncio.ensure_future(self._client.flush(timeout=min(2.0, self.settings.timeout)))
         closed = asyncio.ensure_future(self._closed.wait())
         await asyncio.wait({pong, closed}, return_when=asyncio.FIRST_COMPLETED)
         alive = pong.done() and pong.exception() is None and self._alive
         for task in (pong, closed):
             task.cancel()
-        if not alive:
-            await close(self._client)
         return alive
 
     async def _subscribe(self, subject: str, queue: str) -> None:
@@ -288,6 +283,7 @@ class Session:
 
     async def _flush(self) -> None:
         if not await self._answers():
+            await close(self._client)
             raise self._broken()
 
     async def _publish(self, request: wire.Request, wait: bool) -> None:
@@ -295,7 +291,7 @@ class Session:
         if not wait:
             await self._send(request, "")
             return
-        pending = self._pending["publish"] = wire.Pending(request, lambda: None)
+        pending = self._pending["publish"] = pipeline.Pending(request, False, lambda _ended: None)
         try:
             await self._send(request, "")
             await self._flush()
@@ -318,65 +314,17 @@ class Session:
         if not self._arrived and not self._alive:
             raise self._broken()
 
-    # Requests
+    # Requests, which pipeline.py sends and awaits
 
     async def _exchange(
         self, requests: Sequence[wire.Request], window: int, timeout: float
     ) -> list[list[wire.Message] | _errors.StreamsError]:
-        answers: list[list[wire.Message] | _errors.StreamsError] = []
-        while len(answers) < len(requests):
-            rest = requests[len(answers) :]
-            replies = await self._pipeline(rest, window, timeout)
-            again = [index for index, reply in enumerate(replies) if self._repeatable(rest[index], reply)]
-            if again:
-                repeated = await self._pipeline([rest[index] for index in again], window, timeout)
-                for index, reply in zip(again, repeated):
-                    replies[index] = reply
-            answers.extend(replies)
-        return answers
+        return await pipeline.Pipeline(self, requests, window, timeout).run()
 
-    def _repeatable(self, request: wire.Request, reply: list[wire.Message] | _errors.StreamsError) -> bool:
-        """Whether to try again on a new connection. One server that hangs would not even let us connect."""
-        if not isinstance(reply, _errors.Unreachable) or (
-            reply.failure["code"] == "hangs" and len(self.settings.servers) == 1
-        ):
-            return False
-        call = request.subject.removeprefix(f"{self.settings.api}.")
-        return bool(_READS.match(call)) or "Nats-Msg-Id" in (request.headers or {})
-
-    async def _pipeline(
-        self, requests: Sequence[wire.Request], size: int, timeout: float
-    ) -> list[list[wire.Message] | _errors.StreamsError]:
-        """Answers to the requests in their order: to all, or to the first ones where answers stopped to come."""
-        await self._ready()
-        if self._inbox_problem:
-            return [self._inbox_problem for _request in requests]
-        sent: dict[str, wire.Pending] = {}
-        window = wire.Window(size, timeout)
-        try:
-            for request in requests:
-                if (window.full and not await window.drains()) or (sent and not self._alive):
-                    break
-                self._counter += 1
-                token = str(self._counter)
-                sent[token] = self._pending[token] = wire.Pending(request, window.one_less)
-                window.unanswered += 1
-                await self._send(request, f"{self._inbox}.{token}")
-                if not len(sent) % _AT_ONCE:
-                    await asyncio.sleep(0)  # nats-py sends what it has: the server works while the rest is made
-            if not await window.empties():
-                await self._give_up({token: pending for token, pending in sent.items() if not pending.done})
-            return [self._result(pending) for pending in sent.values()]
-        finally:
-            for token in sent:
-                self._pending.pop(token, None)
-
-    async def _give_up(self, unanswered: Mapping[str, wire.Pending]) -> None:
-        for token in unanswered:
-            del self._pending[token]  # or hanging up on a silent server would be the reason that is told
-        problem = await self._why_silent()
-        for pending in unanswered.values():
-            pending.fail(problem(pending.request.subject))
+    def _new_token(self) -> str:
+        """What tells the answers of one request from all others of this session."""
+        self._counter += 1
+        return str(self._counter)
 
     async def _send(self, request: wire.Request, reply: str) -> None:
         if request.size > self._client.max_payload:
@@ -398,18 +346,6 @@ class Session:
                 ) from error
             raise
 
-    def _result(self, pending: wire.Pending) -> list[wire.Message] | _errors.StreamsError:
-        if isinstance(pending.error, _errors.StreamsError):
-            return pending.error
-        if pending.error is not None:
-            raise pending.error
-        messages = pending.messages
-        if messages[-1].status == "503":
-            from .reasons import no_responders
-
-            return no_responders(self.settings, self._server, pending.request.subject)
-        return messages
-
     # What nats-py calls
 
     async def _on_reply(self, message: Any) -> None:
@@ -422,10 +358,10 @@ class Session:
         self._wake.set()
 
     async def _on_closed(self) -> None:
-        for pending in list(self._pending.values()):
-            pending.fail(self._broken())
         self._wake.set()
         self._closed.set()
+        if self._on_break:
+            self._on_break()
 
     async def _on_error(self, error: Exception) -> None:
         """Matches a permission error, which comes without saying for what, to the request that it belongs to."""
@@ -449,12 +385,6 @@ class Session:
             self.refused_subscriptions.update(
                 known for known in self._subscriptions if known.lower() == subject.lower()
             )
-
-    async def _why_silent(self) -> Callable[[str], _errors.StreamsError]:
-        """After a time-out: is the server gone, or did only the answer not come?"""
-        from .reasons import no_answer, server_silent
-
-        return partial(no_answer if await self._answers() else server_silent, self.settings)
 
     def _broken(self) -> _errors.StreamsError:
         from .reasons import broken

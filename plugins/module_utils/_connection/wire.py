@@ -1,22 +1,22 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes over the wire: requests, messages, what a server says of itself, and answers that are awaited."""
+"""What goes over the wire: requests, messages, and what a server says of itself."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from .._options import fields, shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 
+# How the names of the consumers that watches make begin
+WATCH_PREFIX = "choria-streams-watch-"
 # What servers without a level of the API, those before 2.11, count as
 OLDEST = (2, 10, 0)
 
@@ -65,13 +65,15 @@ def check_greeting(info: Any) -> None:
 class Request(NamedTuple):
     """What is sent. ``many`` awaits several messages, the last with a status.
 
-    With ``Nats-Msg-Id`` among the headers it may be sent twice without harm, and is, after a broken connection.
+    ``again`` tells whether it does no harm to send it twice. Where that is None it follows from the request: reads,
+    calls of the API that change nothing the second time, and messages with ``Nats-Msg-Id`` do none.
     """
 
     subject: str
     payload: bytes = b""
     headers: Mapping[str, str] | None = None
     many: bool = False
+    again: bool | None = None
 
     @property
     def size(self) -> int:
@@ -88,13 +90,15 @@ class Request(NamedTuple):
 class Message(NamedTuple):
     """What came: a reply or a message of a subscription. ``headers`` is empty where there were none.
 
-    ``reply`` is where its sender awaits an answer, empty where none is.
+    ``reply`` is where its sender awaits an answer, empty where none is. ``repeated`` tells that this answers a request
+    that was sent more than once, so that an earlier one may have done what it says.
     """
 
     subject: str
     data: bytes
     headers: Mapping[str, str] = MappingProxyType({})
     reply: str = ""
+    repeated: bool = False
 
     @property
     def status(self) -> str:
@@ -145,71 +149,3 @@ class Server(NamedTuple):
         if not self.prefix:
             return f"this server runs {self.release}"
         return f"the server behind {self.prefix} has level {fields.level_of(self.version)} (nats-server {self.release})"
-
-
-class Pending:
-    """A request whose answer is awaited. ``ended`` is called once, when that is complete or an error is known."""
-
-    __slots__ = ("_ended", "done", "error", "messages", "request")
-
-    def __init__(self, request: Request, ended: Callable[[], None]) -> None:
-        self.request = request
-        self.done = False
-        self.error: Exception | None = None
-        self.messages: list[Message] = []
-        self._ended = ended
-
-    def feed(self, message: Message) -> None:
-        self.messages.append(message)
-        if not self.request.many or message.status:
-            self._end()
-
-    def fail(self, error: Exception) -> None:
-        if not self.done:
-            self.error = error
-            self._end()
-
-    def _end(self) -> None:
-        if not self.done:
-            self.done = True
-            self._ended()
-
-
-class Window:
-    """How many requests are on their way, at most ``size``. It is refilled when half of them are answered, so that
-    neither side waits for the other. ``timeout`` is for how many seconds it is waited for the next answer.
-    """
-
-    def __init__(self, size: int, timeout: float) -> None:
-        self.unanswered = 0
-        self._size, self._timeout = size, timeout
-        self._enough = 0
-        self._reached = asyncio.Event()
-
-    def one_less(self) -> None:
-        self.unanswered -= 1
-        if self.unanswered <= self._enough:
-            self._reached.set()
-
-    @property
-    def full(self) -> bool:
-        return self.unanswered >= self._size
-
-    async def drains(self) -> bool:
-        """Waits until half of it is free. False when no more answers come."""
-        return await self._until(self._size // 2)
-
-    async def empties(self) -> bool:
-        """Waits for all answers. False when no more come."""
-        return await self._until(0)
-
-    async def _until(self, most: int) -> bool:
-        self._enough = most
-        while self.unanswered > most:
-            before = self.unanswered
-            self._reached.clear()
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._reached.wait(), self._timeout)
-            if self.unanswered == before:
-                return False
-        return True

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import jetstream, messages, reading, streams
+from .._connection import sessions, wire
 from . import stream_results as results
 from .stream_outgoing import LAST_MSG_ID, LAST_SEQUENCE, Outgoing, full, moved, nobody, wrong_stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection import sessions
 
 _WRONG_MSG_ID, _WRONG_STREAM, _FULL = 10070, 10060, 10077
 # How many recent messages check mode looks at for one with the same id
@@ -31,7 +31,13 @@ def publish(session: sessions.Session, options: Mapping[str, Any], check_mode: b
     outgoing.check(session.server, (owner or {}).get("config") or {})
     ack = _foresee(session, outgoing, owner) if check_mode else _send(session, outgoing, owner)
     stream, sequence, duplicate = str(ack["stream"]), int(ack["seq"]), bool(ack.get("duplicate"))
+    if duplicate and ack.get("repeated"):
+        # An earlier copy of this very request stored it, unless the message was there before
+        duplicate = bool(outgoing.msg_id) and sequence <= _last_sequence(owner)
     stored = _stored(session, stream, sequence) if owner else None
+    if stored and not outgoing.msg_id:
+        # Ours alone: it is for repeating, and nothing that was asked for
+        stored = stored._replace(headers={name: v for name, v in stored.headers.items() if name != messages.MESSAGE_ID})
     if stored is None:
         stored = messages.Stored(outgoing.subject, sequence, "", outgoing.payload, outgoing.headers)
     message = {**results.message(stream, stored, outgoing.encoding), "duplicate": duplicate}
@@ -60,19 +66,66 @@ def _owner(session: sessions.Session, outgoing: Outgoing) -> dict[str, Any] | No
 def _send(session: sessions.Session, outgoing: Outgoing, owner: dict[str, Any] | None) -> dict[str, Any]:
     """Publishes, and returns the stream's acknowledgement."""
     what = f"Publishing to {outgoing.subject}"
+    headers, again = _identified(session, outgoing, (owner or {}).get("config") or {})
     try:
-        ack = messages.publish(session, what, outgoing.subject, outgoing.payload, outgoing.headers)
+        ack = messages.publish(
+            session, what, outgoing.subject, outgoing.payload, headers, again=again, known=bool(owner)
+        )
     except _errors.ApiError as error:
+        found = _found_again(session, outgoing, owner, headers) if error.repeated else None
+        if found:
+            return found
         raise _refusal(outgoing, error) from error
     except _errors.NoAnswer as error:
         code = error.failure["code"]
         # Without a stream, a plain subscriber may have heard it, and not answered or not as a stream does
         if code == "no_responders" or (owner is None and code != "jetstream_off"):
             raise nobody(outgoing.subject) from error
-        raise
+        found = _found_again(session, outgoing, owner, headers)
+        if found:
+            return found
+        remedy = "look at the stream with choria_stream_message_info, or give msg_id, with which a retry does no harm"
+        raise jetstream.named(what, error, remedy) from error
     if "stream" not in ack or "seq" not in ack:
         raise nobody(outgoing.subject)
     return ack
+
+
+def _identified(
+    session: sessions.Session, outgoing: Outgoing, config: Mapping[str, Any]
+) -> tuple[dict[str, str], bool]:
+    """The headers with a message id, and whether the message can be sent again without harm.
+
+    Without room for an id, or where the stream does not remember it, it can't, unless an expectation sees to that.
+    """
+    headers = {messages.MESSAGE_ID: messages.new_id(), **outgoing.headers}
+    limits = [session.connected.max_payload, int(config.get("max_msg_size") or 0)]
+    if wire.Request(outgoing.subject, outgoing.payload, headers).size > min(limit for limit in limits if limit > 0):
+        headers = dict(outgoing.headers)
+    remembered = messages.dedupes(session, config) if config else bool(outgoing.msg_id)
+    return headers, bool(outgoing.expected) or (messages.MESSAGE_ID in headers and remembered)
+
+
+def _last_sequence(owner: Mapping[str, Any] | None) -> int:
+    """The last sequence that the stream had when we looked at it, before the message was sent."""
+    return int(((owner or {}).get("state") or {}).get("last_seq") or 0)
+
+
+def _found_again(
+    session: sessions.Session, outgoing: Outgoing, owner: Mapping[str, Any] | None, headers: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """The acknowledgement that got lost, where the stream has the message. None where it can't be found."""
+    stream = str(((owner or {}).get("config") or {}).get("name") or "")
+    message_id = headers.get(messages.MESSAGE_ID)
+    if not stream or not message_id:
+        return None
+    try:
+        found = messages.get(session, stream, subject=outgoing.subject)
+    except _errors.StreamsError:
+        return None  # the answer that got lost is the better reason
+    if found is None or found.headers.get(messages.MESSAGE_ID) != message_id:
+        return None
+    return {"stream": stream, "seq": found.sequence, "duplicate": found.sequence <= _last_sequence(owner)}
 
 
 def _refusal(outgoing: Outgoing, error: _errors.ApiError) -> _errors.StreamsError:

@@ -1,0 +1,139 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a request got no answer although the server is there: no leader, a busy one, or no way for the answer.
+
+Asks for what the rights allow: the stream, whose servers report who leads it and when they last heard of each other;
+the names of streams, which the leader of the cluster's JetStream reports; and JetStream as a whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from contextlib import suppress
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .. import _errors
+from . import pipeline, reasons, wire
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from . import sessions
+
+# How long to wait for each answer, in seconds
+_PATIENCE = 2.0
+# Servers of a cluster hear of each other about every second. One that was not heard of for longer is away.
+_AWAY = 4_000_000_000
+_NANOSECOND = 1_000_000_000
+_STREAM = re.compile(
+    r"(?:STREAM\.(?:MSG\.|LEADER\.|PEER\.)?[A-Z]+|CONSUMER\.(?:DURABLE\.|MSG\.)?[A-Z]+|DIRECT\.GET)\.([^.]+)"
+)
+
+
+async def explained(session: sessions.Session, subject: str, timeout: float) -> pipeline.Problem:
+    """What makes the error of each request that stays without an answer. ``subject`` is that of the first one."""
+    patience, api = min(_PATIENCE, timeout), session.settings.api
+    plain = partial(reasons.no_answer, session.settings)
+    within = f"{timeout:g}s"
+    if subject.startswith(f"{api}."):
+        match = _STREAM.match(subject[len(api) + 1 :])
+        stream = match.group(1) if match else ""
+    else:
+        stream = await _stream_of(session, subject, patience)
+    found = await _ask(session, f"STREAM.INFO.{stream}", None, patience) if stream else None
+    cluster = (found or {}).get("cluster") or {}
+    if cluster.get("replicas") or (cluster and not cluster.get("leader")):
+        return _of_cluster(stream, cluster, within)
+    if found and "config" in found:
+        return _busy(f"stream {stream} is there", within)
+    known = await _ask(session, "STREAM.NAMES", None, patience)
+    if known is None:
+        whole = await _ask(session, "INFO", None, patience)
+        if whole is None or _code(whole) == _NO_META_LEADER:
+            clustered = session._server is not None and session._server.clustered
+            return _no_leader("JetStream of this cluster", "", within) if clustered else plain
+        return plain
+    if stream in (known.get("streams") or ()) and (found is None or _code(found) == _NO_META_LEADER):
+        return _no_leader(f"stream {stream}", "", within)
+    return plain
+
+
+_NO_META_LEADER = 10008
+
+
+def _code(answer: Mapping[str, Any]) -> int:
+    return int((answer.get("error") or {}).get("err_code") or 0)
+
+
+async def _stream_of(session: sessions.Session, subject: str, patience: float) -> str:
+    names = await _ask(session, "STREAM.NAMES", {"subject": subject}, patience)
+    found = (names or {}).get("streams") or [""]
+    return str(found[0])
+
+
+async def _ask(session: sessions.Session, call: str, body: Any, patience: float) -> dict[str, Any] | None:
+    """The answer of one call, None where none comes."""
+    answered = asyncio.Event()
+    request = wire.Request(session.api(call), b"" if body is None else json.dumps(body).encode())
+    pending = pipeline.Pending(request, False, lambda _ended: answered.set())
+    pending.token = session._new_token()
+    session._pending[pending.token] = pending
+    try:
+        await session._send(request, f"{session._inbox}.{pending.token}")
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(answered.wait(), patience)
+        answer = json.loads(pending.messages[0].data) if pending.messages else None
+    except (_errors.StreamsError, ValueError):
+        return None
+    finally:
+        del session._pending[pending.token]
+    return answer if isinstance(answer, dict) else None
+
+
+def _of_cluster(stream: str, cluster: Mapping[str, Any], within: str) -> pipeline.Problem:
+    peers = [peer for peer in cluster.get("replicas") or [] if isinstance(peer, dict)]
+    leader = str(cluster.get("leader") or "")
+    away = [peer for peer in peers if peer.get("offline") or int(peer.get("active") or 0) > _AWAY]
+    size = len(peers) + bool(leader)
+    if leader and len(away) <= (size - 1) // 2:
+        return _busy(f"stream {stream} has the leader {leader}", within)
+    group = f"group {cluster.get('raft_group', '')}"
+    if away:
+        # The one that was lost last is what the majority lacks
+        longest = min(int(peer.get("active") or 0) for peer in away) // _NANOSECOND
+        since = datetime.fromtimestamp(time.time() - longest, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        group += f", since {since}"
+    names = sorted(str(peer.get("name", "")) for peer in away)
+    return _no_leader(f"stream {stream}", group, within, names)
+
+
+def _no_leader(what: str, group: str, within: str, away: list[str] | None = None) -> pipeline.Problem:
+    detail = f" ({group})" if group else ""
+    missing = f"not heard of: {', '.join(away)}" if away else "too few of its servers answer"
+    remedy = "check that its servers run and reach each other, and raise timeout where an election takes longer"
+
+    def problem(subject: str) -> _errors.StreamsError:
+        return _errors.NoAnswer(
+            f"No answer on {subject} within timeout ({within}): {what} has no leader{detail}, {missing}: {remedy}.",
+            code="no_leader",
+            offline=away or [],
+        )
+
+    return problem
+
+
+def _busy(there: str, within: str) -> pipeline.Problem:
+    def problem(subject: str) -> _errors.StreamsError:
+        return _errors.NoAnswer(
+            f"No answer on {subject} within timeout ({within}), though {there} and answers: it is busy, or the answer "
+            "got lost: raise timeout, or look at the load of the server.",
+            code="busy",
+        )
+
+    return problem

@@ -1,0 +1,274 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests that are sent together, and what becomes of each: an answer, an error, or an unknown outcome.
+
+A request that can be repeated without harm is sent again when no answer comes for two to three seconds, or when the
+connection broke: during the election of a leader requests get lost. Everything else is sent once. A request that may
+have changed something and stays without an answer ends as OutcomeUnknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .. import _errors
+from . import wire
+from .client import close
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Union
+
+    from . import sessions
+
+    Answer = Union[list[wire.Message], _errors.StreamsError]
+    Problem = Callable[[str], _errors.StreamsError]
+    """Makes the error of a request from its subject."""
+
+# How many requests are made before they are sent
+_AT_ONCE = 500
+# After how many seconds without any answer what can be repeated is sent again
+_AGAIN = (2.0, 3.0)
+# Between attempts to connect, while answers are due
+_RECONNECT = 0.25
+# The requests of the JetStream API that change nothing. All others are writes. A watch's consumer only brings us what
+# is written, and ends with it.
+_READS = re.compile(
+    r"(INFO|STREAM\.(INFO|LIST|NAMES|MSG\.GET)|CONSUMER\.(INFO|LIST|NAMES)|DIRECT\.GET)(\.|$)"
+    rf"|CONSUMER\.(CREATE|DELETE)\.[^.]+\.{wire.WATCH_PREFIX}",
+)
+# Writes of the API that change nothing the second time. What was deleted is answered as not found then.
+_IDEMPOTENT = re.compile(r"(STREAM\.(CREATE|UPDATE|DELETE|MSG\.DELETE)|CONSUMER\.(CREATE|UPDATE|DELETE|PAUSE))\.")
+# The server elects a leader, or is still at an earlier copy of the same message (nats-server server/errors.json)
+_NOT_YET = re.compile(rb'"err_code":\s*(10008|10009|10158)\b')
+_SHORT = 1000
+
+
+def is_read(api: str, subject: str) -> bool:
+    """Whether a request changes nothing. ``api`` is the prefix of the JetStream API."""
+    return subject.startswith(f"{api}.") and bool(_READS.match(subject[len(api) + 1 :]))
+
+
+def repeats(api: str, request: wire.Request) -> bool:
+    """Whether a request does no harm when it is sent twice."""
+    if request.again is not None:
+        return request.again
+    if "Nats-Msg-Id" in (request.headers or {}):
+        return True
+    call = request.subject[len(api) + 1 :] if request.subject.startswith(f"{api}.") else ""
+    return bool(_READS.match(call) or _IDEMPOTENT.match(call))
+
+
+class Pending:
+    """A request whose answer is awaited. ``sent`` is how often it was sent, ``done`` whether its end is known."""
+
+    __slots__ = ("_ended", "busy", "done", "error", "messages", "repeats", "request", "sent", "token")
+
+    def __init__(self, request: wire.Request, repeats: bool, ended: Callable[[bool], None]) -> None:
+        self.request, self.repeats, self._ended = request, repeats, ended
+        self.done = False
+        self.error: Exception | None = None
+        self.messages: list[wire.Message] = []
+        self.busy: wire.Message | None = None
+        self.sent = 0
+        self.token = ""
+
+    def feed(self, message: wire.Message) -> None:
+        if self.done:
+            return  # a second answer
+        if self.repeats and len(message.data) < _SHORT and _NOT_YET.search(message.data):
+            self.busy = message
+            return
+        self.messages.append(message._replace(repeated=self.sent > 1) if self.sent > 1 else message)
+        if not self.request.many or message.status:
+            self.done = True
+        self._ended(self.done)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done:
+            self.error = error
+            self.done = True
+            self._ended(True)
+
+
+class Pipeline:
+    """The requests of one call, at most ``size`` of them without an answer. It gives up ``timeout`` seconds after the
+    last answer.
+    """
+
+    def __init__(self, session: sessions.Session, requests: Sequence[wire.Request], size: int, timeout: float) -> None:
+        self._session, self._size, self._timeout = session, size, timeout
+        api = session.settings.api
+        self._pendings = [Pending(request, repeats(api, request), self._progress) for request in requests]
+        self._unanswered = self._enough = 0
+        self._heard = self._tried = time.monotonic()
+        self._reached = asyncio.Event()
+
+    async def run(self) -> list[Answer]:
+        """An answer or an error for each request, in their order. Raises what prevents the first connection."""
+        session = self._session
+        try:
+            await session._ready()
+            self._heard = self._tried = time.monotonic()
+            session._on_break = self._reached.set
+            await self._exchange()
+            return [self._result(pending) for pending in self._pendings]
+        finally:
+            session._on_break = None
+            for pending in self._pendings:
+                session._pending.pop(pending.token, None)
+
+    async def _exchange(self) -> None:
+        problem: Problem | None = None
+        for number, pending in enumerate(self._pendings, start=1):
+            if self._unanswered >= self._size or not self._session._alive:
+                problem = await self._until(self._size // 2, more=True)
+                if problem:
+                    break
+            if self._session._inbox_problem:
+                problem = _always(self._session._inbox_problem)
+                break
+            self._unanswered += 1
+            await self._send(pending)
+            if not number % _AT_ONCE:
+                await asyncio.sleep(0)  # nats-py sends what it has: the server works while the rest is made
+        problem = problem or await self._until(0)
+        if problem:
+            self._give_up(problem)
+
+    async def _send(self, pending: Pending) -> None:
+        session = self._session
+        if not pending.token or pending.request.many:
+            # What still comes of an earlier answer in many parts must not be mixed with this one
+            session._pending.pop(pending.token, None)
+            pending.token, pending.messages = session._new_token(), []
+            session._pending[pending.token] = pending
+        pending.sent += 1
+        with suppress(_errors.Unreachable):  # a broken connection is noticed where answers are awaited
+            await session._send(pending.request, f"{session._inbox}.{pending.token}")
+
+    def _result(self, pending: Pending) -> Answer:
+        if isinstance(pending.error, _errors.StreamsError):
+            return pending.error
+        if pending.error is not None:
+            raise pending.error
+        if pending.messages[-1].status == "503":
+            from .reasons import no_responders
+
+            return no_responders(self._session.settings, self._session._server, pending.request.subject)
+        return pending.messages
+
+    # Waiting
+
+    def _progress(self, ended: bool) -> None:
+        self._heard = self._tried = time.monotonic()
+        if ended:
+            self._unanswered -= 1
+            if self._unanswered <= self._enough:
+                self._reached.set()
+
+    async def _until(self, most: int, *, more: bool = False) -> Problem | None:
+        """Waits until at most so many are unanswered. Returns why the rest gets no answer, or None.
+
+        With ``more`` there are requests to be sent, for which a connection is needed.
+        """
+        self._enough = most
+        patience = random.uniform(*_AGAIN)
+        while self._unanswered > most or (more and not self._session._alive):
+            if not self._session._alive:
+                problem = await self._reconnect(more)
+                if problem:
+                    return problem
+                continue
+            now, end = time.monotonic(), self._heard + self._timeout
+            if now >= end:
+                return await self._why()
+            self._reached.clear()
+            if self._unanswered > most:
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._reached.wait(), max(0.0, min(end, self._tried + patience) - now))
+            if time.monotonic() - self._tried >= patience:
+                await self._again()
+        return None
+
+    @property
+    def _open(self) -> list[Pending]:
+        return [pending for pending in self._pendings if pending.sent and not pending.done]
+
+    async def _again(self) -> None:
+        """Sends what can be repeated a second time, over another server where this one does not answer."""
+        self._tried = time.monotonic()
+        if await self._session._answers():
+            for pending in self._open:
+                if pending.repeats and self._session._alive:
+                    await self._send(pending)
+        elif len(self._session.settings.servers) > 1 and all(pending.repeats for pending in self._open):
+            await close(self._session._client)
+
+    async def _reconnect(self, more: bool) -> Problem | None:
+        """Sends what can be repeated over a new connection. Returns why that is not possible, or None."""
+        from .reasons import broken
+
+        session, heard = self._session, self._heard
+        for pending in self._open:
+            if not pending.repeats:
+                pending.fail(self._lost(pending, broken(session.settings)))
+        self._heard = heard  # answers of the server extend the time, and this is none
+        while self._unanswered or more:
+            try:
+                await session._ready()
+                break
+            except _errors.Unreachable as error:
+                if time.monotonic() + _RECONNECT > self._heard + self._timeout:
+                    return _always(error)
+            except _errors.StreamsError as error:
+                return _always(error)
+            await asyncio.sleep(_RECONNECT)
+        self._tried = time.monotonic()
+        for pending in self._open:
+            if session._alive:
+                await self._send(pending)
+        return None
+
+    # Giving up
+
+    async def _why(self) -> Problem:
+        """After a time-out: is the server gone, does a leader lack, or did only the answer not come?"""
+        session, waiting = self._session, self._open
+        if not await session._answers():
+            from .reasons import server_silent
+
+            await close(session._client)
+            return partial(server_silent, session.settings)
+        from .outage import explained
+
+        return await explained(session, waiting[0].request.subject if waiting else "", self._timeout)
+
+    def _give_up(self, problem: Problem) -> None:
+        for pending in self._pendings:
+            if pending.busy and not pending.done:
+                pending.messages, pending.done = [pending.busy], True
+            if not pending.done:
+                error = problem(pending.request.subject)
+                pending.fail(self._lost(pending, error) if pending.sent else error)
+
+    def _lost(self, pending: Pending, error: _errors.StreamsError) -> _errors.StreamsError:
+        """What to raise for a request that was sent, and whose answer got lost."""
+        subject = pending.request.subject
+        kept = isinstance(error, (_errors.Unreachable, _errors.NoAnswer))
+        return (
+            _errors.OutcomeUnknown(subject, error)
+            if kept and not is_read(self._session.settings.api, subject)
+            else error
+        )
+
+
+def _always(error: _errors.StreamsError) -> Problem:
+    return lambda _subject: error
