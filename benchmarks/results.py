@@ -167,7 +167,7 @@ def runs(server: NatsServer, asked: argparse.Namespace) -> bool:
 def events(count: int, run_id: str) -> Iterator[Outgoing]:
     made = _events.Run(run_id)
     for _number in range(count):
-        event = made.event(_events.TASK_RESULT, time.time(), {"msg": "x" * 200}, "web1")
+        event = made.event(_events.TASK_RESULT, time.time(), {"status": "ok", "msg": "x" * 200}, "web1")
         yield Outgoing(_events.subject("ansible.runs", event), event.id, _events.encode(event, 65536))
 
 

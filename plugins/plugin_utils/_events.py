@@ -70,8 +70,14 @@ def finished(
 
 
 def subject(prefix: str, event: Event) -> str:
-    """``<prefix>.<kind>``, and for events of one host ``<prefix>.<kind>.<host>``."""
-    return f"{prefix}.{event.kind}.{host_word(event.host)}" if event.host else f"{prefix}.{event.kind}"
+    """``<prefix>.<kind>``, for events of one host ``<prefix>.<kind>.<host>``.
+
+    For results of tasks ``<prefix>.task_result.<status>.<host>``.
+    """
+    words = [prefix, event.kind]
+    if event.kind == TASK_RESULT:
+        words.append(str(event.data["status"]))
+    return ".".join([*words, host_word(event.host)] if event.host else words)
 
 
 def encode(event: Event, limit: int, masking: Masking = _NOTHING_KNOWN) -> bytes:

@@ -130,14 +130,18 @@ def test_run_is_complete(all_statuses: tuple[PlaybookResult, list[Stored]]) -> N
 
 def test_subjects(all_statuses: tuple[PlaybookResult, list[Stored]]) -> None:
     _result, found = all_statuses
+    statuses = ("ok", "changed", "failed", "skipped", "ignored")
     assert {message.subject for message in found} == {
         "ansible.runs.run_started",
         "ansible.runs.play_started",
         "ansible.runs.task_started",
-        "ansible.runs.task_result.web1",
-        "ansible.runs.task_result.web2%2Eexample%2Enet",
+        *(f"ansible.runs.task_result.{status}.web1" for status in statuses),
+        *(f"ansible.runs.task_result.{status}.web2%2Eexample%2Enet" for status in statuses),
         "ansible.runs.run_finished",
     }
+    for message in found:
+        if ".task_result." in message.subject:
+            assert message.subject.split(".")[3] == json.loads(message.data)["data"]["status"]
 
 
 def test_statuses(all_statuses: tuple[PlaybookResult, list[Stored]]) -> None:

@@ -200,7 +200,7 @@ def test_a_permission_that_comes_later(make_server: MakeServer, tmp_path: Path) 
         streams.create(session, {"name": STREAM, "subjects": SUBJECTS})
     report = run(server.url, tmp_path, "run", 30, user="no", password="p")
     assert (report.stored, report.spooled, report.dropped) == (0, 30, 0)
-    assert "may not publish to ansible.runs.task_result.web1" in report.text
+    assert "may not publish to ansible.runs.task_result.ok.web1" in report.text
     report = run(server.url, tmp_path, "next", 1, user="yes", password="p")
     assert "and 30 of earlier runs delivered" in report.text
 

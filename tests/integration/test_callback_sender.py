@@ -106,7 +106,7 @@ def test_missing_permission_is_named(make_server: MakeServer, tmp_path: Path) ->
         subject.put(*event)
     report = subject.finish(10)
     assert report.spooled == 2
-    assert "may not publish to ansible.runs.task_result.web1" in report.text
+    assert "may not publish to ansible.runs.task_result.ok.web1" in report.text
 
 
 def test_a_server_that_never_answers_costs_no_more_than_the_timeout(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
+from ansible_collections.choria.streams.plugins.module_utils._services.run_events import host_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,8 +44,13 @@ def event(run_id: str, number: int, kind: str, moment: float | None = None, **da
         "data": {"run_id": run_id, "sequence": number, **data},
         **({"subject": host} if host else {}),
     }
-    word = "." + host.replace(".", "%2E") if host else ""
-    return Request(f"{PREFIX}.{kind}{word}", json.dumps(envelope).encode())
+    words = [
+        PREFIX,
+        kind,
+        *([str(data["status"])] if kind == "task_result" else []),
+        *([host_word(host)] if host else []),
+    ]
+    return Request(".".join(words), json.dumps(envelope).encode())
 
 
 def result(run_id: str, number: int, host: str, status: str, task: str = "A task", **data: Any) -> Request:

@@ -66,7 +66,7 @@ def events(count: int, run_id: str = "run", size: int = 200) -> Iterator[tuple[s
     """The arguments of `put` for a run's events."""
     run = _events.Run(run_id)
     for _number in range(count):
-        event = run.event(_events.TASK_RESULT, time.time(), {"msg": "x" * size}, "web1")
+        event = run.event(_events.TASK_RESULT, time.time(), {"status": "ok", "msg": "x" * size}, "web1")
         yield _events.subject("ansible.runs", event), event.id, _events.encode(event, 65536)
 
 

@@ -51,6 +51,15 @@ def host_word(host: str) -> str:
     )
 
 
+def host_word_of(subject: str) -> str:
+    """The word of the host in a subject of results, after the prefix; empty when there is none.
+
+    It is `task_result.<status>.<host>`. Releases before had no status.
+    """
+    kind, *words = subject.split(".")
+    return words[-1] if kind in (TASK_RESULT, ITEM_RESULT) and 1 <= len(words) <= 2 else ""
+
+
 def event_of(message: messages.Stored) -> RunEvent | None:
     """The event in a message, None where it is none."""
     try:

@@ -185,7 +185,7 @@ def _several(reader: RunReader, query: Query, kept: Kept) -> list[RunSummary]:
 def _last_results(reader: RunReader, query: Query, kept: Kept) -> list[dict[str, Any]]:
     words = {host_word(host) for host in query.hosts}
     found = []
-    for event in reader.last_results(lambda word: not words or word in words):
+    for event in reader.last_results(lambda word: word in words if words else bool(word)):
         row = {"run_id": event.run_id, **row_of(event)}
         if query.has_moment(event.moment) and (not kept.statuses or row["status"] in kept.statuses):
             found.append(row)

@@ -11,11 +11,20 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from .._api import lasts, reading, streams
-from .run_events import RUN_FINISHED, RUN_STARTED, TASK_RESULT, event_of, length_of, text_of
+from .run_events import (
+    RUN_FINISHED,
+    RUN_STARTED,
+    TASK_RESULT,
+    event_of,
+    host_word_of,
+    length_of,
+    seconds_of,
+    text_of,
+)
 from .run_summary import Kept, RunSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from .._api import messages
     from .._connection import sessions
@@ -23,6 +32,12 @@ if TYPE_CHECKING:
 
 # Events can't be stored before their run begins, but the clocks of controller and server may differ by so much
 _CLOCKS = timedelta(minutes=10)
+# Results that are sent together may be stored in another order, within so many seconds
+_AT_ONCE = 5.0
+# Reading what lies between two windows of time is faster than asking again, up to so many seconds
+_CLOSE = 60.0
+# How many starts are read at least
+_FEW = 16
 # Above this it takes longer to look for each run's id than to understand the event
 _MOST_IDS = 16
 
@@ -49,77 +64,87 @@ class RunReader:
         self.last = int(info["state"]["last_seq"])
         self._direct = bool(info["config"].get("allow_direct"))
         self._told: set[str] = set()
-        self.unreadable = 0
+        self._broken: set[int] = set()
+
+    @property
+    def unreadable(self) -> int:
+        """How many messages there are no events."""
+        return len(self._broken)
 
     # Where runs are
 
     def newest(self, count: int, since: datetime | None = None) -> Iterator[list[Mark]]:
-        """Runs by their starts, the newest first, in lists that grow; all at once with ``since``.
+        """Runs by when they started, the newest first, in lists that follow each other; all at once with ``since``.
 
-        Of runs whose start is not there the end tells when it was.
+        When a run's start is not there, its end says when it was. Events may be stored long after they happened, and in
+        any order, but not before: the starts that are found later began before the first of those here was stored.
         """
+        starts: dict[str, Mark] = {}
         if since:
             begin = since - _CLOCKS
-            yield self._marks(self._onward(RUN_STARTED, begin), begin, begin.timestamp())
+            self._add_starts(starts, self._onward(RUN_STARTED, begin))
+            yield self._marks(starts, begin, begin.timestamp())
             return
-        seen: list[messages.Stored] = []
+        seen, width = 0, max(count * 2, _FEW)
         while True:
-            found = reading.newest(self._session, self.stream, self._subject(RUN_STARTED), count)
-            fresh = found[: len(found) - len(seen)]
-            if len(found) < count:
-                yield self._marks(fresh, 1, 0.0)
+            found = reading.newest(self._session, self.stream, self._subject(RUN_STARTED), width)
+            self._add_starts(starts, found[: len(found) - seen])
+            if len(found) < width:
+                yield self._marks(starts, 1, 0.0)
                 return
-            yield self._marks(fresh, fresh[0].sequence, None)
-            seen, count = found, count * 4
+            edge = (seconds_of(found[0].time) or 0.0) + _CLOCKS.total_seconds()
+            yield self._marks(starts, found[0].sequence, edge)
+            seen, width = len(found), width * 4
 
     def find(self, run_id: str) -> Mark | None:
-        """The run with this id, None where the stream has neither its start nor its end."""
+        """The run with this id, None when the stream has neither its start nor its end."""
+        start = self._event_of(run_id, RUN_STARTED, 1)
+        end = self._event_of(run_id, RUN_FINISHED, _stored_since(start.moment) if start else 1)
+        if start is None:
+            return _mark_of_end(end) if end else None
+        return Mark(run_id, start.moment, start.place, end.place if end else 0, end=end)
+
+    def _event_of(self, run_id: str, kind: str, begin: int | datetime) -> RunEvent | None:
         wanted = run_id.encode()
-        for kind in (RUN_STARTED, RUN_FINISHED):
-            found = (message for message in self._onward(kind, 1) if wanted in message.data)
-            event = next((event for event in map(event_of, found) if event and event.run_id == run_id), None)
-            if event and kind == RUN_STARTED:
-                ends = map(event_of, self._onward(RUN_FINISHED, event.place))
-                end = next((end for end in ends if end and end.run_id == run_id), None)
-                return Mark(run_id, event.moment, event.place, end.place if end else 0, end=end)
-            if event:
-                return _mark_of_end(event)
-        return None
+        found = (event_of(message) for message in self._onward(kind, begin) if wanted in message.data)
+        return next((event for event in found if event and event.run_id == run_id), None)
 
-    def _marks(self, starts: Iterable[messages.Stored], begin: int | datetime, earliest: float | None) -> list[Mark]:
-        """Runs by these starts, and by ends from ``begin`` on those without one, which began at ``earliest`` or later.
-
-        Without ``earliest`` that is when the first of the others began: what is older may have its start before these.
-        """
-        found: dict[str, Mark] = {}
-        for message in starts:
+    def _add_starts(self, starts: dict[str, Mark], found: Iterable[messages.Stored]) -> None:
+        for message in found:
             event = self._event(message)
-            if event and event.run_id not in self._told:
+            if event:
                 mark = Mark(event.run_id, event.moment, event.place, playbook=text_of(event.data, "playbook"))
-                found.setdefault(event.run_id, mark)
-        if earliest is None:
-            earliest = min((mark.start for mark in found.values()), default=float("inf"))
+                starts.setdefault(event.run_id, mark)
+
+    def _marks(self, starts: Mapping[str, Mark], begin: int | datetime, edge: float) -> list[Mark]:
+        """Runs that began at ``edge`` or later and were not returned before, with their ends from ``begin`` on."""
+        ends: dict[str, RunEvent] = {}
         for event in map(event_of, self._onward(RUN_FINISHED, begin)):
-            if event is None or event.run_id in self._told:
-                continue
-            mark = _mark_of_end(event)
-            if event.run_id not in found and mark.start >= earliest:
-                found[event.run_id] = mark
-            elif event.run_id in found and found[event.run_id].end is None:
-                found[event.run_id] = replace(found[event.run_id], last=event.place, end=event)
-        self._told.update(found)
-        return sorted(found.values(), key=lambda mark: mark.start, reverse=True)
+            if event:
+                ends.setdefault(event.run_id, event)
+        marks = {run_id: _mark_of_end(end) for run_id, end in ends.items()}
+        for run_id, mark in starts.items():
+            end = ends.get(run_id)
+            marks[run_id] = replace(mark, last=end.place, end=end) if end else mark
+        found = [mark for mark in marks.values() if mark.start >= edge and mark.run_id not in self._told]
+        self._told.update(mark.run_id for mark in found)
+        return sorted(found, key=lambda mark: mark.start, reverse=True)
 
     # What is in them
 
     def read(self, marks: Iterable[Mark], kept: Kept) -> list[RunSummary]:
-        """The runs, in the order of the marks. Where events are missing, all that came after the start is searched."""
+        """The runs, in the order of the marks.
+
+        Usually all events lie between start and end. When some are not there, all that was stored since the run began
+        is searched.
+        """
         wanted = list(marks)
         found = {mark.run_id: RunSummary(mark.run_id, kept) for mark in wanted}
-        done = joined((mark.first, mark.last or self.last) for mark in wanted if mark.first)
+        between = (sorted((mark.first, mark.last)) for mark in wanted if mark.first and mark.last)
+        done = joined((first, last) for first, last in between)
         for first, last in done:
             self._collect(found, first, last)
-        lacking = [mark for mark in wanted if found[mark.run_id].missing or not mark.first]
+        lacking = [mark for mark in wanted if not found[mark.run_id].complete]
         if lacking:
             some = {mark.run_id: found[mark.run_id] for mark in lacking}
             for first, last in without(self._from(min(mark.start for mark in lacking)), self.last, done):
@@ -127,7 +152,7 @@ class RunReader:
         return [found[mark.run_id] for mark in wanted]
 
     def _from(self, start: float) -> int:
-        moment = datetime.fromtimestamp(max(start, 0), timezone.utc) - _CLOCKS
+        moment = _stored_since(start)
         return reading.first_since(self._session, self.stream, self._subject(">"), moment) or self.last + 1
 
     def _collect(self, found: dict[str, RunSummary], first: int, last: int) -> None:
@@ -140,18 +165,41 @@ class RunReader:
                 found[event.run_id].add(event)
 
     def last_results(self, wanted: Callable[[str], bool]) -> Iterator[RunEvent]:
-        """The last result of each host whose subject is wanted, in the order of the stream."""
-        counts = streams.subject_counts(self._session, self.stream, self._subject(f"{TASK_RESULT}.*"))
-        subjects = [subject for subject in counts if wanted(subject.rpartition(".")[2])]
+        """The last result of each host whose word is wanted: the one that happened last, whenever it was stored."""
+        subjects = streams.subject_counts(self._session, self.stream, self._subject(f"{TASK_RESULT}.>"))
+        mine = [subject for subject in subjects if wanted(self._host_word(subject))]
         what = f"Reading stream {self.stream}"
-        for message in lasts.of_each(self._session, what, self.stream, subjects, direct=self._direct):
-            event = self._event(message)
-            if event:
-                yield event
+        last: dict[str, RunEvent] = {}
+        stored: dict[str, float] = {}
+        for message in lasts.of_each(self._session, what, self.stream, mine, direct=self._direct):
+            word = self._host_word(message.subject)
+            stored[word] = max(stored.get(word, 0.0), seconds_of(message.time) or 0.0)
+            self._note(last, word, message)
+        # What happened later may be stored before
+        windows = ((_before(event), stored[word]) for word, event in last.items())
+        for begin, end in joined_times(windows):
+            for message in self._onward(f"{TASK_RESULT}.>", datetime.fromtimestamp(begin, timezone.utc)):
+                if (seconds_of(message.time) or 0.0) > end:
+                    break
+                if self._host_word(message.subject) in last:
+                    self._note(last, self._host_word(message.subject), message)
+        yield from last.values()
+
+    def _note(self, last: dict[str, RunEvent], word: str, message: messages.Stored) -> None:
+        event = event_of(message)
+        known = last.get(word)
+        if event is None:
+            self._broken.add(message.sequence)
+        elif known is None or (known.moment, known.number) < (event.moment, event.number):
+            last[word] = event
+
+    def _host_word(self, subject: str) -> str:
+        return host_word_of(subject[len(self._prefix) + 1 :])
 
     def _event(self, message: messages.Stored) -> RunEvent | None:
         event = event_of(message)
-        self.unreadable += event is None
+        if event is None:
+            self._broken.add(message.sequence)
         return event
 
     def _onward(self, kind: str, start: int | datetime, last: int = 0) -> Iterator[messages.Stored]:
@@ -165,6 +213,29 @@ class RunReader:
 
 def _mark_of_end(event: RunEvent) -> Mark:
     return Mark(event.run_id, event.moment - length_of(event.data.get("duration")), last=event.place, end=event)
+
+
+def _stored_since(moment: float) -> datetime:
+    """What happened then, or later, is not stored before."""
+    return datetime.fromtimestamp(max(moment, 0.0), timezone.utc) - _CLOCKS
+
+
+def _before(event: RunEvent) -> float:
+    """From when on results may be stored that happened after this one."""
+    stored = seconds_of(event.stored) or 0.0
+    prompt = 0 <= stored - event.moment <= _AT_ONCE
+    return max(0.0, event.moment - (_AT_ONCE if prompt else _CLOCKS.total_seconds()))
+
+
+def joined_times(windows: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The windows in their order, those that are close to each other as one."""
+    found: list[tuple[float, float]] = []
+    for begin, end in sorted(windows):
+        if found and begin <= found[-1][1] + _CLOSE:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((begin, end))
+    return found
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

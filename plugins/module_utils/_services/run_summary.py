@@ -71,7 +71,7 @@ class Tally:
             self.began = began
         if moment > self.ended:
             self.ended = moment
-        if length > self.longest or not self.longest_host:
+        if not self.longest_host or (length, self.longest_host) > (self.longest, host):
             self.longest, self.longest_host = length, host
         if isinstance(governor, dict):
             self.waited += length_of(governor.get("waited"))
@@ -136,13 +136,15 @@ class RunSummary:
         self._first = self._last = 0.0
         self._places: tuple[int, int] = (0, 0)
         self._stored = ""
-        self._plays: dict[str, dict[str, Any]] = {}
+        self._plays: dict[int, dict[str, Any]] = {}
         self._hosts: dict[str, Tally] = {}
         self._tasks: dict[str, tuple[dict[str, Any], Tally]] = {}
+        # The number of the first result of each task
+        self._order: dict[str, int] = {}
         self._failures: list[RunEvent] = []
         self._results: list[RunEvent] = []
-        self._items: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        self._left_out = {"failures": 0, "results": 0}
+        self._items: dict[tuple[str, str], list[RunEvent]] = {}
+        self._selected = {"failures": 0, "results": 0}
 
     def add(self, event: RunEvent) -> None:
         low, high = self._places
@@ -154,18 +156,16 @@ class RunSummary:
         self._first = min(self._first or event.moment, event.moment)
         self._last, self._stored = max(self._last, event.moment), max(self._stored, event.stored)
         if event.kind == RUN_STARTED:
-            self._started = event
+            self._started = min(self._started or event, event, key=_number)
         elif event.kind == RUN_FINISHED:
-            self._finished = event
+            self._finished = max(self._finished or event, event, key=_number)
         elif event.kind == PLAY_STARTED:
             name, uuid = text_of(event.data, "play", "name"), text_of(event.data, "play", "uuid")
-            self._plays[uuid or str(event.number)] = {"name": name, "uuid": uuid, "began": event.moment}
+            self._plays[event.number] = {"name": name, "uuid": uuid, "began": event.moment}
         elif event.kind == TASK_RESULT:
             self._add_result(event)
         elif event.kind == ITEM_RESULT and status_of(event)[0] in FAILURES:
-            items = self._items.setdefault(_place_of(event), [])
-            if len(items) < self._kept.most:
-                items.append({name: value for name, value in event.data.items() if name in _OF_ITEMS})
+            self._keep_first(self._items.setdefault(_place_of(event), []), event)
 
     def _add_result(self, event: RunEvent) -> None:
         data, (status, rescued) = event.data, status_of(event)
@@ -176,6 +176,8 @@ class RunSummary:
             row = row_of(event)
             names = {name: row[name] for name in ("task", "action", "path", "play")}
             self._tasks[key] = {**names, "uuid": text_of(data, "task", "uuid")}, Tally()
+            self._order[key] = event.number
+        self._order[key] = min(self._order[key], event.number)
         length, counted = length_of(data.get("duration")), "rescued" if rescued else status
         for tally in (self.total, self._hosts[host], self._tasks[key][1]):
             tally.add(counted, host, length, event.moment, data.get("governor"))
@@ -187,10 +189,17 @@ class RunSummary:
             self._keep("results", self._results, event)
 
     def _keep(self, name: str, rows: list[RunEvent], event: RunEvent) -> None:
-        if len(rows) < self._kept.most:
-            rows.append(event)
-        else:
-            self._left_out[name] += 1
+        self._selected[name] += 1
+        self._keep_first(rows, event)
+
+    def _keep_first(self, rows: list[RunEvent], event: RunEvent) -> None:
+        """Keeps the events with the lowest numbers, and up to twice as many as that: sorting takes time."""
+        rows.append(event)
+        if len(rows) > 2 * self._kept.most:
+            rows[:] = self._first_of(rows)
+
+    def _first_of(self, rows: list[RunEvent]) -> list[RunEvent]:
+        return sorted(rows, key=_number)[: self._kept.most]
 
     # What it amounts to
 
@@ -246,13 +255,15 @@ class RunSummary:
             "start_missing": self._started is None,
             "events": self._events(),
             "counts": self.total.told(self.start),
-            "plays": [{**play, "began": round(play["began"] - self.start, 6)} for play in self._plays.values()],
+            "plays": [
+                {**play, "began": round(play["began"] - self.start, 6)} for _number, play in sorted(self._plays.items())
+            ],
             "hosts": [{"host": host, **self._hosts[host].told(self.start)} for host in sorted(self._hosts)],
             "recap": end.data.get("hosts") if end else None,
-            "tasks": [self._task(names, tally) for names, tally in self._tasks.values()],
+            "tasks": [self._task(*self._tasks[key]) for key in sorted(self._tasks, key=self._order.__getitem__)],
             "failures": self._rows(self._failures),
             "results": self._rows(self._results),
-            "left_out": dict(self._left_out),
+            "left_out": {name: max(0, count - self._kept.most) for name, count in self._selected.items()},
         }
 
     def _about(self) -> dict[str, Any]:
@@ -278,13 +289,21 @@ class RunSummary:
 
     def _rows(self, events: list[RunEvent]) -> list[dict[str, Any]]:
         """In the order of the run, with when each began in seconds after its start."""
-        rows = [(event, self._row(event)) for event in sorted(events, key=lambda event: event.number)]
+        rows = [(event, self._row(event)) for event in self._first_of(events)]
         return [{**row, "began": round(event.moment - (row["duration"] or 0) - self.start, 6)} for event, row in rows]
 
     def _row(self, event: RunEvent) -> dict[str, Any]:
         """With the failed items, where they were events of their own."""
         row, items = row_of(event), self._items.get(_place_of(event))
-        return {"items": items, **row} if items else row
+        return {"items": [_item(event) for event in self._first_of(items)], **row} if items else row
+
+
+def _item(event: RunEvent) -> dict[str, Any]:
+    return {name: value for name, value in event.data.items() if name in _OF_ITEMS}
+
+
+def _number(event: RunEvent) -> int:
+    return event.number
 
 
 def _place_of(event: RunEvent) -> tuple[str, str]:
