@@ -16,8 +16,9 @@ description:
     when the run is finished.
   - Events are CloudEvents 1.0 in JSON, of the types V(io.choria.streams.ansible.v1.run_started) and so on. The guide
     C(docs/results.md) lists them, and C(docs/schemas) has a JSON Schema for each.
-  - Events of a host are on the subject C(<subject_prefix>.<kind>.<host>), all others on C(<subject_prefix>.<kind>).
-    Dots and what else can't be in one word of a subject are written as in URLs, such as C(web1%2Eexample%2Enet).
+  - Results of tasks are on the subject C(<subject_prefix>.task_result.<status>.<host>), other events of a host on
+    C(<subject_prefix>.<kind>.<host>), and all others on C(<subject_prefix>.<kind>). Dots and what else can't be in one
+    word of a subject are written as in URLs, such as C(web1%2Eexample%2Enet).
   - Each event has the run's id and a number that counts from 1, so that a reader can prove that none is missing.
     An event that is sent twice is stored once, within the stream's C(duplicate_window).
   - Of a task's result it passes on status, message, return code, warnings, duration, loop items and the facts of a

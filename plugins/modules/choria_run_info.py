@@ -17,8 +17,9 @@ description:
     O(last_results) the last result of each host.
   - The events of a run are numbered without a gap, so that RV(runs[].complete) is a proof. What is missing and what is
     in the stream more than once is told by these numbers.
-  - A run's start and end are found by their subjects, and only what lies between them is read, page by page. Where
-    events are missing they are looked for in all that came after the run's start.
+  - A run's start and end are found by their subjects, and usually only what lies between them is read, page by page.
+    When events are missing there, all that was stored since the run began is searched. The order in which events were
+    stored makes no difference.
   - Whoever reads needs no more than the permission to read the stream.
 author:
   - The choria.streams developers (@choria-io)
@@ -84,7 +85,8 @@ options:
   last_results:
     description:
       - Return the last result of each host, or of O(hosts), and no runs.
-      - O(since), O(until) and O(statuses) then select by that result. It is the one that was stored last.
+      - O(since), O(until) and O(statuses) then select by that result. It is the one that happened last,
+        whenever it was stored.
       - Not with O(run_id), O(playbooks), O(outcomes) and O(limit).
     type: bool
     default: false

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible.playbook.handler import Handler
+from ansible.playbook.task_include import TaskInclude
 
 from ._masking import Masking
 
@@ -26,6 +27,9 @@ ARGS, DIFF, ENVIRONMENT, OUTPUT = "args", "diff", "environment", "output"
 _PASSED_ON = ("msg", "rc", "attempts", "retries")
 # How much of the end of an output is passed on, in characters, and how much of it is looked at
 _TAIL, _LOOKED_AT = 8192, 32768
+# How Ansible's words end when the action gave its own under another name
+_NOTHING_SAID = "Unknown error."
+FAILURES = ("failed", "unreachable")
 _NO_TRACEBACK = "(traceback unavailable)"
 
 
@@ -114,12 +118,15 @@ def is_hidden(task: Task, result: Mapping[str, Any]) -> bool:
     return task.no_log is True or "censored" in result or bool(result.get("_ansible_no_log"))
 
 
-def task_result_data(result: CallbackTaskResult, contents: Contents) -> dict[str, Any]:
+def task_result_data(result: CallbackTaskResult, contents: Contents, *, failed: bool) -> dict[str, Any]:
     """What of a task's result is passed on; of a hidden one nothing."""
     task, found = result.task, result.result
     if is_hidden(task, found):
         return {"no_log": True}
-    data = result_data(found, contents)
+    if failed and isinstance(task, TaskInclude):
+        # Its items were fine when the loop ended, and Ansible does not say whose file could not be included then
+        found = {name: value for name, value in found.items() if name != "results"}
+    data = result_data(found, contents, failed=failed)
     if task.delegate_to:
         data["delegated_to"] = str(task.delegate_to)
     if result.is_changed() and task.notify:
@@ -143,9 +150,12 @@ def item_result_data(result: CallbackTaskResult, contents: Contents) -> dict[str
     return {"status": data["status"], "no_log": True} if is_hidden(result.task, result.result) else data
 
 
-def result_data(result: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
+def result_data(result: Mapping[str, Any], contents: Contents, *, failed: bool = False) -> dict[str, Any]:
     """What of a result, or of a loop item's, is passed on."""
     data = {name: result[name] for name in _PASSED_ON if result.get(name) not in (None, "", [])}
+    reason = _reason(result) if failed else None
+    if reason:
+        data["msg"] = reason
     if "msg" not in data and result.get("skip_reason"):
         data["msg"] = result["skip_reason"]
     for kind in ("warnings", "deprecations"):
@@ -166,8 +176,19 @@ def result_data(result: Mapping[str, Any], contents: Contents) -> dict[str, Any]
     return data
 
 
+def _reason(result: Mapping[str, Any]) -> str | None:
+    """Why a task failed, when it is not in ``msg``, or ``msg`` does not say it."""
+    if isinstance(result.get("reason"), str):  # of includes, up to ansible-core 2.20
+        return str(result["reason"]) or None
+    told = str(result.get("msg") or "")
+    if isinstance(result.get("message"), str) and (not told or told.endswith(_NOTHING_SAID)):
+        return str(result["message"]) or None
+    return None
+
+
 def item_data(item: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
-    data = {"status": _item_status(item), **result_data(item, contents)}
+    state = _item_status(item)
+    data = {"status": state, **result_data(item, contents, failed=state in FAILURES)}
     label = item.get("_ansible_item_label")
     if isinstance(label, (str, int, float)):  # of items with an inner life only what loop_control says of them
         data["label"] = str(label)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ansible.executor.task_result import CallbackTaskResult
-    from ansible.inventory.host import Host
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
@@ -109,15 +108,29 @@ class KnownSecrets:
         sets = str(task.action).rpartition(".")[2] in _SETTING
         names = {name for part in (found, *items) for name in part.get("ansible_facts") or ()}
         if "censored" in found:
-            self._remember(result.host, None if sets else _registered(task))
+            self._remember(result, None if sets else _registered(task))
         elif sets or any(item.get("ansible_facts") for item in items):
-            self._remember(result.host, names or None)
+            self._remember(result, names or None)
         if self._tells(task):
-            self._remember(result.host, _registered(task))
+            self._remember(result, _registered(task))
 
-    def _remember(self, host: Host, names: Iterable[str] | None) -> None:
-        known = self._changed.setdefault(host.get_name(), set())
-        self._changed[host.get_name()] = None if names is None or known is None else known.union(names)
+    def _remember(self, result: CallbackTaskResult, names: Iterable[str] | None) -> None:
+        for host in self._owners(result):
+            known = self._changed.setdefault(host, set())
+            self._changed[host] = None if names is None or known is None else known.union(names)
+
+    def _owners(self, result: CallbackTaskResult) -> set[str]:
+        """The hosts whose variables a result may set: those as well that facts are delegated to."""
+        task, found = result.task, result.result
+        owners = {result.host.get_name()}
+        if task.delegate_facts and task.delegate_to:
+            delegated = [part.get("_ansible_delegated_vars") for part in (found, *_items(found))]
+            named = {str(part.get("ansible_delegated_host")) for part in delegated if isinstance(part, Mapping)}
+            if not named and "{" in str(task.delegate_to) and self._play:
+                # Hidden with the result of a loop: any host that has variables of its own by now
+                named = set(self._play.get_variable_manager()._inventory.hosts)
+            owners |= named or {str(task.delegate_to)}
+        return owners
 
     def of_part(self, task: Task, found: Mapping[str, Any]) -> None:
         """What a result, or that of a loop's item, shows of variables."""

@@ -81,7 +81,9 @@ class Reporter:
             "host": host,
             **self._about(task),
             "duration": None if began is None else round(time.monotonic() - began, 6),
-            **_event_data.task_result_data(result, self._choice.contents),
+            **_event_data.task_result_data(
+                result, self._choice.contents, failed=status in (*_event_data.FAILURES, "ignored")
+            ),
         }
         if status == "failed" and _event_data.is_rescued(task):
             data["rescued"] = True

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.playbook import ROOT, PlaybookResult, RunningPlaybook, run_playbook
-from support.run_events import NAME, STREAM, assert_complete, declare, environment, events, stored
+from support.run_events import NAME, STREAM, assert_complete, declare, environment, events, of_kind, stored
 
 if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.module_utils._api.messages import Stored
@@ -453,3 +453,26 @@ def test_workers_connect_while_the_thread_does(make_server: MakeServer) -> None:
     result = run_playbook(playbook, inventory=hosts, env=environment(server), args=["--forks", "12"], timeout=60)
     result.check()
     assert_complete(events(server))
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize(
+    ("action", "file", "expected"),
+    [
+        ("include_tasks", "missing.yml", "missing.yml"),
+        ("include_role", {"name": "missing"}, "missing"),
+        ("include_vars", "missing.yml", "missing.yml"),
+    ],
+)
+def test_reason_of_a_failed_include(make_server: MakeServer, action: str, file: Any, expected: str, loop: bool) -> None:
+    server = make_server()
+    declare(server)
+    task = {"name": "Includes", f"ansible.builtin.{action}": file, **({"loop": ["a", "b"]} if loop else {})}
+    assert run_playbook([{"hosts": "all", "gather_facts": False, "tasks": [task]}], env=environment(server)).rc == 2
+    failed = [data for data in of_kind(events(server), "task_result") if data["status"] == "failed"]
+    items = [item for data in failed for item in data.get("items", [])]
+    told = items if items else failed
+    assert told
+    for part in told:
+        assert part["status"] == "failed"
+        assert f"{expected}'" in part["msg"]

@@ -256,3 +256,38 @@ def test_what_is_not_asked_for_stays(make_server: MakeServer, tmp_path: Path) ->
     assert [item["label"] for item in results["Loops"]["items"]] == ["one with (masked)"]
     assert "items" in results["Loops over dicts"]
     assert "label" not in results["Loops over dicts"]["items"][0]
+
+
+DELEGATED = """
+- hosts: web1
+  gather_facts: false
+  tasks:
+    - name: Sets a fact of another host
+      ansible.builtin.set_fact:
+        db_password: "{{ 'PLANTED' ~ '-delegated' }}"
+      delegate_to: "{{ owner }}"
+      delegate_facts: true
+      no_log: true
+    - name: Sets facts of several
+      ansible.builtin.set_fact:
+        api_token: "{{ 'PLANTED' ~ '-for-' ~ item }}"
+      delegate_to: "{{ item }}"
+      delegate_facts: true
+      no_log: true
+      loop: [db1, db2]
+    - name: Shows them
+      ansible.builtin.debug:
+        msg: "{{ hostvars.db1.db_password }} {{ hostvars.db1.api_token }} {{ hostvars.db2.api_token }}"
+"""
+
+
+def test_facts_of_other_hosts(make_server: MakeServer, tmp_path: Path) -> None:
+    """In the play that sets them, through a template and in a loop, also when the task hides them."""
+    server = make_server()
+    declare(server)
+    path = tmp_path / "playbook.yml"
+    path.write_text(DELEGATED)
+    hosts = ["web1", "db1", "db2"]
+    run_playbook(path, inventory=hosts, env=environment(server), extra_vars={"owner": "db1"}).check()
+    [shown] = [data for data in of_kind(events(server), "task_result") if data["task"]["name"] == "Shows them"]
+    assert shown["msg"] == "(masked) (masked) (masked)"

@@ -60,6 +60,22 @@ def test_hidden_results_are_known(result: dict[str, Any], expected: bool) -> Non
     assert _event_data.is_hidden(Task(), result) is expected
 
 
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ({"reason": "No such file"}, "No such file"),
+        ({"reason": "No such file", "msg": "All items completed"}, "No such file"),
+        ({"message": "No such file", "msg": "Task failed: Action failed: Unknown error."}, "No such file"),
+        ({"message": "No such file"}, "No such file"),
+        ({"message": "more", "msg": "It broke"}, "It broke"),
+        ({"reason": ["of a module"], "msg": "It broke"}, "It broke"),
+    ],
+)
+def test_reason_of_a_failure(result: dict[str, Any], expected: str) -> None:
+    assert _event_data.result_data(result, PLAIN, failed=True) == {"msg": expected}
+    assert _event_data.result_data(result, PLAIN).get("msg") == result.get("msg")
+
+
 def test_reason_of_a_skipped_task() -> None:
     data = _event_data.result_data({"skip_reason": "Conditional result was False"}, PLAIN)
     assert data == {"msg": "Conditional result was False"}
@@ -131,7 +147,7 @@ def test_environments_that_are_templates_are_left_out() -> None:
     )
     result: Any = SimpleNamespace(task=task, result={}, is_changed=lambda: False)
     contents = _event_data.Contents(frozenset([_event_data.ENVIRONMENT]))
-    assert _event_data.task_result_data(result, contents) == {"environment": {"A": "1"}}
+    assert _event_data.task_result_data(result, contents, failed=False) == {"environment": {"A": "1"}}
 
 
 def test_facts_are_chosen_by_patterns() -> None:
