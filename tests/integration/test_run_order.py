@@ -34,7 +34,7 @@ def ask(session: Session, **options: Any) -> dict[str, Any]:
 
 def small_run(run_id: str, start: float) -> list[Request]:
     """Five events, two of them results of the same host."""
-    data = [
+    data: list[tuple[str, dict[str, Any]]] = [
         ("run_started", {"playbook": "/site.yml"}),
         ("play_started", {"play": {"name": "A play", "uuid": "p"}}),
     ]
