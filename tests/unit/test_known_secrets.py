@@ -49,7 +49,7 @@ class Run:
         return dict(self.variables)
 
     def result(self, found: dict[str, Any], action: str = "command", register: Any = None, **more: Any) -> None:
-        task = SimpleNamespace(action=action, register=register)
+        task = SimpleNamespace(action=action, delegate_facts=None, register=register)
         skipped = bool(more.get("skipped"))
         result: Any = SimpleNamespace(host=self._host, task=task, result=found, is_skipped=lambda: skipped)
         self.secrets.of_result(result)
