@@ -110,13 +110,23 @@ def run_hybrid(
         module.exit_json(**result)
 
 
-def module_of(spec: fields.Spec, states: Mapping[str, Any] | None = None, **given: Any) -> AnsibleModule:
+def run_local(spec: fields.Spec, act: Callable[[dict[str, Any], bool], dict[str, Any]]) -> None:
+    """A module without a connection, and without its options. ``act(options, check_mode)`` returns the whole result."""
+    module = module_of(spec, connects=False)
+    with failing(module):
+        module.exit_json(**act(module.params, module.check_mode))
+
+
+def module_of(
+    spec: fields.Spec, states: Mapping[str, Any] | None = None, *, connects: bool = True, **given: Any
+) -> AnsibleModule:
+    """Return the module with its options. One that never ``connects`` has no options of a connection."""
     # All that is imported stays, and little is thrown away later: looking for garbage often, and at exit, finds none
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS)
-    whole = spec.merge(connection.CONNECTION)
+    whole = spec.merge(connection.CONNECTION) if connects else spec
     arguments = {**whole.argument_spec(), **(states or {})}
-    for row in connection.CONNECTION:
+    for row in connection.CONNECTION if connects else ():
         arguments[row.option]["fallback"] = (env_fallback, connection.environment(row.option))
     # Settings checks the rules of the connection, in better words
     return _Module(argument_spec=arguments, supports_check_mode=True, **spec.rules, **given)

@@ -94,7 +94,7 @@ KINDS: dict[str, values.Kind] = {
     "choria_machines_keep": values.each(values.one_line),
     "choria_resources_owner": values.one_line,
     "choria_other_keys": values.each(values.text(r"[A-Za-z0-9_.*-]+", "a key of Choria's files")),
-    "choria_config_folder": values.path,
+    "choria_config_folder": values.config_folder,
 }
 # The fields of entries of lists: the list, what names an entry, and the kinds of its fields
 ENTRIES: dict[str, tuple[str, dict[str, values.Kind]]] = {

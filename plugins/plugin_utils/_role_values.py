@@ -196,6 +196,12 @@ def own_folder(value: Any) -> None:
         )
 
 
+def config_folder(value: Any) -> None:
+    """Check the path of the folder of Choria's configuration."""
+    if value != "/etc/choria":
+        own_folder(value)
+
+
 def optional(kind: Kind) -> Kind:
     """Return the kind of such values, or of an empty text for none."""
 

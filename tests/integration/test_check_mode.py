@@ -54,6 +54,7 @@ class Try(NamedTuple):
 
 
 TRIED = [
+    Try("choria_broker_info", False, {"config": "/nowhere/broker.conf"}),
     Try("choria_stream", True, {"name": "NEW", "subjects": ["new"]}),
     Try("choria_stream", True, {"name": "ORDERS", "max_msgs": 1, "allow_data_loss": True}),
     Try("choria_stream", True, {"name": "ORDERS", "state": "absent", "allow_data_loss": True}),

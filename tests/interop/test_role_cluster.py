@@ -18,6 +18,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
+from ansible_collections.choria.streams.plugins.module_utils._services.broker import read
 from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import render
 from support.choria import ChoriaProcess
 from support.ports import free_port
@@ -77,15 +78,17 @@ class Broker(ChoriaProcess):
         accounts = self.ask("jsz?accounts=true&streams=true&config=true").get("account_details", [])
         return {one["name"]: one for account in accounts for one in account.get("stream_detail", [])}
 
+    def problems(self, peers: list[str] = ADDRESSES) -> list[str]:
+        """What the role finds wrong with it."""
+        options = {"config": str(self.config), "max_wait": "0", "timeout": "10s", "peers": peers}
+        return list(read(options)["broker"]["problems"])
+
     def healthy(self) -> bool:
-        """As the role asks: it is well itself, and sees all others."""
-        try:
-            if self.ask("healthz").get("status") != "ok":
-                return False
-            cluster = self.ask("jsz")["meta_cluster"]
-        except OSError:
-            return False
-        return cluster.get("leader") in ADDRESSES and cluster.get("cluster_size") == len(ADDRESSES)
+        return not self.problems()
+
+
+def all_problems(brokers: list[Broker], peers: list[str] = ADDRESSES) -> str:
+    return "; ".join(problem for broker in brokers for problem in broker.problems(peers))
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +140,17 @@ def test_two_of_five_may_be_lost(brokers: list[Broker]) -> None:
         PATIENCE,
         "one of the others leads",
     )
+    wait_until(
+        lambda: "the cluster lacks 127.0.5.1, 127.0.5.2" in all_problems(left), PATIENCE, "the leader misses them"
+    )
+    assert "gives no statistics" in all_problems(brokers[:2])
     for broker in brokers[:2]:
         broker.start()
     wait_until(lambda: all(broker.healthy() for broker in brokers), PATIENCE, "all brokers are healthy again")
+
+
+def test_brokers_that_the_inventory_does_not_have(brokers: list[Broker]) -> None:
+    assert "the cluster still counts 127.0.5.5, which should not be part of it" in all_problems(brokers, ADDRESSES[:4])
 
 
 def test_certificates_of_puppet(tmp_path: Path) -> None:

@@ -44,7 +44,10 @@ def test_each_file_names_its_licence() -> None:
 
 def test_action_group_has_all_modules_and_actions() -> None:
     runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())
-    assert set(runtime["action_groups"]["all"]) == names("modules") | names("action")
+    groups = runtime["action_groups"]
+    # Modules of the group config open no connection
+    assert {*groups["all"], *groups["config"]} == names("modules") | names("action")
+    assert set(groups["all"]) & set(groups["config"]) == set()
 
 
 def test_all_that_users_call_begins_with_choria() -> None:

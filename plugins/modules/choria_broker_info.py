@@ -1,0 +1,166 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shows how the Choria Broker of a host is."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_broker_info
+version_added: 0.1.0
+short_description: Show how the Choria Broker of a host is
+description:
+  - Reads the statistics of the broker on the managed host, and connects to its port for clients with TLS and the
+    broker's own certificate or token. So it sees what clients would see.
+  - The broker's configuration file says where all that is.
+  - It needs no Python library on the host. With tokens, C(cryptography) is needed to sign in; without it only the
+    certificate of the broker is checked.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  config:
+    description:
+      - The broker's configuration file on the managed host.
+      - Where there is no such file, RV(broker.deployed) is V(false).
+    type: path
+    default: /etc/choria/broker.conf
+  server_name:
+    description: >-
+      The name by which clients reach the broker, and that its certificate has to have. By default its identity.
+    type: str
+  peers:
+    description:
+      - The identities of all brokers that the cluster should have, this one among them.
+      - A broker that is missing, and one that is known but not in this list, is a problem. Only the leader of the
+        cluster knows, so ask all brokers.
+      - By default this is not checked.
+    type: list
+    elements: str
+  max_wait:
+    description: >-
+      How long to wait until the broker is healthy, as seconds or text such as V(2m). The module does not fail after it.
+    type: str
+    default: "0"
+  timeout:
+    description: How long one answer may take, as seconds or text such as V(5s).
+    type: str
+    default: 5s
+attributes:
+  check_mode:
+    description: Check mode reads the same.
+    support: full
+  diff_mode:
+    description: There is nothing to compare.
+    support: none
+  platform:
+    description: The systems that it runs on.
+    platforms: posix
+    support: full
+seealso:
+  - plugin: choria.streams.choria
+    plugin_type: role
+"""
+
+EXAMPLES = r"""
+---
+- name: Show how the broker is
+  choria.streams.choria_broker_info:
+    config: /etc/choria/broker.conf
+  register: found
+
+- name: Fail if it is not healthy
+  ansible.builtin.assert:
+    that: found.broker.problems == []
+    fail_msg: "{{ found.broker.problems | join('; ') }}"
+"""
+
+RETURN = r"""
+---
+broker:
+  description: The broker of this host.
+  returned: success
+  type: dict
+  contains:
+    deployed:
+      description: >-
+        Whether its configuration file exists. Without it only RV(broker.running) and RV(broker.problems) have a
+        meaning.
+      type: bool
+    running:
+      description: Whether it gives statistics.
+      type: bool
+    problems:
+      description: Why it is not healthy, a sentence for each reason. A healthy broker has none.
+      type: list
+      elements: str
+    store:
+      description: The folder of its streams by its configuration file.
+      type: str
+    store_used:
+      description: Whether that folder has streams.
+      type: bool
+    identity:
+      description: The name by which the other brokers know it, where it runs.
+      type: str
+    client_port:
+      description: Its port for clients, where it runs.
+      type: int
+    client:
+      description: What a client met, where it runs.
+      type: dict
+      contains:
+        signed_in:
+          description: Whether it could sign in, null where that could not be tried.
+          type: bool
+        jetstream:
+          description: Whether JetStream answered, null where the broker's own token does not allow to ask.
+          type: bool
+        problem:
+          description: Why not.
+          type: str
+    cluster:
+      description: Its cluster, where it runs.
+      type: dict
+      contains:
+        name:
+          description: The name of the cluster, null for a single broker.
+          type: str
+        peer_port:
+          description: Its port for other brokers, null for a single broker.
+          type: int
+        leader:
+          description: The leader of the cluster, null where there is none.
+          type: str
+        size:
+          description: How many brokers the cluster counts, those that are offline among them.
+          type: int
+        peers:
+          description: The brokers that it knows. Only the leader knows all.
+          type: list
+          elements: str
+        offline:
+          description: Those of them that are offline.
+          type: list
+          elements: str
+    led:
+      description: The replicated streams that it leads, where it runs.
+      type: list
+      elements: str
+failure:
+  description: The machine-readable part of an error, with C(code) and C(option).
+  returned: failure
+  type: dict
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_local
+from ansible_collections.choria.streams.plugins.module_utils._services.broker import SPEC, read
+
+
+def main() -> None:
+    run_local(SPEC, lambda options, _check_mode: read(options))
+
+
+if __name__ == "__main__":
+    main()

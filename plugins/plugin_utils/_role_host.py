@@ -1,0 +1,91 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a host can't take the role's variables: its broker can't be changed so, or folders belong to others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+DEFAULT_CLUSTER = "CHORIA"
+
+
+def host_problems(
+    wanted: Mapping[str, Any], host: str, broker: Mapping[str, Any], folders: list[Mapping[str, Any]]
+) -> list[str]:
+    """Return one sentence for each reason, an empty list where there is none.
+
+    ``wanted`` has the variables choria_broker, choria_broker_hosts, choria_identity, choria_broker_peer_port,
+    choria_gateway_name, choria_gateway_port and choria_stream_store. ``host`` is the inventory's name of the host.
+    ``broker`` is what choria_broker_info returns of it, empty for a host without one. Each of ``folders`` has
+    ``option``, ``stat`` (of the module stat), ``names`` (of what is in it), ``own`` (the names of what the role puts
+    into it; an empty list for any) and ``owners`` (the users whom the role gives it).
+    """
+    found = [problem for folder in folders for problem in _folder_problems(host, **folder)]
+    if wanted["choria_broker"] and broker.get("deployed"):
+        found += _store_problems(wanted, host, broker)
+        if broker.get("running"):
+            found += _cluster_problems(wanted, host, broker)
+    return found
+
+
+def _folder_problems(
+    host: str, option: str, stat: Mapping[str, Any], names: list[str], own: list[str], owners: list[str]
+) -> Iterator[str]:
+    if not stat.get("exists"):
+        return
+    if not stat.get("isdir"):
+        yield f"{option}: {stat['path']} of {host} is not a folder: give another path."
+        return
+    others = sorted(set(names) - set(own)) if own else names
+    if others and (stat.get("pw_name") not in owners or stat.get("roth") or stat.get("xoth")):
+        yield (
+            f"{option}: the folder {stat['path']} of {host} exists, is open to others or belongs to "
+            f"{stat.get('pw_name')}, and has other files ({', '.join(others[:3])}): give a folder of its own."
+        )
+
+
+def _store_problems(wanted: Mapping[str, Any], host: str, broker: Mapping[str, Any]) -> Iterator[str]:
+    before, after = broker.get("store"), wanted["choria_stream_store"]
+    if broker.get("store_used") and before != after and not wanted["store_used"]:
+        yield (
+            f"choria_stream_store: the broker of {host} keeps its streams in {before}, and {after} has none: it "
+            f"would start empty. Stop choria-broker there and move {before}/jetstream to {after}, or leave the "
+            "variable as it is."
+        )
+
+
+def _cluster_problems(wanted: Mapping[str, Any], host: str, broker: Mapping[str, Any]) -> Iterator[str]:
+    cluster, identity = broker["cluster"], wanted["choria_identity"]
+    clustered = len(wanted["choria_broker_hosts"]) > 1
+    if bool(cluster["name"]) != clustered and broker.get("store_used"):
+        yield (
+            f"choria_broker_hosts: the broker of {host} runs {'in a cluster' if cluster['name'] else 'alone'}, and "
+            f"its streams do not survive a change to {'a cluster' if clustered else 'a single broker'}: back them up "
+            "(choria_backup), deploy with another choria_stream_store that is empty, and restore them (choria_restore)."
+        )
+        return
+    if not cluster["name"]:
+        return
+    if broker["identity"] != identity:
+        yield (
+            f"choria_identity: the broker of {host} is part of the cluster as {broker['identity']}, and as "
+            f"{identity} it would be another one, without its copies of streams: leave the identity as it is, or "
+            "take the broker out of the cluster (choria_broker: false) before you deploy it under the new name."
+        )
+    port = int(wanted["choria_broker_peer_port"])
+    if cluster["peer_port"] != port:
+        yield (
+            f"choria_broker_peer_port: the broker of {host} runs with {cluster['peer_port']}, and brokers with "
+            f"{port} can't reach those that still run with it: stop choria-broker on all brokers, and then run this "
+            "again."
+        )
+    name = wanted["choria_gateway_name"] if int(wanted["choria_gateway_port"]) else DEFAULT_CLUSTER
+    if cluster["name"] != name:
+        yield (
+            f"choria_gateway_name: the cluster of {host} is called {cluster['name']}, and brokers of a cluster "
+            f"{name} would not join it: stop choria-broker on all brokers, and then run this again."
+        )

@@ -1,0 +1,129 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""choria.streams.choria_broker_info beside a nats-server with TLS; tests/interop has real brokers and clusters."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._services.broker import read
+from support.ports import free_port
+from support.tls import Authority
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import MakeServer
+    from support.server import NatsServer
+
+pytestmark = pytest.mark.once
+
+
+def configure(folder: Path, authority: Authority, port: int, statistics: int | str) -> Path:
+    """Write what stands in the configuration of a broker about its ports and files."""
+    pair = authority.issue("client", ["localhost"])
+    lines = {
+        "identity": "localhost",
+        "plugin.choria.stats_port": statistics,
+        "plugin.choria.network.client_port": port,
+        "plugin.choria.network.stream.store": folder / "store",
+        "plugin.security.provider": "file",
+        "plugin.security.file.ca": authority.path,
+        "plugin.security.file.certificate": pair.certificate,
+        "plugin.security.file.key": pair.key,
+    }
+    path = folder / "broker.conf"
+    path.write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))
+    return path
+
+
+def port_of_statistics(server: NatsServer) -> str:
+    return server.monitor_url.rpartition(":")[2]
+
+
+def look(config: Path, **given: Any) -> dict[str, Any]:
+    options = {"config": str(config), "max_wait": "0", "timeout": "2s", **given}
+    return dict(read(options)["broker"])
+
+
+def test_a_healthy_broker(make_server: MakeServer, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue("server", ["localhost", "127.0.0.1"])
+    server = make_server({**own.server_config(authority), "server_name": "b1"})
+    config = configure(tmp_path, authority, server.port, port_of_statistics(server))
+
+    broker = look(config)
+    assert (broker["running"], broker["problems"], broker["identity"]) == (True, [], "b1")
+    assert broker["client"] == {"signed_in": True, "jetstream": True, "problem": ""}
+    assert (broker["store_used"], broker["led"], broker["cluster"]["name"]) == (False, [], None)
+
+    [problem] = look(config, server_name="web1.example.net")["problems"]
+    assert "certificate is not valid for 'web1.example.net'" in problem
+
+    [problem] = look(config, peers=["b1", "b2", "b3"])["problems"]
+    assert problem == "its cluster has no leader"
+
+
+def test_certificates_that_clients_refuse(make_server: MakeServer, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    old = authority.issue("server", ["localhost"], days=-1)
+    server = make_server({**old.server_config()})
+    [problem] = look(configure(tmp_path, authority, server.port, port_of_statistics(server)))["problems"]
+    assert "certificate has expired" in problem
+
+    other = Authority(tmp_path, "other")
+    [problem] = look(configure(tmp_path, other, server.port, port_of_statistics(server)))["problems"]
+    assert problem.startswith("clients can't use it: ")
+
+
+def test_without_jetstream(make_server: MakeServer, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue("server", ["localhost"])
+    server = make_server({**own.server_config(authority)}, jetstream=False)
+    broker = look(configure(tmp_path, authority, server.port, port_of_statistics(server)))
+    assert broker["client"]["jetstream"] is False
+    assert broker["problems"]
+
+
+def test_what_does_not_run_or_is_not_deployed(tmp_path: Path) -> None:
+    config = configure(tmp_path, Authority(tmp_path), free_port(), free_port())
+    assert look(tmp_path / "nothing.conf") == {
+        "deployed": False,
+        "running": False,
+        "problems": ["it is not deployed"],
+        "store": None,
+        "store_used": False,
+    }
+    (tmp_path / "store" / "jetstream").mkdir(parents=True)
+    broker = look(config)
+    assert (broker["deployed"], broker["running"], broker["store_used"]) == (True, False, True)
+    assert "gives no statistics" in broker["problems"][0]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 200 OK\r\n\r\n[]", b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000, b"garbage\r\n\r\n", b"\0" * 99],
+)
+def test_another_program_at_the_port(answer: bytes, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        config = configure(tmp_path, Authority(tmp_path), free_port(), other.getsockname()[1])
+
+        def serve() -> None:
+            connection, _address = other.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        broker = look(config)
+        thread.join(5)
+    assert broker["running"] is False
+    assert "127.0.0.1 gives" in broker["problems"][0]
