@@ -95,7 +95,11 @@ options:
     type: dict
     suboptions:
       name:
-        description: The name of the origin. Needed for a mirror.
+        description:
+          - The name of the origin. Needed for a mirror.
+          - >-
+            In a bucket it is the name of a bucket, or with O(mirror.subject_transforms), also with V([]), that of any
+            stream.
         type: str
       opt_start_seq:
         description: The sequence number in the origin to begin with.
@@ -104,7 +108,11 @@ options:
         description: The time in the origin to begin with, as RFC 3339 text.
         type: str
       filter_subject:
-        description: Take only messages on this subject, which may hold wildcards.
+        description:
+          - Take only messages on this subject, which may hold wildcards.
+          - >-
+            Of a bucket these are keys, such as V(app.>), or subjects such as V($KV.CFG.app.>). What can't match a key
+            is refused.
         type: str
       external:
         description: Where the origin lies in another account or JetStream domain.
@@ -145,7 +153,12 @@ options:
     elements: dict
     suboptions:
       name:
-        description: The name of the origin.
+        description:
+          - The name of the origin.
+          - >-
+            In a bucket it is the name of a bucket, whose keys become keys of this one. With
+            O(sources[].subject_transforms) it is the name of any stream, and nothing is added; V([]) takes its subjects
+            as they are.
         type: str
         required: true
       opt_start_seq:
@@ -155,7 +168,11 @@ options:
         description: The time in the origin to begin with, as RFC 3339 text.
         type: str
       filter_subject:
-        description: Take only messages on this subject, which may hold wildcards.
+        description:
+          - Take only messages on this subject, which may hold wildcards.
+          - >-
+            Of a bucket these are keys, such as V(app.>), or subjects such as V($KV.CFG.app.>). What can't match a key
+            is refused.
         type: str
       external:
         description: Where the origin lies in another account or JetStream domain.

@@ -13,7 +13,9 @@ short_description: Declare a durable consumer of a stream
 description:
   - Makes, changes and deletes durable consumers in place, and says before it does so what a change would do and lose.
   - It works with Choria Brokers and with nats-server 2.10 and newer.
-  - What the server would refuse, or accept without effect, fails before anything is sent, and names the option.
+  - What the server would refuse, or accept without effect, fails before anything is sent, and names the option. What
+    another tool made can be declared as it is.
+  - Numbers and durations of 0 mean that they are not set, as in the answers of the server, which then uses its default.
   - Ephemeral consumers belong to the program that reads with them, and can't be declared.
 author:
   - The choria.streams developers (@choria-io)
@@ -133,7 +135,7 @@ options:
     description: How long a pull may wait, as seconds or text, 0 for no limit. For pull consumers.
     type: str
   max_bytes:
-    description: How many bytes a pull may ask for, as a number or text such as V(1MiB), -1 for no limit.
+    description: How many bytes a pull may ask for, as a number or text such as V(1MiB), 0 for no limit.
       For pull consumers.
     type: str
   inactive_threshold:

@@ -26,7 +26,7 @@ options:
   history:
     description: >-
       How many values of each key are kept, 1 to 64; 1 where it is left out on creation. Lowering it deletes old
-      values.
+      values. A bucket with more, which another tool made, can keep them.
     type: int
   ttl:
     description: How long values live, as seconds or text such as V(20m), 0 for ever.
@@ -75,6 +75,17 @@ EXAMPLES = r"""
     max_value_size: 10KiB
     max_bucket_size: 64MiB
     limit_marker_ttl: 1m
+
+- name: A bucket that collects the keys below app of another one, and what sensors publish
+  choria.streams.choria_kv_bucket:
+    name: ALL
+    sources:
+      - name: CFG
+        filter_subject: app.>
+      - name: SENSORS  # a stream
+        subject_transforms:
+          - src: sensors.>
+            dest: $KV.ALL.sensors.>
 
 - name: Forget the keys that were deleted more than a day ago
   choria.streams.choria_kv_bucket:

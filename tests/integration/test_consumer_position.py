@@ -160,6 +160,23 @@ def test_interrupted_at_any_step_and_run_again(session: Session, retention: str)
         assert reader.pull(10) == [str(number) for number in range(4, 10)]
 
 
+@pytest.mark.parametrize("retention", ["limits", "interest"])
+def test_a_new_start_with_a_filter_is_meant_however_often_that_is_interrupted(session: Session, retention: str) -> None:
+    """What holds the position has the old filter and the old place: the new start may need the new filter."""
+    for done in range(5):
+        reader = Reader(session, retention, deliver_policy="all")
+        assert len(reader.pull(4)) == 4
+        given = {"deliver_policy": "last_per_subject", "filter_subject": f"{reader.stream}.>"}
+        given = {**given, "recreate": True, "allow_data_loss": True}
+        for each in CONSUMER.calls_of(reader.plan(**given))[:done]:
+            call(session, *each)
+        assert reader.apply(**given).changed == (done < 4)
+        assert not reader.plan(**given).changed
+        assert reader.names == ["READER"]
+        assert reader.info["config"]["deliver_policy"] == "last_per_subject"
+        assert reader.pull(10) == ["8", "9"]
+
+
 def test_a_new_start_is_meant(session: Session) -> None:
     """Where it begins is only honoured anew when that itself changes, and what that passes over takes a permission."""
     reader = Reader(session)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import nats
@@ -17,6 +18,7 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, reading, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._resources import recreation
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_facts import as_asked
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
@@ -27,6 +29,7 @@ from support.manage import Manager
 from support.playbook import run_playbook
 from support.publishing import Publisher
 from support.server import NatsServer
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.once
 
 SERVERS = ("latest", "2.14")
+
+_numbers = count()
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -158,6 +163,84 @@ def test_killed_at_each_step(manager: Manager, server: NatsServer) -> None:
         assert take(server, name, "worker", 27 + number)[0] == b"12"
         assert copied(server, name).action == "none"
     assert writes > 15
+
+
+LIMITED: dict[str, Any] = {"consumer_limits": {"max_ack_pending": 500, "inactive_threshold": "1h"}}
+
+
+def test_killed_at_each_step_with_limits_of_consumers(manager: Manager, server: NatsServer) -> None:
+    """Servers apply them to the consumer by which a mirror reads. Copying ends with what was, or with what is wanted,
+    and leaves nothing behind.
+    """
+    newest = manager.session.server.version >= (2, 15)
+    for writes in range(1, 100, 2 if newest else 6):
+        name = f"ORDERS{writes}"
+        make_orders(manager, server, name)
+        manager.apply(STREAM, name=name, consumer_limits={"max_ack_pending": 5000, "inactive_threshold": "1h"})
+        before, config = stored(manager, name), manager.config(name)
+        if not killed(partial(copied, server, name), writes):
+            break
+        if writes % 4 == 1:  # as it was
+            plan = applied(server, name=name, storage="file", max_age="7d", recreate="copy")
+            assert plan.action == "copy"
+            assert manager.config(name) == config
+        else:
+            copied(server, name)
+            assert manager.config(name)["storage"] == "memory"
+        assert manager.config(name)["consumer_limits"] == config["consumer_limits"]
+        assert stored(manager, name) == before
+        assert not [stream for stream in streams.names(manager.session) if stream.startswith("COPY_OF")]
+        assert take(server, name, "worker", 27)[0] == b"12"
+    assert writes > 15
+
+
+CONFIGURATIONS: list[dict[str, Any]] = [
+    {"no_ack": True},
+    {"no_ack": True, "subjects": ["$JS.API.>"]},
+    {"max_msg_size": 5},
+    {"discard": "new", "max_msgs": 4},
+    {"discard": "new", "max_bytes": 400},
+    {"discard": "new", "max_msgs_per_subject": 4, "discard_new_per_subject": True},
+    {"consumer_limits": {"max_ack_pending": 5}},
+    {"consumer_limits": {"inactive_threshold": "1s"}},
+    LIMITED,
+    {"subject_transform": {"src": "made.>", "dest": "other.>"}},
+    {"republish": {"dest": "again.>"}},
+    {"deny_purge": True, "deny_delete": True},
+    {"max_age": "1h", "duplicate_window": "1s"},
+    {"allow_msg_ttl": True, "subject_delete_marker_ttl": "1h"},
+]
+
+
+@pytest.mark.parametrize("given", CONFIGURATIONS, ids=str)
+@pytest.mark.parametrize("recreate", ["true", "copy"])
+def test_of_any_configuration(manager: Manager, given: dict[str, Any], recreate: str) -> None:
+    """What is tried beforehand does not fail by what it is tried with."""
+    given = {"name": f"MADE{next(_numbers)}", "subjects": ["made.>"], **given}
+    manager.apply(STREAM, **given)
+    if "$JS.API.>" not in given["subjects"]:
+        for number in range(4):
+            manager.session.publish("made.a", str(number).encode())
+        wait_until(lambda: state(manager, given["name"])["messages"] == 4)
+    wanted = {**given, "storage": "memory", "recreate": recreate, "allow_data_loss": True, "wait_timeout": "20s"}
+    assert manager.plan(STREAM, **wanted).changed
+    manager.apply(STREAM, **wanted)
+    if "$JS.API.>" not in given["subjects"]:
+        assert state(manager, given["name"])["messages"] == (4 if recreate == "copy" else 0)
+    assert not manager.plan(STREAM, **wanted).changed
+    assert streams.names(manager.session) == [given["name"]]
+
+
+def test_a_copy_that_the_server_refuses(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says of the mirror is told, long before nothing more is expected."""
+    monkeypatch.setattr(recreation, "loosened", lambda config: config)
+    given = {"name": "REFUSED", "subjects": ["refused.>"], **LIMITED}
+    manager.apply(STREAM, **given)
+    fill(manager, "refused.a", range(3))
+    with pytest.raises(StreamsError, match=r"^COPY_OF_REFUSED gets no messages of REFUSED: the server refuses that"):
+        manager.apply(STREAM, **given, storage="memory", recreate="copy")
+    assert manager.apply(STREAM, **given, recreate="copy").consequences["steps"] == ["delete COPY_OF_REFUSED"]
+    assert not manager.plan(STREAM, **given, recreate="copy").changed
 
 
 def test_a_copy_that_lacks_a_message(manager: Manager, server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:

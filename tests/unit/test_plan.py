@@ -159,6 +159,7 @@ CREATED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             "max_msgs_per_subject": 1,
             "mirror": {"name": "KV_ORIGIN"},
             "mirror_direct": True,
+            "duplicate_window": 120 * SECOND,
         },
     ),
     (
@@ -211,15 +212,51 @@ def test_what_the_server_fills_in_is_foreseen() -> None:
             {"name": "A", "filter_subject": "$KV.A.x.*.y.*.>"},
             {"src": "$KV.A.x.*.y.*.>", "dest": "$KV.CFG.x.{{wildcard(1)}}.y.{{wildcard(2)}}.>"},
         ),
-        (
-            {"name": "A", "subject_transforms": [{"src": "$KV.A.a", "dest": "$KV.CFG.b"}]},
-            {"src": "$KV.A.a", "dest": "$KV.CFG.b"},
-        ),
+        ({"name": "A", "filter_subject": "x.*.>"}, {"src": "$KV.A.x.*.>", "dest": "$KV.CFG.x.{{wildcard(1)}}.>"}),
+        ({"name": "A", "filter_subject": "$KV.*.x"}, {"src": "$KV.A.x", "dest": "$KV.CFG.x"}),
+        ({"name": "A", "filter_subject": ">"}, {"src": "$KV.A.>", "dest": "$KV.CFG.>"}),
+        ({"name": "A", "external": {"api": "$JS.hub.API"}}, {"src": "$KV.A.>", "dest": "$KV.CFG.>"}),
     ],
 )
 def test_keys_of_a_buckets_sources_get_its_own_name(source: dict[str, Any], transform: dict[str, str]) -> None:
     [sent] = plan("CFG", {"sources": [source]}).request["sources"]
-    assert sent == {"name": "KV_A", "subject_transforms": [transform]}
+    external = {"external": source["external"]} if "external" in source else {}
+    assert sent == {"name": "KV_A", **external, "subject_transforms": [transform]}
+
+
+@pytest.mark.parametrize(
+    ("source", "sent"),
+    [
+        ({"name": "A", "subject_transforms": [{"src": "a.>", "dest": "$KV.CFG.>"}]}, None),
+        ({"name": "A", "subject_transforms": []}, {"name": "A"}),
+        ({"name": "KV_A", "subject_transforms": []}, {"name": "KV_A"}),
+        ({"name": "A", "filter_subject": "a.>", "subject_transforms": []}, {"name": "A", "filter_subject": "a.>"}),
+        (
+            {"name": "CFG", "external": {"api": "$JS.hub.API"}},
+            {"name": "KV_CFG", "external": {"api": "$JS.hub.API"}},
+        ),
+    ],
+)
+def test_a_buckets_source_that_is_taken_as_it_is(source: dict[str, Any], sent: dict[str, Any] | None) -> None:
+    """As nats.go does: a stream where there are transforms. Results show all that tells one from the other."""
+    planned = plan("CFG", {"sources": [source]})
+    assert planned.request["sources"] == [sent or source]
+    assert planned.after
+    again = plan("CFG", {"sources": planned.after["sources"]}, planned.request)
+    assert not again.changed
+    other = {"name": f"KV_{source['name'].removeprefix('KV_')}X", "subject_transforms": []}
+    assert plan("CFG", {"sources": [other]}).after != planned.after
+
+
+def test_a_filter_that_matches_no_key_is_refused() -> None:
+    wrong = {"name": "A", "filter_subject": "$KV.B.>"}
+    for given in ({"sources": [wrong]}, {"mirror": wrong}):
+        with pytest.raises(
+            OptionError, match=r"filter_subject: '\$KV\.B\.>' matches no key of bucket A, whose subjects"
+        ):
+            plan("CFG", given)
+    mirror = plan("CFG", {"mirror": {"name": "A", "filter_subject": "app.*"}}).request["mirror"]
+    assert mirror == {"name": "KV_A", "filter_subject": "$KV.A.app.*"}
 
 
 # What is changed

@@ -41,6 +41,11 @@ def follow(session: sessions.Session, name: str, origin: str, patience: float) -
             now = _state(session, name)["last_seq"]
             if now > reached:
                 reached, moved = now, time.monotonic()
+            elif time.monotonic() - moved > min(patience, _PATIENCE) and refusal(session, name):
+                raise Incomplete(
+                    f"{name} gets no messages of {origin}: the server refuses that ({refusal(session, name)}). Change "
+                    "what it objects to, and run the task again to go on."
+                )
             elif time.monotonic() - moved > patience:
                 raise Incomplete(
                     f"{name} has the messages of {origin} up to {reached} of {wanted}, and got no more for "
@@ -81,9 +86,11 @@ def complete(session: sessions.Session, name: str, origin: str, patience: float)
     while not _same(session, name, origin):
         if time.monotonic() > deadline:
             there, wanted = _state(session, name)["messages"], _state(session, origin)["messages"]
+            refused = refusal(session, name)
             raise Incomplete(
                 f"{name} has {there} of the {wanted} messages of {origin}, and they were not the same after "
-                f"{patience:g} s: nothing was deleted. Look at the server's log, and run the task again to go on."
+                f"{patience:g} s{f' (the server refuses: {refused})' if refused else ''}: nothing was deleted. Look at "
+                "the server's log, and run the task again to go on."
             )
         if _state(session, name)["messages"] > _state(session, origin)["messages"]:
             forget_deleted(session, name, origin)
@@ -101,6 +108,12 @@ def move_on(session: sessions.Session, name: str, subject: str, last: int) -> No
             if isinstance(answer, _errors.StreamsError):
                 raise answer
     streams.purge(session, name, {"filter": subject})
+
+
+def refusal(session: sessions.Session, name: str) -> str:
+    """Why the server lets a mirror copy nothing, empty where it does."""
+    error = ((streams.info(session, name) or {}).get("mirror") or {}).get("error") or {}
+    return f"{error.get('description', '')}, JetStream error {error.get('err_code', 0)}" if error else ""
 
 
 def _same(session: sessions.Session, name: str, origin: str) -> bool:

@@ -350,9 +350,9 @@ def mapped(spec: dict[str, Any], forward: Callable[[Any], Any], back: Callable[[
     return Mapped(spec, zero, forward=forward, back=back)
 
 
-def obj(*members: fields.Field, needs: tuple[str, ...] = ()) -> Object:
+def obj(*members: fields.Field, needs: tuple[str, ...] = (), kind: type[Object] = Object) -> Object:
     options = {field.option: field.argument() for field in members}
-    return Object({"type": "dict", "options": options}, None, members=members, needs=needs)
+    return kind({"type": "dict", "options": options}, None, members=members, needs=needs)
 
 
 def objects(item: Object) -> Objects:

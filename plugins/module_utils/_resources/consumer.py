@@ -95,7 +95,7 @@ class ConsumerResource:
         """Raises OptionError where the options can't go together, whatever is on the server."""
         found = fields.checked(consumer_table.SPEC, options.get)
         given = {row.path: found[row.option] for row in consumer_table.SPEC if row.option in found}
-        rules.check(given, given, whole=False)
+        rules.check_given(given)
 
     def check_declared(self, options: Mapping[str, Any]) -> None:
         """The same for an item of a document, which can't be an act."""
@@ -179,9 +179,10 @@ class ConsumerResource:
         desired = marked(desired, present, options.get("owner"), exact=exact)
         if exact:
             desired = {**_unmanaged(desired, current.stream_config, server), **desired}
-        desired = _completed(desired, present)
-        rules.check(consumer_facts.filled({**present, **desired}, current.stream_config), given, whole=True)
-        rules.check_stream({path: desired[path] for path in given}, current.stream_config)
+        desired = _settled(_completed(desired, present), present, current.stream_config)
+        rules.check(consumer_facts.filled({**present, **desired}, current.stream_config), present, given)
+        new = {path for path in given if not (present and consumer_table.same(path, present, desired))}
+        rules.check_stream({path: desired[path] for path in new}, current.stream_config)
         return desired
 
     def _plan_create(self, current: Current, desired: dict[str, Any], options: Mapping[str, Any]) -> resource.Plan:
@@ -189,7 +190,7 @@ class ConsumerResource:
         request: dict[str, Any] = {"stream_name": options["stream"], "config": config}
         if current.holder:
             # An earlier try was interrupted: it begins where that was
-            config = positions.begun_at(config, int(current.holder["config"].get("opt_start_seq") or 1), config)
+            config = positions.resumed(config, current.holder)
             calls = positions.replacing(current.stream_config, None, current.holder, config)
             request.update(config=config, calls=calls)
         lost = _lost_by_filter(current, config, options)
@@ -365,7 +366,7 @@ def _completed(desired: dict[str, Any], present: Mapping[str, Any]) -> dict[str,
     dropped: list[str] = []
     if desired.get("priority_policy") == "none":
         dropped += ("priority_groups", "priority_timeout")
-    if desired.get("ack_policy") == "none":
+    if desired.get("ack_policy") == "none" != present.get("ack_policy"):
         dropped += consumer_table.ACKED_ONLY
     if desired.get("deliver_policy") not in (None, present.get("deliver_policy")):
         dropped += consumer_table.START
@@ -375,6 +376,15 @@ def _completed(desired: dict[str, Any], present: Mapping[str, Any]) -> dict[str,
         dropped += consumer_table.PUSH_ONLY
     zeros = {path: consumer_table.ROWS[path].read({}) for path in dropped if present.get(path) and path not in desired}
     return {**desired, **zeros}
+
+
+def _settled(desired: dict[str, Any], present: Mapping[str, Any], stream: Mapping[str, Any]) -> dict[str, Any]:
+    """With 0 as what the server makes of it: a number that is not set."""
+    whole = consumer_facts.filled({**present, **desired}, stream)
+    return {
+        path: value if value or isinstance(value, (bool, list, dict)) else whole.get(path, value)
+        for path, value in desired.items()
+    }
 
 
 def _merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:

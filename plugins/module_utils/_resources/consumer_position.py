@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .._connection import wire
 
 _HOLDER = "choria-streams-position-of-"
+# In the holder's metadata: where a consumer is to begin that is made anew to begin elsewhere
+_BEGIN = "choria.streams.begin"
 
 
 def holder_of(name: str) -> str:
@@ -60,16 +62,39 @@ def replacing(
     away = consumers.deleting(home, holder_of(name))
     if info is None:
         return [create, away]
-    holding = {path: info["config"][path] for path in ("filter_subject", "filter_subjects") if path in info["config"]}
-    holding.update({path: config[path] for path in consumer_table.START if path in config})
-    holding.update(durable_name=holder_of(name), ack_policy="explicit")
     return [
         *([away] if holder else ()),
-        consumers.creating(home, holding),
+        consumers.creating(home, _holding(info, config)),
         consumers.deleting(home, name),
         create,
         away,
     ]
+
+
+def resumed(config: dict[str, Any], holder: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a consumer of which only the holder is left, by what an interrupted run wanted."""
+    there = holder["config"]
+    begin = (there.get("metadata") or {}).get(_BEGIN)
+    if begin:
+        rest = {path: value for path, value in config.items() if path not in consumer_table.START}
+        return {**rest, **json.loads(begin)}
+    return begun_at(config, int(there.get("opt_start_seq") or 1), config)
+
+
+def _holding(info: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The holder: it stands where the old consumer stands, and remembers a new start that is wanted."""
+    kept = {path: info["config"][path] for path in ("filter_subject", "filter_subjects") if path in info["config"]}
+    holding = {
+        **kept,
+        "durable_name": holder_of(config["durable_name"]),
+        "ack_policy": "explicit",
+        "deliver_policy": "by_start_sequence",
+        "opt_start_seq": consumer_facts.position(info, "ack_floor")[0] + 1,
+    }
+    if consumer_facts.START_MARK in (config.get("metadata") or {}):
+        return holding
+    begin = {path: config[path] for path in consumer_table.START if path in config}
+    return {**holding, "metadata": {_BEGIN: json.dumps(begin, sort_keys=True)}}
 
 
 def moved_by(

@@ -21,12 +21,22 @@ if TYPE_CHECKING:
 _STARTS = {"opt_start_seq": "by_start_sequence", "opt_start_time": "by_start_time"}
 
 
-def check(config: Mapping[str, Any], given: Collection[str], *, whole: bool) -> None:
+def check_given(config: Mapping[str, Any]) -> None:
+    """Raises OptionError where what was given can't go together, whatever is on the server."""
+    _raise_first(_conflicts(config), config)
+
+
+def check(config: Mapping[str, Any], present: Mapping[str, Any], given: Collection[str]) -> None:
     """Raises OptionError where given fields do not go together with others.
 
-    ``config`` is what would be on the server, or without ``whole`` only what was given: then nothing can be missing.
+    ``config`` is what would be on the server, and ``present`` what there is: what another tool made can be declared as
+    it is.
     """
-    problems = [*_conflicts(config), *(_gaps(config) if whole else ())]
+    known = [*_conflicts(present), *_gaps(present)] if present else []
+    _raise_first((problem for problem in (*_conflicts(config), *_gaps(config)) if problem not in known), given)
+
+
+def _raise_first(problems: Iterable[Problem], given: Collection[str]) -> None:
     for fields, reason in problems:
         option = next((field for field in fields if field in given), None)
         if option:
@@ -84,9 +94,9 @@ def _of_kind(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _acks(config: Mapping[str, Any]) -> Iterator[Problem]:
-    if config.get("ack_policy") == "none":
-        for field in _set(config, consumer_table.ACKED_ONLY):
-            yield (field, "ack_policy"), f"{field} needs acknowledgements, and ack_policy is none."
+    if config.get("ack_policy") == "none" and config.get("deliver_subject") and config.get("max_ack_pending", 0) > 0:
+        reason = "max_ack_pending of a push consumer needs acknowledgements, and ack_policy is none"
+        yield ("max_ack_pending", "ack_policy", "deliver_subject"), f"{reason} (JetStream error 10082)."
     if config.get("ack_policy") == "flow_control":
         for field in _set(config, ("ack_wait", "backoff", "max_deliver")):
             yield (field, "ack_policy"), f"{field} does not go with ack_policy: flow_control."
@@ -98,6 +108,10 @@ def _acks(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _gaps(config: Mapping[str, Any]) -> Iterator[Problem]:
     """What is lacking beside what is given."""
+    if config.get("ack_policy") == "none":
+        # Clients give pull consumers a limit that means nothing
+        for field in _set(config, consumer_table.UNUSED_UNACKED):
+            yield (field, "ack_policy"), f"{field} needs acknowledgements, and ack_policy is none."
     policy = config.get("deliver_policy", "all")
     for field, start in _STARTS.items():
         if policy == start and not config.get(field):

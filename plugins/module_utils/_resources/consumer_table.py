@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._options import codecs, fields, names
 from . import resource, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _STORAGE_REFUSED = (2, 14, 6)
 STATES: dict[str, Any] = {
@@ -44,6 +47,13 @@ class _Until(codecs.Timestamp):
         return super().to_wire(value) if str(value).strip() else ""
 
 
+class _Bytes(codecs.Size):
+    """No limit is 0 here: nats-server 2.10 keeps -1, and what that means is not said."""
+
+    def to_wire(self, value: Any) -> int:
+        return max(0, super().to_wire(value))
+
+
 # What decides about others comes before them: the first change that is refused is the one that is told
 SPEC = fields.Spec(
     (
@@ -55,10 +65,10 @@ SPEC = fields.Spec(
             codecs.choice("all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"),
             update=_FIXED,
         ),
-        fields.Field("opt_start_seq", codecs.whole(1), update=_FIXED),
+        fields.Field("opt_start_seq", codecs.whole(0), update=_FIXED),
         fields.Field("opt_start_time", codecs.timestamp(), update=_FIXED),
         fields.Field("ack_policy", codecs.choice("none", "all", "explicit", "flow_control"), update=_FIXED),
-        fields.Field("ack_wait", codecs.duration(0.001, zero_allowed=False)),
+        fields.Field("ack_wait", codecs.duration(0.001, nothing="is the default")),
         fields.Field("max_deliver", rows.limit(), default=rows.UNLIMITED),
         fields.Field("backoff", codecs.durations()),
         fields.Field("filter_subject", _FILTER),
@@ -76,12 +86,12 @@ SPEC = fields.Spec(
         fields.Field("flow_control", codecs.boolean(), update=_FIXED),
         fields.Field("idle_heartbeat", codecs.duration(0.1), update=_FIXED),
         fields.Field("sample_freq", codecs.text(r"|(100|\d{1,2})%?", "give a percentage of 0 to 100")),
-        fields.Field("max_waiting", codecs.whole(1), update=_FIXED),
-        fields.Field("max_ack_pending", codecs.whole(1, extra=(rows.UNLIMITED,), why="-1 is no limit")),
+        fields.Field("max_waiting", codecs.whole(0), update=_FIXED),
+        fields.Field("max_ack_pending", codecs.whole(0, extra=(rows.UNLIMITED,), why="-1 is no limit")),
         fields.Field("headers_only", codecs.boolean()),
         fields.Field("max_batch", codecs.whole(0)),
         fields.Field("max_expires", codecs.duration(0.001)),
-        fields.Field("max_bytes", codecs.size()),
+        fields.Field("max_bytes", _Bytes({"type": "str"}, 0)),
         fields.Field("inactive_threshold", codecs.duration()),
         fields.Field("replicas", codecs.whole(0, 5), wire="num_replicas"),
         fields.Field("mem_storage", codecs.boolean(), update=_Storage(fields.REFUSED, 10012, CHANGE_BY_RECREATION)),
@@ -92,10 +102,16 @@ SPEC = fields.Spec(
         ),
         fields.Field("priority_groups", codecs.names(_GROUP), since=rows.V2_11),
         fields.Field("priority_timeout", codecs.duration(), since=rows.V2_11),
-    ),
-    {"mutually_exclusive": [("filter_subject", "filter_subjects"), ("opt_start_seq", "opt_start_time")]},
+    )
 )
 ROWS = {row.path: row for row in SPEC if row.option not in ("stream", "name")}
+
+
+def same(path: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two configurations say the same of a field."""
+    return ROWS[path].equal(one.get(path), other.get(path))
+
+
 # Values that came later than their fields
 VALUES_SINCE = {("ack_policy", "flow_control"): rows.V2_14, ("priority_policy", "prioritized"): rows.V2_12}
 START = ("deliver_policy", "opt_start_seq", "opt_start_time")
@@ -109,4 +125,5 @@ PULL_ONLY = (
     "priority_groups",
     "priority_timeout",
 )
-ACKED_ONLY = ("ack_wait", "max_deliver", "backoff", "max_ack_pending")
+UNUSED_UNACKED = ("ack_wait", "max_deliver", "backoff")
+ACKED_ONLY = (*UNUSED_UNACKED, "max_ack_pending")

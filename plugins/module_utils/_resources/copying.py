@@ -25,7 +25,8 @@ def read(session: sessions.Session, name: str, info: dict[str, Any] | None) -> r
     temporary = streams.info(session, recreation.temporary_name(name))
     record = recreation.record_of(temporary)
     if temporary is None or record is None:
-        return recreate.NOT_COPYING
+        tried = temporary and recreation.mark_of(temporary["config"]) == recreation.TRIAL
+        return recreate.Copying(leftover=True) if tried else recreate.NOT_COPYING
     if info is None and temporary["config"].get("mirror"):
         return recreate.Copying(leftover=True)  # somebody deleted what was to be copied
     mark = recreation.mark_of(info["config"]) if info else recreation.TARGET
@@ -38,7 +39,7 @@ def read(session: sessions.Session, name: str, info: dict[str, Any] | None) -> r
     holder = name if done < 2 else recreation.temporary_name(name)
     state = info["state"] if info and holder == name else temporary["state"]
     origin = {**(info or temporary), "config": record["config"], "state": state}
-    remembered = () if mark == recreation.ORIGIN else record["consumers"]
+    remembered = record["consumers"] if done > 1 else ()
     last, release = int(state["last_seq"]), session.server.version
     kept = tuple(recreation.as_info(each, name, last, release) for each in remembered)
     return recreate.Copying(origin, holder, done, True, (), again, kept=kept)
@@ -52,6 +53,8 @@ def read_others(session: sessions.Session, name: str, copying: recreate.Copying)
 
 
 def _done(info: Mapping[str, Any] | None, temporary: Mapping[str, Any], mark: str) -> int:
+    if mark == recreation.LOOSENED:
+        return 0
     if mark == recreation.ORIGIN:
         # The first step is not done for good before the temporary stream stands for itself
         return 1 if temporary.get("mirror") or recreation.quiet(temporary) else 2
@@ -82,6 +85,11 @@ def by_copy(
     """The plan of an update as one that copies. Raises Refused where messages can't be copied."""
     what, stream = f"{plan.noun} {plan.name}", config["name"]
     recreated = [change for change in plan.changes if change.effect == fields.RECREATE]
+    if not recreated and copying.done < 2:
+        steps = recreation.steps_back(stream, copying.under_way)
+        notes = tuple(f"{number}. {step}" for number, step in enumerate(steps, start=1))
+        told = {**plan.consequences, "steps": steps}
+        return replace(plan, action=resource.COPY, consequences=told, notes=(*plan.notes, *notes))
     if not copying.under_way:
         recreation.check_copyable(what, config, plan.request, plan.changes, server)
         recreation.check_downstream(what, copying.sourcing)
@@ -105,6 +113,7 @@ def by_copy(
 
 def anew(plan: resource.Plan, info: Mapping[str, Any], content: str) -> tuple[resource.Plan, losses.Loss]:
     """The plan of an update as one that deletes the stream and makes it anew, and what that loses."""
+    recreation.check_name(f"{plan.noun} {plan.name}", plan.request["name"])
     state = info["state"]
     loss = losses.Loss(int(state["messages"]), int(state.get("consumer_count", 0)), "recreating it")
     told, notes = loss.consequences([], content)

@@ -48,7 +48,7 @@ def plan_consumers(
 ) -> Iterator[documents.Problem]:
     """Gives each consumer its plan, and tells what stands in the way. Streams have theirs already."""
     for stream, items in _by_stream(document.of_kind(documents.CONSUMERS)).items():
-        above = _stream_then(document, known, stream)
+        above = _stream_then(document, known, stream, session.server.version)
         if above is not None:
             yield from _plan_of_stream(session, document, known, above, items)
 
@@ -114,14 +114,16 @@ def _by_name(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, dict
     return {stream: {info["name"]: info for info in infos} for stream, infos in found.items()}
 
 
-def _stream_then(document: documents.Document, known: document_state.Known, name: str) -> dict[str, Any] | None:
+def _stream_then(
+    document: documents.Document, known: document_state.Known, name: str, release: tuple[int, ...]
+) -> dict[str, Any] | None:
     """The stream as it is going to be; empty where it is not there then, None where that can't be planned."""
     parent, info = document.streams.get(name), known.infos.get(name)
     if parent is None or not parent.changes:
         return None if parent and parent.plan is None else info or {}
     if parent.plan is None or documents.is_removal(parent):
         return {}
-    return {**(info or {}), "config": documents.definition_of(parent).expected(parent.plan.request)}
+    return {**(info or {}), "config": documents.definition_of(parent).expected(parent.plan.request, release)}
 
 
 def _plan_of_stream(

@@ -64,7 +64,8 @@ def _plan_stream(
     item.plan = streamed.plan_change(current, item.options, session.server)
     item.new_subjects = tuple(needs.subjects)
     config = item.plan.request if item.changes else current.config
-    item.subjects = () if item.absent else tuple(streamed.expected(config).get("subjects") or ()) if config else ()
+    kept = config if config and not item.absent else None
+    item.subjects = tuple(streamed.expected(kept, session.server.version).get("subjects") or ()) if kept else ()
 
 
 def _read_copied(session: sessions.Session, known: document_state.Known, item: documents.Item) -> stream_backed.Current:

@@ -13,6 +13,7 @@ from .._options import codecs, fields, names
 from . import rows, stream_backed
 from .stream import EXACT, REPLICATED
 from .stream import SPEC as STREAM_ROWS
+from .windows import window_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +50,7 @@ class GovernorResource(stream_backed.StreamBacked):
         if not current:
             desired = {"description": f"Concurrency Governor {name}", **desired}
         if "max_age" in desired and int(current.get("max_age") or 0) != desired["max_age"]:
-            desired["duplicate_window"] = stream_backed.window_for(desired["max_age"])
+            desired["duplicate_window"] = window_for(desired["max_age"])
         return desired
 
     def unmanaged(

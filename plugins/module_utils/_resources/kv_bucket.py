@@ -5,34 +5,30 @@
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._options import codecs, fields, names
-from . import rows, stream_backed
+from . import bucket_origins, rows, stream_backed
 from .stream import SPEC as STREAM_ROWS
 from .stream import WITH_DATA
 from .stream_facts import facts
+from .windows import window_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .._connection import wire
 
-_MIRROR, _SOURCES = rows.origins(
-    codecs.mapped(
-        {"type": "str"},
-        lambda name: name if str(name).startswith(names.BUCKET_PREFIX) else f"{names.BUCKET_PREFIX}{name}",
-        lambda value: str(value).removeprefix(names.BUCKET_PREFIX),
-    )
-)
+_MIRROR, _SOURCES = rows.origins(bucket_origins.Origin, bucket_origins.Source)
+# What clients ask for at most. Other tools keep more values, and so do buckets that they made.
+_MOST_HISTORY = 64
 
 SPEC = fields.Spec(
     (
         fields.Field("name", names.BUCKET_NAME, argument_extra={"required": True}),
         rows.DESCRIPTION,
-        fields.Field("history", codecs.whole(1, 64, zero=1), wire="max_msgs_per_subject"),
+        fields.Field("history", rows.AtLeastOne({"type": "int"}, 1), wire="max_msgs_per_subject"),
         fields.Field("ttl", codecs.duration(0.1), wire="max_age"),
         rows.REPLICAS,
         fields.Field("max_value_size", codecs.size((1 << 31) - 1), wire="max_msg_size"),
@@ -50,8 +46,7 @@ SPEC = fields.Spec(
         fields.Field("placement", rows.PLACEMENT),
         rows.METADATA,
         fields.Field("limit_marker_ttl", codecs.duration(1), wire="subject_delete_marker_ttl", since=rows.V2_11),
-    ),
-    {"mutually_exclusive": [("mirror", "sources")]},
+    )
 )
 
 
@@ -75,11 +70,14 @@ class BucketResource(stream_backed.StreamBacked):
         }
 
     def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+        _check_history(desired.get("max_msgs_per_subject"), current.get("max_msgs_per_subject"))
         if not current:
             # Others may leave direct reads out, with 'choria kv add --no-direct'
             desired = {"max_msgs_per_subject": 1, "allow_direct": True, **desired}
-        if "max_age" in desired and int(current.get("max_age") or 0) != desired["max_age"]:
-            desired["duplicate_window"] = stream_backed.window_for(desired["max_age"])
+        copies = desired.get("mirror") or desired.get("sources")  # which the server gives none
+        age = int(current.get("max_age") or 0)
+        if (copies and not current) or desired.get("max_age", age) != age:
+            desired["duplicate_window"] = window_for(desired.get("max_age"))
         if desired.get("subject_delete_marker_ttl"):
             desired["allow_msg_ttl"] = True
         mirrored = current.get("mirror")
@@ -96,9 +94,8 @@ class BucketResource(stream_backed.StreamBacked):
                     code="update_refused",
                     option="mirror",
                 )
-        for source in desired.get("sources") or []:
-            if "subject_transforms" not in source:
-                source["subject_transforms"] = [_moved(source, name)]
+        if desired.get("sources"):
+            desired["sources"] = [bucket_origins.moved(source, name) for source in desired["sources"]]
         return desired
 
     def unmanaged(
@@ -109,10 +106,9 @@ class BucketResource(stream_backed.StreamBacked):
         keep_mirror(f"bucket {name}", desired, current)
         hidden = hidden_defaults(self.implied, current, server)
         wanted = {**hidden, **super().unmanaged(name, desired, current, server)}
-        for path in ("subjects", "mirror_direct", "duplicate_window"):
+        for path in ("subjects", "mirror_direct"):
             del wanted[path]
-        if not (desired.get("mirror") or desired.get("sources")):
-            wanted["duplicate_window"] = stream_backed.window_for(desired.get("max_age"))
+        wanted["duplicate_window"] = window_for(desired.get("max_age"))
         return {**wanted, "max_msgs_per_subject": 1, "allow_direct": True}
 
     def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,13 +126,10 @@ class BucketResource(stream_backed.StreamBacked):
         }
 
 
-def _moved(source: dict[str, Any], name: str) -> dict[str, str]:
-    """The transform of a source's keys into those of the bucket ``name``. It takes the place of a filter."""
-    theirs = f"$KV.{source['name'].removeprefix(names.BUCKET_PREFIX)}."
-    taken = source.pop("filter_subject", f"{theirs}>")
-    given = count(1)
-    words = [f"{{{{wildcard({next(given)})}}}}" if word == "*" else word for word in taken.split(".")]
-    return {"src": taken, "dest": ".".join(words).replace(theirs, f"$KV.{name}.", 1)}
+def _check_history(wanted: int | None, there: int | None) -> None:
+    """Raises OptionError for a number of values that clients do not know, unless the bucket has it already."""
+    if wanted is not None and wanted != there and not 1 <= wanted <= _MOST_HISTORY:
+        raise _errors.OptionError("history", f"{wanted} is out of range: give between 1 and {_MOST_HISTORY}.")
 
 
 BUCKET = BucketResource()

@@ -38,7 +38,13 @@ class Copying(NamedTuple):
 
     @property
     def under_way(self) -> bool:
-        return self.done > 0
+        """Whether the stream is not what it was, since an earlier run has begun to copy it."""
+        return self.origin is not None or self.done > 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something to finish or to clear away."""
+        return self.under_way or self.leftover
 
 
 NOT_COPYING = Copying()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from . import resource
 
 ORIGIN, TARGET, TRIAL = "origin", "target", "trial"
+# Still live, but without the limits of consumers that keep it from being copied
+LOOSENED = "loosened"
 _PROMOTION = (2, 12, 0)
 RESET = (2, 14, 0)
 _LONGEST_NAME, _LARGEST_RECORD = 255, 120 << 10
@@ -55,6 +57,10 @@ _NOT_MIRRORED = (
 )
 
 
+# What has an effect on what is published or copied alone, and may keep the trial from answering
+_NOT_TRIED = ("sources", "mirror", "mirror_direct", "first_seq", "no_ack", "max_msg_size")
+
+
 def temporary_name(stream: str) -> str:
     return f"COPY_OF_{stream}"
 
@@ -74,6 +80,19 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, **_BARE, "retention": retention, "subjects": [private_subject(config["name"])]}
 
 
+def loosened(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Servers apply the limits of consumers to the one by which a mirror reads, and refuse that then."""
+    return marked_as({path: value for path, value in config.items() if path != "consumer_limits"}, LOOSENED)
+
+
+def tightened(config: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a loosened stream as it was before; any other as it is."""
+    if mark_of(config) != LOOSENED:
+        return dict(config)
+    own = {key: text for key, text in config["metadata"].items() if key != recreate.MARK}
+    return {**config, "metadata": own, "consumer_limits": recorded.get("consumer_limits") or {}}
+
+
 def promoted(config: Mapping[str, Any]) -> dict[str, Any]:
     """A mirror as a stream of its own, on which nobody publishes yet."""
     return frozen({path: value for path, value in config.items() if path != "mirror"})
@@ -81,6 +100,11 @@ def promoted(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def quiet(config: Mapping[str, Any]) -> bool:
     return config.get("subjects") == [private_subject(config.get("name", ""))]
+
+
+def waits(temporary: Mapping[str, Any], mark: str) -> bool:
+    """Whether a temporary stream has not taken over from a stream with this mark, which has all its messages still."""
+    return mark != TARGET and (bool(temporary.get("mirror")) or quiet(temporary))
 
 
 def as_mirror(config: Mapping[str, Any], name: str, origin: str, **differing: Any) -> dict[str, Any]:
@@ -105,13 +129,13 @@ def as_stand_in(config: Mapping[str, Any], temporary: Mapping[str, Any]) -> dict
     """The temporary stream while it takes what is published, as the stream of this configuration would."""
     own = ("name", "storage", "retention", "metadata", "num_replicas", "placement", "persist_mode", "mirror_direct")
     kept = {path: temporary[path] for path in own if path in temporary}
-    config = {path: value for path, value in config.items() if path not in (*own, "first_seq")}
+    config = {path: value for path, value in config.items() if path not in (*own, "first_seq", "consumer_limits")}
     return {**config, "deny_delete": False, "deny_purge": False, **kept}
 
 
 def as_trial(wanted: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An empty stream like the wanted one, which shows whether the server would take that."""
-    kept = {path: value for path, value in wanted.items() if path not in ("sources", "mirror", "first_seq")}
+    """An empty stream like the wanted one, which shows whether the server would take that. It answers a publisher."""
+    kept = {path: value for path, value in wanted.items() if path not in _NOT_TRIED}
     return {**kept, "name": name, "subjects": [private_subject(name)], "metadata": {recreate.MARK: TRIAL}}
 
 
@@ -200,6 +224,7 @@ def check_copyable(
     server: wire.Server,
 ) -> None:
     """Raises Refused where messages can't be copied from one configuration to the other without loss."""
+    check_name(what, config["name"])
     named = {change.field for change in changes if change.effect == fields.RECREATE}
     reason = _obstacle(config, wanted, named, server)
     if reason:
@@ -211,7 +236,6 @@ def check_copyable(
 
 
 def _obstacle(config: Mapping[str, Any], wanted: Mapping[str, Any], named: set[str], server: wire.Server) -> str:
-    name = config["name"]
     if server.version < _PROMOTION:
         return f"that needs nats-server 2.12, and {server.runs}"
     if config.get("mirror") or wanted.get("mirror"):
@@ -224,9 +248,18 @@ def _obstacle(config: Mapping[str, Any], wanted: Mapping[str, Any], named: set[s
         return "a sealed stream can't be told to wait"
     if "first_seq" in named:
         return "a copy keeps the sequence numbers, and first_seq would change them"
-    if len(temporary_name(name)) > _LONGEST_NAME:
-        return f"its name is too long for {temporary_name('…')}"
     return ""
+
+
+def check_name(what: str, stream: str) -> None:
+    """Raises Refused where no stream can have the temporary name, which trying out the new one takes as well."""
+    if len(temporary_name(stream)) > _LONGEST_NAME:
+        raise _errors.Refused(
+            f"recreate: the name of {what} is too long for {temporary_name('…')}, as which the server is asked whether "
+            "it takes the new one: delete it with state: absent, then make it.",
+            code="not_copyable",
+            option="recreate",
+        )
 
 
 def check_downstream(what: str, sourcing: Iterable[str]) -> None:
@@ -275,6 +308,11 @@ def check_consumers(
 
 
 # What people are told
+
+
+def steps_back(stream: str, again: bool) -> list[str]:
+    """What is done to end a copy that has not begun to change anything for good."""
+    return [f"delete {temporary_name(stream)}", *([f"let {stream} go on as before"] if again else [])]
 
 
 def steps(stream: str, changed: Iterable[resource.Change], again: Sequence[str], done: int = 0) -> list[str]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .._options import codecs, fields, names
 
 V2_11, V2_12, V2_14 = (2, 11, 0), (2, 12, 0), (2, 14, 0)
@@ -12,8 +14,23 @@ UNLIMITED = -1
 RECREATE_BY_HAND = "With recreate: copy it is made anew with its messages, with recreate: true without them."
 
 
+class _Limit(codecs.Whole):
+    """Servers and clients write 0 as well where there is no limit."""
+
+    def to_wire(self, value: Any) -> int:
+        return super().to_wire(value) or UNLIMITED
+
+
+class AtLeastOne(codecs.Whole):
+    """0 means that it is not set, which is 1."""
+
+    def to_wire(self, value: Any) -> int:
+        return super().to_wire(value) or 1
+
+
 def limit() -> codecs.Whole:
-    return codecs.whole(1, extra=(UNLIMITED,), zero=UNLIMITED, why="-1 is no limit")
+    why = "-1 and 0 are no limit"
+    return _Limit({"type": "int"}, UNLIMITED, low=1, high=None, extra=(UNLIMITED, 0), why=why)
 
 
 TRANSFORM = (fields.Field("src", names.SUBJECT), fields.Field("dest", names.SUBJECT))
@@ -26,10 +43,13 @@ REPUBLISH = codecs.obj(
 )
 
 
-def origins(name: codecs.Codec) -> tuple[codecs.Object, codecs.Objects]:
-    """The codecs of a mirror and of sources; ``name`` is the codec of the origin's name."""
+def origins(
+    mirrored: type[codecs.Object] = codecs.Object, collected: type[codecs.Object] = codecs.Object
+) -> tuple[codecs.Object, codecs.Objects]:
+    """The codecs of a mirror and of sources, which kinds may have of their own."""
+    name = names.STREAM_NAME
     rest = (
-        fields.Field("opt_start_seq", codecs.whole(1)),
+        fields.Field("opt_start_seq", codecs.whole(0)),
         fields.Field("opt_start_time", codecs.timestamp()),
         fields.Field("filter_subject", names.SUBJECT),
         fields.Field(
@@ -49,8 +69,9 @@ def origins(name: codecs.Codec) -> tuple[codecs.Object, codecs.Objects]:
             since=V2_14,
         ),
     )
-    source = codecs.obj(fields.Field("name", name, argument_extra={"required": True}), *rest)
-    return codecs.obj(fields.Field("name", name), *rest, needs=("name",)), codecs.objects(source)
+    mirror = codecs.obj(fields.Field("name", name), *rest, needs=("name",), kind=mirrored)
+    source = codecs.obj(fields.Field("name", name, argument_extra={"required": True}), *rest, kind=collected)
+    return mirror, codecs.objects(source)
 
 
 MIRROR_CHANGE = fields.refused(
@@ -61,4 +82,4 @@ MIRROR_CHANGE = fields.refused(
 DESCRIPTION = fields.Field("description", codecs.text(max_bytes=4096))
 METADATA = fields.Field("metadata", codecs.labels())
 STORAGE = fields.Field("storage", codecs.choice("file", "memory"), update=fields.refused(10052, RECREATE_BY_HAND))
-REPLICAS = fields.Field("replicas", codecs.whole(1, 5, zero=1), wire="num_replicas")
+REPLICAS = fields.Field("replicas", AtLeastOne({"type": "int"}, 1, low=1, high=5, extra=(0,)), wire="num_replicas")

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .._options import codecs, fields, names
-from . import recreate, resource, rows, stream_backed
+from . import recreate, resource, rows, stream_backed, windows
 from .moves import WAIT
 
 if TYPE_CHECKING:
@@ -36,7 +36,15 @@ WITH_SCHEDULES = {"allow_rollup_hdrs": True}
 CONSUMER_LIMITS = codecs.obj(
     fields.Field("inactive_threshold", codecs.duration()), fields.Field("max_ack_pending", codecs.whole(-1))
 )
-_MIRROR, _SOURCES = rows.origins(names.STREAM_NAME)
+_MIRROR, _SOURCES = rows.origins()
+
+
+class _FirstSequence(codecs.Whole):
+    """A stream begins with 1, whether that or nothing is said."""
+
+    def _filled(self, wire: Any) -> Any:
+        return wire if wire and wire > 1 else 0
+
 
 SPEC = fields.Spec(
     (
@@ -66,7 +74,7 @@ SPEC = fields.Spec(
         fields.Field("compression", codecs.choice("none", "s2")),
         fields.Field(
             "first_seq",
-            codecs.whole(0),
+            _FirstSequence({"type": "int"}, 0, low=0),
             update=fields.without_effect("It counts only when a stream is created: leave the option out."),
         ),
         rows.REPLICAS,
@@ -128,9 +136,6 @@ class StreamResource(stream_backed.StreamBacked):
             desired = {**WITH_MARKERS, **desired}
         if desired.get("allow_msg_schedules"):
             desired = {**WITH_SCHEDULES, **desired}
-        if desired.get("duplicate_window") == 0 and not (desired.get("mirror") or desired.get("sources")):
-            age = desired.get("max_age", current.get("max_age"))
-            desired = {**desired, "duplicate_window": stream_backed.window_for(age)}  # what the server makes of 0
         if desired.get("mirror") == {} and current.get("mirror_direct"):
             desired = {"mirror_direct": False, **desired}  # the server would refuse it without a mirror
         return desired
@@ -142,18 +147,17 @@ class StreamResource(stream_backed.StreamBacked):
 
         keep_mirror(f"stream {name}", desired, current)
         wanted = super().unmanaged(name, desired, current, server)
+        wanted["duplicate_window"] = windows.by_server(desired, server.version)
         if desired.get("mirror") or desired.get("sources"):
             # Their subjects are those of the origins, and what follows from these is the server's choice
-            return {path: value for path, value in wanted.items() if path not in ("duplicate_window", "mirror_direct")}
-        return {**wanted, "subjects": [name], "duplicate_window": stream_backed.window_for(desired.get("max_age"))}
+            return {path: value for path, value in wanted.items() if path != "mirror_direct"}
+        return {**wanted, "subjects": [name]}
 
-    def expected(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def expected(self, config: Mapping[str, Any], release: tuple[int, ...]) -> dict[str, Any]:
         filled = dict(config)
         if not (filled.get("mirror") or filled.get("sources")):
             filled["subjects"] = filled.get("subjects") or [filled["name"]]
-            filled["duplicate_window"] = filled.get("duplicate_window") or stream_backed.window_for(
-                filled.get("max_age")
-            )
+        filled["duplicate_window"] = filled.get("duplicate_window") or windows.by_server(filled, release)
         return filled
 
 

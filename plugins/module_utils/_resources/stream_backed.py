@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
 from .._api import jetstream, streams
-from .._options import codecs, connection, fields
-from . import losses, recreate, resource
+from .._options import connection, fields
+from . import losses, recreate, resource, windows
 from .moves import first_step, moved, patience
 from .ownership import marked
 from .stream_facts import facts
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from .._connection import sessions, wire
-
-DEFAULT_WINDOW = 120 * codecs.NANOSECOND
 
 
 class Current(NamedTuple):
@@ -85,8 +83,8 @@ class StreamBacked:
         """Desired configuration with what follows from it."""
         return desired
 
-    def expected(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A configuration with what the server fills in."""
+    def expected(self, config: Mapping[str, Any], release: tuple[int, ...]) -> dict[str, Any]:
+        """A configuration with what a server of this release fills in."""
         return dict(config)
 
     def unmanaged(
@@ -150,7 +148,7 @@ class StreamBacked:
             return Needs()
         name, present = f"{self.prefix}{options['name']}", info["config"] if info else {}
         desired = self._desired(options, present, server, collective)
-        expected = self.expected({"name": name, **present, **desired}).get("subjects") or []
+        expected = self.expected({"name": name, **present, **desired}, server.version).get("subjects") or []
         new = sorted(set(expected) - set(present.get("subjects") or []))
         changes = (
             self._changes(name, present, desired, options, server)
@@ -187,7 +185,7 @@ class StreamBacked:
         for subject, owner in (current.taken or {}).items():
             raise self.overlap(subject, owner)
         _check_replicas(desired, current.info or {}, server)
-        if config and not current.copying.under_way and all(config.get(path) == desired[path] for path in desired):
+        if config and not current.copying.unfinished and all(config.get(path) == desired[path] for path in desired):
             return self._plan_nothing(name)
         wanted = resource.merged({"name": f"{self.prefix}{name}", **config}, desired)
         # What the server has goes together, and so do the few options of other kinds
@@ -195,9 +193,9 @@ class StreamBacked:
             from . import stream_rules
 
             given = [row.path for row in self.spec if options.get(row.option) is not None]
-            stream_rules.check(wanted, given, self._names)
+            stream_rules.check(wanted, config, given, self._names)
         if current.info is None:
-            return self._plan_create(name, desired, options)
+            return self._plan_create(name, desired, options, server)
         return self._plan_update(current, name, desired, options, server)
 
     def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
@@ -259,7 +257,7 @@ class StreamBacked:
         desired = self.complete(name, marked(desired, current, options.get("owner"), exact=exact), current)
         if exact:
             desired = {**self.unmanaged(name, desired, current, server), **desired}
-        return _shrink_window(desired, current)
+        return windows.settled(desired, current, server.version)
 
     @property
     def _names(self) -> dict[str, str]:
@@ -280,7 +278,9 @@ class StreamBacked:
     def _plan_nothing(self, name: str) -> resource.Plan:
         return resource.Plan(self.noun, name, resource.NONE, consequences=losses.Loss().report)
 
-    def _plan_create(self, name: str, desired: dict[str, Any], options: Mapping[str, Any]) -> resource.Plan:
+    def _plan_create(
+        self, name: str, desired: dict[str, Any], options: Mapping[str, Any], server: wire.Server
+    ) -> resource.Plan:
         if desired.get("sealed"):
             raise _errors.Refused(
                 f"sealed: a {self.noun} can't be created sealed (JetStream error 10052): fill it, then seal it.",
@@ -294,7 +294,7 @@ class StreamBacked:
             for path, value in desired.items()
             if path in known
         )
-        after = self.result({"config": self.expected(request)})
+        after = self.result({"config": self.expected(request, server.version)})
         wait = patience(options) if int(request.get("num_replicas") or 1) > 1 else 0
         return resource.Plan(
             self.noun, name, resource.CREATE, request, None, after, changes, losses.Loss().report, wait=wait
@@ -305,12 +305,12 @@ class StreamBacked:
     ) -> resource.Plan:
         config, loss = current.config, current.measured.loss
         changes = self._changes(name, config, desired, options, server)
-        recreated = any(change.effect == fields.RECREATE for change in changes) or current.copying.under_way
+        recreated = any(change.effect == fields.RECREATE for change in changes) or current.copying.unfinished
         if not changes and not recreated:
             return self._plan_nothing(name)
         self._check_consumers(name, current.measured)
         request, before = resource.merged(config, desired), self.result(current.info or {})
-        after = self.result({**(current.info or {}), "config": self.expected(request)})
+        after = self.result({**(current.info or {}), "config": self.expected(request, server.version)})
         report, told = loss.consequences(changes, self.content)
         wait = patience(options) if moved(changes) else 0
         plan = resource.Plan(
@@ -417,19 +417,6 @@ class StreamBacked:
                 promised=plan.promise,
                 messages=there,
             )
-
-
-def window_for(max_age: int | None) -> int:
-    """The duplicate window, in nanoseconds, that Choria and nats.go give a stream of this maximal age."""
-    return min(DEFAULT_WINDOW, max_age) if max_age else DEFAULT_WINDOW
-
-
-def _shrink_window(desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
-    """A duplicate window longer than max_age is refused: one that nobody asked for follows max_age down."""
-    age = int(desired.get("max_age") or 0)
-    if "duplicate_window" not in desired and age and int(current.get("duplicate_window") or 0) > age:
-        return {**desired, "duplicate_window": age}
-    return desired
 
 
 def _taken(session: sessions.Session, own: Container[str], subjects: Iterable[str]) -> dict[str, str]:

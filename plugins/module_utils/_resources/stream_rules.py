@@ -34,15 +34,18 @@ _NOT_MIRRORS = (
 _OWN = {"$JS.>": "$JS.EVENT.>", "$JSC.>": "", "$NRG.>": "", "$SYS.>": "$SYS.ACCOUNT.>"}
 
 
-def check(config: Mapping[str, Any], given: Collection[str], names: Mapping[str, str]) -> None:
+def check(
+    config: Mapping[str, Any], present: Mapping[str, Any], given: Collection[str], names: Mapping[str, str]
+) -> None:
     """Raises OptionError where given fields do not go together with others.
 
-    ``config`` is what would be on the server, ``given`` are the paths that the user gave, and ``names`` the options by
-    their paths.
+    ``config`` is what would be on the server, and ``present`` what there is: what an older server or another tool made
+    can be declared as it is. ``given`` are the paths that the user gave, and ``names`` the options by their paths.
     """
+    known = list(_problems(present)) if present else []
     for fields, reason in _problems(config):
         path = next((field for field in fields if field in given), None)
-        if path:
+        if path and (fields, reason) not in known:
             option, told = names[path], re.sub(r"`(\w+)`", lambda match: names.get(match[1], match[1]), reason)
             raise _errors.OptionError(option, re.sub(rf"^{option}:? ", "", told))
 

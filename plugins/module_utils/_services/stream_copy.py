@@ -90,8 +90,7 @@ def copy(session: sessions.Session, wanted: dict[str, Any], patience: float, *, 
     """
     job = _Copy(session, wanted, patience)
     job.end_earlier()
-    if in_place and not job.config(job.temporary):
-        streams.update(session, wanted)
+    if in_place and job.turn_back():
         return
     job.begin()
     job.move_there()
@@ -146,6 +145,16 @@ class _Copy:
         if live and recreation.quiet(temporary) and recreation.mark_of(temporary) != recreation.TRIAL:
             self.end()
 
+    def turn_back(self) -> bool:
+        """Ends a copy while the stream still has all its messages. False where the temporary one has taken over."""
+        there, origin = self.config(self.temporary), self.config(self.name)
+        if there and not (origin and recreation.waits(there, recreation.mark_of(origin))):
+            return False
+        if there:
+            streams.delete(self.session, self.temporary)
+        streams.update(self.session, self.wanted)
+        return True
+
     # To the temporary stream
 
     def begin(self) -> None:
@@ -169,6 +178,7 @@ class _Copy:
     def move_there(self) -> None:
         if self.config(self.temporary).get("mirror"):
             if self.mark() != recreation.ORIGIN:
+                self._loosen_origin()
                 self._freeze_origin()
             self._complete(self.temporary, self.name, thaw=None)
             streams.update(self.session, recreation.promoted(self.config(self.temporary)))
@@ -184,10 +194,15 @@ class _Copy:
         copies.forget_deleted(self.session, self.temporary, self.name)
         streams.delete(self.session, self.name)
 
+    def _loosen_origin(self) -> None:
+        config = self.config(self.name)
+        if config.get("consumer_limits"):
+            streams.update(self.session, recreation.loosened(config))
+
     def _freeze_origin(self) -> None:
         copies.follow(self.session, self.temporary, self.name, self.patience)
         config = self.config(self.name)
-        self._write_record(config, [])
+        self._write_record(recreation.tightened(config, self.record()["config"]), [])
         streams.update(self.session, recreation.marked_as(recreation.frozen(config), recreation.ORIGIN))
         self._complete(self.temporary, self.name, thaw=config)
 
