@@ -166,8 +166,8 @@ def test_a_new_start_with_a_filter_is_meant_however_often_that_is_interrupted(se
     for done in range(5):
         reader = Reader(session, retention, deliver_policy="all")
         assert len(reader.pull(4)) == 4
-        given = {"deliver_policy": "last_per_subject", "filter_subject": f"{reader.stream}.>"}
-        given = {**given, "recreate": True, "allow_data_loss": True}
+        given: dict[str, Any] = {"deliver_policy": "last_per_subject", "filter_subject": f"{reader.stream}.>"}
+        given.update(recreate=True, allow_data_loss=True)
         for each in CONSUMER.calls_of(reader.plan(**given))[:done]:
             call(session, *each)
         assert reader.apply(**given).changed == (done < 4)

@@ -86,10 +86,7 @@ def by_copy(
     what, stream = f"{plan.noun} {plan.name}", config["name"]
     recreated = [change for change in plan.changes if change.effect == fields.RECREATE]
     if not recreated and copying.done < 2:
-        steps = recreation.steps_back(stream, copying.under_way)
-        notes = tuple(f"{number}. {step}" for number, step in enumerate(steps, start=1))
-        told = {**plan.consequences, "steps": steps}
-        return replace(plan, action=resource.COPY, consequences=told, notes=(*plan.notes, *notes))
+        return _turned_back(plan, recreation.steps_back(stream, copying.under_way))
     if not copying.under_way:
         recreation.check_copyable(what, config, plan.request, plan.changes, server)
         recreation.check_downstream(what, copying.sourcing)
@@ -109,6 +106,13 @@ def by_copy(
         consequences={**plan.consequences, **told},
         notes=(*plan.notes, *notes),
     )
+
+
+def _turned_back(plan: resource.Plan, steps: list[str]) -> resource.Plan:
+    """The plan of an update as one that ends a copy before it has changed anything for good."""
+    notes = (f"{number}. {step}" for number, step in enumerate(steps, start=1))
+    told = {**plan.consequences, "steps": steps}
+    return replace(plan, action=resource.COPY, consequences=told, notes=(*plan.notes, *notes))
 
 
 def anew(plan: resource.Plan, info: Mapping[str, Any], content: str) -> tuple[resource.Plan, losses.Loss]:
