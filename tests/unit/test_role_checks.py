@@ -218,7 +218,7 @@ WRONG: list[tuple[str, Any]] = [
     *(("choria_consumers", value) for value in ([{"name": "A"}], [{"stream": "A", "name": "B", "ack_waits": 5}])),
     *(
         ("choria_kv_buckets", value)
-        for value in ([{"name": "A.B"}], [{"name": "A", "histroy": 5}], [{"name": "A", "history": 0}])
+        for value in ([{"name": "A.B"}], [{"name": "A", "histroy": 5}], [{"name": "A", "history": "many"}])
     ),
     *(("choria_governors", value) for value in ([{"name": "A", "capacity": 0}], [{"name": "A", "capacty": 5}])),
     *(
