@@ -229,6 +229,7 @@ from ansible_collections.choria.streams.plugins.module_utils._options.formats im
 from ansible_collections.choria.streams.plugins.module_utils._options.names import BUCKET_NAME, KEY
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix
+from ansible_collections.choria.streams.plugins.plugin_utils._learned_secrets import learn_values
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
 
 if TYPE_CHECKING:
@@ -263,7 +264,8 @@ class LookupModule(LookupBase):
                 shared_session(settings, read_only=True, warn=Display().warning), _seconds(options, "cache_ttl")
             )
             found: list[Any] = []
-            for answer in _answers(reader, targets, options):
+            for (_bucket, key), answer in zip(targets, _answers(reader, targets, options)):
+                learn_values(key, answer.value)
                 if answer.problem:
                     found.extend(default or _instead(answer, options["missing"]))
                 else:

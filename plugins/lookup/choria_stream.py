@@ -155,6 +155,7 @@ from ansible_collections.choria.streams.plugins.module_utils._services.stream_se
     checked_stream,
     described,
 )
+from ansible_collections.choria.streams.plugins.plugin_utils._learned_secrets import learn_values
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
 
 if TYPE_CHECKING:
@@ -198,6 +199,8 @@ def _value(stream: str, message: Stored, options: Mapping[str, Any]) -> Any:
         # Without the cause, which may hold the payload
         name = f"message {message.sequence} in stream {stream}"
         raise _errors.OptionError("format", f"the payload of {name} {error}: choose another, such as base64.") from None
+    learn_values(message.subject, data)
+    learn_values("", message.headers)
     return described(stream, message, data) if options["full"] else data
 
 

@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
+try:
+    from ansible.module_utils.secrets import register_secrets
+except ImportError:  # before ansible-core 2.22, where modules have no_log_values
+    register_secrets = None
+
 from . import (  # pylint: disable=unused-import
     _archive,  # noqa: F401  # before all others, for these to be compiled once
     _errors,
 )
 from ._connection import sessions
 from ._connection.settings import Settings, secrets_of
-from ._options import connection
+from ._options import connection, mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,9 +41,11 @@ NEW_OBJECTS = 50_000
 
 
 class _Module(AnsibleModule):
-    """Hides the passwords in servers' URLs as well: results and the system's log show the options of a module.
+    """Hides secrets that stand among others: results and the system's log show the options of a module.
 
-    ``shown`` gives the options as these may show them, and ``secrets`` values that they may not.
+    They are replaced in the options that are shown, since the log has the text of data, where a secret with quotes or
+    backslashes is written in another way. Ansible masks them in all that the module says beside these. ``shown`` gives
+    the options as a module shows them, before the usual secrets are taken out, and ``secrets`` returns more of them.
     """
 
     params: dict[str, Any]
@@ -49,21 +56,28 @@ class _Module(AnsibleModule):
 
     def _hide(self) -> None:
         servers = (self.params or {}).get("servers") or []
-        self.no_log_values |= secrets_of([servers] if isinstance(servers, str) else servers)
+        secrets = secrets_of(servers if isinstance(servers, list) else [servers])
         if self._secrets:
-            self.no_log_values |= self._secrets(self.params or {})
+            secrets |= self._secrets(self.params or {})
+        secrets = {secret for secret in secrets if len(secret) >= mask.SHORTEST}
+        if register_secrets:
+            register_secrets(secrets)
+        else:
+            self.no_log_values |= secrets
+
+    def _without_secrets(self) -> dict[str, Any]:
+        return mask.shown(self._shown(self.params) if self._shown else self.params, self.argument_spec)
 
     def _log_invocation(self) -> None:
         self._hide()
-        params = self.params
-        self.params = self._shown(params) if self._shown else params
+        params, self.params = self.params, self._without_secrets()
         super()._log_invocation()
         self.params = params
 
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
-        if self._shown and self.params:
-            kwargs.setdefault("invocation", {"module_args": self._shown(self.params)})
         self._hide()
+        if self.params:
+            kwargs.setdefault("invocation", {"module_args": self._without_secrets()})
         super()._return_formatted(kwargs)
 
 

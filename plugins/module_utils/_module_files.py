@@ -34,12 +34,13 @@ class TextFile(Protocol):
     def diff(self, path: str) -> dict[str, str]: ...
 
 
-def run_file(spec: fields.Spec, prepare: Callable[[dict[str, Any]], TextFile], secrets: Secrets) -> None:
+def run_file(spec: fields.Spec, prepare: Callable[[dict[str, Any]], TextFile], shown: Shown, secrets: Secrets) -> None:
     """A module that brings the text file at ``path`` into the desired state, with its owner, group and mode.
 
-    ``secrets(options)`` are values that nothing may show. A new file has mode 0600 unless the task says otherwise.
+    ``shown(options)`` are the options as they may be shown, ``secrets(options)`` values that nothing may show. A new
+    file has mode 0600 unless the task says otherwise.
     """
-    module = module_of(spec, secrets=secrets, add_file_common_args=True)
+    module = module_of(spec, shown=shown, secrets=secrets, add_file_common_args=True)
     os.umask(0o077)  # atomic_move gives a new file what the umask allows
     path = module.params["path"]
     with failing(module):

@@ -93,11 +93,16 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_files import run_file
-from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import SPEC, prepare, secrets
+from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import (
+    SPEC,
+    prepare,
+    secrets,
+    shown_options,
+)
 
 
 def main() -> None:
-    run_file(SPEC, prepare, secrets)
+    run_file(SPEC, prepare, shown_options, secrets)
 
 
 if __name__ == "__main__":

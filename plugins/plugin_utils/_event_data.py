@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ansible.playbook.handler import Handler
 from ansible.playbook.task_include import TaskInclude
 
+from ..module_utils._options import mask
 from ._masking import Masking
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # What users may add to results by the option ``include``
 ARGS, DIFF, ENVIRONMENT, OUTPUT = "args", "diff", "environment", "output"
 
+_OURS = "choria.streams."
 _PASSED_ON = ("msg", "rc", "attempts", "retries")
 # How much of the end of an output is passed on, in characters, and how much of it is looked at
 _TAIL, _LOOKED_AT = 8192, 32768
@@ -134,12 +136,39 @@ def task_result_data(result: CallbackTaskResult, contents: Contents, *, failed: 
     if found.get("ansible_job_id"):
         data["job_id"] = found["ansible_job_id"]
     if ARGS in contents.include:
-        data["args"] = (found.get("invocation") or {}).get("module_args") or task.args
+        data["args"] = _arguments(task, found)
     if ENVIRONMENT in contents.include:
         # What is a template as a whole is text here, and what it would be is not told
         parts = [part for part in task.environment or [] if isinstance(part, Mapping)]
         data["environment"] = {name: value for part in parts for name, value in part.items()}
     return data
+
+
+def _arguments(task: Task, found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of the task: as the module shows them, else as they are written, without its secrets."""
+    args = (found.get("invocation") or {}).get("module_args") or task.args
+    action = str(task.resolved_action or task.action)
+    if not isinstance(args, Mapping) or not action.startswith(_OURS):
+        return args
+    args = _without_hidden_tasks(args)
+    if action == f"{_OURS}choria_config":
+        from ..module_utils._services.choria_file import shown_options as shown
+    elif action == f"{_OURS}choria_kv_sync":
+        from ..module_utils._services.kv_sync import shown
+    else:
+        return mask.shown(args)
+    return mask.shown(shown(args))
+
+
+def _without_hidden_tasks(value: Any) -> Any:
+    """Tasks inside of a task, of which those with ``no_log`` have no more than their names."""
+    if isinstance(value, (list, tuple)):
+        return [_without_hidden_tasks(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if value.get("no_log") in (None, False, "false", "no"):
+        return {key: _without_hidden_tasks(item) for key, item in value.items()}
+    return {key: item if key in ("name", "no_log") else mask.HIDDEN for key, item in value.items()}
 
 
 def item_result_data(result: CallbackTaskResult, contents: Contents) -> dict[str, Any]:

@@ -112,6 +112,10 @@ class InnerTask:
             if self._around._templar.is_template(task.action):
                 raise _errors.OptionError(where, "the name of the module may not be a template: write it out.")
         except AnsibleError as error:
+            if data.get("no_log") not in (None, False):
+                raise _errors.OptionError(
+                    where, "is no valid task, and its no_log hides why: take that away to see it."
+                ) from None
             raise _errors.OptionError(where, f"{_sentence(error)}") from error
         task.squash()
         for name, attribute in task.fattributes.items():

@@ -15,6 +15,9 @@ from ansible._internal._datatag._tags import Origin, VaultedValue
 from ansible.errors import AnsibleError
 from ansible.parsing.vault import EncryptedString, VaultSecretsContext, is_encrypted_file
 
+from ._learned_secrets import open_channel
+from ._rendering import watch
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -45,6 +48,8 @@ class KnownSecrets:
 
     def __init__(self, masking: Masking) -> None:
         self._masking = masking
+        self._channel = open_channel()
+        self.watches_templates = watch(masking.hides, self._channel.write)
         self._secrets: set[str] = set()
         self._vaulted_files: dict[str, bool] = {}
         self._play: Play | None = None
@@ -52,6 +57,11 @@ class KnownSecrets:
         self._changed: dict[str, set[str] | None] = {}
         # Values of variables that many hosts or tasks of a play share, kept so that no other object gets their ids
         self._seen: dict[tuple[int, bool], Any] = {}
+
+    def of_templates(self) -> None:
+        """What was rendered in any process of the run, and what lookups found there."""
+        for text in self._channel.read():
+            self._add(text)
 
     def of_surroundings(self) -> None:
         """Passwords of vaults, connections and become, and variables of the environment."""

@@ -11,45 +11,17 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..module_utils._options.mask import HIDDEN, Mask
+from ..module_utils._options.mask import HIDDEN, PATTERNS, SHORTEST, Mask
+from ..module_utils._options.mask_text import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-KEYS = (
-    "*passw*",
-    "*passphrase*",
-    "*_pass",
-    "*secret*",
-    "*token*",
-    "*credential*",
-    "*apikey*",
-    "*api_key*",
-    "*api-key*",
-    "*access_key*",
-    "*private*key*",
-    "*encryption*key*",
-    "*seed",
-    "*authorization*",
-    "*cookie*",
-)
-_SHORTEST = 4
 # What is shorter than this may be a part of any word, and is taken for a secret only where it stands by itself
 _SHORT = 8
 # How much of a text is looked at beside a known secret, to tell that there is one
 _MARGIN = 256
 _COMMON = frozenset(("true", "false", "null", "none", "omit", "default"))
-
-# Words are taken whole (++), and looks ahead are bounded: the time must not grow with the square of a long word
-_URL = re.compile(r"://(?:[^\s/?#]{0,999}@|[^\s/@:]{0,99}:(?!\d+[/?#])[^\s@]{0,999}@)")
-_ASSIGNED = re.compile(
-    r"""(?<![\w.-])(?P<key>[\w.-]++)\\*["']?\s*(?:=>|[:=])\s*(?:(?:bearer|basic|digest|token)\s+)?""", re.IGNORECASE
-)
-_VALUE = re.compile(r"""(?P<quote>\\*["']).*?(?P=quote)|[^\s&"'<>\\]+""")
-_OPTION = re.compile(r"""(?<![\w-])(?P<key>--?\w[\w-]*+)["']?(?:,\s*|\s+)["']?""")
-_WORD = re.compile(r"""(?P<quote>)[^\s"',]+""")
-_BEARER = re.compile(r"\b(bearer|basic) +[\w.~+/=-]{8,}", re.IGNORECASE)
-_PEM = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.DOTALL)
 
 
 class Masking:
@@ -61,12 +33,9 @@ class Masking:
 
     def __init__(self, keys: Iterable[str] = (), expressions: Iterable[str] = ()) -> None:
         """Raises ValueError where an expression is none."""
-        patterns = [*KEYS, *keys]
-        self._mask = Mask(patterns)
-        self._words = sorted({max(re.split(r"[*?\[\]]", pattern), key=len).lower() for pattern in patterns})
-        self._looked_for = (*self._words, "bearer ", "basic ")
+        self._mask = Mask([*PATTERNS, *keys])
+        self._looked_for = (*self._mask.words, "bearer ", "basic ")
         self._expressions = [_compiled(expression) for expression in expressions]
-        self._hides: dict[str, bool] = {}
         # How each secret may be written, the longest first, since one may be a part of another; where it is one, where
         # that is not everywhere; how it is in JSON; and how long they are
         self._order: list[tuple[int, str]] = []
@@ -78,16 +47,13 @@ class Masking:
 
     def hides(self, key: str) -> bool:
         """Whether the value of such a key is a secret."""
-        found = self._hides.get(key)
-        if found is None:
-            found = self._hides[key] = self._mask.hides(key)
-        return found
+        return self._mask.hides(key)
 
     def add(self, secret: str) -> None:
         """Learns a secret, in all the ways in which it may be written."""
         lines = [line.strip() for line in secret.splitlines()]
         for text in (secret.strip(), *(line for line in lines if len(line) >= _SHORT)):
-            if len(text) >= _SHORTEST and text.lower() not in _COMMON and text not in self._known:
+            if len(text) >= SHORTEST and text.lower() not in _COMMON and text not in self._known:
                 forms = (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text, ""))
                 self.longest = max(self.longest, *map(len, forms))
                 self._news.update((form, _alone(form) if len(text) < _SHORT else None) for form in forms)
@@ -104,7 +70,7 @@ class Masking:
 
     def suspects(self, payload: str) -> bool:
         """Whether there may be a secret in an event in JSON."""
-        if self._expressions or ("://" in payload and "@" in payload):
+        if self._expressions or "@" in payload:
             return True
         lower = payload.lower()
         for word in self._looked_for:
@@ -120,22 +86,14 @@ class Masking:
             if known in text:
                 alone = self._known[known]
                 text = alone.sub(HIDDEN, text) if alone else text.replace(known, HIDDEN)
-        if "://" in text:
-            text = _URL.sub("://", text)
-        if "PRIVATE KEY" in text:
-            text = _PEM.sub(HIDDEN, text)
-        text = _BEARER.sub(rf"\1 {HIDDEN}", text)
-        if any(word in text.lower() for word in self._words):
-            text = self._without_values(_ASSIGNED, _VALUE, text)
-            text = self._without_values(_OPTION, _WORD, text)
+        text = masked(text, self._mask)
         for expression in self._expressions:
             text = expression.sub(HIDDEN, text)
         return text
 
     def pair(self, mapping: Mapping[Any, Any]) -> bool:
         """Whether ``value`` of a mapping is a secret because ``name`` or ``key`` says so."""
-        name = mapping.get("name", mapping.get("key"))
-        return isinstance(name, str) and "value" in mapping and self.hides(name)
+        return self._mask.hides_value_of(mapping)
 
     def _prepare(self) -> None:
         """Makes known what was learned. Each of thousands of hosts may bring some, so what is known stays in place."""
@@ -145,17 +103,6 @@ class Masking:
                 self._needles[json.dumps(form, ensure_ascii=False)[1:-1]] = None
             self._known[form] = alone
         self._news = {}
-
-    def _without_values(self, keys: re.Pattern[str], values: re.Pattern[str], text: str) -> str:
-        """The text with marks in the places of the values that follow telling keys."""
-        parts, end = [], 0
-        for key in keys.finditer(text):
-            value = values.match(text, key.end()) if key.end() > end and self.hides(key["key"]) else None
-            if value:
-                mark = value["quote"] or ""
-                parts.append(f"{text[end : key.end()]}{mark}{HIDDEN}{mark}")
-                end = value.end()
-        return "".join([*parts, text[end:]])
 
 
 def _compiled(expression: str) -> re.Pattern[str]:

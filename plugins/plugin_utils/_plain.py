@@ -11,7 +11,7 @@ from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..module_utils._options.mask import HIDDEN
+from ..module_utils._options.mask import HIDDEN, is_nothing
 
 if TYPE_CHECKING:
     from ._masking import Masking
@@ -79,7 +79,7 @@ class Plain:
         for key, item in islice(value.items(), self._room):
             text = str(self._value(key, name, depth))
             secret = masking and (masking.hides(str(key)) or (key == "value" and masking.pair(value)))
-            found[text] = HIDDEN if secret and not _is_nothing(item) else self._value(item, name, depth)
+            found[text] = HIDDEN if secret and not is_nothing(item) else self._value(item, name, depth)
         return found
 
     def _text(self, text: str, name: str) -> str:
@@ -92,8 +92,3 @@ class Plain:
             # A secret may begin at the end of what was cut, and with shorter masks before it, within the width
             text = masked[: -masking.reach] if len(looked_at) < len(text) else masked
         return str.__str__(text[: self._width])
-
-
-def _is_nothing(value: Any) -> bool:
-    """What can't be a secret: a switch, or what is missing."""
-    return value is None or isinstance(value, bool) or (isinstance(value, str) and not value)

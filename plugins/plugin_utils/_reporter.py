@@ -72,6 +72,7 @@ class Reporter:
 
     def task_result(self, result: CallbackTaskResult, status: str) -> None:
         host, task = result.host.get_name(), result.task
+        self._secrets.of_templates()
         self._secrets.of_result(result)
         self._items.pop((host, task._uuid), None)
         began = self._began.pop((host, task._uuid), None)
@@ -93,6 +94,7 @@ class Reporter:
         if _events.ITEM_RESULT not in self._choice.kinds:
             return
         host, task = result.host.get_name(), result.task
+        self._secrets.of_templates()
         self._secrets.of_part(task, result.result)
         self._items[host, task._uuid] = index = self._items.get((host, task._uuid), 0) + 1
         data = {
@@ -121,6 +123,8 @@ class Reporter:
         chosen = self._choice
         if not self.put or kind not in chosen.kinds:
             return
+        # The names of tasks are rendered in this process, with what was asked for just before
+        self._secrets.of_templates()
         event = self.run.event(kind, time.time(), data, host)
         payload = _events.encode(event, chosen.max_size, chosen.masking)
         self.put(_events.subject(chosen.prefix, event), event.id, payload)

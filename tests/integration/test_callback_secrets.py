@@ -9,6 +9,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 from support.playbook import run_playbook
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from conftest import MakeServer
     from support.server import NatsServer
+
+pytestmark = pytest.mark.each_core
 
 # Whatever has this in it is a secret that the callback can know. UNKNOWN is one that must not be asked for.
 PLANTED = "PLANTED"

@@ -779,7 +779,7 @@ def test_failures_in_a_playbook(world: World) -> None:
         assert task.status == "failed"
         assert task.message.startswith(sentence)
         assert not task.changed
-    assert "nats://ann:********@127.0.0.1" in result.output
+    assert "nats://(masked)@127.0.0.1" in result.output
     assert "Traceback" not in result.output
     for secret in (SECRET, JUNK_SECRET, world.nkey.seed):
         assert secret not in result.output

@@ -590,7 +590,7 @@ def test_values_of_secrets_are_told_by_none(session: Session) -> None:
     steps: list[tuple[dict[str, Any], str, str]] = [
         ({"value": SECRET}, "", "(masked)"),
         ({"value": f"{SECRET}2"}, "(masked)", "(masked, another value)"),
-        ({"value": f"{SECRET}2", "ttl": "2h"}, "(masked)", "(masked)"),
+        ({"value": f"{SECRET}2", "ttl": "2h"}, "operation: put\nttl: None\n", "operation: put\nttl: 7200\n"),
         ({"state": "absent"}, "(masked)", ""),
     ]
     for given, before, after in steps:

@@ -39,7 +39,7 @@ def test_documented_defaults_are_the_role_s() -> None:
 
 
 def test_secrets_are_known_by_the_same_patterns() -> None:
-    assert DEFAULTS["choria_keys_mask"] == list(mask.DEFAULT)
+    assert DEFAULTS["choria_keys_mask"] == list(mask.PATTERNS)
 
 
 def test_variables_begin_with_the_name_of_the_role() -> None:

@@ -25,7 +25,7 @@ _SCHEMES = ("nats", "tls", "ws", "wss")
 _HALF_A_SCHEME = re.compile(rf"({'|'.join(_SCHEMES)}):(?!//|\d+$)", re.IGNORECASE)
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%[\w.-]+)?")
 _CREDS = re.compile(rb"NATS USER JWT-+\s+[\w-]+\.[\w-]+\.[\w-]+\s.*USER NKEY SEED-+\s+SU[A-Z2-7]{56}\s", re.DOTALL)
-_IN_URL = re.compile(r"//(.+)@")
+_IN_URL = re.compile(r"\s*(?:\w+:/+)?(.+)@")
 _SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 
 
@@ -271,7 +271,7 @@ def _check_rules(given: dict[str, Any]) -> None:
 def secrets_of(urls: Iterable[str]) -> set[str]:
     """The passwords and tokens in URLs of servers, as they stand there and as they are."""
     each = [url for text in urls for url in str(text).split(",")]
-    found = (match.group(1).partition(":") for match in map(_IN_URL.search, each) if match)
+    found = (match.group(1).partition(":") for match in map(_IN_URL.match, each) if match)
     secrets = {password or user for user, _colon, password in found}
     return secrets | set(map(unquote, secrets))
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import difflib
 import re
 
+from .mask import USUAL
+
 LISTED = (
     "classesfile",
     "collectives",
@@ -211,6 +213,11 @@ SECRET = (
 
 def is_known(key: str) -> bool:
     return key in LISTED or key in UNLISTED or any(pattern.fullmatch(key) for pattern in _NAMED)
+
+
+def is_secret(key: str) -> bool:
+    """Whether the value of a key must not be shown: of ours by the list, of others by the usual patterns."""
+    return key in SECRET or (not is_known(key) and USUAL.hides(key))
 
 
 def nearest(key: str) -> str:

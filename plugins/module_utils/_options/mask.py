@@ -1,32 +1,172 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which keys hold secrets, by their names, and what is shown in the place of such values."""
+"""The patterns of keys that hold secrets, for all of the collection, and options shown without their secrets."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from . import codecs, fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-DEFAULT = ("*passw*", "*passphrase*", "*secret*", "*token*", "*credential*", "*private*", "*key*", "*seed*")
+# Also the default of the option `mask`, documented in plugins/doc_fragments/mask.py
+PATTERNS = (
+    "*passw*",
+    "*passphrase*",
+    "*_pass",
+    "*.pass",
+    "*-pass",
+    "*secret*",
+    "*token*",
+    "*credential*",
+    "*apikey*",
+    "*api_key*",
+    "*api-key*",
+    "*access_key*",
+    "*private*key*",
+    "*encryption*key*",
+    "*.key",
+    "*seed",
+    "*authorization*",
+    "*cookie*",
+)
+# What is shorter may be a part of any word, and is no secret that is looked for in texts
+SHORTEST = 4
 HIDDEN = "(masked)"
 CHANGED = "(masked, another value)"
-# Documented in plugins/doc_fragments/mask.py
-MASK = fields.Field("mask", codecs.names(), argument_extra={"default": list(DEFAULT)})
+MASK = fields.Field("mask", codecs.names(), argument_extra={"default": list(PATTERNS)})
+
+# What users write for others is not shown, whatever its key: the content of files and messages, which has no key, and
+# the values of variables and headers
+_WHOLE = frozenset(("content", "payload"))
+_VALUES = frozenset(("environment", "headers"))
+_WILD = re.compile(r"\*|\?|\[.*?\]")
+_SCHEME = re.compile(r"\s*(?:\w+:/+)?")
+_HOST = re.compile(r"(?:[\w.-]+|\[[\w:.%]+\])(?::\d{1,5})?/?\s*")
 
 
 class Mask:
-    """Tells keys whose values must not be shown. The case of letters means nothing."""
+    """Recognizes keys whose values must not be shown. The case of letters means nothing.
+
+    Each key that it hides has one of its ``words``.
+    """
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        anyone = "|".join(fnmatch.translate(str(pattern).lower()) for pattern in patterns)
+        lower = [str(pattern).lower() for pattern in patterns]
+        anyone = "|".join(map(fnmatch.translate, lower))
         self._pattern = re.compile(anyone) if anyone else None
+        self._known: dict[str, bool] = {}
+        self.words = sorted({max(_WILD.split(pattern), key=len) for pattern in lower})
 
     def hides(self, key: str) -> bool:
-        return self._pattern is not None and self._pattern.match(key.lower()) is not None
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = bool(self._pattern and self._pattern.match(key.lower()))
+        return found
+
+    def hides_value_of(self, mapping: Mapping[Any, Any]) -> bool:
+        """Return True if ``value`` of a mapping is a secret because ``name`` or ``key`` of it says so."""
+        name = mapping.get("name", mapping.get("key"))
+        return isinstance(name, str) and "value" in mapping and self.hides(name)
+
+
+USUAL = Mask(PATTERNS)
+
+
+def shown(options: Mapping[str, Any], arguments: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Return the options of a module as results and logs may show them.
+
+    ``arguments`` is the argument specification: it says which options are secrets, and what is no option may be one.
+    Masked are URLs' credentials, and values by their keys at any depth: by the option ``mask``, which takes the place
+    of the usual patterns where there is one.
+    """
+    given = options.get("mask")
+    mask = Mask(given) if isinstance(given, list) else USUAL
+    # What is published on a subject
+    whole = {*_WHOLE, "data"} if "subject" in options else _WHOLE
+    found = {}
+    for name, value in options.items():
+        if is_nothing(value):
+            found[name] = value
+        elif name in whole or _is_secret(name, arguments, mask) or (name == "value" and mask.hides_value_of(options)):
+            found[name] = HIDDEN
+        elif name == "servers":
+            urls = value if isinstance(value, (list, tuple)) else [value]
+            found[name] = [without_credentials(str(url)) for url in urls]
+        elif name in _VALUES:
+            found[name] = _without_values(value)
+        else:
+            found[name] = nested(value, mask)
+    return found
+
+
+def _is_secret(name: str, arguments: Mapping[str, Any], mask: Mask) -> bool:
+    return bool(arguments[name].get("no_log")) if name in arguments else mask.hides(name)
+
+
+def nested(value: Any, mask: Mask) -> Any:
+    """Return data without the values of keys that the mask hides."""
+    if isinstance(value, (list, tuple)):
+        return [nested(item, mask) for item in value]
+    if isinstance(value, str):
+        return text(value, mask)
+    if not isinstance(value, Mapping):
+        return value
+    paired, found = mask.hides_value_of(value), {}
+    for key, item in value.items():
+        if is_nothing(item):
+            found[key] = item
+        elif key in _VALUES:
+            found[key] = _without_values(item)
+        elif key in _WHOLE or mask.hides(str(key)) or (key == "value" and paired):
+            found[key] = HIDDEN
+        else:
+            found[key] = nested(item, mask)
+    return found
+
+
+def text(value: str, mask: Mask) -> str:
+    """Return the text without secrets, as far as what stands around them says that they are."""
+    lower = value.lower()
+    if "@" not in lower and not any(word in lower for word in (*mask.words, "private key", "bearer", "basic")):
+        return value
+    from .mask_text import masked  # which compiles patterns that few modules need
+
+    return masked(value, mask)
+
+
+def is_nothing(value: Any) -> bool:
+    """Return True if the value can't be a secret: a switch, or what is missing."""
+    return value is None or isinstance(value, bool) or (isinstance(value, str) and not value)
+
+
+def without_credentials(urls: str) -> str:
+    """Return URLs of servers, separated by commas, without what is before an @. Whatever is no server's is masked."""
+    return ",".join(_without_credentials(url) for url in urls.split(","))
+
+
+def _without_credentials(url: str) -> str:
+    _before, at, host = url.rpartition("@")
+    scheme = _SCHEME.match(url)
+    start = scheme.group() if scheme else ""
+    if at:
+        start += f"{HIDDEN}@"
+    else:
+        host = url[len(start) :]
+    return start + (host if _HOST.fullmatch(host) else HIDDEN)
+
+
+def _without_values(value: Any) -> Any:
+    """Return names without their values, of a dict or a list such as ``[NAME=value]``."""
+    if isinstance(value, Mapping):
+        return {name: item if is_nothing(item) else HIDDEN for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [f"{item.partition('=')[0]}={HIDDEN}" if "=" in str(item) else HIDDEN for item in map(str, value)]
+    return HIDDEN

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options.mask import CHANGED, HIDDEN
 from . import document_state, documents, resource
 from .document_plan import plan
 
@@ -69,7 +68,7 @@ def _report(document: documents.Document, check_mode: bool, diff: bool) -> dict[
         summary["failed" if item.error else _COUNTS.get(done, "updated")] += 1
     result: dict[str, Any] = {
         "changed": any(item.written or (check_mode and item.changes) for item in document.items),
-        "resources": [_entry(document, item, check_mode) for item in document.items],
+        "resources": [_entry(item, check_mode) for item in document.items],
         "summary": summary,
         "consequences": _lost(document),
     }
@@ -77,7 +76,7 @@ def _report(document: documents.Document, check_mode: bool, diff: bool) -> dict[
     result["warnings"] = list(found)
     if diff:
         shown = [item for item in document.items if item.plan and item.changes and (check_mode or item.written)]
-        result["diff"] = [_diff(document, item) for item in shown]
+        result["diff"] = [item.plan.diff if item.plan else {} for item in shown]
     return result
 
 
@@ -94,31 +93,12 @@ def _lost(document: documents.Document) -> dict[str, Any]:
     return sums
 
 
-def _entry(document: documents.Document, item: documents.Item, check_mode: bool) -> dict[str, Any]:
+def _entry(item: documents.Item, check_mode: bool) -> dict[str, Any]:
     """What is told of an item; little of one that stays as it is, since there may be thousands."""
     entry: dict[str, Any] = {"kind": item.kind.noun, "name": item.name, "changed": False, "action": resource.NONE}
     if item.plan and item.changes:
-        changes = item.plan.change_list
-        if document.masks(item):
-            changes = [_hidden(change) if change["field"] == "value" else change for change in changes]
-        entry.update(action=item.plan.action, changes=changes, consequences=item.plan.consequences)
+        entry.update(action=item.plan.action, changes=item.plan.change_list, consequences=item.plan.consequences)
         entry["changed"] = item.written or check_mode
     if item.error:
         entry["failure"] = {**item.error.failure, "message": item.error.message}
     return entry
-
-
-def _diff(document: documents.Document, item: documents.Item) -> dict[str, Any]:
-    found = item.plan.diff if item.plan else {}
-    if not document.masks(item):
-        return found
-    hidden = _hidden(found, "")
-    same = all(change["field"] != "value" for change in (item.plan.change_list if item.plan else ()))
-    return {**hidden, "after": hidden["before"]} if same else hidden
-
-
-def _hidden(found: dict[str, Any], nothing: str | None = None) -> dict[str, Any]:
-    """What differs, without the values. A side that is ``nothing`` has none."""
-    before = found["before"] if found["before"] == nothing else HIDDEN
-    after = found["after"] if found["after"] == nothing else HIDDEN if before == nothing else CHANGED
-    return {**found, "before": before, "after": after}

@@ -216,6 +216,8 @@ class Document:
             document.streams[item.stream] = item
         for item in document.of_kind(*STREAM_KINDS, CONSUMERS):
             item.options["owner"] = document.owner
+        for item in document.of_kind(KEYS):
+            item.options["mask"] = document.mask
         return document
 
     def add(self, item: Item) -> None:
@@ -240,10 +242,6 @@ class Document:
                 option="take_over",
                 owner=there,
             )
-
-    def masks(self, item: Item) -> bool:
-        """Whether nobody may see the value of this key."""
-        return item.kind is KEYS and self.mask.hides(item.options["key"])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
 from .._api import kv
-from .._options import codecs, fields, names, values
+from .._options import codecs, fields, mask, names, values
 from . import resource
 
 if TYPE_CHECKING:
@@ -71,21 +71,38 @@ _NOWHERE = kv.Bucket("")
 
 @dataclass(frozen=True)
 class EntryPlan(resource.Plan):
-    """A plan that knows where to write. ``texts`` are the value before and after, to be compared line by line."""
+    """A plan that knows where to write. ``texts`` are the value before and after, to be compared line by line.
+
+    The result has the value, and what is shown of the change has no secret.
+    """
 
     bucket: kv.Bucket = _NOWHERE
     encoding: str = values.TEXT
     texts: tuple[str, str] = ("", "")
+    masking: mask.Mask = mask.USUAL
+
+    @property
+    def change_list(self) -> list[dict[str, Any]]:
+        return [
+            {**change, **self._shown(change["before"], change["after"], None)} if change["field"] == "value" else change
+            for change in super().change_list
+        ]
 
     @property
     def diff(self) -> dict[str, Any]:
-        before, after = self.texts
-        return {
-            "before_header": _header(self.name, self.before),
-            "after_header": _header(self.name, self.after),
-            "before": before,
-            "after": after,
-        }
+        headers = {"before_header": _header(self.name, self.before), "after_header": _header(self.name, self.after)}
+        return {**headers, **self._shown(*self.texts, "")}
+
+    def _shown(self, before: Any, after: Any, nothing: str | None) -> dict[str, Any]:
+        """What differs, without secrets. A side that is ``nothing`` has no value."""
+        if self.masking.hides(str((self.after or {}).get("key"))) and any(one.field == "value" for one in self.changes):
+            one = before if before == nothing else mask.HIDDEN
+            other = after if after == nothing else mask.HIDDEN if before == nothing else mask.CHANGED
+        else:
+            one, other = mask.nested(before, self.masking), mask.nested(after, self.masking)
+            if one == other and before != after:
+                other = mask.CHANGED
+        return {"before": one, "after": other}
 
 
 class EntryResource:
@@ -268,6 +285,7 @@ def _plan(
         bucket=bucket,
         encoding=encoding,
         texts=_texts(current.entry, expected, encoding),
+        masking=options.get("mask") or mask.USUAL,
     )
 
 

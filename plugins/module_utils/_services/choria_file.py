@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._connection.settings import secrets_of
 from .._options import codecs, fields, untrusted
-from .._options.choria_keys import LISTED, SECRET, is_known, nearest
+from .._options import mask as masks
+from .._options.choria_keys import LISTED, is_known, is_secret, nearest
 from .program import ask
 
 if TYPE_CHECKING:
@@ -28,9 +29,8 @@ SPEC = fields.Spec(
         fields.Field("state", codecs.Codec({"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT})),
     )
 )
+_CREDENTIALS = re.compile(r"((?<![^,\s])(?:\w+:/+)?)[^,\s]+@")
 HEADER = "# Written by Ansible (choria.streams.choria_config): changes made here are lost\n"
-_MASK = "********"
-_IN_URL = re.compile(r"//[^,\s]+@")
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,38 @@ def secrets(options: Mapping[str, Any]) -> set[str]:
     """The values that neither results nor the system's log may show, in options that may be wrong."""
     settings = options.get("settings")
     values = _flat(settings) if isinstance(settings, dict) else {}
-    texts = [str(text) for value in values.values() for text in (value if isinstance(value, list) else [value])]
-    return {str(values[key]) for key in SECRET if values.get(key)} | secrets_of(texts)
+    texts = [
+        (key, str(text)) for key, value in values.items() for text in (value if isinstance(value, list) else [value])
+    ]
+    secret = {text for key, text in texts if is_secret(key) and text}
+    return secret | secrets_of(text for _key, text in texts if "://" in text)
+
+
+def shown_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options as results and logs may show them."""
+    settings = options.get("settings")
+    if settings is None:
+        return options
+    return {**options, "settings": _shown_settings(settings) if isinstance(settings, dict) else masks.HIDDEN}
+
+
+def _shown_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        whole = f"{prefix}{key}"
+        if isinstance(value, dict):
+            found[key] = _shown_settings(value, f"{whole}.")
+        elif isinstance(value, list):
+            found[key] = [_shown_value(whole, item) for item in value]
+        else:
+            found[key] = _shown_value(whole, value)
+    return found
+
+
+def _shown_value(key: str, value: Any) -> Any:
+    if masks.is_nothing(value):
+        return value
+    return masks.HIDDEN if is_secret(key) else _without_credentials(value) if isinstance(value, str) else value
 
 
 def render(options: Mapping[str, Any]) -> dict[str, str]:
@@ -98,10 +128,17 @@ def shown(text: str | None) -> str:
 
 
 def _masked(line: str) -> str:
-    key, equals, _value = line.partition("=")
-    if equals and key.strip() in SECRET:
-        return f"{key.rstrip()} = {_MASK}\n"
-    return _IN_URL.sub(f"//{_MASK}@", line)
+    key, equals, value = line.partition("=")
+    if not equals:
+        return _without_credentials(line)
+    if is_secret(key.strip()):
+        return f"{key.rstrip()} = {masks.HIDDEN}\n" if value.strip() else line
+    return f"{key}={_without_credentials(value)}"
+
+
+def _without_credentials(text: str) -> str:
+    """The text without what is before an @, in each of its words."""
+    return _CREDENTIALS.sub(rf"\1{masks.HIDDEN}@", text)
 
 
 def _read(path: str) -> str | None:

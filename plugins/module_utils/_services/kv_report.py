@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .._options import values
-from .._options.mask import CHANGED, HIDDEN, Mask
+from .._options.mask import CHANGED, HIDDEN, Mask, text
 
 CREATE, UPDATE, DELETE, PURGE, ATTRIBUTES = "create", "update", "delete", "purge", "attributes"
 _COUNTED = {CREATE: "created", UPDATE: "updated", ATTRIBUTES: "updated", DELETE: "removed", PURGE: "removed"}
@@ -53,4 +53,6 @@ class Report:
     def _text(self, key: str, side: Side) -> str:
         if side.content is None:
             return ""
-        return HIDDEN if self._mask.hides(key) else values.lines(side.content, side.encoding)
+        if self._mask.hides(key):
+            return HIDDEN
+        return text(values.lines(side.content, side.encoding), self._mask)

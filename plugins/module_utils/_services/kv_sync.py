@@ -54,7 +54,10 @@ def shown(options: dict[str, Any]) -> dict[str, Any]:
         return {**options, "data": mask.HIDDEN}
     return {
         **options,
-        "data": {name: mask.HIDDEN if masked.hides(f"{prefix}{name}") else value for name, value in data.items()},
+        "data": {
+            name: mask.HIDDEN if masked.hides(f"{prefix}{name}") else mask.nested(value, masked)
+            for name, value in data.items()
+        },
     }
 
 

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._options import codecs, fields, formats, quantities, untrusted, values
-from .machine_definition import MANIFEST, beyond_program, check_by_program, check_definition, checked_name, to_yaml
+from .machine_definition import (
+    MANIFEST,
+    beyond_program,
+    check_by_program,
+    check_definition,
+    checked_name,
+    shown_definitions,
+    to_yaml,
+)
 from .machine_files import DEFINITION_MODE, File, files_in, files_of
 from .machine_folder import Content, listing_of, read_file
 from .machine_store import Store, find_store
@@ -179,7 +187,7 @@ def _result(store: Store, name: str, content: Content, checks: Checks, changed: 
         there = read_file(folder / MANIFEST)
         shown = there.content.decode(errors="replace") if there else ""
         result["diff"] = [
-            _diff(str(folder / MANIFEST), shown, manifest.decode(errors="replace")),
+            _diff(str(folder / MANIFEST), *shown_definitions(shown, manifest.decode(errors="replace"))),
             _diff(f"{folder} (files)", listing_of(folder, content), content.listing()),
         ]
     return result

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
+from .._options import mask
 from .._options.machine_schema import NAME, SCHEMA, problems
 from .program import ask
 
@@ -22,6 +23,7 @@ HEADER = "# Written by Ansible (choria.streams.choria_machine): changes made her
 _SHOWN = 5
 # What the program's own schema knows
 _KNOWN_TO_PROGRAM = ("exec", "file", "kv", "nagios", "schedule", "timer")
+_ENVIRONMENT = re.compile(r"""(?<![\w.-])["']?environment["']?\s*:(?P<rest>.*)""")
 _PROGRAM_KEY = re.compile(r"[-/_a-zA-Z0-9]+")
 _PROGRAM_DURATION = re.compile(r"[0-9]+[hms]")
 _TIMES = ("interval", "announce_interval")
@@ -100,6 +102,29 @@ def check_by_program(program: str, folder: str, option: str) -> None:
         code="option",
         option=option,
     )
+
+
+def shown_definitions(before: str, after: str) -> tuple[str, str]:
+    """The text of a definition as it is and as it shall be, without secrets, and such that both still differ."""
+    one, other = _shown(before), _shown(after)
+    return one, f"{other}# {mask.CHANGED}\n" if before != after and one == other else other
+
+
+def _shown(text: str) -> str:
+    """The text without what looks like a secret, and without the values of variables, in the lines below their key."""
+    lines, below = [], -1
+    for line in text.splitlines(keepends=True):
+        indent = len(line) - len(line.lstrip(" "))
+        item = line.lstrip().startswith("- ")
+        if below >= 0 and line.strip() and (indent > below or (indent == below and item)):
+            name, equals, _value = line.partition("=")
+            lines.append(f"{name}={mask.HIDDEN}\n" if equals else f"{' ' * indent}{mask.HIDDEN}\n")
+            continue
+        found = _ENVIRONMENT.search(line)
+        below = indent + (2 if item else 0) if found else -1
+        rest = found["rest"].strip() if found else ""
+        lines.append(f"{line[: found.start('rest')]} {mask.HIDDEN}\n" if found and rest else line)
+    return mask.text("".join(lines), mask.USUAL)
 
 
 def to_yaml(definition: Mapping[str, Any]) -> str:

@@ -1,0 +1,103 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Learns what templates give under keys that look like secrets', such as ``db_password: "{{ lookup(…) }}"``.
+
+A callback sees variables as they are written. Rendering their templates once more would run their lookups again, which
+may write, or give something else. So this watches as Ansible renders them, in whatever process: all variables and all
+parts of data are rendered by one method of a class that is private to ansible-core, the same from 2.19 to 2.22, and
+those of another host by a method of HostVarsVars. All that this needs of Ansible's inner workings is in this file.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from ansible.vars.hostvars import HostVarsVars
+
+try:
+    from ansible._internal._templating._lazy_containers import _AnsibleLazyTemplateMixin as _Lazy
+    from ansible._internal._templating._lazy_containers import _LazyValue
+except ImportError:  # another release than those that this was written for
+    _Lazy = _LazyValue = None
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_METHOD = "_proxy_or_render_lazy_value"
+# Data under such keys, which is rendered item by item later. Kept, so that nothing else gets their ids; the processes
+# that Ansible forks end with their task, and that of the run renders little.
+_inside: dict[int, Any] = {}
+_MOST_INSIDE = 10_000
+
+
+class Watch:
+    """What to do with each secret that is rendered, in this process and in those forked from it."""
+
+    hides: Callable[[str], bool] | None = None
+    learn: Callable[[list[str]], None]
+
+
+def watch(hides: Callable[[str], bool], learn: Callable[[list[str]], None]) -> bool:
+    """Call ``learn`` with texts that are rendered under a key that ``hides`` names. Return False if that can't be."""
+    Watch.learn = staticmethod(learn)
+    if _Lazy is None or not hasattr(_Lazy, _METHOD):
+        return False
+    if Watch.hides is None:
+        setattr(_Lazy, _METHOD, _watched(getattr(_Lazy, _METHOD)))
+        HostVarsVars.__getitem__ = _watched_host(HostVarsVars.__getitem__)
+    Watch.hides = staticmethod(hides)
+    return True
+
+
+def _watched(render: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    @wraps(render)
+    def watched(self: Any, key: Any, value: Any) -> Any:
+        new = render(self, key, value)
+        if type(value) is _LazyValue and (id(self) in _inside or _hides(key)):
+            _look(value.value, new)
+        return new
+
+    return watched
+
+
+def _watched_host(get: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    @wraps(get)
+    def watched(self: Any, key: str) -> Any:
+        new = get(self, key)
+        if _hides(key):
+            _look(self._vars.get(key), new)
+        return new
+
+    return watched
+
+
+def _hides(key: Any) -> bool:
+    return isinstance(key, str) and Watch.hides is not None and Watch.hides(key)
+
+
+def _look(written: Any, rendered: Any) -> None:
+    """Learn what a template gave. What is written out is known from the variable itself."""
+    if isinstance(rendered, (dict, list, tuple)):
+        if isinstance(rendered, _Lazy):
+            if len(_inside) >= _MOST_INSIDE:
+                _inside.clear()
+            _inside[id(rendered)] = rendered
+        if isinstance(written, str):
+            Watch.learn(list(_texts(rendered)))
+    elif isinstance(written, str) and "{" in written:
+        Watch.learn(list(_texts(rendered)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts and numbers in data. Nothing is rendered for that: templates in it are watched when they are."""
+    if isinstance(value, _Lazy):
+        value = value._non_lazy_copy()
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, (str, int, float)) and not isinstance(value, bool) and "{{" not in str(value):
+        yield str(value)
