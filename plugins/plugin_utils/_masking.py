@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _SHORT = 8
 # How much of a text is looked at beside a known secret, to tell that there is one
 _MARGIN = 256
+# What ansible-core 2.22 writes in the place of secrets that it knows itself
+_OF_ANSIBLE = "$REDACTED$"
 _COMMON = frozenset(("true", "false", "null", "none", "omit", "default"))
 
 
@@ -34,7 +36,7 @@ class Masking:
     def __init__(self, keys: Iterable[str] = (), expressions: Iterable[str] = ()) -> None:
         """Raises ValueError where an expression is none."""
         self._mask = Mask([*PATTERNS, *keys])
-        self._looked_for = (*self._mask.words, "bearer ", "basic ")
+        self._looked_for = (*self._mask.words, "bearer ", "basic ", _OF_ANSIBLE.lower())
         self._expressions = [_compiled(expression) for expression in expressions]
         # How each secret may be written, the longest first, since one may be a part of another; where it is one, where
         # that is not everywhere; how it is in JSON; and how long they are
@@ -86,7 +88,7 @@ class Masking:
             if known in text:
                 alone = self._known[known]
                 text = alone.sub(HIDDEN, text) if alone else text.replace(known, HIDDEN)
-        text = masked(text, self._mask)
+        text = masked(text.replace(_OF_ANSIBLE, HIDDEN), self._mask)
         for expression in self._expressions:
             text = expression.sub(HIDDEN, text)
         return text

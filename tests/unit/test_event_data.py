@@ -17,6 +17,49 @@ from ansible_collections.choria.streams.plugins.plugin_utils._masking import Mas
 PLAIN = _event_data.Contents()
 
 
+def arguments(action: str, args: dict[str, Any], **result: Any) -> Any:
+    task: Any = SimpleNamespace(args=args, action=action.rpartition(".")[2], resolved_action=action)
+    return _event_data._arguments(task, result)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "expected"),
+    [
+        ("choria_stream", {"servers": "u:SECRET@h", "name": "A"}, {"servers": ["(masked)@h"], "name": "A"}),
+        ("choria_kv", {"key": "a.password", "value": "SECRET"}, {"key": "a.password", "value": "(masked)"}),
+        ("choria_submit", {"subject": "a", "payload": "SECRET"}, {"subject": "a", "payload": "(masked)"}),
+        (
+            "choria_config",
+            {"settings": {"plugin.nats": {"pass": "SECRET"}}},
+            {"settings": {"plugin.nats": {"pass": "(masked)"}}},
+        ),
+        (
+            "choria_kv_sync",
+            {"data": {"a": {"token": "SECRET"}}, "mask": ["*token"]},
+            {"data": {"a": {"token": "(masked)"}}, "mask": ["*token"]},
+        ),
+        (
+            "choria_governor_run",
+            {"name": "G", "task": {"name": "t", "ansible.builtin.command": "echo SECRET", "no_log": True}},
+            {"name": "G", "task": {"name": "t", "ansible.builtin.command": "(masked)", "no_log": True}},
+        ),
+        (
+            "choria_governor_run",
+            {"tasks": [{"command": "echo"}, {"block": [{"command": "echo SECRET", "no_log": "{{ hidden }}"}]}]},
+            {"tasks": [{"command": "echo"}, {"block": [{"command": "(masked)", "no_log": "{{ hidden }}"}]}]},
+        ),
+    ],
+)
+def test_arguments_of_our_own_tasks(name: str, args: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert arguments(f"choria.streams.{name}", args) == expected
+    assert arguments("ansible.builtin.other", args) == args
+
+
+def test_arguments_as_the_module_shows_them_come_first() -> None:
+    shown = {"module_args": {"name": "A"}}
+    assert arguments("choria.streams.choria_stream", {"name": "B"}, invocation=shown) == {"name": "A"}
+
+
 def test_only_what_is_named_is_passed_on() -> None:
     result = {
         "msg": "done",

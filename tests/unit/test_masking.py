@@ -53,6 +53,11 @@ def message(value: Any, masking: Masking | None = None) -> Any:
         ("postgres://u:PLAN@TED@db1/x", "postgres://db1/x"),
         ("postgres://u:PLAN/TED@db1/x", "postgres://db1/x"),
         ("nats://u:PLANTED@a:4222,nats://v:PLANTED@b", "nats://a:4222,nats://b"),
+        ("u:PLANTED@127.0.0.1:4222", "(masked)@127.0.0.1:4222"),
+        ("['nats://a', 'u:PLANTED@b:4222']", "['nats://a', '(masked)@b:4222']"),
+        ("servers=u:PLANTED@b:4222", "servers=(masked)@b:4222"),
+        ("nats:/u:PLANTED@b:4222", "(masked)@b:4222"),
+        ("it is $REDACTED$", "it is (masked)"),
         ("-----BEGIN EC PRIVATE KEY-----\nPLANTED\n-----END EC PRIVATE KEY-----\nand", "(masked)\nand"),
         ("-----BEGIN PRIVATE KEY-----\nPLANTED", "(masked)"),
     ],
@@ -70,6 +75,8 @@ def test_secrets_in_texts(text: str, expected: str) -> None:
         "key=value, name: bob",
         "Incorrect password",
         "basic setup",
+        "registry/image:tag@sha256:1234567890abcdef",
+        "git@github.com:a/b, at 10:30, mail bob@example.net:",
     ],
 )
 def test_other_texts_stay(text: str) -> None:

@@ -13,17 +13,19 @@ from .mask import HIDDEN
 if TYPE_CHECKING:
     from .mask import Mask
 
-# Words are taken whole (++), and looks ahead are bounded: the time must not grow with the square of a long word
+# Words are taken whole (by looking ahead, since Python 3.9 has no ++), and looks ahead are bounded: the time must not
+# grow with the square of a long word
 _URL = re.compile(r"://(?:[^\s/?#]{0,999}@|[^\s/@:]{0,99}:(?!\d+[/?#])[^\s@]{0,999}@)")
 # A server's address with credentials before it, and no scheme: an image's digest (@sha256:…) is no port
 _NO_SCHEME = re.compile(
     r"""(?<![^\s,;"'(\[{=])[^\s:@/,;"'(\[{=]{1,99}:[^\s@"']{1,255}(?=@[\w.-]{1,255}:\d{1,5}(?!\w))"""
 )
 _ASSIGNED = re.compile(
-    r"""(?<![\w.-])(?P<key>[\w.-]++)\\*["']?\s*(?:=>|[:=])\s*(?:(?:bearer|basic|digest|token)\s+)?""", re.IGNORECASE
+    r"""(?<![\w.-])(?=(?P<key>[\w.-]+))(?P=key)\\*["']?\s*(?:=>|[:=])\s*(?:(?:bearer|basic|digest|token)\s+)?""",
+    re.IGNORECASE,
 )
 _VALUE = re.compile(r"""(?P<quote>\\*["']).*?(?P=quote)|[^\s&"'<>\\]+""")
-_OPTION = re.compile(r"""(?<![\w-])(?P<key>--?\w[\w-]*+)["']?(?:,\s*|\s+)["']?""")
+_OPTION = re.compile(r"""(?<![\w-])(?=(?P<key>--?\w[\w-]*))(?P=key)["']?(?:,\s*|\s+)["']?""")
 _WORD = re.compile(r"""(?P<quote>)[^\s"',]+""")
 _BEARER = re.compile(r"\b(bearer|basic) +[\w.~+/=-]{8,}", re.IGNORECASE)
 _PEM = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.DOTALL)

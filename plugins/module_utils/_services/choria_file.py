@@ -41,7 +41,10 @@ class TextFile:
     after: str | None
 
     def diff(self, path: str) -> dict[str, str]:
-        return {"before_header": path, "after_header": path, "before": shown(self.before), "after": shown(self.after)}
+        before, after = shown(self.before), shown(self.after)
+        if before == after:
+            after += f"# {masks.CHANGED}\n"
+        return {"before_header": path, "after_header": path, "before": before, "after": after}
 
 
 def prepare(options: Mapping[str, Any]) -> TextFile:

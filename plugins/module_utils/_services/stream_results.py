@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._options import values
+from .._options import mask, values
 from .._resources import losses, resource
 from .stream_selection import described
 
@@ -33,18 +33,24 @@ def unchanged(**results: Any) -> dict[str, Any]:
 def published(title: str, after: dict[str, Any], lost: int | None) -> dict[str, Any]:
     """``lost`` is None where messages are rolled up, and nobody has counted them."""
     change = {"field": "message", "before": None, "after": after["sequence"], "effect": resource.CREATE}
-    return _changed(title, change, {}, after, lost, message=after)
+    return _changed(title, change, {}, _shown(after), lost, message=after)
 
 
 def deleted(title: str, before: dict[str, Any]) -> dict[str, Any]:
     change = {"field": "message", "before": before["sequence"], "after": None, "effect": resource.DELETE}
-    return _changed(title, change, before, {}, 1, message=None)
+    return _changed(title, change, _shown(before), {}, 1, message=None)
 
 
 def purged(title: str, before: int, after: int, lost: int) -> dict[str, Any]:
     change = {"field": "messages", "before": before, "after": after, "effect": resource.DELETE}
     counts = {"purged": lost, "messages_before": before, "messages_after": after}
     return _changed(title, change, {"messages": before}, {"messages": after}, lost, **counts)
+
+
+def _shown(message: dict[str, Any]) -> dict[str, Any]:
+    """A message as a difference shows it: its payload may be anything, and headers have values for servers alone."""
+    headers = {name: it if name.startswith("Nats-") else mask.HIDDEN for name, it in message["headers"].items()}
+    return {**message, "data": mask.HIDDEN, "headers": headers}
 
 
 def _changed(
