@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 import json
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -46,6 +47,7 @@ class Masking:
         self.longest = 0
         # Learned since
         self._news: dict[str, re.Pattern[str] | None] = {}
+        self._lock = threading.Lock()
 
     def hides(self, key: str) -> bool:
         """Whether the value of such a key is a secret."""
@@ -58,7 +60,8 @@ class Masking:
             if len(text) >= SHORTEST and text.lower() not in _COMMON and text not in self._known:
                 forms = (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text, ""))
                 self.longest = max(self.longest, *map(len, forms))
-                self._news.update((form, _alone(form) if len(text) < _SHORT else None) for form in forms)
+                with self._lock:
+                    self._news.update((form, _alone(form) if len(text) < _SHORT else None) for form in forms)
 
     @property
     def reach(self) -> int:
@@ -79,7 +82,8 @@ class Masking:
             if word in lower:
                 return True
         self._prepare()
-        return any(needle in payload for needle in self._needles)
+        # Another thread may make more of them known meanwhile
+        return any(needle in payload for needle in tuple(self._needles))
 
     def text(self, text: str) -> str:
         """The text without secrets."""
@@ -99,12 +103,16 @@ class Masking:
 
     def _prepare(self) -> None:
         """Makes known what was learned. Each of thousands of hosts may bring some, so what is known stays in place."""
-        for form, alone in self._news.items():
-            if form not in self._known:
-                bisect.insort(self._order, (-len(form), form))
-                self._needles[json.dumps(form, ensure_ascii=False)[1:-1]] = None
-            self._known[form] = alone
-        self._news = {}
+        if not self._news:
+            return
+        with self._lock:
+            for form, alone in self._news.items():
+                new = form not in self._known
+                self._known[form] = alone
+                if new:
+                    bisect.insort(self._order, (-len(form), form))
+                    self._needles[json.dumps(form, ensure_ascii=False)[1:-1]] = None
+            self._news = {}
 
 
 def _compiled(expression: str) -> re.Pattern[str]:
