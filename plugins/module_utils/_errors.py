@@ -91,11 +91,16 @@ class Refused(StreamsError):
         super().__init__(message, **{"code": "refused", **failure})
 
 
-class Overtaken(StreamsError):
-    """Somebody else wrote after the plan was made: it has to be made anew."""
+# How often a plan is made before those who write in between win
+TRIES = 3
 
-    def __init__(self, message: str, **failure: Any) -> None:
+
+class Overtaken(StreamsError):
+    """Somebody else wrote after the plan was made: it has to be made anew, ``tries`` times in all."""
+
+    def __init__(self, message: str, tries: int = TRIES, **failure: Any) -> None:
         super().__init__(message, **{"code": "overtaken", **failure})
+        self.tries = tries
 
 
 class ApiError(StreamsError):

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from . import _errors
@@ -13,6 +15,9 @@ from ._module import failing, module_of, session_of
 if TYPE_CHECKING:
     from ._connection import sessions
     from ._resources import resource
+
+# Between attempts of which somebody else was faster, in seconds
+_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 
 
 def run_resource(wanted: resource.Resource) -> None:
@@ -30,15 +35,19 @@ def run_resource(wanted: resource.Resource) -> None:
 
 
 def _bring_about(
-    wanted: resource.Resource, session: sessions.Session, options: dict[str, Any], check_mode: bool, tries: int = 3
+    wanted: resource.Resource, session: sessions.Session, options: dict[str, Any], check_mode: bool
 ) -> tuple[resource.Plan, dict[str, Any]]:
     """Reads, plans and applies, anew when somebody else wrote in between. Returns the result beside the plan."""
-    plan = wanted.plan(wanted.read(session, options), options, session.server)
-    if check_mode or not plan.changed:
-        return plan, plan.result
-    try:
-        return plan, wanted.apply(session, plan)
-    except _errors.Overtaken:
-        if tries == 1:
-            raise
-    return _bring_about(wanted, session, options, check_mode, tries - 1)
+    tried = 0
+    while True:
+        plan = wanted.plan(wanted.read(session, options), options, session.server)
+        if check_mode or not plan.changed:
+            return plan, plan.result
+        try:
+            return plan, wanted.apply(session, plan)
+        except _errors.Overtaken as error:
+            tried += 1
+            if tried >= error.tries:
+                raise
+            # Of many that write at once, all but one are overtaken: they must not come back at once
+            time.sleep(random.uniform(0, min(_LONGEST_PAUSE, _PAUSE * tried)))

@@ -14,6 +14,11 @@ description:
   - Gives one key of a bucket a value, or deletes it. All clients of the bucket see it, such as C(choria kv), Autonomous
     Agents and the lookup P(choria.streams.choria_kv#lookup).
   - A value that is there already is not written again, and makes no new revision.
+  - >-
+    A write whose answer gets lost is sent again within O(timeout), with a message id of its own, so that it is stored
+    once. Where it stays unknown whether it was stored, the task fails with RV(failure.code=outcome_unknown) and
+    C(changed) V(true). A retry of the task is then safe for plain values, and with O(revision). With O(create_only) and
+    O(increment) look at the key first: whoever wrote it may have been this task.
   - A key is written over, deleted or purged without C(allow_data_loss). RV(consequences.revisions_lost) tells how many
     old revisions go, in check mode too.
 author:
@@ -75,6 +80,17 @@ options:
         see O(choria.streams.choria_kv_bucket#module:history).
       - A key that has this value is left alone. What somebody else writes in between is not replaced unseen.
     type: int
+  increment:
+    description:
+      - Add this whole number, which may be negative, to the whole number that the key has. A key that does not exist,
+        or was deleted, counts as V(0).
+      - >-
+        It is counted on the revision that was read, and anew where somebody else was faster, so that any number of
+        tasks can count at once and each counts exactly once. RV(entry.value) is the number that this task made, as a
+        number.
+      - It counts each time that the task runs, and is always a change.
+    type: int
+    version_added: 1.0.0
   ttl:
     description:
       - How long the value lives, as whole seconds or text such as V(90s) or V(20m); V(0) for as long as the bucket
@@ -130,6 +146,17 @@ EXAMPLES = r"""
     bucket: CFG
     key: auth.username
     revert_to: "{{ username.entry.revision }}"
+
+- name: Count, whoever else counts
+  choria.streams.choria_kv:
+    bucket: CFG
+    key: deployments
+    increment: 1
+  register: deployments
+
+- name: Use the number
+  ansible.builtin.debug:
+    msg: This is deployment number {{ deployments.entry.value }}
 
 - name: Set a first value, and leave it alone afterwards
   choria.streams.choria_kv:
@@ -246,8 +273,8 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(no_bucket), V(wrong_revision),
-        V(too_large), V(server_too_old) or V(api).
+        What kind of failure it was, such as V(option), V(unreachable), V(outcome_unknown), V(permission), V(no_bucket),
+        V(wrong_revision), V(not_a_number), V(too_large), V(server_too_old) or V(api).
       type: str
     option:
       description: The option to change, where it is one.

@@ -17,7 +17,7 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.session
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import _bring_about
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import ENTRY, EntryPlan
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import ENTRY, REVERTIBLE, EntryPlan
 from support.connect import options, settings
 
 if TYPE_CHECKING:
@@ -388,3 +388,61 @@ def test_bucket_without_direct_reads(session: Session, bucket: str) -> None:
     streams.update(session, {**info["config"], "allow_direct": False})
     assert bring(session, bucket, value="x").changed
     assert not bring(session, bucket, value="x").changed
+
+
+# Counting
+
+
+def counted(session: Session, bucket: str, number: int = 1, check: bool = False, **given: Any) -> Done:
+    wanted = options(REVERTIBLE, bucket=bucket, key="key", increment=number, **given)
+    plan, result = _bring_about(REVERTIBLE, session, wanted, check)
+    assert isinstance(plan, EntryPlan)
+    return Done(plan.changed, result["entry"], plan)
+
+
+def test_counting(session: Session, bucket: str) -> None:
+    foreseen = counted(session, bucket, 5, check=True)
+    assert (foreseen.changed, foreseen.entry["value"]) == (True, 5)
+    assert [counted(session, bucket, number).entry["value"] for number in (5, 1, -7)] == [5, 6, -1]
+    assert stored(session, bucket) == b"-1"
+    bring(session, bucket, state="absent")
+    assert counted(session, bucket).entry["value"] == 1
+    bring(session, bucket, value=" 41 \n")
+    assert counted(session, bucket).entry["value"] == 42
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"increment": 0}, "option"),
+        ({"value": "1"}, "option"),
+        ({"revision": 1}, "option"),
+        ({"create_only": True}, "option"),
+        ({"state": "absent"}, "option"),
+        ({}, "not_a_number"),
+    ],
+)
+def test_what_does_not_count(session: Session, bucket: str, given: dict[str, Any], code: str) -> None:
+    bring(session, bucket, value=SECRET)
+    with pytest.raises(StreamsError) as refused:
+        counted(session, bucket, given.pop("increment", 1), **given)
+    assert refused.value.failure["code"] == code
+    assert refused.value.message.startswith("increment: ")
+    assert SECRET not in refused.value.message
+
+
+def test_many_count_at_once(nats_server: NatsServer, session: Session, bucket: str) -> None:
+    """Each number is made once."""
+    made: list[int] = []
+
+    def count_on() -> None:
+        with Session(settings(servers=nats_server.url)) as own:
+            for _time in range(10):
+                made.append(counted(own, bucket).entry["value"])
+
+    threads = [threading.Thread(target=count_on) for _thread in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(made) == list(range(1, 81))

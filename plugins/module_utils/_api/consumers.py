@@ -92,8 +92,10 @@ def unpinning(stream: str, name: str, group: str) -> jetstream.Call:
 
 def list_all(session: sessions.Session, stream: str) -> list[dict[str, Any]]:
     """The ``info`` of every consumer of a stream, by the paged LIST call. Empty where there is no such stream."""
+    what, missing = f"Listing consumers of {stream}", list[str]()
     try:
-        return list(jetstream.pages(session, f"Listing consumers of {stream}", f"CONSUMER.LIST.{stream}", "consumers"))
+        found = list(jetstream.pages(session, what, f"CONSUMER.LIST.{stream}", "consumers", missing=missing))
+        return [*found, *(info for info in info_many(session, stream, missing) if info)]
     except _errors.ApiError as error:
         if error.err_code == jetstream.STREAM_NOT_FOUND:
             return []
@@ -103,10 +105,11 @@ def list_all(session: sessions.Session, stream: str) -> list[dict[str, Any]]:
 def list_many(session: sessions.Session, streams: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """``list_all`` of several streams, pipelined page by page."""
     found: dict[str, list[dict[str, Any]]] = {stream: [] for stream in streams}
-    left = list(found)
+    left, counted = list(found), dict.fromkeys(found, 0)
+    silent: list[tuple[str, str]] = []
     while left:
         calls = [
-            (f"Listing consumers of {stream}", f"CONSUMER.LIST.{stream}", {"offset": len(found[stream])})
+            (f"Listing consumers of {stream}", f"CONSUMER.LIST.{stream}", {"offset": counted[stream]})
             for stream in left
         ]
         more = []
@@ -114,9 +117,14 @@ def list_many(session: sessions.Session, streams: Iterable[str]) -> dict[str, li
             page = _or_none(answer) or {}
             infos = page.get("consumers") or []
             found[stream] += infos
-            if infos and len(found[stream]) < int(page.get("total", 0)):
+            missing = page.get("missing") or []
+            silent += [(stream, name) for name in missing]
+            counted[stream] += len(infos) + len(missing)
+            if (infos or missing) and counted[stream] < int(page.get("total", 0)):
                 more.append(stream)
         left = more
+    for (stream, _name), info in zip(silent, info_each(session, silent)):
+        found[stream] += [info] if info else []
     return found
 
 

@@ -73,16 +73,26 @@ def call_many(session: sessions.Session, calls: Iterable[Call]) -> list[dict[str
 
 
 def pages(
-    session: sessions.Session, what: str, subject: str, key: str, body: dict[str, Any] | None = None
+    session: sessions.Session,
+    what: str,
+    subject: str,
+    key: str,
+    body: dict[str, Any] | None = None,
+    missing: list[str] | None = None,
 ) -> Iterator[Any]:
-    """The items under ``key`` of a call that answers in pages."""
+    """The items under ``key`` of a call that answers in pages.
+
+    The names of those whose leader did not answer the server are added to ``missing``: they exist.
+    """
     offset = 0
     while True:
         answer = call(session, what, subject, {**(body or {}), "offset": offset})
-        items = answer.get(key) or []
+        items, silent = answer.get(key) or [], answer.get("missing") or []
         yield from items
-        offset += len(items)
-        if not items or offset >= int(answer.get("total", 0)):
+        if missing is not None:
+            missing += silent
+        offset += len(items) + len(silent)
+        if not (items or silent) or offset >= int(answer.get("total", 0)):
             return
 
 

@@ -8,13 +8,14 @@ The protocol is nats-server's own (server/jetstream_api.go, streamSnapshot and p
 
 from __future__ import annotations
 
+import time
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._connection import wire
 from .._connection.permissions import SUBSCRIBE, missing_permission
-from . import jetstream
+from . import jetstream, streams
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -28,6 +29,11 @@ _BATCH = 32
 CHUNK_SENT = 128 << 10
 # The server gives up when nothing comes for five seconds, we when it is silent for longer than it takes to look
 _PATIENCE = 60.0
+# Without reading messages before, it begins soon
+_BEGINS = 20.0
+# How often to look whether the stream still has the leader that sends the snapshot, while nothing comes
+_LOOK = 5.0
+BROKEN_OFF = "snapshot"
 # Reading every message before it begins, or building the stream when all is there, takes as long as it takes
 _LONG = 3600.0
 
@@ -50,22 +56,43 @@ def snapshot(
         "jsck": check_messages,
     }
     what = f"Taking a snapshot of stream {stream}"
-    timeout = _LONG if check_messages else max(_PATIENCE, session.settings.timeout)
+    timeout = _LONG if check_messages else max(_BEGINS, session.settings.timeout)
     try:
+        leader = _leader(session, stream)
         answer = session.request(session.api(f"STREAM.SNAPSHOT.{stream}"), jetstream.encode(body), timeout=timeout)
         head = jetstream.decode(what, answer)
     except BaseException:
         session.unsubscribe_all()
         raise
-    return {"config": head["config"], "state": head["state"]}, _chunks(session, what)
+    return {"config": head["config"], "state": head["state"]}, _chunks(session, what, stream, leader)
 
 
-def _chunks(session: sessions.Session, what: str) -> Generator[bytes, None, None]:
+def _leader(session: sessions.Session, stream: str) -> str:
+    """The server that leads a stream of a cluster, empty elsewhere, and where it is not known."""
+    info = streams.info(session, stream) or {}
+    return str((info.get("cluster") or {}).get("leader") or "")
+
+
+def _received(session: sessions.Session, what: str, stream: str, leader: str, patience: float) -> wire.Message | None:
+    """The next message. Raises NoAnswer where none comes since another server leads the stream now."""
+    deadline = time.monotonic() + patience
+    while True:
+        message = session.receive(max(0.0, min(_LOOK, deadline - time.monotonic())))
+        if message or time.monotonic() >= deadline:
+            return message
+        if leader and _leader(session, stream) != leader:
+            raise _errors.NoAnswer(
+                f"{what}: the server {leader} sent it, and does not lead the stream any more: try again.",
+                code="stalled",
+            )
+
+
+def _chunks(session: sessions.Session, what: str, stream: str, leader: str) -> Generator[bytes, None, None]:
     acknowledged = False
     patience = max(_PATIENCE, session.settings.timeout)
     try:
         while True:
-            message = session.receive(patience)
+            message = _received(session, what, stream, leader, patience)
             if message is None:
                 raise _errors.NoAnswer(
                     f"{what}: the server stopped sending, nothing came for {patience:g}s: try again, and look at its "
@@ -98,7 +125,7 @@ def _check_end(what: str, message: wire.Message) -> None:
     raise _errors.StreamsError(
         f"{what}: the server broke it off ({status} {reason}): look at its log, and check the stream with "
         "check_messages: true.",
-        code="snapshot",
+        code=BROKEN_OFF,
         status=status,
     )
 

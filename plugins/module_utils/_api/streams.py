@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
@@ -15,10 +16,22 @@ if TYPE_CHECKING:
 
     from .._connection import sessions
 
+_KNOWN_AFTER, _PAUSE = 5.0, 0.25
+
 
 def info(session: sessions.Session, name: str) -> dict[str, Any] | None:
     """The answer of STREAM.INFO (``config``, ``state``, ``created``, ``cluster``, ``ts``); None for no such stream."""
     return _or_none(lambda: jetstream.call(session, f"Reading stream {name}", f"STREAM.INFO.{name}"))
+
+
+def info_after_write(session: sessions.Session, name: str) -> dict[str, Any] | None:
+    """``info`` of a stream that was just written. A new leader of a cluster may know a moment later that it exists."""
+    deadline = time.monotonic() + _KNOWN_AFTER
+    while True:
+        found = info(session, name)
+        if found or not session.connected.clustered or time.monotonic() > deadline:
+            return found
+        time.sleep(_PAUSE)
 
 
 def info_many(session: sessions.Session, names: Iterable[str]) -> list[dict[str, Any] | None]:
@@ -78,8 +91,10 @@ def deleted_sequences(session: sessions.Session, name: str) -> list[int]:
 
 
 def list_all(session: sessions.Session) -> Iterator[dict[str, Any]]:
-    """The ``info`` of every stream, by the paged LIST call."""
-    return jetstream.pages(session, "Listing streams", "STREAM.LIST", "streams")
+    """The ``info`` of every stream, by the paged LIST call. Those that elect a leader are waited for."""
+    missing: list[str] = []
+    yield from jetstream.pages(session, "Listing streams", "STREAM.LIST", "streams", missing=missing)
+    yield from (found for found in info_many(session, missing) if found)
 
 
 def names(session: sessions.Session, subject: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from .._api import jetstream
+from .._api import jetstream, streams
 from .._connection import sessions
 from . import document_state, documents, resource
 from .document_order import phases
@@ -119,7 +119,10 @@ def _prove(session: sessions.Session, document: documents.Document) -> None:
     """Reads back what was written: a reply that says ok is no proof."""
     items = [item for item in document.of_kind(*documents.STREAM_KINDS) if item.written and not item.proven]
     try:
-        there = document_state.infos_again(session, {item.stream for item in items}) if items else {}
+        names = {item.stream for item in items}
+        there = document_state.infos_again(session, names) if items else {}
+        late = {name: streams.info_after_write(session, name) for name in names - there.keys()}
+        there.update({name: info for name, info in late.items() if info})
     except _errors.StreamsError as error:
         _fail(items, error)
     for item in items:

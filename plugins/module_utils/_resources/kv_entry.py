@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
     from .._connection import sessions, wire
 
+# Each try is lost to one that succeeds: so many may count at once
+_TRIES_TO_COUNT = 200
+# What fits into 64 bits
+_WHOLE = re.compile(r"[+-]?\d{1,18}")
 _OPERATIONS = MappingProxyType({"present": kv.PUT, "absent": kv.DELETED, "purged": kv.PURGED})
 
 
@@ -78,6 +83,7 @@ class EntryPlan(resource.Plan):
 
     bucket: kv.Bucket = _NOWHERE
     encoding: str = values.TEXT
+    tries: int = _errors.TRIES
     texts: tuple[str, str] = ("", "")
     masking: mask.Mask = mask.USUAL
 
@@ -122,7 +128,9 @@ class EntryResource:
         desired = resource.to_wire(SPEC, options, server)
         operation = _OPERATIONS[options["state"]]
         ttl = None if operation != kv.PUT or options["ttl"] is None else desired.get("ttl", 0) // codecs.NANOSECOND
-        value = b"" if operation != kv.PUT else current.wanted.value if current.wanted else _payload(options)
+        if options.get("increment") is not None:
+            options = {**options, "encoding": values.JSON}
+        value = _value(current, operation, options)
         check_limits(current.bucket, len(value), ttl, server)
         if _is_there(current, operation, value, ttl, options):
             return _plan(current, options, resource.NONE)
@@ -139,7 +147,7 @@ class EntryResource:
         except _errors.ApiError as error:
             if kv.overtaken(error):
                 raise _errors.Overtaken(
-                    f"Key {key} of bucket {bucket.name} is being changed by others: try again."
+                    f"Key {key} of bucket {bucket.name} is being changed by others: try again.", tries=plan.tries
                 ) from error
             raise
         written = kv.at_revision(session, bucket, key, revision)
@@ -148,9 +156,9 @@ class EntryResource:
 
 
 class RevertibleEntry(EntryResource):
-    """What a document can't have: the value of an earlier revision is another one each time that it is written."""
+    """What a document can't have: each time that they are written, a counter and an earlier revision are others."""
 
-    states = MappingProxyType({**EntryResource.states, "revert_to": {"type": "int"}})
+    states = MappingProxyType({**EntryResource.states, "revert_to": {"type": "int"}, "increment": {"type": "int"}})
 
 
 ENTRY = EntryResource()
@@ -166,13 +174,26 @@ def check_offline(options: Mapping[str, Any]) -> None:
         raise error
     if options["create_only"] and options["revision"] is not None:
         raise _errors.OptionError("create_only", "can't be given together with revision: give one of them.")
-    if options.get("revert_to") is not None:
+    if options.get("increment") is not None:
+        _check_increment(options)
+    elif options.get("revert_to") is not None:
         if options["state"] != "present" or options["value"] is not None or options["create_only"]:
             raise _errors.OptionError(
                 "revert_to", "does not go with value, create_only, and states but present: leave one out."
             )
     elif options["state"] == "present":
         _payload(options)
+
+
+def _check_increment(options: Mapping[str, Any]) -> None:
+    if not options["increment"]:
+        raise _errors.OptionError("increment", "is 0, which changes nothing: give another number, or leave it out.")
+    others = [name for name in ("value", "revision", "revert_to") if options.get(name) is not None]
+    if options["state"] != "present" or options["create_only"] or others:
+        raise _errors.OptionError(
+            "increment",
+            "does not go with value, create_only, revision, revert_to, and states but present: leave one out.",
+        )
 
 
 def _payload(options: Mapping[str, Any]) -> bytes:
@@ -202,6 +223,29 @@ def _earlier(session: sessions.Session, bucket: kv.Bucket, options: Mapping[str,
 
 
 # What follows from the state on the server
+
+
+def _value(current: Current, operation: str, options: Mapping[str, Any]) -> bytes:
+    if operation != kv.PUT:
+        return b""
+    if options.get("increment") is not None:
+        return str(_number(current, options) + int(options["increment"])).encode()
+    return current.wanted.value if current.wanted else _payload(options)
+
+
+def _number(current: Current, options: Mapping[str, Any]) -> int:
+    """The whole number that the key has, 0 where it does not exist. Raises Refused where it is something else."""
+    if not current.entry or not current.alive:
+        return 0
+    text = current.entry.value.decode(errors="replace").strip()
+    if not _WHOLE.fullmatch(text):
+        raise _errors.Refused(
+            f"increment: key {options['key']} of bucket {current.bucket.name} does not hold a whole number: check key, "
+            "or give it a number with value first.",
+            code="not_a_number",
+            option="increment",
+        )
+    return int(text)
 
 
 def check_limits(bucket: kv.Bucket, length: int, ttl: int | None, server: wire.Server, where: str = "value") -> None:
@@ -244,7 +288,7 @@ def _is_there(current: Current, operation: str, value: bytes, ttl: int | None, o
 
 def _expected(current: Current, options: Mapping[str, Any]) -> int:
     """The newest revision that the write depends on, -1 for any. Raises Refused where it is another one already."""
-    if options["create_only"]:
+    if options["create_only"] or options.get("increment") is not None:
         return current.revision
     wanted = options["revision"]
     if wanted is None:
@@ -286,6 +330,7 @@ def _plan(
         encoding=encoding,
         texts=_texts(current.entry, expected, encoding),
         masking=options.get("mask") or mask.USUAL,
+        tries=_TRIES_TO_COUNT if options.get("increment") is not None else _errors.TRIES,
     )
 
 

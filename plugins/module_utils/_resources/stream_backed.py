@@ -205,7 +205,7 @@ class StreamBacked:
         if plan.wait:
             return self.proven(plan, self._write_patiently(session, plan))
         self._write(session, plan)
-        return self.proven(plan, streams.info(session, plan.request["name"]))
+        return self.proven(plan, streams.info_after_write(session, plan.request["name"]))
 
     def _write_patiently(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
         """Writes between waits until all copies are current."""

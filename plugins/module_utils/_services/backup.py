@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ INFO = fields.Spec((*_WHICH, _PATH), {"mutually_exclusive": [("stream", "bucket"
 MESSAGES_SINCE = (2, 15, 0)
 # What tells that a stream holds the same messages. The time is that at which the server stored the first one.
 _SAME = ("messages", "first_seq", "last_seq", "first_ts")
+_TRIES, _PAUSE = 4, 1.0
 _SAME_EMPTY = ("messages", "last_seq")
 
 
@@ -54,7 +56,7 @@ def backup(session: sessions.Session, options: Mapping[str, Any], check_mode: bo
     made: Backup | None = None
     if given["force"] or previous is None or not _unchanged(session, info, previous, given["consumers"]):
         if not check_mode:
-            made = _make(session, stream, folder, given)
+            made = _made(session, stream, folder, given)
         planned = True
     else:
         planned = False
@@ -148,6 +150,20 @@ def positions(session: sessions.Session, stream: str) -> list[dict[str, Any]]:
         ),
         key=lambda one: str(one["name"]),
     )
+
+
+def _made(session: sessions.Session, stream: str, folder: Path, given: Mapping[str, Any]) -> Backup:
+    """Makes a backup, anew where its snapshot breaks off since the leader of the stream changes."""
+    for _attempt in range(1, _TRIES):
+        try:
+            return _make(session, stream, folder, given)
+        except (_errors.Unreachable, _errors.NoAnswer):
+            time.sleep(_PAUSE)
+        except _errors.StreamsError as error:
+            if error.failure.get("code") != snapshot.BROKEN_OFF:
+                raise
+            time.sleep(_PAUSE)
+    return _make(session, stream, folder, given)
 
 
 def _make(session: sessions.Session, stream: str, folder: Path, given: Mapping[str, Any]) -> Backup:
