@@ -140,11 +140,19 @@ def delay(site: Site, witness: Witness, random: Random) -> dict[str, Any]:
 
 
 def silence(site: Site, witness: Witness, random: Random) -> dict[str, Any]:
-    return _through(site, random, "silent", 0.0, random.uniform(0.5, 6))
+    return _through(site, random, "silent", 0.0, random.choice([random.uniform(0.5, 6), 12.0]))
 
 
 def lose_answers(site: Site, witness: Witness, random: Random) -> dict[str, Any]:
     return _through(site, random, "lose", 0.0, random.uniform(0.2, 4))
+
+
+def drop_some(site: Site, witness: Witness, random: Random) -> dict[str, Any]:
+    return _through(site, random, "drop", 0.0, random.uniform(1, 5))
+
+
+def answer_twice(site: Site, witness: Witness, random: Random) -> dict[str, Any]:
+    return _through(site, random, "twice", 0.0, random.uniform(1, 6))
 
 
 def cut(site: Site, witness: Witness, random: Random) -> dict[str, Any]:
@@ -283,6 +291,8 @@ NETWORK: Kinds = {
     delay: 2,
     silence: 2,
     lose_answers: 3,
+    drop_some: 1,
+    answer_twice: 1,
     cut: 2,
 }
 PROCESSES: Kinds = {

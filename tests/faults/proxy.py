@@ -8,25 +8,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BYTES = 65536
+# Which part of messages is dropped, and how late one may come again, in seconds
+_DROPPED, _LATE = 0.3, 4.0
 
 
 class Proxy:
     """Listens on a free port of 127.0.0.1, and has a thread of its own. Its modes hold for all its connections.
 
     ``pass`` hands all on. ``silent`` holds back what the server says until the mode changes. ``lose`` drops what the
-    server says, so that a connection which lost some is cut when the mode changes: a stream of bytes can't go on.
+    server says, and cuts the connections that lost some when the mode changes. ``drop`` drops some messages, and the
+    connection goes on, as when a route between servers loses them. ``twice`` sends each message at once a second time,
+    and a third time when other answers are waited for.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, seed: int = 0) -> None:
         self._target = port
         self._mode = "pass"
         self._delay = 0.0
+        self._random = Random(seed)
         self._open: set[asyncio.StreamWriter] = set()
         self._dirty: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -101,14 +107,33 @@ class Proxy:
                 await writer.drain()
 
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(_BYTES):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while frame := await _frame(reader):
                 while self._mode == "silent":
                     await self._changed.wait()
                 if self._mode == "lose":
                     self._dirty.add(writer)
                     continue
+                answer = frame.startswith((b"MSG ", b"HMSG "))
+                if self._mode == "drop" and answer and self._random.random() < _DROPPED:
+                    continue
                 if self._delay:
                     await asyncio.sleep(self._delay)
-                writer.write(data)
+                writer.write(frame)
+                if self._mode == "twice" and answer:
+                    writer.write(frame)
+                    self._loop.call_later(self._random.uniform(0, _LATE), _write, writer, frame)
                 await writer.drain()
+
+
+async def _frame(reader: asyncio.StreamReader) -> bytes:
+    """A whole line of the protocol with the payload that belongs to it; nothing at the end."""
+    line = await reader.readline()
+    if line.startswith((b"MSG ", b"HMSG ")):
+        line += await reader.readexactly(int(line.split()[-1]) + 2)
+    return line
+
+
+def _write(writer: asyncio.StreamWriter, frame: bytes) -> None:
+    if not writer.is_closing():
+        writer.write(frame)

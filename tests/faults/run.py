@@ -43,8 +43,8 @@ ACTORS = 3
 SHORT_MINUTES, SHORT_SCALE = 0.6, 0.05
 # A campaign of so many minutes has longer pauses between faults, in which more comes to its end
 UNHURRIED = 5.0
-# How long runs that were killed may go on, before they count as left behind: longer than any task waits
-PATIENCE = 90.0
+# How long what is left of runs may go on, before it counts as left behind
+PATIENCE = 40.0
 BLIND = (
     "a seat that is held twice or for too long while nothing works under it, unless it is still there at the end",
     "works that overlap for less time than there is between a seat and the first line of its work (about 0.2 s)",
@@ -58,7 +58,7 @@ class Stopped(BaseException):
 
 
 @contextlib.contextmanager
-def site(servers: int, folder: Path) -> Iterator[injection.Site]:
+def site(servers: int, folder: Path, seed: int) -> Iterator[injection.Site]:
     """Servers with proxies before them, and everything gone at the end."""
     log = Log(folder / "log.jsonl")
     with contextlib.ExitStack() as stack:
@@ -67,7 +67,7 @@ def site(servers: int, folder: Path) -> Iterator[injection.Site]:
         else:
             # Or clients would learn the way round the proxies
             found = stack.enter_context(nats_cluster(servers, config={"cluster": {"no_advertise": True}}))
-        proxies = [Proxy(server.port) for server in found]
+        proxies = [Proxy(server.port, seed + number) for number, server in enumerate(found)]
         for proxy in proxies:
             stack.callback(proxy.stop)
         runs = Runs(log, folder)
@@ -141,7 +141,7 @@ def campaign(scenario: str, servers: int, amount: float, seed: int, folder: Path
     """Whether no violation was found. ``amount`` is minutes, and of elections the scale."""
     began = time.monotonic()
     folder.mkdir()
-    with site(servers, folder) as place:
+    with site(servers, folder, seed) as place:
         if scenario == "elections":
             elections.run(place, amount, seed)
         else:

@@ -215,6 +215,11 @@ def test_a_proxy_loses_what_the_server_says_and_then_cuts(make_server: MakeServe
                 through.ask("STREAM.PURGE.S", patience=1)
             proxy.change()
             assert through.ask("STREAM.INFO.S")["state"]["messages"] == 0
+            for mode in ("twice", "drop"):
+                proxy.change(mode)
+                for _number in range(4):
+                    assert through.ask("STREAM.INFO.S")["config"]["name"] == "S"
+            proxy.change()
             proxy.cut()
             through.publish("s", [b"one"])
             assert direct.ask("STREAM.INFO.S")["state"]["messages"] == 1
