@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from support.server import NatsServer
 
     from .log import Log
-    from .proxy import Proxy
+    from .network import Network
     from .runs import Runs
 
 _HEALTHY = 30.0
@@ -38,7 +38,7 @@ _HEALTHY = 30.0
 class Site:
     """The servers of a campaign, the proxies before them, and the runs that use them."""
 
-    def __init__(self, servers: list[NatsServer], proxies: list[Proxy], runs: Runs, log: Log) -> None:
+    def __init__(self, servers: list[NatsServer], proxies: list[Network], runs: Runs, log: Log) -> None:
         self.servers = servers
         self.proxies = proxies
         self.runs = runs
@@ -205,11 +205,15 @@ def recreate(site: Site, witness: Witness, random: Random) -> dict[str, Any]:
 
 
 def kill_worker(site: Site, witness: Witness, random: Random) -> dict[str, Any] | None:
-    """A process that Ansible forked for a task on a host, as the kernel does it when memory is short."""
+    """A process that Ansible forked for a task on a host, as the kernel does it when memory is short.
+
+    Under the strategy free Ansible would wait for it for ever.
+    """
     run = site.runs.any(random)
-    workers = children(run.process.pid) if run else []
-    workers = [pid for pid in workers if _command(pid) == _command(run.process.pid)] if run else []
-    if not run or not workers:
+    if not run or run.strategy != "linear":
+        return None
+    workers = [pid for pid in children(run.process.pid) if _command(pid) == _command(run.process.pid)]
+    if not workers:
         return None
     run.hurt = True
     _send(random.choice(workers), signal.SIGKILL)

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from faults import checker, elections, injection, workloads
 from faults.log import Log
-from faults.proxy import Proxy
+from faults.network import Network
 from faults.runs import Runs
 from faults.witness import Witness
 from support.cluster import nats_cluster
@@ -67,7 +67,7 @@ def site(servers: int, folder: Path, seed: int) -> Iterator[injection.Site]:
         else:
             # Or clients would learn the way round the proxies
             found = stack.enter_context(nats_cluster(servers, config={"cluster": {"no_advertise": True}}))
-        proxies = [Proxy(server.port, seed + number) for number, server in enumerate(found)]
+        proxies = [Network(server.port, seed + number) for number, server in enumerate(found)]
         for proxy in proxies:
             stack.callback(proxy.stop)
         runs = Runs(log, folder)

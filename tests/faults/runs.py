@@ -32,6 +32,7 @@ class Run(RunningPlaybook):
     """A run with its name. ``killed`` tells that a fault ended it, ``hurt`` that one killed a process of it."""
 
     name = ""
+    strategy = ""
     killed = False
     hurt = False
     stood = 0.0
@@ -113,7 +114,7 @@ class Runs:
         ]
         hosts = [f"h{number}" for number in range(1, play.hosts + 1)]
         run = Run(plays, inventory=hosts, extra_vars=facts, env=environment, args=["--forks", str(play.hosts)])
-        run.name = name
+        run.name, run.strategy = name, play.strategy
         return run
 
     def stop(self) -> None:

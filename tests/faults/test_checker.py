@@ -14,7 +14,7 @@ import pytest
 
 from faults import checker, workloads
 from faults.log import Log
-from faults.proxy import Proxy
+from faults.network import Network
 from faults.witness import Witness
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def test_a_governor_that_does_not_count_on_real_servers(make_server: MakeServer,
 
 def test_a_proxy_loses_what_the_server_says_and_then_cuts(make_server: MakeServer) -> None:
     server = make_server()
-    proxy = Proxy(server.port)
+    proxy = Network(server.port)
     try:
         with Witness([server.url]) as direct, Witness([proxy.url]) as through:
             direct.ask("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})
