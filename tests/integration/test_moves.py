@@ -147,7 +147,7 @@ def test_copies_of_consumers(manager: Manager) -> None:
     manager.apply(STREAM, name="READ", subjects=["read"], replicas=3)
     manager.apply(STREAM, name="HEARD", subjects=["heard"], replicas=3, retention="interest")
     manager.apply(CONSUMER, stream="READ", name="c")
-    for replicas in (1, 3, 0):
+    for replicas in (1, 3, 0) * 4:
         assert manager.apply(CONSUMER, stream="READ", name="c", replicas=replicas).changed
         assert not manager.plan(CONSUMER, stream="READ", name="c", replicas=replicas).changed
     for stream, replicas, code in (("READ", 5, 10126), ("HEARD", 1, 10134)):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._api import consumers, jetstream, reading, streams
 from .._options import codecs, fields
-from . import consumer_facts, consumer_table, losses, resource
+from . import consumer_facts, consumer_proof, consumer_table, losses, resource
 from . import consumer_position as positions
 from . import consumer_rules as rules
 from .ownership import marked
@@ -138,28 +138,10 @@ class ConsumerResource:
             return plan.result
         for each in self.calls_of(plan):
             jetstream.call(session, *each)
-        return self.proven(plan, consumers.info(session, plan.request["stream_name"], plan.name))
-
-    def proven(self, plan: resource.Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The result, from what is there after the write. Raises StreamsError where that is not what was planned."""
-        if info is None:
-            raise _errors.StreamsError(
-                f"The server confirmed consumer {plan.name}, but then did not have it: look at its log.",
-                code="not_applied",
-            )
-        config, changed = consumer_facts.declared(info), {change.field for change in plan.changes}
-        wanted = consumer_facts.as_asked(plan.request["config"])
-        for row in consumer_table.ROWS.values():
-            asked = wanted.get(row.path)
-            if row.option in changed and not row.equal(config.get(row.path), asked):
-                shown, now = row.codec.to_result(asked), row.codec.to_result(row.read(config))
-                raise _errors.StreamsError(
-                    f"{row.option} of consumer {plan.name}: the server accepted {_errors.in_words(shown)} but did not "
-                    f"apply it, it is {_errors.in_words(now)}.",
-                    code="not_applied",
-                    option=row.option,
-                )
-        return {self.noun: consumer_facts.result_of(info)}
+        [proof] = consumer_proof.read_back(session, [(plan, plan.request["stream_name"], plan.name)])
+        if isinstance(proof, _errors.StreamsError):
+            raise proof
+        return {self.noun: proof}
 
     def _desired(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
         """The given fields with what follows from them. Raises what speaks against them."""

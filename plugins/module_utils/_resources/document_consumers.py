@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import consumers, jetstream, streams
-from . import document_state, documents, resource
+from . import consumer_proof, document_state, documents, resource
 from .consumer import CONSUMER, Current
 from .consumer_position import holder_of
 from .ownership import owner_of
@@ -71,13 +71,10 @@ def write_consumers(session: sessions.Session, items: list[documents.Item]) -> N
 
 def prove_consumers(session: sessions.Session, items: list[documents.Item]) -> None:
     """Reads back what was written."""
-    there = _read(session, items)
-    for item in items:
-        try:
-            if item.plan:
-                CONSUMER.proven(item.plan, there[item.stream].get(item.options["name"]))
-        except _errors.StreamsError as error:
-            item.error = error
+    planned = [(item.plan, item.stream, item.options["name"]) for item in items if item.plan]
+    for item, proof in zip((item for item in items if item.plan), consumer_proof.read_back(session, planned)):
+        if isinstance(proof, _errors.StreamsError):
+            item.error = proof
 
 
 def _read(session: sessions.Session, items: Iterable[documents.Item]) -> dict[str, dict[str, dict[str, Any]]]:
