@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def run(name: str) -> int:
-    """Runs a benchmark to its end. One that is to end early is waited for until it has stopped its server."""
+    """Runs a benchmark to its end. One that is to end early is waited for until it has stopped what it runs."""
     process = subprocess.Popen([sys.executable, str(FOLDER / f"{name}.py")])
     asked = []
 
@@ -25,7 +25,7 @@ def run(name: str) -> int:
         asked.append(number)
         process.send_signal(signal.SIGTERM)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     status = process.wait()
     if asked:

@@ -140,7 +140,7 @@ def report(findings: checker.Findings, records: list[dict[str, Any]], title: str
 def campaign(scenario: str, servers: int, amount: float, seed: int, folder: Path) -> bool:
     """Whether no violation was found. ``amount`` is minutes, and of elections the scale."""
     began = time.monotonic()
-    (folder / "tmp").mkdir(parents=True)
+    folder.mkdir()
     with site(servers, folder, seed) as place:
         if scenario == "elections":
             elections.run(place, amount, seed)
@@ -206,7 +206,7 @@ def main() -> int:
         return 128 + int(stopped.args[0])
     finally:
         if options.keep:
-            shutil.copytree(folder, options.keep, dirs_exist_ok=True, ignore=shutil.ignore_patterns("tmp"))
+            shutil.copytree(folder, options.keep, dirs_exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 

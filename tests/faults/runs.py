@@ -98,7 +98,6 @@ class Runs:
             "FAULTS_LOG": str(self._log.path),
             "FAULTS_RUN": name,
             "KEPT_ARCHIVES": str(kept),
-            "TMPDIR": str(self._folder / "tmp"),  # what a killed run leaves there goes with the campaign
             "PYTHONPATH": f"{ROOT / 'tests' / 'support' / 'kept'}{os.pathsep}{ROOT / '.build'}",
         }
         variable, _equals, value = self._mark.partition("=")

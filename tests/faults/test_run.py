@@ -10,12 +10,17 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RUN = Path(__file__).resolve().parent / "run.py"
 pytestmark = pytest.mark.once
@@ -31,19 +36,26 @@ def processes(folder: Path) -> list[int]:
     return found
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """For temporary files; its path is short, since sockets are below it."""
+    with tempfile.TemporaryDirectory(prefix="t-") as name:
+        yield Path(name)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_campaign_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+def test_a_stopped_campaign_leaves_nothing_behind(folder: Path, number: signal.Signals) -> None:
+    environment = {**os.environ, "TMPDIR": str(folder)}
     argv = [sys.executable, str(RUN), "--minutes", "5", "--servers", "1", "--seed", "1"]
     process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        wait_until(lambda: list(tmp_path.glob("playbook-*")))
+        wait_until(lambda: list(folder.glob("playbook-*")))
         time.sleep(2)  # into the middle of it, wherever that is
         process.send_signal(number)
         output, _errors = process.communicate(timeout=60)
         assert process.returncode == 128 + number
         assert "The campaign was stopped, and says nothing" in output
-        assert processes(tmp_path) == []
-        assert list(tmp_path.iterdir()) == []
+        assert processes(folder) == []
+        assert list(folder.iterdir()) == []
     finally:
         process.kill()

@@ -24,6 +24,7 @@ from support.cluster import nats_cluster, step_down
 from support.connect import options, settings
 from support.manage import Manager
 from support.playbook import run_playbook
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +60,29 @@ def fill(manager: Manager, subject: str, number: int = 200) -> None:
         messages.publish(manager.session, "Publishing", subject, b"x" * 5000)
 
 
+def stuck(servers: list[NatsServer], stream: str) -> bool:
+    """Whether nats-server 2.14 lost the leader for good while a stream moved, as it does in one of about 60 moves.
+
+    The old server has all messages and no leader, and the new one has none and names the old one as leader.
+    """
+    if not servers[0].monitor("varz")["version"].startswith("2.14."):
+        return False
+
+    def contradiction() -> bool:
+        views = {server.monitor("varz")["server_name"]: _view(server, stream) for server in servers}
+        named = {view["cluster"].get("leader") for view in views.values() if view}
+        return any(name and not (views[name] or {"cluster": {}})["cluster"].get("leader") for name in named)
+
+    wait_until(contradiction, 20, "servers that disagree on the leader")
+    return True
+
+
+def _view(server: NatsServer, stream: str) -> dict[str, Any] | None:
+    accounts = server.monitor("jsz?streams=true&accounts=true").get("account_details") or []
+    streams = [each for account in accounts for each in account.get("stream_detail") or []]
+    return next((each for each in streams if each["name"] == stream), None)
+
+
 @pytest.mark.parametrize("noun", KINDS)
 def test_replicas(manager: Manager, noun: str) -> None:
     kind = KINDS[noun]
@@ -80,14 +104,18 @@ def test_replicas(manager: Manager, noun: str) -> None:
     assert not manager.plan(kind, **given, replicas=2).changed
 
 
-def test_placement(manager: Manager) -> None:
+def test_placement(manager: Manager, servers: list[NatsServer]) -> None:
     """One move after the other: each is waited for, or the next would be refused."""
-    # Now and then two servers of 2.14 both think that they lead the stream from then on, and it stays so
     given = {"name": "PLACED", "subjects": ["placed.>"], "wait_timeout": "1m"}
     manager.apply(STREAM, **given, placement={"tags": ["n:2"]})
     fill(manager, "placed.x")
     for number in (3, 1, 2):
-        manager.apply(STREAM, **given, placement={"tags": [f"n:{number}"]})
+        try:
+            manager.apply(STREAM, **given, placement={"tags": [f"n:{number}"]})
+        except StreamsError as error:
+            assert error.failure["code"] == "not_current"
+            assert stuck(servers, "PLACED"), error.message
+            return
         info = info_of(manager, "PLACED")
         assert (info["cluster"]["leader"], info["cluster"].get("replicas") or []) == (f"n{number}", [])
         assert info["state"]["messages"] == 200

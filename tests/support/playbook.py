@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .ending import end_with_us, has_ended
 from .server import freeze
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class RunningPlaybook:
         self._folder = Path(tempfile.mkdtemp(prefix="playbook-"))
         self._output = self._folder / "stdout", self._folder / "stderr"
         self._results = self._folder / "results.jsonl"
+        (self._folder / "tmp").mkdir()
         command = [str(python.parent / "ansible-playbook"), *args]
         command += ["--inventory", self._inventory(inventory)]
         if extra_vars:
@@ -116,6 +118,7 @@ class RunningPlaybook:
                 stderr=stderr,
                 start_new_session=True,
             )
+        end_with_us(self, self.close)
 
     def _write(self, name: str, content: Any) -> str:
         path = self._folder / name
@@ -148,6 +151,7 @@ class RunningPlaybook:
             ANSIBLE_NOCOLOR="true",
             ANSIBLE_RETRY_FILES_ENABLED="false",
             TASK_RESULTS=str(self._results),
+            TMPDIR=str(self._folder / "tmp"),  # what a killed run leaves there goes with the rest
         )
         environment.update(more)
         # Ansible does not take an empty setting for none
@@ -167,6 +171,7 @@ class RunningPlaybook:
                 for task in Path(f"/proc/{pid}/task").iterdir():
                     left += [int(child) for child in (task / "children").read_text().split()]
                 os.kill(pid, signal.SIGKILL)
+        self.process.wait()
         self.close()
 
     def output(self) -> str:
@@ -193,7 +198,10 @@ class RunningPlaybook:
             self.close()
 
     def close(self) -> None:
-        """End what still runs of the process group, and remove the folder."""
+        """End what still runs of it, and remove the folder. Workers have process groups of their own."""
+        has_ended(self)
+        if self.process.poll() is None:
+            self.crash()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

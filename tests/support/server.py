@@ -12,12 +12,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .ending import end_with_us, has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +96,6 @@ class NatsServer:
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections; the first start chooses the ports."""
-        _end_with_us()
         ports = self.folder / "ports"
         shutil.rmtree(ports, ignore_errors=True)
         ports.mkdir()
@@ -105,7 +105,7 @@ class NatsServer:
         with (self.folder / "server.log").open("ab") as log:
             # A process group of its own: Ctrl-C must reach the tasks under test, which then still need the server
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        _running[self] = os.getpid()
+        end_with_us(self, self.stop)
         # The server writes this file when it is ready. Connecting instead would be counted among its connections.
         deadline = time.monotonic() + START_TIMEOUT
         while True:
@@ -125,7 +125,7 @@ class NatsServer:
 
     def _end(self, number: int) -> None:
         process, self._process = self._process, None
-        _running.pop(self, None)
+        has_ended(self)
         if process is None:
             return
         process.send_signal(number)
@@ -171,24 +171,6 @@ class NatsServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-# Those that this process has started
-_running: dict[NatsServer, int] = {}
-
-
-def _end_with_us() -> None:
-    """Has a request to end this program end its servers first: Python would just stop."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _stop_all)
-
-
-def _stop_all(number: int, _frame: object) -> None:
-    for server, owner in list(_running.items()):
-        if owner == os.getpid():  # a fork has the handler too, and no servers
-            server.stop()
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
 
 
 def freeze(pid: int) -> None:
