@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment, nodes
 
-FOLDER = Path(__file__).resolve().parents[2] / "playbooks" / "run_report"
+FOLDER = Path(__file__).resolve().parents[2] / "playbooks" / "templates" / "run_report"
 
 
 def _harmless(node: nodes.Node, macros: set[str]) -> bool:
