@@ -37,8 +37,8 @@ sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
+from ansible_collections.choria.streams.plugins.module_utils._services.results_journal import Outgoing, Spool
 from ansible_collections.choria.streams.plugins.plugin_utils import _events
-from ansible_collections.choria.streams.plugins.plugin_utils._journal import Outgoing, Spool
 from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
 from ansible_collections.choria.streams.plugins.plugin_utils._transport import Direct
 from support.playbook import RunningPlaybook

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._journal import Outgoing, Spool, spool_path
+from ..module_utils._services.results_journal import Outgoing, Spool, spool_path
 from ._outbox import Outbox
 from ._sender import Before, Report, accounts
 from ._sender_main import transport_of

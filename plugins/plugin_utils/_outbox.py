@@ -12,12 +12,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..module_utils import _errors
-from ._journal import number_of
+from ..module_utils._services.results_journal import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ._journal import Journal, Outgoing, Spool
+    from ..module_utils._services.results_journal import Journal, Outgoing, Spool
 
 # An event that was not acknowledged after so many seconds goes to disk. With the clock of who calls `look`, and what
 # writing takes, it is there within one.
@@ -60,7 +60,7 @@ class Outbox:
         with suppress(_errors.StreamsError, OSError):  # a later run delivers what this one can't read
             self.journal = find()
             if self.journal:
-                self._last_resumed = number_of(self.journal.recount())
+                self._last_resumed = number_of(self.journal.resume())
                 self.resumed = self.journal.count
                 if not self.resumed:
                     self._end_journal()

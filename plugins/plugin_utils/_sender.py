@@ -13,14 +13,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from ._journal import Outgoing
+from ..module_utils._services.results_journal import Outgoing
 from ._outbox import SPILL_AFTER, Earlier, Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ._journal import Spool
+    from ..module_utils._services.results_journal import Spool
     from ._transport import Transport
 
 # How long events wait for company, and how many don't: one window of many takes a fraction of what many windows take
@@ -174,8 +174,12 @@ class Sender:
         if self._earlier.damaged:
             damaged = self._earlier.damaged
             yield f"{damaged} damaged {events(damaged)} of earlier runs {'was' if damaged == 1 else 'were'} dropped."
-        if self._spool.foreign:
-            yield f"In {self._spool.path} are events of {self._spool.foreign} runs for other servers or streams."
+        others = self._spool.foreign
+        if others and self._spool.may_warn():
+            yield (
+                f"In {self._spool.path} are events of {others} {'run' if others == 1 else 'runs'} for other servers or "
+                "streams: 'ansible-playbook choria.streams.results_journal' shows, re-addresses and drops them."
+            )
 
     # The thread
 

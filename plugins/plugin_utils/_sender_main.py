@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..module_utils import _errors
-from ._journal import number_of
+from ..module_utils._services.results_journal import number_of
 from ._sender import Before, Sender
 from ._sender_pipe import Job, to_json
 
@@ -111,7 +111,7 @@ def transport_of(job: Job) -> Transport:
 
 
 def _sender(job: Job) -> Sender:
-    from ._journal import Spool, spool_path
+    from ..module_utils._services.results_journal import Spool, spool_path
 
     spool = Spool(spool_path(job.spool), job.spool_size)
     before = Before(job.settled, job.dropped, resume=job.restarted)

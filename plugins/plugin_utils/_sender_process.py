@@ -18,7 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..module_utils import _errors
-from ._journal import number_of
+from ..module_utils._services.results_journal import number_of
 from ._outbox import MOST_BYTES
 from ._sender import GRACE, Report
 from ._sender_pipe import Job, SenderPipe

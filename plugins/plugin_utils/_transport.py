@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..module_utils._connection.settings import Settings
-    from ._journal import Outgoing
+    from ..module_utils._services.results_journal import Outgoing
 
 CONTENT_TYPE = "application/cloudevents+json"
 _MESSAGE_TOO_LARGE, _WRONG_STREAM = 10054, 10060

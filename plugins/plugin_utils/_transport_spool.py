@@ -17,7 +17,7 @@ from ._transport import CONTENT_TYPE, Sent
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ._journal import Outgoing
+    from ..module_utils._services.results_journal import Outgoing
 
 # As often as in a month, which is as long as it keeps them
 _MAX_TRIES = 1_000_000

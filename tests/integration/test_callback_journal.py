@@ -18,7 +18,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.plugin_utils import _journal
+from ansible_collections.choria.streams.plugins.module_utils._services import results_journal as _journal
 from support.sending import (
     STREAM,
     SUBJECTS,

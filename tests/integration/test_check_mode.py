@@ -98,6 +98,7 @@ TRIED = [
     Try("choria_machine", True, {"choria_config": "FOLDER/server.conf", "state": "purged", "keep": []}),
     Try("choria_machine_info", False, {}),
     Try("choria_run_info", False, {}),
+    Try("choria_results_journal", True, {"spool": "FOLDER/journals", "state": "absent", "older_than": "0s"}),
     Try("choria_config", True, {"path": "FOLDER/client.conf", "settings": {"identity": "other"}}),
     Try("choria_config_info", False, {"choria_config": "FOLDER/server.conf"}),
     Try("choria_credentials", True, {"folder": "FOLDER/lab", "client_tokens": [{"name": "admin"}]}),
@@ -127,6 +128,8 @@ def prepare(manager: Manager, folder: Path) -> None:
     for priority in range(5):
         (folder / "spool" / f"P{priority}").mkdir(mode=0o700, parents=True)
     (folder / "machines" / "OLD").mkdir(parents=True)
+    (folder / "journals").mkdir(mode=0o700)
+    (folder / "journals" / "1-run.journal").write_bytes(b"damaged\n")
     (folder / "machines" / "OLD" / "machine.yaml").write_text("name: OLD\n")
     (folder / "server.conf").write_text(
         f"plugin.choria.submission.spool = {folder}/spool\nplugin.choria.machine.store = {folder}/machines\n"

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,12 +126,13 @@ def run_examples(path: Path, make_server: MakeServer, request: pytest.FixtureReq
         server, given = regions["london"], {**(given or {}), "paris": regions["paris"].url}
     else:
         server = make_server()
-    result = run_playbook(
-        examples,
-        inventory=setup.get("hosts", ["localhost"]),
-        extra_vars=given,
-        env={"CHORIA_STREAMS_SERVERS": server.url},
-    ).check()
+    with tempfile.TemporaryDirectory() as state:  # or journals of this user would be seen and dropped
+        result = run_playbook(
+            examples,
+            inventory=setup.get("hosts", ["localhost"]),
+            extra_vars=given,
+            env={"CHORIA_STREAMS_SERVERS": server.url, "XDG_STATE_HOME": state},
+        ).check()
     failed = {task.name for task in result.tasks if task.status in ("failed", "unreachable")}
     assert failed == expected, result.output
 

@@ -16,8 +16,8 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import reading, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
+from ansible_collections.choria.streams.plugins.module_utils._services.results_journal import Spool
 from ansible_collections.choria.streams.plugins.plugin_utils import _events
-from ansible_collections.choria.streams.plugins.plugin_utils._journal import Spool
 from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
 from ansible_collections.choria.streams.plugins.plugin_utils._transport import Direct
 

@@ -25,6 +25,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -226,8 +227,10 @@ def serve(command: Sequence[str]) -> int:
     sys.path.insert(0, str(ROOT / "tests"))
     from support.server import NatsServer
 
-    with NatsServer(program=environment.bin / "nats-server") as server:
-        return run(environment, command, {"CHORIA_STREAMS_SERVERS": server.url})
+    # Events that a temporary server did not take are of no use to later runs
+    with NatsServer(program=environment.bin / "nats-server") as server, tempfile.TemporaryDirectory() as spool:
+        more = {"CHORIA_STREAMS_SERVERS": server.url, "CHORIA_STREAMS_RESULTS_SPOOL": f"{spool}/results"}
+        return run(environment, command, more)
 
 
 def install_host_programs() -> None:

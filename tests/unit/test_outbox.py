@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.plugin_utils import _journal
-from ansible_collections.choria.streams.plugins.plugin_utils._journal import Outgoing, Spool
+from ansible_collections.choria.streams.plugins.module_utils._services import results_journal as _journal
+from ansible_collections.choria.streams.plugins.module_utils._services.results_journal import Outgoing, Spool
 from ansible_collections.choria.streams.plugins.plugin_utils._outbox import Earlier, Outbox
 from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
 from ansible_collections.choria.streams.plugins.plugin_utils._transport import Sent

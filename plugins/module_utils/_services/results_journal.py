@@ -23,12 +23,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..module_utils import _errors
+from .. import _errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-_SUFFIX = ".journal"
+SUFFIX = ".journal"
+# A file whose time says when a run last warned of journals for others
+_WARNED = "others.warned"
+_DAY = 24 * 60 * 60
 # The length of the line that says how far a journal is delivered
 _HEAD = 21
 _CHUNK = 1 << 20
@@ -90,7 +93,7 @@ class Spool:
         folder = self.make()
         try:
             used = self._used(folder)
-            name = f"{time.time_ns()}-{run_id}{_SUFFIX}"
+            name = f"{time.time_ns()}-{run_id}{SUFFIX}"
             handle = os.open(
                 name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
             )
@@ -111,17 +114,20 @@ class Spool:
         finally:
             os.close(folder)
 
-    def left(self, target: Mapping[str, Any]) -> Iterator[Journal]:
-        """The journals that other runs have left for this target, the oldest first. Raises Refused and OSError."""
+    def names(self) -> list[str]:
+        """The names of all journals, the oldest first. Raises Refused."""
         folder = self.open()
         if folder is None:
-            return
+            return []
         try:
-            names = sorted(_names(folder))
+            return sorted(_names(folder))
         finally:
             os.close(folder)
-        for name in names:
-            journal = self._adopt(name)
+
+    def left(self, target: Mapping[str, Any]) -> Iterator[Journal]:
+        """The journals that other runs have left for this target, the oldest first. Raises Refused and OSError."""
+        for name in self.names():
+            journal = self.adopt(name)
             if journal is None:
                 continue
             found = journal.target()
@@ -139,11 +145,11 @@ class Spool:
         if folder is None:
             return None
         try:
-            names = sorted(name for name in _names(folder) if name.endswith(f"-{run_id}{_SUFFIX}"))
+            names = sorted(name for name in _names(folder) if name.endswith(f"-{run_id}{SUFFIX}"))
             used = self._used(folder, without=names[-1:])
         finally:
             os.close(folder)
-        journal = self._adopt(names[-1]) if names else None
+        journal = self.adopt(names[-1]) if names else None
         if journal and same_target(journal.target(), target):
             journal.room = self.limit - used
             return journal
@@ -155,7 +161,19 @@ class Spool:
         names = [name for name in _names(folder) if name not in without]
         return sum(os.stat(name, dir_fd=folder, follow_symlinks=False).st_size for name in names)
 
-    def _adopt(self, name: str) -> Journal | None:
+    def may_warn(self) -> bool:
+        """Whether it is time to warn of journals for others again: once a day."""
+        mark = self.path / _WARNED
+        try:
+            if time.time() - mark.stat().st_mtime < _DAY:
+                return False
+        except FileNotFoundError:
+            pass
+        with suppress(OSError):  # a disk that is full is reported elsewhere
+            mark.touch(0o600)
+        return True
+
+    def adopt(self, name: str) -> Journal | None:
         """A journal that nobody else has, or None."""
         if (str(self.path), name) in _open_here:
             return None
@@ -212,24 +230,59 @@ class Journal:
         """Whether the process was killed while it made this journal."""
         return b"\n" not in os.pread(self._handle, _CHUNK, _HEAD)
 
-    def recount(self) -> str:
-        """Counts the events that another process wrote, to go on from there. Returns the id of the last one."""
-        begin, last = self._scanned, ""
+    def events(self) -> Iterator[Outgoing]:
+        """All that is not delivered, without delivering it: the journal stays as it is."""
+        begin, damaged = self._scanned, self.damaged
         while self._scanned < self._end:
-            start = self._scanned
             self._read()
-            self.count += len(self._ahead)
-            last = self._ahead[-1][0].id if self._ahead else last
-            self._ahead.clear()
-            if self._scanned == self._end and os.pread(self._handle, 1, self._end - 1) != b"\n":
-                self._end = start  # a line without an end
-                os.ftruncate(self._handle, start)
-        self._scanned, self.damaged = begin, 0
+            while self._ahead:
+                yield self._ahead.popleft()[0]
+        self._scanned, self.damaged = begin, damaged
+
+    def resume(self) -> str:
+        """Counts the events that another process wrote, to go on behind them. Returns the id of the last one."""
+        last = ""
+        for event in self.events():
+            self.count += 1
+            last = event.id
+        whole = self._end_of_lines()
+        if whole < self._end:
+            self._end = whole
+            os.ftruncate(self._handle, whole)  # no half event
         return last
+
+    def _end_of_lines(self) -> int:
+        """Where the last whole line ends."""
+        end = self._end
+        while end > _HEAD:
+            start = max(_HEAD, end - _CHUNK)
+            found = os.pread(self._handle, end - start, start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+        return end
+
+    def rewrite(self, target: Mapping[str, Any], subject_of: Callable[[str], str]) -> None:
+        """Puts a journal with the same events for another target in the place of this one. Raises OSError."""
+        made = self._path.with_suffix(".new")
+        with suppress(FileNotFoundError):
+            made.unlink()  # of an attempt that was killed
+        handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(_position(_HEAD) + _line(json.dumps(dict(target)).encode()))
+                for event in self.events():
+                    file.write(_event_line(event._replace(subject=subject_of(event.subject))))
+                file.flush()
+                os.fsync(handle)
+            os.replace(made, self._path)
+        except OSError:
+            made.unlink()
+            raise
 
     def append(self, events: Sequence[Outgoing]) -> int:
         """Writes events. Returns how many of them, the first ones, it has now; raises OSError for none."""
-        lines = [_line(b"%s %s %s" % (event.subject.encode(), event.id.encode(), event.payload)) for event in events]
+        lines = [_event_line(event) for event in events]
         ends, size = [], 0
         for line in lines:
             size += len(line)
@@ -340,7 +393,11 @@ def _list(target: Mapping[str, Any]) -> list[Any]:
 
 
 def _names(folder: int) -> list[str]:
-    return [name for name in os.listdir(folder) if name.endswith(_SUFFIX)]
+    return [name for name in os.listdir(folder) if name.endswith(SUFFIX)]
+
+
+def _event_line(event: Outgoing) -> bytes:
+    return _line(b"%s %s %s" % (event.subject.encode(), event.id.encode(), event.payload))
 
 
 def _line(text: bytes) -> bytes:

@@ -1,0 +1,175 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shows, re-addresses and drops events of runs that wait on disk."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_results_journal
+version_added: 0.1.0
+short_description: Show, re-address and drop events of runs that wait on disk
+description:
+  - The callback P(choria.streams.choria_results#callback) writes the events that servers don't take into journals, and
+    a later run delivers those that are for its own servers and stream. This module shows all journals of a user,
+    addresses them to other servers, and drops them.
+  - Without other options it only lists them.
+  - Run it on the controller as the user of the runs. The playbook C(choria.streams.results_journal) does that.
+  - A journal of a run that is going on, or that another run delivers now, is left alone, and RV(in_use) names it.
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  spool:
+    description:
+      - The folder of the journals, as the callback's option P(choria.streams.choria_results#callback) C(spool).
+      - By default C(choria_streams/results) in E(XDG_STATE_HOME), else in C(~/.local/state).
+    type: path
+  state:
+    description: V(absent) drops the selected journals with their events. V(present) keeps them.
+    type: str
+    choices: [present, absent]
+    default: present
+  run_ids:
+    description: Only the journals of these runs.
+    type: list
+    elements: str
+  older_than:
+    description: Only journals that were begun longer ago than this, as seconds or text such as V(7d). V(0s) is all.
+    type: str
+  servers:
+    description: Only journals for one of these servers.
+    type: list
+    elements: str
+  address:
+    description:
+      - Addresses the selected journals to other servers. The next run that submits to these delivers them.
+      - The events keep their ids, so that one which was stored before is not stored twice.
+    type: dict
+    suboptions:
+      servers:
+        description:
+          - The servers, as in the option C(servers) of a connection. A run delivers the events that have one server in
+            common with its own.
+        type: list
+        elements: str
+        required: true
+      stream:
+        description: The stream, by default the one they are for already, else V(ANSIBLE_RUNS).
+        type: str
+      subject_prefix:
+        description: The first words of the subjects, by default those that they have already, else V(ansible.runs).
+        type: str
+extends_documentation_fragment:
+  - choria.streams.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+notes:
+  - With O(state=absent) at least one of O(run_ids), O(older_than) and O(servers) is needed.
+seealso:
+  - plugin: choria.streams.choria_results
+    plugin_type: callback
+"""
+
+EXAMPLES = r"""
+---
+- name: See what waits on disk
+  choria.streams.choria_results_journal:
+  register: waiting
+
+- name: Deliver what was meant for a mistyped port to the right server
+  choria.streams.choria_results_journal:
+    servers: [nats://broker.example.net:4223]
+    address:
+      servers: [nats://broker.example.net:4222]
+
+- name: Drop what is older than a month
+  choria.streams.choria_results_journal:
+    state: absent
+    older_than: 30d
+"""
+
+RETURN = r"""
+spool:
+  description: The folder.
+  returned: success
+  type: str
+journals:
+  description: The journals that are there now, the oldest first.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    file:
+      description: The path.
+      type: str
+    run_id:
+      description: The id of the run.
+      type: str
+    created:
+      description: When it was begun, RFC 3339 UTC.
+      type: str
+    age:
+      description: How long ago that was, in seconds.
+      type: float
+    bytes:
+      description: Its size.
+      type: int
+    events:
+      description: How many events wait in it; null while it is in use.
+      type: int
+    transport:
+      description: V(direct) or V(spool); null when it can't be read.
+      type: str
+    servers:
+      description: The servers that it is for.
+      type: list
+      elements: str
+    stream:
+      description: The stream that it is for.
+      type: str
+    subject_prefix:
+      description: The first words of its subjects.
+      type: str
+    in_use:
+      description: Whether a run writes or delivers it now.
+      type: bool
+    readable:
+      description: Whether it says whom it is for. O(address) mends one that does not.
+      type: bool
+readdressed:
+  description: The ids of the runs whose events are for others now.
+  returned: success
+  type: list
+  elements: str
+dropped:
+  description: The ids of the runs whose events were dropped.
+  returned: success
+  type: list
+  elements: str
+in_use:
+  description: The ids of runs that were selected, and whose journals are in use.
+  returned: success
+  type: list
+  elements: str
+failure:
+  description: The machine-readable part of an error, with C(code) and C(option).
+  returned: failure
+  type: dict
+"""
+
+from ansible_collections.choria.streams.plugins.module_utils._module import run_local
+from ansible_collections.choria.streams.plugins.module_utils._services.results_journals import SPEC, act
+
+
+def main() -> None:
+    run_local(SPEC, act)
+
+
+if __name__ == "__main__":
+    main()
