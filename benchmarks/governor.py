@@ -28,9 +28,9 @@ from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.client import preload
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
+from ansible_collections.choria.streams.plugins.module_utils._resources import governor_events
 from ansible_collections.choria.streams.plugins.module_utils._services import campaign as campaigns
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.module_utils._services import governor_events
 from support.server import NatsServer
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def take_turn(url: str, barrier: Barrier, work: float) -> dict[str, float]:
         session.connect()
         barrier.wait(60)
         governor = governors.read(session, NAME)
-        seat = campaigns.campaign(session, governor, f"waiter {os.getpid()}", 120)
+        seat = campaigns.campaign(session, governor, f"waiter {os.getpid()}", campaigns.Wait(120))
         if seat is None:
             raise RuntimeError("no seat")
         began = time.monotonic()

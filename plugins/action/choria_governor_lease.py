@@ -19,6 +19,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration
 from ansible_collections.choria.streams.plugins.module_utils._services.lease import TERMS
+from ansible_collections.choria.streams.plugins.plugin_utils._run import watched
 
 _MAX_WAIT = TERMS.argument_spec()["max_wait"]["default"]
 _LOCKSTEP = ("linear", "debug")
@@ -38,7 +39,8 @@ class ActionModule(ActionBase):
             if "lockstep_hosts" not in arguments:
                 arguments.update(self._lockstep(variables))
         name = "choria.streams.choria_governor_lease"
-        result.update(self._execute_module(module_name=name, module_args=arguments, task_vars=variables))
+        with watched():
+            result.update(self._execute_module(module_name=name, module_args=arguments, task_vars=variables))
         return result
 
     def _check_timeout(self, max_wait: Any) -> None:

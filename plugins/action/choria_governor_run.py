@@ -17,12 +17,13 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.client 
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.module_utils._services.campaign import campaign
+from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign, find
 from ansible_collections.choria.streams.plugins.module_utils._services.lease import TERMS, Terms, report, timed_out
 from ansible_collections.choria.streams.plugins.module_utils._services.signals import Signals
 from ansible_collections.choria.streams.plugins.plugin_utils._action import options_of, settings_of
 from ansible_collections.choria.streams.plugins.plugin_utils._inner import InnerTask, is_written_out, keep_facts
 from ansible_collections.choria.streams.plugins.plugin_utils._inner_list import run_list, run_one
+from ansible_collections.choria.streams.plugins.plugin_utils._run import is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,14 +72,18 @@ class ActionModule(ActionBase):
             if self._task.check_mode:
                 with signals.interruptible():
                     return self._rehearse(session, terms, identity, work)
-            governor = governors.read(session, terms.name)
+            if is_gone():
+                return {}  # an item of a loop, whose run ended while the one before it worked
+            wait = Wait(terms.max_wait, lambda: signals.pending or is_gone())
+            governor = find(session, terms.name, wait)
             self._check_timeout(governor)
-            began = time.monotonic()
-            seat = campaign(session, governor, identity, terms.max_wait, lambda: signals.pending)
-            if seat is None and signals.pending:
+            seat = campaign(session, governor, identity, wait)
+            if wait.stopped:
+                if seat:
+                    governors.leave(session, seat, _PATIENCE_INTERRUPTED)
                 return {}  # nobody will see it
             if seat is None:
-                return timed_out(session, terms, governor, identity, time.monotonic() - began)
+                return timed_out(session, terms, governor, identity, wait.elapsed)
             return self._hold(session, seat, terms, work, signals)
 
     def _session(self, options: dict[str, Any]) -> Session:

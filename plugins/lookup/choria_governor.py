@@ -75,7 +75,7 @@ EXAMPLES = r"""
   choria.streams.choria_governor_lease:
     name: PUPPET
     state: evicted
-    lease_id: "{{ item.sequence }}"
+    lease_id: "{{ item.lease_id }}"
   loop: "{{ query('choria.streams.choria_governor', 'PUPPET') | rejectattr('name', 'in', groups.all) }}"
   loop_control:
     label: "{{ item.name }}"
@@ -92,8 +92,11 @@ _raw:
       description: The name of the governor.
       type: str
     sequence:
-      description: The seat's number, which is its lease id.
+      description: The seat's number.
       type: int
+    lease_id:
+      description: What identifies it, also where the governor is deleted and created again.
+      type: str
     name:
       description: Who holds it.
       type: str

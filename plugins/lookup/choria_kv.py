@@ -231,6 +231,7 @@ from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix
 from ansible_collections.choria.streams.plugins.plugin_utils._learned_secrets import learn_values
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
+from ansible_collections.choria.streams.plugins.plugin_utils._run import LOOK_EVERY, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -260,9 +261,10 @@ class LookupModule(LookupBase):
             targets = [_target(term, options) for term in flat(terms)]
             _check(options, targets)
             query = Query(options["query"]) if options["query"] else None
-            reader = KvReader(
-                shared_session(settings, read_only=True, warn=Display().warning), _seconds(options, "cache_ttl")
-            )
+            session = shared_session(settings, read_only=True, warn=Display().warning)
+            if options["wait"]:
+                session.meanwhile(LOOK_EVERY, check)
+            reader = KvReader(session, _seconds(options, "cache_ttl"))
             found: list[Any] = []
             for (_bucket, key), answer in zip(targets, _answers(reader, targets, options)):
                 learn_values(key, answer.value)

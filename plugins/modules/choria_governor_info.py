@@ -61,8 +61,11 @@ governors:
       elements: dict
       contains:
         sequence:
-          description: The seat's number, which is its lease id.
+          description: The seat's number.
           type: int
+        lease_id:
+          description: What identifies it, also where the governor is deleted and created again.
+          type: str
         name:
           description: Who holds it.
           type: str

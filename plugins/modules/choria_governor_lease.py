@@ -36,20 +36,27 @@ options:
       acquired: Take a seat, and wait for one where all are taken. Each time another one.
       released: >-
         Give our own seat O(lease_id) back. One that is not taken any more is no error, nor is null, which V(acquired)
-        returned where it took none.
+        returned where it took none. A seat of the same number that somebody else took later is left alone, also where
+        the governor was deleted and created again.
       evicted: >-
         Take away the seat O(lease_id), or all seats of the name O(identity). Whoever has it goes on without it, and it
         is free for others.
       reset: Take all seats away.
   lease_id:
     description:
-      - The number of the seat, RV(lease_id) of the task that took it.
+      - The id of the seat, RV(lease_id) of the task that took it, or the C(lease_id) of a seat that
+        M(choria.streams.choria_governor_info) or P(choria.streams.choria_governor#lookup) found.
+      - The number of a seat alone is accepted too, as older versions returned it. It can't tell a seat from another
+        one that got the same number when the governor was deleted and created again.
+      - Where V(acquired) failed and does not know whether it took a seat (RV(failure.code=outcome_unknown)), its
+        RV(lease_id) finds the seat, if there is one.
       - Where that is null, V(released) changes nothing. In check mode V(acquired) took no seat, but would have, so
         that V(released) would change something then.
-    type: int
+    type: str
   max_wait:
     description:
-      - How long V(acquired) waits for a seat, as seconds or text such as V(90s). V(0) is to ask once.
+      - How long V(acquired) waits for a seat, as seconds or text such as V(90s). V(0) is to ask once. It includes the
+        time to connect, where the servers are away.
       - A C(timeout) of the task has to be longer, or a seat could be taken when nobody waits for it any more.
     type: str
     default: 5m
@@ -98,6 +105,8 @@ attributes:
     support: partial
     details: The state V(acquired) takes another seat each time. The others change nothing the second time.
 notes:
+  - When C(ansible-playbook) is killed or its terminal is closed, V(acquired) stops to wait on all hosts within a few
+    seconds, and takes no seat. A host whose connection stays open notices it when its connection ends.
   - O(identity) is the name that others see in the seat. A seat is given back by the name that took it.
 seealso:
   - module: choria.streams.choria_governor
@@ -147,10 +156,13 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 lease_id:
-  description: The number of the seat. It is null where there is none.
+  description: >-
+    What identifies the seat, to be passed on as it is: its number, when the governor was created, and which attempt
+    took the seat. It is null where no seat was taken. A failed V(acquired) returns it too, so that a C(rescue) can give
+    back what may have been taken.
   returned: with O(state=acquired) and O(state=released)
-  type: int
-  sample: 42
+  type: str
+  sample: 42-64d2c1e4b8f00-0f8fad5bd9cb469fa16570867728950e
 governor:
   description: What became of the seat. Durations are seconds.
   returned: with O(state=acquired) and O(state=released), where the governor was asked
@@ -172,7 +184,8 @@ governor:
       description: Is V(0.0), and here to be like the one of M(choria.streams.choria_governor_run).
       type: float
     expires:
-      description: When the seat becomes free if it is not given back, RFC 3339 UTC; null for never.
+      description: >-
+        When the seat becomes free if it is not given back, RFC 3339 UTC by the server's clock; null for never.
       type: str
 seats:
   description: The seats that were taken away, or in check mode would be.
@@ -183,6 +196,9 @@ seats:
     sequence:
       description: The number of the seat.
       type: int
+    lease_id:
+      description: What identifies the seat.
+      type: str
     name:
       description: Who had it.
       type: str
@@ -200,7 +216,7 @@ failure:
     code:
       description: >-
         What kind of failure it was, such as V(governor_timeout), V(lockstep), V(not_ours), V(not_found), V(option),
-        V(unreachable), V(permission) or V(api).
+        V(unreachable), V(outcome_unknown), V(permission) or V(api).
       type: str
     option:
       description: The option to change, where it is one.

@@ -18,7 +18,11 @@ description:
   - The seat is asked for on the controller, so that the hosts need nothing. There it also has to be possible to connect
     to the servers.
   - The seat is given back when the tasks are done or failed, the host became unreachable, C(timeout) of the task was
-    over, or the run was interrupted or ended. Only when the process is killed (signal 9) it stays taken until it
+    over, or the run was interrupted (Ctrl-C) or ended (SIGTERM).
+  - When C(ansible-playbook) is killed (signal 9), or its terminal is closed, what runs on a host goes on to its end, as
+    with any task, and then the seat is given back. Nothing new is started. Hosts that wait stop to wait within a
+    second, and neither the next of O(tasks) nor the next item of a C(loop) is begun.
+  - Only when the process that works for a host is killed itself, or the controller fails, the seat stays taken until it
     expires.
   - The inner tasks run with the connection, C(become), C(environment), check mode and diff of this task. Modules and
     actions run as in any task; what works on the run itself can't be inside (C(include_tasks), C(import_role), C(meta),
@@ -49,7 +53,9 @@ options:
     type: list
     elements: dict
   max_wait:
-    description: How long to wait for a seat, as seconds or text such as V(90s). V(0) is to ask once.
+    description: >-
+      How long to wait for a seat, as seconds or text such as V(90s). V(0) is to ask once. It includes the time to
+      connect, where the servers are away.
     type: str
     default: 5m
   max_per_period:
@@ -92,6 +98,8 @@ notes:
   - Variables C(choria_streams_<option>), the environment variables C(CHORIA_STREAMS_<OPTION>) of the controller and the
     section C([choria_streams]) of C(ansible.cfg) set the connection options too.
   - Waiting tasks use a fork each. With C(throttle), or fewer forks, less of them wait at once.
+  - Waiters are not served in a certain order. Each freed seat wakes one of them, whichever the server chooses.
+    C(choria governor run) and Autonomous Agents do not queue either. They ask from time to time.
   - It listens to the events of governors (C(choria.lifecycle.event.governor.*)) to know when a seat is free. Without
     the permission for that it looks every five seconds.
 seealso:
@@ -166,8 +174,8 @@ governor:
       type: str
     seat:
       description: >-
-        The number of the seat, which is the C(lease_id) of M(choria.streams.choria_governor_lease). It is null where
-        there was none.
+        The number of the seat, with which M(choria.streams.choria_governor_lease) can evict it. It is null where there
+        was none.
       type: int
     waited:
       description: How long it waited for the seat.
@@ -182,7 +190,8 @@ governor:
       description: When the seat was given back; null where it is kept.
       type: str
     expires:
-      description: When the seat becomes free, where it is kept, or could not be given back; null for never.
+      description: >-
+        When the seat becomes free, where it is kept, or could not be given back, by the server's clock; null for never.
       type: str
     given_back:
       description: Is V(false) where the seat could not be given back. A warning says why.
@@ -193,7 +202,8 @@ governor:
         than the governor allows.
       type: bool
     reason:
-      description: Why it was lost.
+      description: >-
+        Why it was lost: it expired or was evicted, or the governor was deleted, or deleted and created again.
       type: str
     would:
       description: In check mode, what asking for a seat would do.

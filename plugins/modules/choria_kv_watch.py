@@ -66,6 +66,8 @@ extends_documentation_fragment:
   - choria.streams.connection
   - choria.streams.attributes
   - choria.streams.attributes.info
+notes:
+  - When C(ansible-playbook) is killed, or its terminal is closed, it stops to wait within a few seconds.
 seealso:
   - module: choria.streams.choria_kv
   - plugin: choria.streams.choria_kv

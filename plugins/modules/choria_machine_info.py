@@ -62,6 +62,7 @@ extends_documentation_fragment:
   - choria.streams.attributes
   - choria.streams.attributes.info
 notes:
+  - When C(ansible-playbook) is killed, or its terminal is closed, it stops to wait within a few seconds.
   - To read the stream a token needs C(--stream-user), and to wait C(--event-viewer) as well, which servers can't have.
     Where brokers want tokens, run it on the controller, with those of a client.
 seealso:

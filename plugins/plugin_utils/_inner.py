@@ -22,6 +22,7 @@ from ansible.utils.vars import combine_vars, load_extra_vars
 from ansible.vars.clean import clean_facts, namespace_facts
 
 from ..module_utils import _errors
+from ._run import check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -136,6 +137,7 @@ class InnerTask:
         for attempt in range(retries + 1):
             if attempt:
                 time.sleep(max(0, task.delay))
+                check()
             result = self._once(variables, templar)
             _judge(task, result, variables, self.register, templar)
             if retries:

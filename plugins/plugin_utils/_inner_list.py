@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._inner import facts_as_variables
+from ._run import check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,7 @@ def run_list(tasks: Sequence[InnerTask], variables: dict[str, Any]) -> dict[str,
     variables = dict(variables)
     whole: dict[str, Any] = {"changed": False, "failed": False, "tasks": [], **{key: [] for key in _HOISTED}}
     for number, task in enumerate(tasks, start=1):
+        check()
         result = task.run(variables)
         _learn_facts(whole, variables, task, result)
         if task.register:

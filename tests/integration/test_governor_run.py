@@ -345,3 +345,81 @@ def test_lease_that_nobody_waits_for(nats_server: NatsServer, session: Session) 
     governors.reset(session, governors.read(session, "ALONE"))
     playbook.wait(20)
     assert holders(session, "ALONE") == []
+
+
+# A run that is gone
+
+
+def begun(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def end_run(playbook: RunningPlaybook, number: int) -> None:
+    """As an administrator's closed terminal, or somebody who kills the run: its workers are in other sessions."""
+    os.kill(playbook.process.pid, number)
+
+
+def ours(pid: int) -> list[int]:
+    """The processes of a session that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == pid and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_dead_run_starts_no_new_work(nats_server: NatsServer, session: Session, tmp_path: Path, number: int) -> None:
+    """Neither on further hosts, nor with the next item of a loop, nor with the next task of the same host."""
+    name = f"DEAD{number:d}"
+    make(session, name, 1)
+    tasks = [
+        {"ansible.builtin.shell": f"touch {tmp_path}/{{{{ inventory_hostname }}}}-{{{{ item }}}}; sleep 2"},
+        {"ansible.builtin.file": {"path": f"{tmp_path}/second-{{{{ inventory_hostname }}}}", "state": "touch"}},
+    ]
+    playbook = RunningPlaybook(
+        play({"name": "Governed", RUN: {"name": name, "max_wait": "60s", "tasks": tasks}, "loop": [1, 2]}),
+        inventory=["a", "b", "c", "d"],
+        args=["--forks", "4"],
+        env=environment(nats_server),
+    )
+    connections = int(nats_server.monitor("varz")["connections"])
+    until(lambda: begun(tmp_path))
+    until(lambda: int(nats_server.monitor("varz")["connections"]) >= 5)
+    sessions_of_workers = workers(playbook)
+    end_run(playbook, number)
+    until(lambda: not any(ours(pid) for pid in sessions_of_workers), timeout=15)
+    assert len(begun(tmp_path)) == 1
+    assert holders(session, name) == []
+    assert int(nats_server.monitor("varz")["connections"]) <= connections
+    playbook.wait(20)
+
+
+@pytest.mark.parametrize("kind", ["lease", "watch", "lookup"])
+def test_dead_run_waits_no_more(nats_server: NatsServer, session: Session, kind: str) -> None:
+    """Modules on this host, and lookups."""
+    name = f"WAITS_{kind}"
+    make(session, name, 1)
+    session.request(f"mcollective.governor.{name}", b"somebody")
+    streams.create(session, {"name": f"KV_{name}", "subjects": [f"$KV.{name}.>"], "max_msgs_per_subject": 1,
+                             "allow_direct": True, "allow_rollup_hdrs": True, "deny_delete": True})  # fmt: skip
+    wait = f"lookup('choria.streams.choria_kv', '{name}/key', wait='60s')"
+    task = {
+        "lease": acquired(name),
+        "watch": {"choria.streams.choria_kv_watch": {"bucket": name, "keys": ["key"], "max_wait": "60s"}},
+        "lookup": {"ansible.builtin.debug": {"msg": "{{ " + wait + " }}"}},
+    }[kind]
+    before = int(nats_server.monitor("varz")["connections"])
+    playbook = RunningPlaybook(play(task), inventory=["a"], env=environment(nats_server))
+    until(lambda: int(nats_server.monitor("varz")["connections"]) > before)
+    sessions_of_workers = workers(playbook)
+    end_run(playbook, signal.SIGKILL)
+    until(lambda: not any(ours(pid) for pid in sessions_of_workers), timeout=8)
+    until(lambda: int(nats_server.monitor("varz")["connections"]) == before)
+    governors.reset(session, governors.read(session, name))
+    assert holders(session, name) == []
+    playbook.wait(20)

@@ -25,9 +25,10 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import (
     StreamsError,
     Unreachable,
 )
+from ansible_collections.choria.streams.plugins.module_utils._options import codecs
 from ansible_collections.choria.streams.plugins.module_utils._services import campaign as campaigns
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.module_utils._services.campaign import campaign
+from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign
 from ansible_collections.choria.streams.plugins.module_utils._services.lease import LEASE, act
 from support.connect import settings
 
@@ -60,7 +61,7 @@ def make(session: Session, name: str, capacity: int = 1, expire: float = 60, win
 
 
 def taken(session: Session, governor: Governor, identity: str = "me", wait: float = 0) -> Seat:
-    seat = campaign(session, governors.read(session, governor.name), identity, wait)
+    seat = campaign(session, governors.read(session, governor.name), identity, Wait(wait))
     assert seat
     return seat
 
@@ -119,7 +120,7 @@ def test_stream_that_is_no_governor(session: Session) -> None:
 def test_seats_are_taken_and_given_back(session: Session) -> None:
     governor = make(session, "LIFE", capacity=2)
     first, second = taken(session, governor, "a"), taken(session, governor, "b")
-    assert campaign(session, governor, "c", 0) is None
+    assert campaign(session, governor, "c", Wait(0)) is None
     assert [(seat["sequence"], seat["name"]) for seat in governors.view(session, "LIFE")] == [(1, "a"), (2, "b")]
     assert governors.leave(session, first, 0) == ""
     assert taken(session, governor, "c").sequence == 3
@@ -134,7 +135,7 @@ def test_events_are_those_of_choria(session: Session, nats_server: NatsServer) -
         seat = taken(session, governor, "web1")
         governors.leave(session, seat, 0)
         seat = taken(session, governor, "web1")
-        governors.evict(session, governor, seat.sequence, "web1")
+        governors.evict(session, governor, governors.view(session, "TOLD")[0])
         events = heard(listener)
     assert [(told["event_type"], told["sequence"]) for told in events] == [
         ("enter", 1),
@@ -164,15 +165,116 @@ def test_why_a_seat_is_gone(session: Session) -> None:
         time.sleep(0.05)
     assert governors.leave(session, expired, 0) == "it expired after 0.5s"
     evicted, other = taken(session, governor, "x"), taken(session, governor, "y")
-    assert governors.holder(session, governor, evicted.sequence) == "x"
-    assert governors.evict(session, governor, evicted.sequence, "x")
-    assert not governors.evict(session, governor, evicted.sequence, "x")
-    assert governors.holder(session, governor, evicted.sequence) is None
+    assert governors.locate(session, governor, evicted.id) == (evicted.id, "x")
+    seen = governors.view(session, "GONE")[0]
+    assert seen["lease_id"] == str(evicted.id)
+    assert governors.evict(session, governor, seen)
+    assert not governors.evict(session, governor, seen)
+    assert governors.locate(session, governor, evicted.id) is None
     assert [seat["name"] for seat in governors.reset(session, governor)] == ["y"]
     assert governors.leave(session, other, 0) == "it was evicted, or the governor was reset"
     seat = taken(session, governor)
     streams.delete(session, "GOVERNOR_GONE")
     assert governors.leave(session, seat, 0) == "the governor GONE was deleted"
+
+
+# A governor that is deleted and created again gives the same numbers out anew
+
+
+def again(session: Session, governor: Governor, **more: Any) -> Governor:
+    streams.delete(session, governor.stream)
+    return make(session, governor.name, **more)
+
+
+def test_seat_of_a_governor_that_was_created_again_is_not_given_back(session: Session) -> None:
+    governor = make(session, "ANEW", expire=0)
+    first = taken(session, governor, "me")
+    second = taken(session, again(session, governor, expire=0), "me")
+    assert first.sequence == second.sequence
+    assert governors.leave(session, first, 0) == "the governor was deleted and created again"
+    assert [seat["lease_id"] for seat in governors.view(session, "ANEW")] == [str(second.id)]
+    assert governors.leave(session, second, 0) == ""
+    # Also where nobody has a seat of that number now
+    assert governors.leave(session, first, 0) == "the governor was deleted and created again"
+
+
+def test_why_a_seat_is_gone_of_a_governor_that_was_created_again_before(session: Session) -> None:
+    """Its waiter had read the governor before that."""
+    governor = make(session, "BEFORE")
+    again(session, governor)
+    seat = campaign(session, governor, "me", Wait(0))
+    assert seat
+    governors.reset(session, governor)
+    assert governors.leave(session, seat, 0) == "it was evicted, or the governor was reset"
+
+
+def lease(session: Session, governor: str, state: str, **more: Any) -> dict[str, Any]:
+    options = {**dict.fromkeys(LEASE.argument_spec()), "name": governor, "state": state, "max_wait": 0, **more}
+    return act(session, {"identity": None, **options}, False)
+
+
+@pytest.fixture
+def named(nats_server: NatsServer) -> Iterator[Session]:
+    with Session(settings(servers=[nats_server.url], identity="me")) as found:
+        yield found
+
+
+def test_lease_of_a_governor_that_was_created_again(named: Session) -> None:
+    """Two plays of the same identity: the ids of their seats differ, though the numbers are equal."""
+    governor = make(named, "PLAYS")
+    first = lease(named, "PLAYS", "acquired")
+    again(named, governor)
+    second = lease(named, "PLAYS", "acquired")
+    assert first["governor"]["seat"] == second["governor"]["seat"]
+    assert first["lease_id"] != second["lease_id"]
+    for state in ("released", "evicted"):
+        result = lease(named, "PLAYS", state, lease_id=first["lease_id"])
+        assert not result["changed"]
+        reason = "Seat 1 of governor PLAYS is not taken any more: the governor was deleted and created again."
+        assert result.get("msg", reason) == reason
+    assert lease(named, "PLAYS", "released", lease_id=second["lease_id"])["changed"]
+    result = lease(named, "PLAYS", "released", lease_id=second["lease_id"])
+    assert result["msg"] == "Seat 1 of governor PLAYS is not taken any more: it was given back, evicted, or expired."
+
+
+def test_number_of_a_seat_alone(named: Session) -> None:
+    """As earlier lease ids were, and as other programs show seats."""
+    make(named, "NUMBER", capacity=2)
+    lease(named, "NUMBER", "acquired")
+    assert lease(named, "NUMBER", "released", lease_id="1")["changed"]
+    lease(named, "NUMBER", "acquired")
+    assert lease(named, "NUMBER", "evicted", lease_id=2)["changed"]
+
+
+def test_seat_of_another_program_has_an_id(named: Session) -> None:
+    governor = make(named, "OTHERS")
+    named.request(governor.subject, b"program")
+    [seat] = governors.view(named, "OTHERS")
+    again(named, governor)
+    named.request(governor.subject, b"program")
+    assert not lease(named, "OTHERS", "evicted", lease_id=seat["lease_id"])["changed"]
+    [seat] = governors.view(named, "OTHERS")
+    assert lease(named, "OTHERS", "evicted", lease_id=seat["lease_id"])["changed"]
+
+
+def test_evicting_looks_whether_it_is_the_seat(session: Session) -> None:
+    """Between the list and the eviction the governor is created again."""
+    governor = make(session, "LISTED")
+    taken(session, governor)
+    [listed] = governors.view(session, "LISTED")
+    seat = taken(session, again(session, governor))
+    assert not governors.evict(session, governor, listed)
+    assert [found["lease_id"] for found in governors.view(session, "LISTED")] == [str(seat.id)]
+
+
+def test_when_a_seat_expires_by_the_servers_clock(named: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(named, "CLOCK", expire=60)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    told = lease(named, "CLOCK", "acquired")["governor"]["expires"]
+    [seat] = governors.view(named, "CLOCK")
+    difference = codecs.parse_timestamp(told) - codecs.parse_timestamp(seat["expires"])
+    assert abs(difference.total_seconds()) <= 1
 
 
 # Waiting
@@ -204,7 +306,7 @@ def test_time_is_over(session: Session) -> None:
     governor = make(session, "LATE")
     taken(session, governor)
     began = time.monotonic()
-    assert campaign(session, governor, "me", 0.4) is None
+    assert campaign(session, governor, "me", Wait(0.4)) is None
     assert 0.4 <= time.monotonic() - began < 1
 
 
@@ -212,7 +314,7 @@ def test_stopped_while_waiting(session: Session) -> None:
     governor = make(session, "STOP")
     taken(session, governor)
     began = time.monotonic()
-    assert campaign(session, governor, "me", 30, lambda: time.monotonic() > began + 0.2) is None
+    assert campaign(session, governor, "me", Wait(30, lambda: time.monotonic() > began + 0.2)) is None
     assert time.monotonic() - began < 1.5
 
 
@@ -225,7 +327,7 @@ def test_each_free_seat_wakes_one(nats_server: NatsServer) -> None:
 
         def wait() -> None:
             with Session(settings(servers=[nats_server.url])) as own:
-                results.append(campaign(own, governors.read(own, "PASS"), "waiter", 4))
+                results.append(campaign(own, governors.read(own, "PASS"), "waiter", Wait(4)))
 
         threads = [threading.Thread(target=wait) for _waiter in range(2)]
         for thread in threads:
@@ -247,7 +349,7 @@ def test_killed_waiter_costs_one_look(
     child = os.fork()
     if not child:
         with Session(settings(servers=[nats_server.url])) as own:
-            campaign(own, governors.read(own, "KILLED"), "doomed", 30)
+            campaign(own, governors.read(own, "KILLED"), "doomed", Wait(30))
         os._exit(0)
     time.sleep(0.3)
     os.kill(child, signal.SIGSTOP)  # so that it hears, and does nothing
@@ -320,7 +422,7 @@ def test_lost_answer_that_said_full(nats_server: NatsServer) -> None:
         governor = make(session, "LOSTFULL", window=0.2)
         holder = taken(session, governor)
         session.lost = 1
-        assert campaign(session, governor, "me", 0.5) is None
+        assert campaign(session, governor, "me", Wait(0.5)) is None
         governors.leave(session, holder, 0)
         assert governors.view(session, "LOSTFULL") == []
 
@@ -332,10 +434,63 @@ def test_unknown_at_the_end(nats_server: NatsServer, monkeypatch: pytest.MonkeyP
         governor = make(session, "UNKNOWN")
         session.lost = 99
         with pytest.raises(Unreachable, match=r"not known whether 'me' took a seat in governor UNKNOWN; if so.* 60s"):
-            campaign(session, governor, "me", 0)
+            campaign(session, governor, "me", Wait(0))
+
+
+def test_what_repeated_requests_took_beside_the_seat_is_given_back(nats_server: NatsServer) -> None:
+    """A server that stood still stores a request late: when the seat is won already, or only while it is held."""
+    session = Forgetful(settings(servers=[nats_server.url]))
+    with session:
+        governor = make(session, "GHOST", capacity=4, window=0.2)
+        session.lost = 1
+        seat = taken(session, governor, wait=20)
+        assert seat.doubtful == {seat.id.mark}
+        time.sleep(0.3)
+        session.request(governor.subject, b"me", {"Nats-Msg-Id": seat.id.mark})
+        session.request(governor.subject, b"other", {"Nats-Msg-Id": "of-another"})
+        assert len(governors.view(session, "GHOST")) == 3
+        assert governors.leave(session, seat, 0) == ""
+        assert [found["name"] for found in governors.view(session, "GHOST")] == ["other"]
+
+
+def test_unknown_lease_can_be_given_back(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaigns, "_SETTLE", 0.3)
+    session = Forgetful(settings(servers=[nats_server.url], identity="me"))
+    with session:
+        make(session, "RESCUE", capacity=2)
+        session.lost = 99
+        with pytest.raises(Unreachable) as caught:
+            lease(session, "RESCUE", "acquired")
+        session.lost = 0
+        assert caught.value.failure["code"] == "outcome_unknown"
+        assert caught.value.result["changed"]
+        assert len(governors.view(session, "RESCUE")) == 1
+        given = caught.value.result["lease_id"]
+        assert lease(session, "RESCUE", "released", lease_id=given)["changed"]
+        assert governors.view(session, "RESCUE") == []
+        assert not lease(session, "RESCUE", "released", lease_id=given)["changed"]
+
+
+def test_acquire_that_fails_has_a_lease_id(session: Session) -> None:
+    with pytest.raises(Refused) as caught:
+        lease(session, "NOWHERE", "acquired")
+    assert caught.value.result["lease_id"] is None
 
 
 # A server that is away
+
+
+def test_server_is_away_at_first(make_server: MakeServer) -> None:
+    """max_wait covers all of it, from the first connection on."""
+    server = make_server()
+    with Session(settings(servers=[server.url])) as admin:
+        make(admin, "X")
+    server.kill()
+    threading.Timer(1.0, server.start).start()
+    with Session(settings(servers=[server.url], identity="me")) as session:
+        result = lease(session, "X", "acquired", max_wait=20)
+    assert result["changed"]
+    assert result["governor"]["waited"] >= 0.5
 
 
 def test_server_restarts_while_a_seat_is_held(make_server: MakeServer) -> None:
@@ -380,7 +535,7 @@ def test_server_stays_away(make_server: MakeServer) -> None:
         taken(session, governor)
         threading.Timer(0.2, server.kill).start()
         with pytest.raises(StreamsError, match=r"^nats://\S+ can't be reached"):
-            campaign(session, governor, "me", 1)
+            campaign(session, governor, "me", Wait(1))
 
 
 # Permissions
@@ -419,4 +574,4 @@ def test_missing_permission_is_told_at_once(make_server: MakeServer) -> None:
     with Session(settings(servers=[server.url], **USER)) as session:
         governor = governors.read(session, "X")
         with pytest.raises(PermissionMissing, match=r"may not publish to mcollective\.governor\.X.*--governor"):
-            campaign(session, governor, "me", 30)
+            campaign(session, governor, "me", Wait(30))

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._resources import governor_events as events
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.module_utils._services import governor_events as events
-from ansible_collections.choria.streams.plugins.module_utils._services.campaign import campaign
+from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign
 from support.choria import NODE_PERMISSIONS, ChoriaBroker, ChoriaServer
 from support.intervals import Recorder
 from support.lifecycle import gap
@@ -212,13 +212,13 @@ def test_evicted_by_the_program(site: Site) -> None:
 def test_an_exit_that_is_told_before_it_happens(site: Site) -> None:
     """As autonomous agents tell it: whoever was woken found the governor full still."""
     site.apply(GOVERNOR, name="EARLY", capacity=1, expire="5m")
-    seat = campaign(site.session, governors.read(site.session, "EARLY"), "agent", 1)
+    seat = campaign(site.session, governors.read(site.session, "EARLY"), "agent", Wait(1))
     assert seat is not None
     moments: list[float] = []
 
     def wait() -> None:
         with Manager(choria_config=str(site.admin.config)) as other:
-            if campaign(other.session, governors.read(other.session, "EARLY"), "waiter", 30):
+            if campaign(other.session, governors.read(other.session, "EARLY"), "waiter", Wait(30)):
                 moments.append(time.monotonic())
 
     thread = threading.Thread(target=wait)
@@ -251,7 +251,7 @@ def test_events_of_both(site: Site, viewer: subprocess.Popen[str]) -> None:
         listener.session.subscribe("choria.lifecycle.event.governor.>")
         assert site.run(NODES[0], "EVENTS", "true").wait(30) == 0
         site.playbook([governed("EVENTS", "true")]).wait().check()
-        blocker = campaign(site.session, governors.read(site.session, "EVENTS"), "blocker", 1)
+        blocker = campaign(site.session, governors.read(site.session, "EVENTS"), "blocker", Wait(1))
         assert blocker is not None
         # The program itself ends before its event of this kind has left
         impatient = machine("true", "EVENTS", max_wait="1s")
@@ -259,9 +259,9 @@ def test_events_of_both(site: Site, viewer: subprocess.Popen[str]) -> None:
             node.wait_for("Could not obtain a slot in the Governor EVENTS")
         site.playbook([{**governed("EVENTS", "true", max_wait=0), "ignore_errors": True}]).wait().check()
         site.admin.run("governor", "evict", "EVENTS", str(blocker.sequence), "--force")
-        seat = campaign(site.session, governors.read(site.session, "EVENTS"), "blocker", 1)
+        seat = campaign(site.session, governors.read(site.session, "EVENTS"), "blocker", Wait(1))
         assert seat is not None
-        governors.evict(site.session, seat.governor, seat.sequence, "blocker")
+        governors.evict(site.session, seat.governor, governors.view(site.session, "EVENTS")[0])
         heard: list[dict[str, Any]] = []
         while message := listener.session.receive(1.0):
             heard.append({"subject": message.subject, **json.loads(message.data)})

@@ -19,7 +19,7 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.governor
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.module_utils._services.campaign import campaign
+from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign
 from support.choria import NODE_PERMISSIONS, find_choria
 from support.intervals import Recorder
 from support.manage import Manager
@@ -234,7 +234,7 @@ def outcome(admin: ChoriaClient, manager: Manager, tokens: Tokens) -> PlaybookRe
     manager.apply(GOVERNOR, name="SEATS", capacity=5, expire="1m")
     for kind in SEQUENCES:
         manager.apply(GOVERNOR, name=f"RESET_{kind}", capacity=5, expire="1h")
-        assert campaign(manager.session, governors.read(manager.session, f"RESET_{kind}"), "somebody", 10)
+        assert campaign(manager.session, governors.read(manager.session, f"RESET_{kind}"), "somebody", Wait(10))
     manager.apply(STREAM, name="ORDERS", subjects=["orders.>"], allow_direct=True)
     for kind in SEQUENCES:
         manager.apply(CONSUMER, stream="ORDERS", name=f"PAUSED_{kind}")

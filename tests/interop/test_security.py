@@ -26,7 +26,7 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import Perm
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import ENTRY
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.module_utils._services.campaign import campaign
+from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign
 from support.choria import ChoriaBroker, ChoriaClient, ChoriaServer
 from support.connect import settings
 from support.credentials import Operator
@@ -390,9 +390,9 @@ def test_certificates_where_tokens_are_known(site: Site, tmp_path: Path) -> None
         joe.apply(GOVERNOR, name="MIXED", capacity=1, expire="1m")
         joe.apply(ENTRY, bucket="CFG", key="mixed", value="x")
         governor = governors.read(joe.session, "MIXED")
-        seat = campaign(joe.session, governor, "joe", 1)
+        seat = campaign(joe.session, governor, "joe", Wait(1))
         assert seat is not None
-        assert campaign(joe.session, governor, "other", 0.5) is None
+        assert campaign(joe.session, governor, "other", Wait(0.5)) is None
         assert joe.session.refused_subscriptions == {"choria.lifecycle.event.governor.*"}
         assert governors.leave(joe.session, seat, 1) == ""
 

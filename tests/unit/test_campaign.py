@@ -12,9 +12,9 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Message, Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, NoAnswer, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._resources import governor_events as events
 from ansible_collections.choria.streams.plugins.module_utils._services import campaign as campaigns
-from ansible_collections.choria.streams.plugins.module_utils._services import governor_events as events
-from ansible_collections.choria.streams.plugins.module_utils._services.campaign import campaign
+from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign
 from ansible_collections.choria.streams.plugins.module_utils._services.governor import Governor
 
 if TYPE_CHECKING:
@@ -57,6 +57,14 @@ class FakeSession:
             return [answer]
         return [[Message(request.subject, json.dumps(answer).encode())]]
 
+    def api(self, call: str) -> str:
+        return call
+
+    def request(self, subject: str, payload: bytes) -> Message:
+        """Nobody took a seat by a request whose answer was lost."""
+        assert subject == "STREAM.MSG.GET.GOVERNOR_X"
+        return Message(subject, json.dumps({"error": {"code": 404, "err_code": 10037}}).encode())
+
     def publish(self, subject: str, payload: bytes = b"", headers: Any = None, *, wait: bool = True) -> None:
         self.published.append({"subject": subject, **json.loads(payload)})
 
@@ -76,7 +84,7 @@ class FakeSession:
         return sum(told["protocol"] == "io.choria.streams.v1.governor_free" for told in self.published)
 
     def run(self, max_wait: float = 60) -> Any:
-        return campaign(self, GOVERNOR, "me", max_wait)  # type: ignore[arg-type]
+        return campaign(self, GOVERNOR, "me", Wait(max_wait))  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +102,7 @@ def test_free_seat_needs_no_listening() -> None:
 def test_asks_once_more_after_it_listens() -> None:
     session = FakeSession([FULL, SEAT])
     assert session.run().sequence == 7
-    assert session.subscribed == [("choria.lifecycle.event.governor.*", "choria_streams.governor.X")]
+    assert session.subscribed[0] == ("choria.lifecycle.event.governor.*", "choria_streams.governor.X")
     assert session.asked[0] != session.asked[1], "a new request has a new id"
 
 

@@ -172,6 +172,12 @@ class Session:
         if self._alive:
             self._drive(self._unsubscribe())
 
+    def unsubscribe(self, subject: str) -> None:
+        """Ends one subscription. What had arrived before the server knew can still be received."""
+        self._subscriptions.pop(subject, None)
+        if self._alive:
+            self._drive(self._unsubscribe(subject))
+
     def receive(self, timeout: float) -> wire.Message | None:
         """The next message of any subscription, or None after ``timeout`` seconds.
 
@@ -266,10 +272,12 @@ class Session:
             await self._client.subscribe(subject, queue=queue, cb=self._on_message)
         await self._flush()
 
-    async def _unsubscribe(self) -> None:
+    async def _unsubscribe(self, subject: str = "") -> None:
         from nats.errors import Error
 
         ours = [each for each in self._client._subs.values() if not each.subject.startswith(self._inbox)]
+        if subject:
+            ours = [each for each in ours if each.subject == subject]
         try:
             for subscription in ours:
                 await self._client._send_unsubscribe(subscription._id)

@@ -4,7 +4,7 @@
 """Asks for a seat in a governor, and waits for one where it is full.
 
 Waiters of one governor share a queue group on the lifecycle events, so that the server wakes one of them for each seat
-that becomes free, and this one alone asks again. Who was woken and does not need the seat wakes another. A wake-up can
+that becomes free, and this one alone asks again. A waiter that no longer needs a seat wakes the next one. A wake-up can
 be lost with the process that it woke, and a seat can become free without one: all waiters look at the governor when its
 oldest seat expires, and from time to time.
 """
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from .. import _errors
 from .._api import jetstream, messages
+from .._resources import governor_events as events
+from .._resources.governor_seats import ATTEMPT, SeatId
 from . import governor as governors
-from . import governor_events as events
 from .governor import Governor, Seat
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 # How often a waiter looks at the governor, in seconds: more and more seldom while it hears events.
 _FIRST_LOOK, _GROWTH, _MOST_SELDOM = 5.0, 1.6, 30.0
-# Servers take an expired seat back a quarter of a second late, and not all waiters are to look at once.
+# Servers take an expired seat back a quarter of a second late, and not all who look are to look at once.
 _AFTER_EXPIRY = (0.05, 0.5)
 # Autonomous agents tell that they leave before they do it.
 _AFTER_EXIT = (0.1, 0.3)
@@ -39,47 +40,79 @@ _NAP = 0.5
 _RETRY = (0.2, 1.0)
 # How long to find out what became of a request when the time is over, and when a signal came.
 _SETTLE, _SETTLE_INTERRUPTED = 10.0, 2.0
+# What no waiting helps against, before the first connection succeeded
+_SET_WRONGLY = (
+    "tls_not_offered",
+    "tls_certificate",
+    "tls",
+    "inbox_prefix",
+    "jetstream_off",
+    "jetstream_off_in_account",
+)
 
 
-def campaign(
-    session: sessions.Session,
-    governor: Governor,
-    identity: str,
-    max_wait: float,
-    stopped: Callable[[], bool] = lambda: False,
-) -> Seat | None:
-    """A seat, or None where there was none within ``max_wait`` seconds, or ``stopped()`` came true before.
+class Wait:
+    """How long to wait: ``max_wait`` seconds from now on, and no longer than until ``stopped()`` is true."""
 
-    Whoever listens is told by an event. Raises what waiting does not help against, such as a permission that is
-    missing, and why the server was away where it still was when the time was over.
+    def __init__(self, max_wait: float, stopped: Callable[[], bool] = lambda: False) -> None:
+        self._began = time.monotonic()
+        self.deadline = self._began + max_wait
+        self._stopped = stopped
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped()
+
+    @property
+    def over(self) -> bool:
+        return self._stopped() or time.monotonic() >= self.deadline
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self._began
+
+
+def find(session: sessions.Session, name: str, wait: Wait) -> Governor:
+    """The governor, waited for where the server is away. Raises as ``governor.read`` does."""
+    while True:
+        try:
+            return governors.read(session, name)
+        except _errors.StreamsError as error:
+            if not governors.passes(error) or error.failure["code"] in _SET_WRONGLY or wait.over:
+                raise
+            time.sleep(random.uniform(*_RETRY))
+
+
+def campaign(session: sessions.Session, governor: Governor, identity: str, wait: Wait) -> Seat | None:
+    """A seat, or None where there was none in time. Publishes a lifecycle event for the seat.
+
+    Raises what waiting does not help against, such as a permission that is missing, and why the server was away where
+    it still was when the time was over.
     """
-    waiter = _Waiter(session, governor, identity, max_wait, stopped)
+    waiter = _Waiter(session, governor, identity, wait)
     try:
         seat = waiter.run()
+        waiter.settle(seat)
         if seat:
-            # Where it listened, this goes with the end of that: the seat is ours already, and every wait is idle time
-            wait = not waiter.listening
-            events.publish(session, events.ENTER, governor.name, identity, seat.sequence, wait=wait)
+            # Where it listened, this goes with the end of that: the seat is ours, and every wait is idle time
+            events.publish(session, events.ENTER, governor.name, identity, seat.sequence, wait=not waiter.listening)
         return seat
     finally:
         waiter.end()
 
 
 class _Waiter:
-    def __init__(
-        self, session: sessions.Session, governor: Governor, identity: str, max_wait: float, stopped: Callable[[], bool]
-    ) -> None:
+    def __init__(self, session: sessions.Session, governor: Governor, identity: str, wait: Wait) -> None:
         self._session = session
         self._governor = governor
         self._identity = identity
-        self._stopped = stopped
-        self._began = time.monotonic()
-        self._deadline = self._began + max_wait
+        self._wait_for = wait
         self.listening = False
         self._told = 0  # of how many free seats we were told since we last asked
         self._interval = _FIRST_LOOK
         self._look_at = 0.0
         self._attempt = ""  # the id of a request whose answer has not come
+        self._doubtful: set[str] = set()  # requests whose answers were lost
         self._sent = 0.0
         self._gave_up_at: float | None = None
 
@@ -87,7 +120,7 @@ class _Waiter:
         while True:
             try:
                 seat = self._ask()
-                if seat or self._over:
+                if seat or self._wait_for.over:
                     return seat
                 if not self.listening:
                     self._listen()  # and ask again: a seat may have become free before
@@ -96,12 +129,22 @@ class _Waiter:
             except _errors.StreamsError as error:
                 if not governors.passes(error):
                     raise
-                if self._over and not self._unsettled():
+                if self._wait_for.over and not self._unsettled():
                     raise self._explained(error) from error
                 time.sleep(random.uniform(*_RETRY))
 
+    def settle(self, seat: Seat | None) -> None:
+        """Give back what repeated requests took beside the seat."""
+        if not self._doubtful:
+            return
+        try:
+            ours = seat.sequence if seat else 0
+            governors.remove_doubtful(self._session, self._governor, frozenset(self._doubtful), ours)
+        except _errors.StreamsError:
+            return  # it is tried again when the seat is given back
+
     def end(self) -> None:
-        """Tells other waiters of the seats that we were told of and do not take."""
+        """Pass on what we were told of seats that we do not take."""
         if not self.listening:
             return
         try:
@@ -112,29 +155,27 @@ class _Waiter:
         for _seat in range(self._told):
             events.pass_on(self._session, self._governor.name)
 
-    @property
-    def _over(self) -> bool:
-        return self._stopped() or time.monotonic() >= self._deadline
-
     # Asking
 
     def _ask(self) -> Seat | None:
         """One request for a seat; None where the governor is full.
 
-        After a request without an answer the same one is sent again: the server tells where it knows it.
+        After a request without an answer the same one is sent again: the server answers what it knows of it.
         """
         if not self._attempt:
             self._session.connect()  # where it can't, nothing was sent, and nothing is unknown
-            self._attempt, self._sent = str(uuid.uuid4()), time.monotonic()
-        elif time.monotonic() - self._sent > self._governor.window / 2:
-            return self._find()
+            self._attempt, self._sent = uuid.uuid4().hex, time.monotonic()
+        else:
+            self._doubtful.add(self._attempt)
+            if time.monotonic() - self._sent > self._governor.window / 2:
+                return self._find()
         try:
             acknowledgement = messages.publish(
                 self._session,
                 f"Asking for a seat in governor {self._governor.name}",
                 self._governor.subject,
                 self._identity.encode(),
-                {"Nats-Msg-Id": self._attempt},
+                {ATTEMPT: self._attempt},
             )
         except _errors.ApiError as error:
             if error.err_code == jetstream.MAXIMUM_MESSAGES:
@@ -148,32 +189,39 @@ class _Waiter:
     def _find(self) -> Seat | None:
         """Our seat among those that are taken: what the server would not recognise any more must not be repeated."""
         for seat in messages.on_subject(self._session, self._governor.stream, self._governor.subject):
-            if seat.headers.get("Nats-Msg-Id") == self._attempt:
+            if seat.headers.get(ATTEMPT) == self._attempt:
                 return self._taken(seat.sequence)
         self._attempt = ""
         return None
 
     def _taken(self, sequence: int) -> Seat:
-        sent, self._attempt = self._sent, ""
+        seat = SeatId(sequence, self._governor.created, self._attempt)
+        self._attempt = ""
         self._told = max(0, self._told - 1)
         # The seat's age counts from when the server stored it, which was not before we sent the request.
-        return Seat(self._governor, sequence, self._identity, time.monotonic() - self._began, sent)
+        waited = self._wait_for.elapsed
+        return Seat(self._governor, seat, self._identity, waited, self._sent, frozenset(self._doubtful))
 
     def _unsettled(self) -> bool:
         """Whether to go on only to learn if a request took a seat."""
         now = time.monotonic()
         self._gave_up_at = now if self._gave_up_at is None else self._gave_up_at
-        return bool(self._attempt) and now - self._gave_up_at < (_SETTLE_INTERRUPTED if self._stopped() else _SETTLE)
+        return bool(self._attempt) and now - self._gave_up_at < (
+            _SETTLE_INTERRUPTED if self._wait_for.stopped else _SETTLE
+        )
 
     def _explained(self, error: _errors.StreamsError) -> _errors.StreamsError:
         if not self._attempt:
             return error
         expire = self._governor.expire
         end = f"it is taken back after {expire:g}s" if expire else "evict it with choria_governor_lease"
-        return _errors.Unreachable(
+        unknown = _errors.Unreachable(
             f"It is not known whether '{self._identity}' took a seat in governor {self._governor.name}; if so, {end}. "
-            f"Reason: {error.message}"
+            f"Reason: {error.message}",
+            code="outcome_unknown",
         )
+        unknown.result = {"changed": True, "lease_id": str(SeatId(0, self._governor.created, self._attempt))}
+        return unknown
 
     # Waiting
 
@@ -183,18 +231,18 @@ class _Waiter:
         self._schedule(self._governor)
 
     def _wait(self) -> bool:
-        """Sleeps until it is worth to ask again. False when the time is over."""
+        """Sleep until it is worth to ask again. False when the time is over."""
         while not self._told:
             now = time.monotonic()
-            if self._over:
+            if self._wait_for.over:
                 return False
             if now >= self._look_at and self._look():
                 return True
-            self._hear(min(self._look_at, self._deadline, now + _NAP) - now)
+            self._hear(min(self._look_at, self._wait_for.deadline, now + _NAP) - now)
         return True
 
     def _hear(self, timeout: float) -> None:
-        """Counts the free seats that we are told of, for which it waits at most ``timeout`` seconds."""
+        """Count the free seats that we are told of, for which it waits at most ``timeout`` seconds."""
         message = self._session.receive(max(0.0, timeout))
         while message:
             self._told += events.frees_seat(message.data, self._governor.name)

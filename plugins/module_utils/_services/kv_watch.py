@@ -14,6 +14,7 @@ from .._api import kv
 from .._api.watching import Watch
 from .._options import codecs, fields, names, values
 from .._options.formats import YAML, Query, decode
+from .signals import end_when_unheard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,6 +95,7 @@ def watch(session: sessions.Session, options: dict[str, Any], check_mode: bool) 
         present = {} if options["updates_only"] else kv.last_many(session, bucket, keys)
         entry = next((entry for entry in present.values() if wanted.takes(entry)), None)
         return _told(options, entry, began)
+    end_when_unheard(session)
     seconds = found["max_wait"] / codecs.NANOSECOND
     with Watch(session, bucket, keys, updates_only=options["updates_only"]) as changes:
         while True:

@@ -5,20 +5,20 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._options import codecs, fields, names
+from .._resources import governor_events as events
+from .._resources.governor_seats import SeatId
 from . import governor as governors
-from . import governor_events as events
-from .campaign import campaign
+from .campaign import Wait, campaign, find
 from .governor import Governor, Seat
-from .signals import Signals
+from .signals import Signals, is_unheard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,7 @@ LEASE = TERMS.merge(
                 codecs.choice("acquired", "released", "evicted", "reset"),
                 argument_extra={"required": True},
             ),
-            fields.Field("lease_id", codecs.whole(1)),
+            fields.Field("lease_id", codecs.text()),
             fields.Field("lockstep_hosts", codecs.whole(0)),
             fields.Field("lockstep_forks", codecs.whole(0)),
             fields.Field("lockstep_throttle", codecs.whole(0)),
@@ -119,33 +119,49 @@ def act(session: sessions.Session, options: dict[str, Any], check_mode: bool) ->
 
 def _acquire(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     terms, identity = Terms.from_options(options), _identity(session)
-    governor = governors.read_if_there(session, terms.name) if check_mode else governors.read(session, terms.name)
-    if governor is None:
-        return {
-            "changed": True,
-            "lease_id": None,
-            "msg": f"Would take a seat in governor {terms.name}, which does not exist yet.",
-        }
-    _check_lockstep(terms, governor, *(options[f"lockstep_{what}"] or 0 for what in ("hosts", "forks", "throttle")))
+    lockstep = [options[f"lockstep_{what}"] or 0 for what in ("hosts", "forks", "throttle")]
     if check_mode:
-        message = f"Would {governor.prospect}."
-        return {"changed": True, "lease_id": None, "msg": message, "governor": report(governor, identity)}
-    began = time.monotonic()
+        return _prospect(session, terms, identity, lockstep)
     with Signals() as signals:
-        seat = campaign(session, governor, identity, terms.max_wait, lambda: signals.pending or _unheard())
-        if seat and (signals.pending or _unheard()):
+        wait = Wait(terms.max_wait, lambda: signals.pending or is_unheard())
+        try:
+            governor = find(session, terms.name, wait)
+            _check_lockstep(terms, governor, *lockstep)
+            seat = campaign(session, governor, identity, wait)
+            if seat:
+                seat = _known(session, seat)
+        except _errors.StreamsError as error:
+            error.result.setdefault("lease_id", None)
+            raise
+        if seat and wait.stopped:
             governors.leave(session, seat, 1 if signals.pending else _PATIENCE)
     if seat is None:
-        return {"lease_id": None, **timed_out(session, terms, governor, identity, time.monotonic() - began)}
-    told = report(governor, identity, seat, expires=seat.expires)
-    return {"changed": True, "lease_id": seat.sequence, "governor": told}
+        return {"lease_id": None, **timed_out(session, terms, governor, identity, wait.elapsed)}
+    return {
+        "changed": True,
+        "lease_id": str(seat.id),
+        "governor": report(seat.governor, identity, seat, expires=seat.expires),
+    }
 
 
-def _unheard() -> bool:
-    """Whether nobody reads the result any more, as after the task's timeout: nobody would give the seat back."""
-    output = select.poll()
-    output.register(1, 0)  # errors and hang-ups are always told
-    return any(event & (select.POLLERR | select.POLLHUP) for _fd, event in output.poll(0))
+def _prospect(session: sessions.Session, terms: Terms, identity: str, lockstep: list[int]) -> dict[str, Any]:
+    """What check mode says of taking a seat."""
+    governor = governors.read_if_there(session, terms.name)
+    if governor is None:
+        message = f"Would take a seat in governor {terms.name}, which does not exist yet."
+        return {"changed": True, "lease_id": None, "msg": message}
+    _check_lockstep(terms, governor, *lockstep)
+    told = report(governor, identity)
+    return {"changed": True, "lease_id": None, "msg": f"Would {governor.prospect}.", "governor": told}
+
+
+def _known(session: sessions.Session, seat: Seat) -> Seat:
+    """The seat with its governor as it is now, which may have been created again while we waited."""
+    try:
+        governor = governors.read(session, seat.governor.name)
+    except _errors.StreamsError:
+        return seat  # it is known well enough to give it back
+    return replace(seat, governor=governor, id=seat.id._replace(created=governor.created))
 
 
 def _release(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -155,15 +171,15 @@ def _release(session: sessions.Session, options: dict[str, Any], check_mode: boo
         no_seat = "There is no seat to give back, since lease_id is null."
         message = "Would give back the seat that is not taken in check mode." if check_mode else no_seat
         return {"changed": check_mode, "lease_id": None, "msg": message}
-    governor, identity, lease_id = _read(session, options), _identity(session), _lease_id(options)
-    result: dict[str, Any] = {"lease_id": lease_id, "governor": report(governor, identity)}
-    holder = governors.holder(session, governor, lease_id)
-    gone = f"Seat {lease_id} of governor {governor.name} is not taken any more: "
-    if holder is None:
-        return {"changed": False, "msg": f"{gone}it was given back, evicted, or expired.", **result}
+    governor, identity, seat = _read(session, options), _identity(session), _lease_id(options)
+    result: dict[str, Any] = {"lease_id": options["lease_id"], "governor": report(governor, identity)}
+    found = governors.locate(session, governor, seat)
+    if found is None:
+        return {"changed": False, "msg": _not_taken(governor, seat, governors.gone_since(governor, seat)), **result}
+    seat, holder = found
     if holder != identity:
         raise _errors.Refused(
-            f"Seat {lease_id} of governor {governor.name} is held by '{holder}' and not by '{identity}': give the "
+            f"Seat {seat.sequence} of governor {governor.name} is held by '{holder}' and not by '{identity}': give the "
             "lease_id of your own seat, set identity to the name that took it, or take it away with state: evicted.",
             code="not_ours",
             option="lease_id",
@@ -171,24 +187,31 @@ def _release(session: sessions.Session, options: dict[str, Any], check_mode: boo
         )
     if check_mode:
         return {"changed": True, **result}
-    lost = governors.leave(session, Seat(governor, lease_id, identity, 0.0, time.monotonic()), _PATIENCE)
-    return {"changed": not lost, **({"msg": f"{gone}{lost}."} if lost else {}), **result}
+    lost = governors.leave(session, Seat(governor, seat, identity, 0.0, time.monotonic()), _PATIENCE)
+    return {"changed": not lost, **({"msg": _not_taken(governor, seat, lost)} if lost else {}), **result}
+
+
+def _not_taken(governor: Governor, seat: SeatId, reason: str) -> str:
+    if not seat.sequence:
+        return f"The request took no seat of governor {governor.name}, or its seat is not taken any more: {reason}."
+    return f"Seat {seat.sequence} of governor {governor.name} is not taken any more: {reason}."
 
 
 def _evict(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """By the seat's number, by the name of who holds it, or by both."""
+    """By the seat's id or number, by the name of who holds it, or by both."""
     governor, name = _read(session, options), options["identity"]
     if options["lease_id"] is None and not name:
         raise _errors.OptionError(
-            "lease_id", "is needed to evict, or identity: the number of the seat, or the name of who has it."
+            "lease_id", "is needed to evict, or identity: the id of the seat, or the name of who has it."
         )
     seats = governors.view(session, governor.name)
     if options["lease_id"] is not None:
-        seats = [seat for seat in seats if seat["sequence"] == _lease_id(options)]
+        wanted = _lease_id(options)
+        seats = [seat for seat in seats if wanted.names(seat["lease_id"])]
         others = [seat["name"] for seat in seats if name and seat["name"] != name]
         if others:
             raise _errors.Refused(
-                f"Seat {options['lease_id']} of governor {governor.name} is held by '{others[0]}' and not by '{name}': "
+                f"Seat {wanted.sequence} of governor {governor.name} is held by '{others[0]}' and not by '{name}': "
                 "leave out identity, or give the lease_id of that name's seat.",
                 code="not_ours",
                 option="lease_id",
@@ -197,7 +220,7 @@ def _evict(session: sessions.Session, options: dict[str, Any], check_mode: bool)
     else:
         seats = [seat for seat in seats if seat["name"] == name]
     if not check_mode:
-        seats = [seat for seat in seats if governors.evict(session, governor, seat["sequence"], seat["name"])]
+        seats = [seat for seat in seats if governors.evict(session, governor, seat)]
     return {"changed": bool(seats), "seats": seats}
 
 
@@ -250,10 +273,8 @@ def _identity(session: sessions.Session) -> str:
     return session.settings.identity or socket.getfqdn()
 
 
-def _lease_id(options: Mapping[str, Any]) -> int:
+def _lease_id(options: Mapping[str, Any]) -> SeatId:
     try:
-        return codecs.whole(1).to_wire(options["lease_id"])
-    except TypeError as error:
-        raise _errors.OptionError("lease_id", "is no number: give the one of a seat.") from error
+        return SeatId.parse(options["lease_id"])
     except ValueError as error:
         raise _errors.OptionError("lease_id", f"{error}.") from error

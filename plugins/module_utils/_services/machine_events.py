@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._api import reading
 from .._connection.permissions import SUBSCRIBE, missing_permission
+from .signals import end_when_unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -80,6 +81,7 @@ class Machines:
         Raises PermissionMissing where the credentials may not listen.
         """
         deadline = time.monotonic() + timeout
+        end_when_unheard(self._session)
         for subject in _LIVE:
             self._session.subscribe(subject)
             if subject in self._session.refused_subscriptions:

@@ -1,20 +1,44 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signals that would end the process while it holds something that has to be given back first."""
+"""What ends a process that waits, or holds something that has to be given back first: signals, and nobody who reads."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from .. import _errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+    from .._connection import sessions
+
+# How often to see whether somebody still waits for the result, in seconds
+_LOOK_EVERY = 1.0
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def is_unheard() -> bool:
+    """Whether nobody reads a module's result any more, as after the task's timeout, or when its run is gone."""
+    output = select.poll()
+    output.register(1, 0)  # errors and hang-ups are always told
+    return any(event & (select.POLLERR | select.POLLHUP) for _fd, event in output.poll(0))
+
+
+def end_when_unheard(session: sessions.Session) -> None:
+    """Let a module's waits end with an error when nobody reads its result any more."""
+
+    def look() -> None:
+        if is_unheard():
+            raise _errors.StreamsError("Nobody waits for the result any more.", code="run_gone")
+
+    session.meanwhile(_LOOK_EVERY, look)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -1,0 +1,64 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the run that a process works for is still there.
+
+Ansible forks a process for each task on each host, in a session of its own: it lives on when ansible-playbook is
+killed, or its terminal is closed. What waits in it has to notice that, or it would begin to work when nobody looks any
+more.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..module_utils import _errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOOK_EVERY = 0.5
+
+
+def is_gone() -> bool:
+    """Whether the process that forked this one is gone. Its own main process has none that it could miss."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and os.getppid() != parent.pid
+
+
+def check() -> None:
+    """Raise an error where the run is gone: for waits that an error ends."""
+    if is_gone():
+        raise _errors.StreamsError("The run that this was for has ended.", code="run_gone")
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """End this process soon after its run is gone, and with it the module that it waits for.
+
+    For actions whose module waits: its output breaks off then, on this host as on others, by which it notices.
+    """
+    if multiprocessing.parent_process() is None:
+        yield
+        return
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(LOOK_EVERY):
+            if is_gone():
+                # What Ansible's worker does with it ends its whole process group, ssh and local modules included
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
