@@ -49,8 +49,10 @@ class FakeSession:
     def connect(self) -> None:
         pass
 
-    def request_many(self, requests: list[Request], window: int) -> list[list[Message] | StreamsError]:
+    def request_many(self, requests: list[Request], window: int = 1) -> list[list[Message] | StreamsError]:
         [request] = requests
+        if request.subject == "STREAM.MSG.GET.GOVERNOR_X":  # nobody took a seat by a request whose answer was lost
+            return [[Message(request.subject, json.dumps({"error": {"code": 404, "err_code": 10037}}).encode())]]
         self.asked.append((request.headers or {})["Nats-Msg-Id"])
         answer = self.answers.pop(0)
         if isinstance(answer, StreamsError):
@@ -59,11 +61,6 @@ class FakeSession:
 
     def api(self, call: str) -> str:
         return call
-
-    def request(self, subject: str, payload: bytes) -> Message:
-        """Nobody took a seat by a request whose answer was lost."""
-        assert subject == "STREAM.MSG.GET.GOVERNOR_X"
-        return Message(subject, json.dumps({"error": {"code": 404, "err_code": 10037}}).encode())
 
     def publish(self, subject: str, payload: bytes = b"", headers: Any = None, *, wait: bool = True) -> None:
         self.published.append({"subject": subject, **json.loads(payload)})
