@@ -19,6 +19,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration
 from ansible_collections.choria.streams.plugins.module_utils._services.lease import TERMS
+from ansible_collections.choria.streams.plugins.plugin_utils._action import failing
 from ansible_collections.choria.streams.plugins.plugin_utils._run import watched
 
 _MAX_WAIT = TERMS.argument_spec()["max_wait"]["default"]
@@ -28,20 +29,20 @@ _BY_ITSELF = ("free", "host_pinned")
 
 class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        return failing(lambda: self._run(tmp, task_vars))
+
+    def _run(self, tmp: str | None, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = dict(self._task.args)
         if arguments.get("state") == "acquired":
-            try:
-                self._check_timeout(arguments.get("max_wait"))
-            except _errors.StreamsError as error:
-                return {"changed": False, "failed": True, "msg": error.message, "failure": error.failure}
+            self._check_timeout(arguments.get("max_wait"))
             if "lockstep_hosts" not in arguments:
                 arguments.update(self._lockstep(variables))
         name = "choria.streams.choria_governor_lease"
         with watched():
             result.update(self._execute_module(module_name=name, module_args=arguments, task_vars=variables))
-        return result
+        return dict(result)
 
     def _check_timeout(self, max_wait: Any) -> None:
         """Refuses to wait longer than Ansible waits for the task: a seat that it then took would be nobody's."""

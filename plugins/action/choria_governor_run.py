@@ -20,7 +20,7 @@ from ansible_collections.choria.streams.plugins.module_utils._services import go
 from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign, find
 from ansible_collections.choria.streams.plugins.module_utils._services.lease import TERMS, Terms, report, timed_out
 from ansible_collections.choria.streams.plugins.module_utils._services.signals import Signals
-from ansible_collections.choria.streams.plugins.plugin_utils._action import options_of, settings_of
+from ansible_collections.choria.streams.plugins.plugin_utils._action import failing, options_of, settings_of
 from ansible_collections.choria.streams.plugins.plugin_utils._inner import InnerTask, is_written_out, keep_facts
 from ansible_collections.choria.streams.plugins.plugin_utils._inner_list import run_list, run_one
 from ansible_collections.choria.streams.plugins.plugin_utils._run import is_gone
@@ -54,15 +54,13 @@ class ActionModule(ActionBase):
         return super().finalize_task_arg(name, value, templar, context)
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        try:
-            if self._task.async_val:
-                raise _errors.OptionError(
-                    "async", "is not possible: the seat would be given back before the work is done."
-                )
-            super().run(tmp, task_vars)
-            return self._run(dict(task_vars or {}))
-        except _errors.StreamsError as error:
-            return {"changed": False, "failed": True, "msg": error.message, "failure": error.failure}
+        return failing(lambda: self._checked_run(tmp, task_vars))
+
+    def _checked_run(self, tmp: str | None, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        if self._task.async_val:
+            raise _errors.OptionError("async", "is not possible: the seat would be given back before the work is done.")
+        super().run(tmp, task_vars)
+        return self._run(dict(task_vars or {}))
 
     def _run(self, variables: dict[str, Any]) -> dict[str, Any]:
         options = options_of(self, SPEC, RULES, variables)

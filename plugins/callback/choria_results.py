@@ -143,7 +143,6 @@ EXAMPLES = r"""
 
 import atexit
 import functools
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -183,17 +182,9 @@ def _harmless(method: Callable[..., None]) -> Callable[..., None]:
         except _errors.StreamsError as error:
             self.switch_off(error.message)
         except Exception as error:
-            # Without its words, which may be of a result that has secrets
-            self.switch_off(f"{type(error).__name__} in {_place(error)}, which is a bug of choria.streams.")
+            self.switch_off(_errors.bug(error).message)
 
     return guarded
-
-
-def _place(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else "no place"
 
 
 class CallbackModule(CallbackBase):

@@ -107,6 +107,7 @@ from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.signing import claims_signed_by, is_key, verify
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
 from ansible_collections.choria.streams.plugins.module_utils._options.values import BASE64, JSON, TEXT, to_bytes
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import is_of_ansible
 
 _NAME = "choria_verify"
 _SERVER, _CLIENT = "choria_server", "choria_client_id"
@@ -126,6 +127,10 @@ def choria_verify(
         return _verify(message, public_key, issuer, encoding, purpose)
     except _errors.StreamsError as error:
         raise AnsibleFilterError(f"{_NAME}: {error.message}") from error
+    except Exception as error:
+        if is_of_ansible(error):
+            raise
+        raise AnsibleFilterError(f"{_NAME}: {_errors.bug(error).message}") from None
 
 
 def _verify(message: Any, public_key: str | None, issuer: str | None, encoding: str, purpose: Any) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 
 # Codes of failures after a write: something is changed, or may be
 WRITTEN = ("not_applied", "not_current", "copy_incomplete", "outcome_unknown")
+# Codes of failures that may come before a write or after it
+UNFORESEEN = ("bug", "wrong_answer")
 
 
 class StreamsError(Exception):
@@ -77,6 +79,18 @@ class OutcomeUnknown(NoAnswer):
         self.reason = reason
 
 
+class WrongAnswer(StreamsError):
+    """An answer that no server gives. ``written`` is for one to a write, of which nobody knows the outcome then."""
+
+    def __init__(self, what: str, problem: str, *, written: bool = False) -> None:
+        unknown = ", so it is not known whether that was done" if written else ""
+        super().__init__(
+            f"{what}: the answer is not JetStream's ({problem}){unknown}: check servers and api_prefix, and what else "
+            "listens there.",
+            code="outcome_unknown" if written else "wrong_answer",
+        )
+
+
 class PermissionMissing(StreamsError):
     """The credentials do not allow what was tried."""
 
@@ -122,6 +136,21 @@ class ApiError(StreamsError):
         self.repeated = False
         """Whether it answers a request that was sent more than once, so that an earlier one may have succeeded."""
         self.description = description
+
+
+def bug(error: BaseException) -> StreamsError:
+    """The error for one that nobody foresaw: where it was raised, without its words, which may hold a secret."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if "choria" in name and "ansible" in name:
+            place = f" at {name.rpartition('plugins/')[2]}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return StreamsError(
+        f"{type(error).__name__}{place} is a bug of choria.streams: report this sentence with the task, and look at "
+        "what is there before you run it again.",
+        code="bug",
+    )
 
 
 def not_there(option: str, name: str, module: str, code: str) -> StreamsError:

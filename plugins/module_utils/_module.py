@@ -49,6 +49,7 @@ class _Module(AnsibleModule):
     """
 
     params: dict[str, Any]
+    session: sessions.Session | None = None
 
     def __init__(self, shown: Shown | None = None, secrets: Secrets | None = None, **given: Any) -> None:
         self._shown, self._secrets = shown, secrets
@@ -150,15 +151,26 @@ def session_of(module: AnsibleModule, *, read_only: bool) -> sessions.Session:
     settings = Settings.from_options(module.params.get)
     for warning in settings.warnings:
         module.warn(warning)
-    return sessions.Session(settings, read_only=read_only, warn=module.warn)
+    session = sessions.Session(settings, read_only=read_only, warn=module.warn)
+    if isinstance(module, _Module):
+        module.session = session
+    return session
 
 
 @contextmanager
 def failing(module: AnsibleModule) -> Iterator[None]:
+    """Ends the module with one sentence for any error, also for one that nobody foresaw."""
     try:
         yield
+        return
     except _errors.StreamsError as error:
-        written = error.failure["code"] in _errors.WRITTEN
-        for warning in error.result.pop("warnings", []):
-            module.warn(warning)
-        module.fail_json(msg=error.message, failure=error.failure, **{"changed": written, **error.result})
+        problem = error
+    except Exception as error:
+        problem = _errors.bug(error)
+    written = problem.failure["code"] in _errors.WRITTEN
+    session = getattr(module, "session", None)
+    if problem.failure["code"] in _errors.UNFORESEEN and session is not None:
+        written = session.wrote
+    for warning in problem.result.pop("warnings", []):
+        module.warn(warning)
+    module.fail_json(msg=problem.message, failure=problem.failure, **{"changed": written, **problem.result})

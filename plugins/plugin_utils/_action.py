@@ -13,9 +13,10 @@ from ansible.utils.display import Display
 from ..module_utils import _errors
 from ..module_utils._connection.settings import Settings
 from ..module_utils._options.connection import CONNECTION, environment
+from ._plugin import is_of_ansible
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ansible.plugins.action import ActionBase
 
@@ -42,6 +43,19 @@ def options_of(
         )
     _result, given = action.validate_argument_spec(arguments, **rules)
     return {**given, **_connection_options(action, given, task_vars)}
+
+
+def failing(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The result of an action: that of ``run``, or a failure in one sentence, also for what nobody foresaw."""
+    try:
+        return run()
+    except _errors.StreamsError as error:
+        problem = error
+    except Exception as error:
+        if is_of_ansible(error):
+            raise
+        problem = _errors.bug(error)
+    return {"changed": False, "failed": True, "msg": problem.message, "failure": problem.failure}
 
 
 def settings_of(options: Mapping[str, Any]) -> Settings:

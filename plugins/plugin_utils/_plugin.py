@@ -94,9 +94,18 @@ def _frozen(options: Mapping[str, Any]) -> Hashable:
 
 @contextmanager
 def translated(prefix: str = "") -> Iterator[None]:
-    """Turns our errors into Ansible's, with the plugin's name before the sentence."""
+    """Turns our errors into Ansible's, with the plugin's name before the sentence, also those that nobody foresaw."""
     try:
         yield
     except _errors.StreamsError as error:
         # Without the cause, whose words Ansible would add to ours
         raise AnsibleError(f"{prefix}{error.message}") from None
+    except Exception as error:
+        if is_of_ansible(error):
+            raise
+        raise AnsibleError(f"{prefix}{_errors.bug(error).message}") from None
+
+
+def is_of_ansible(error: Exception) -> bool:
+    """Whether an error is one of Ansible's or its templates', which handle them."""
+    return any(kind.__module__.partition(".")[0] in ("ansible", "jinja2") for kind in type(error).__mro__)

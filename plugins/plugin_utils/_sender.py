@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..module_utils import _errors
 from ..module_utils._services.results_journal import Outgoing
 from ._outbox import SPILL_AFTER, Earlier, Outbox
 
@@ -192,7 +193,7 @@ class Sender:
         except OSError as error:
             self._keep(f"{self._spool.path}: {error.strerror}.")
         except Exception as error:  # whatever it is, the run goes on
-            self._keep(f"{type(error).__name__}: {error}, which is a bug of choria.streams.")
+            self._keep(_errors.bug(error).message)
         finally:
             self._outbox.finish()
             self._earlier.close()

@@ -43,7 +43,7 @@ def main() -> None:
     except _errors.StreamsError as error:
         answer = {"refused": error.message}
     except Exception as error:  # without its words, which may be of an event
-        answer = {"refused": f"{type(error).__name__} in the process that sends, which is a bug of choria.streams."}
+        answer = {"refused": _errors.bug(error).message}
     os.set_blocking(sys.stdout.fileno(), True)  # the run waits for the last answer
     _tell(answer)
     os._exit(0)  # a disk that does not answer would hold the thread that waits for it

@@ -9,12 +9,12 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import jetstream
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Message
-from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, NoAnswer
+from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, WrongAnswer
 
 
 @pytest.mark.parametrize("data", [b"", b"+OK", b"\xff", b"null", b"[]", b"7"])
 def test_what_is_no_object_is_refused(data: bytes) -> None:
-    with pytest.raises(NoAnswer, match=r"^Reading it: the answer is not JetStream's: check api_prefix"):
+    with pytest.raises(WrongAnswer, match=r"^Reading it: the answer is not JetStream's \(it is not "):
         jetstream.decode("Reading it", Message("reply", data))
 
 

@@ -114,13 +114,15 @@ def list_many(session: sessions.Session, streams: Iterable[str]) -> dict[str, li
         ]
         more = []
         for stream, answer in zip(left, jetstream.call_many(session, calls)):
-            page = _or_none(answer) or {}
-            infos = page.get("consumers") or []
+            page = _or_none(answer)
+            if page is None:
+                continue
+            infos = jetstream.page_of(f"Listing consumers of {stream}", page, "consumers", counted[stream])
             found[stream] += infos
             missing = page.get("missing") or []
             silent += [(stream, name) for name in missing]
             counted[stream] += len(infos) + len(missing)
-            if (infos or missing) and counted[stream] < int(page.get("total", 0)):
+            if (infos or missing) and counted[stream] < page["total"]:
                 more.append(stream)
         left = more
     for (stream, _name), info in zip(silent, info_each(session, silent)):

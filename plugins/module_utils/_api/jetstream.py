@@ -9,7 +9,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._connection import sessions, wire
+from .._connection import pipeline, sessions, wire
+from .._options import shapes, untrusted
+from . import answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,19 +59,32 @@ def call(session: sessions.Session, what: str, subject: str, body: Any = None) -
 
 
 def call_many(session: sessions.Session, calls: Iterable[Call]) -> list[dict[str, Any] | _errors.StreamsError]:
-    """Pipelined calls, each ``(what, subject, body)``: an answer or an error for each, in their order."""
+    """Pipelined calls, each ``(what, subject, body)``: an answer or an error for each, in their order.
+
+    Answers have the shapes that ``answers`` tells of their calls.
+    """
     wanted = list(calls)
     requests = [wire.Request(session.api(subject), encode(body)) for _what, subject, body in wanted]
-    answers: list[dict[str, Any] | _errors.StreamsError] = []
-    for (what, _subject, _body), answer in zip(wanted, session.request_many(requests)):
+    found: list[dict[str, Any] | _errors.StreamsError] = []
+    for (what, subject, body), answer in zip(wanted, session.request_many(requests)):
         if isinstance(answer, _errors.StreamsError):
-            answers.append(named(what, answer))
+            found.append(named(what, answer))
             continue
         try:
-            answers.append(decode(what, answer[0]))
+            found.append(decode_call(what, subject, body, answer[0]))
         except _errors.StreamsError as error:
-            answers.append(error)
-    return answers
+            found.append(error)
+    return found
+
+
+def decode_call(what: str, subject: str, body: Any, message: wire.Message) -> dict[str, Any]:
+    """The answer to a call. Raises as ``decode`` does, also where it is one to another call."""
+    written = not (pipeline.is_read_call(subject) or subject.startswith("STREAM.SNAPSHOT."))
+    answer = decode(what, message, answers.shape_of(subject), written=written)
+    problem = answers.mismatch(subject, body, answer)
+    if problem:
+        raise _errors.WrongAnswer(what, problem, written=written)
+    return answer
 
 
 def pages(
@@ -87,31 +102,49 @@ def pages(
     offset = 0
     while True:
         answer = call(session, what, subject, {**(body or {}), "offset": offset})
-        items, silent = answer.get(key) or [], answer.get("missing") or []
+        items, silent = page_of(what, answer, key, offset), answer.get("missing") or []
         yield from items
         if missing is not None:
             missing += silent
         offset += len(items) + len(silent)
-        if not (items or silent) or offset >= int(answer.get("total", 0)):
+        if not (items or silent) or offset >= answer["total"]:
             return
+
+
+def page_of(what: str, answer: dict[str, Any], key: str, offset: int) -> list[Any]:
+    """The items of a page, of which there may be none only where the server says that there are no more.
+
+    Or where it says that it does not get an answer about those that there are.
+    """
+    items: list[Any] = answer.get(key) or []
+    if not items and offset < answer["total"] and not answer.get("missing"):
+        raise _errors.WrongAnswer(what, f"{key} is empty, and there are {answer['total']}")
+    return items
 
 
 def encode(body: Any) -> bytes:
     return b"" if body is None else json.dumps(body).encode()
 
 
-def decode(what: str, message: wire.Message) -> dict[str, Any]:
-    """The JSON object of an answer. Raises ApiError where it is an error, NoAnswer where it is something else."""
+def decode(what: str, message: wire.Message, shape: Any = answers.Empty, *, written: bool = False) -> dict[str, Any]:
+    """The JSON object of an answer. Raises ApiError where it is an error, WrongAnswer where it has another shape.
+
+    ``written`` is for the answer to a write.
+    """
     try:
-        answer = json.loads(message.data.decode())  # of bytes, it would guess the encoding first
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise _errors.NoAnswer(f"{what}: the answer is not JetStream's: check api_prefix, or what else listens there.")
-    if isinstance(answer.get("error"), dict):
-        error = api_error(what, answer["error"])
-        error.repeated = message.repeated
-        raise error
+        answer = untrusted.load_object(message.data)
+    except ValueError as error:
+        raise _errors.WrongAnswer(what, f"it {error}", written=written) from None
+    if answer.get("error") is not None:
+        problem = shapes.problem(answer["error"], answers.Failure)
+        if problem:
+            raise _errors.WrongAnswer(what, f"error: {problem}", written=written)
+        refusal = api_error(what, answer["error"])
+        refusal.repeated = message.repeated
+        raise refusal
+    problem = shapes.problem(answer, shape)
+    if problem:
+        raise _errors.WrongAnswer(what, problem, written=written)
     return answer
 
 
@@ -121,7 +154,9 @@ def named(what: str, error: _errors.StreamsError, remedy: str = "") -> _errors.S
 
 
 def api_error(what: str, error: dict[str, Any]) -> _errors.ApiError:
-    err_code = int(error.get("err_code", 0))
-    return _errors.ApiError(
-        what, int(error.get("code", 0)), err_code, str(error.get("description", "")), _HINTS.get(err_code, "")
-    )
+    err_code = error.get("err_code", 0)
+    words = "".join(filter(str.isprintable, error.get("description", "")))[:_MOST_WORDS]
+    return _errors.ApiError(what, error["code"], err_code, words, _HINTS.get(err_code, ""))
+
+
+_MOST_WORDS = 1000

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _errors
 from .._connection import sessions, wire
 from .._options import codecs, names
-from . import jetstream, lasts, messages
+from . import answers, jetstream, lasts, messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -133,9 +133,12 @@ def open_bucket(session: sessions.Session, name: str, keys: str = "") -> tuple[B
         answer = _info(session, bucket, keys)
     selected: dict[str, int] = {}
     while page := answer["state"].get("subjects"):
-        selected.update({bucket.key(subject): int(count) for subject, count in page.items()})
-        if len(selected) >= int(answer.get("total", 0)):
+        before = len(selected)
+        selected.update({bucket.key(subject): count for subject, count in page.items()})
+        if len(selected) >= answer.get("total", 0):
             break
+        if len(selected) == before:
+            raise _errors.WrongAnswer(_reading(bucket), "its pages repeat themselves")
         answer = _info(session, bucket, keys, len(selected))
     return bucket, selected
 
@@ -181,9 +184,9 @@ def last_below(session: sessions.Session, bucket: Bucket, keys: str) -> dict[str
 def count_values(session: sessions.Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, int]:
     """How many values of each key the bucket keeps, pipelined."""
     what, subject = _reading(bucket), f"STREAM.INFO.{bucket.stream}"
-    answers = jetstream.call_many(session, ((what, subject, {"subjects_filter": bucket.subject(key)}) for key in keys))
+    found = jetstream.call_many(session, ((what, subject, {"subjects_filter": bucket.subject(key)}) for key in keys))
     counts = {}
-    for key, answer in zip(keys, answers):
+    for key, answer in zip(keys, found):
         if isinstance(answer, _errors.StreamsError):
             raise answer
         counts[key] = int((answer["state"].get("subjects") or {}).get(bucket.subject(key), 0))
@@ -316,7 +319,7 @@ def _revision(
     if isinstance(answer, _errors.StreamsError):
         return jetstream.named(what, answer, "look at the key, for example with the lookup choria_kv")
     try:
-        return int(jetstream.decode(what, answer[0])["seq"])
+        return int(jetstream.decode(what, answer[0], answers.PubAck, written=True)["seq"])
     except _errors.ApiError as error:
         hint = _HINTS.get(error.err_code)
         if hint is None or (error.err_code == jetstream.MAXIMUM_MESSAGES and "maximum" not in error.description):

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
 from .._connection import sessions, wire
-from .._options import codecs
-from . import jetstream
+from .._options import codecs, shapes
+from . import answers, jetstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -72,7 +73,8 @@ def publish(
     [answer] = deliver(session, [wire.Request(subject, payload, headers, again=again)], known=known)
     if isinstance(answer, _errors.StreamsError):
         raise jetstream.named(what, answer)
-    return {**jetstream.decode(what, answer[0]), "repeated": answer[0].repeated}
+    ack = jetstream.decode(what, answer[0], answers.PubAck, written=True)
+    return {**ack, "repeated": answer[0].repeated}
 
 
 def deliver(
@@ -84,9 +86,9 @@ def deliver(
     the timeout, where a stream takes the subject: with ``known`` this is sure, otherwise the server is asked.
     """
     window = _window(messages)
-    answers = session.request_many(messages, window)
+    replies = session.request_many(messages, window)
     tries = 1
-    while unheard := [number for number, answer in enumerate(answers) if _is_unheard(answer)]:
+    while unheard := [number for number, answer in enumerate(replies) if _is_unheard(answer)]:
         if tries == _TRIES and not known:
             known = _is_taken(session, messages[unheard[0]].subject)
         if tries >= _TRIES and (not known or tries * _HEARD_AFTER > session.settings.timeout):
@@ -95,8 +97,8 @@ def deliver(
         tries += 1
         again = session.request_many([messages[number] for number in unheard], window)
         for number, answer in zip(unheard, again):
-            answers[number] = answer
-    return answers
+            replies[number] = answer
+    return replies
 
 
 def _is_taken(session: sessions.Session, subject: str) -> bool:
@@ -128,16 +130,16 @@ def publish_many(
     They are stored in their order, so what no stream heard is not sent again after the others.
     """
     wanted = list(messages)
-    answers: list[dict[str, Any] | _errors.StreamsError] = []
+    found: list[dict[str, Any] | _errors.StreamsError] = []
     for answer in session.request_many(wanted, min(window, _window(wanted))):
         if isinstance(answer, _errors.StreamsError):
-            answers.append(jetstream.named(what, answer))
+            found.append(jetstream.named(what, answer))
             continue
         try:
-            answers.append(jetstream.decode(what, answer[0]))
+            found.append(jetstream.decode(what, answer[0], answers.PubAck, written=True))
         except _errors.StreamsError as error:
-            answers.append(error)
-    return answers
+            found.append(error)
+    return found
 
 
 def get(session: sessions.Session, stream: str, *, sequence: int = 0, subject: str = "") -> Stored | None:
@@ -152,8 +154,10 @@ def direct_last(
 
     None where there is no message, NoAnswer where the stream does not allow direct reads or does not exist.
     """
-    requests = [wire.Request(session.api(f"DIRECT.GET.{stream}.{subject}")) for subject in subjects]
-    return [_direct(answer) for answer in session.request_many(requests)]
+    wanted = list(subjects)
+    requests = [wire.Request(session.api(f"DIRECT.GET.{stream}.{subject}")) for subject in wanted]
+    what = f"Reading stream {stream}"
+    return [_direct(what, subject, answer) for subject, answer in zip(wanted, session.request_many(requests))]
 
 
 def direct_page(session: sessions.Session, stream: str, body: dict[str, Any]) -> tuple[list[Stored], int]:
@@ -168,7 +172,20 @@ def direct_page(session: sessions.Session, stream: str, body: dict[str, Any]) ->
         raise _errors.NoAnswer(
             f"Reading stream {stream}: the server refused the batch: {reason}.", code="batch", status=last.status
         )
-    return [from_direct(message) for message in messages[:-1]], int(last.headers.get("Nats-Num-Pending") or 0)
+    what, patterns = f"Reading stream {stream}", body.get("multi_last") or [body.get("next_by_subj") or ">"]
+    literal, found, after = set(patterns), [], body.get("seq", 0)
+    for message in messages[:-1]:
+        stored = from_direct(what, message)
+        if stored.sequence < after:
+            raise _errors.WrongAnswer(what, "its messages are not in their order")
+        if stored.subject not in literal and not any(answers.matches(stored.subject, each) for each in patterns):
+            raise _errors.WrongAnswer(what, "it has messages of other subjects")
+        found.append(stored)
+        after = stored.sequence + 1
+    pending = last.headers.get("Nats-Num-Pending") or "0"
+    if not _NUMBER.fullmatch(pending):
+        raise _errors.WrongAnswer(what, "Nats-Num-Pending is no number")
+    return found, int(pending)
 
 
 def delete(session: sessions.Session, stream: str, sequence: int, *, erase: bool = False) -> bool:
@@ -188,28 +205,36 @@ def delete(session: sessions.Session, stream: str, sequence: int, *, erase: bool
 _GONE = ("no message found", "stream store EOF", "deleted message")
 
 
-def from_direct(message: wire.Message) -> Stored:
-    """The stored message in a direct reply, whose own place is told by headers."""
+def from_direct(what: str, message: wire.Message) -> Stored:
+    """The stored message in a direct reply, whose own place is told by headers. Raises WrongAnswer without them."""
     headers = dict(message.headers)
-    return Stored(
-        subject=headers.pop("Nats-Subject", ""),
-        sequence=int(headers.pop("Nats-Sequence", 0)),
-        time=headers.pop("Nats-Time-Stamp", ""),
-        data=message.data,
-        headers={name: value for name, value in headers.items() if name not in _DIRECT_ONLY},
-    )
+    subject, sequence = headers.pop("Nats-Subject", ""), headers.pop("Nats-Sequence", "")
+    moment = headers.pop("Nats-Time-Stamp", "")
+    place = {"subject": subject, "seq": int(sequence) if _NUMBER.fullmatch(sequence) else None, "time": moment}
+    problem = shapes.problem(place, answers.MessageNeeds)
+    if problem:
+        raise _errors.WrongAnswer(what, f"the message's {problem}")
+    own = {name: value for name, value in headers.items() if name not in _DIRECT_ONLY}
+    return Stored(subject, int(sequence), moment, message.data, own)
 
 
+_NUMBER = re.compile(r"\d{1,20}")
 # What the server adds to a direct reply beside the message's own headers.
 _DIRECT_ONLY = ("Nats-Stream", "Nats-Last-Sequence", "Nats-Num-Pending", "Nats-UpTo-Sequence")
 
 
-def _direct(answer: list[wire.Message] | _errors.StreamsError) -> Stored | _errors.StreamsError | None:
+def _direct(
+    what: str, subject: str, answer: list[wire.Message] | _errors.StreamsError
+) -> Stored | _errors.StreamsError | None:
     if isinstance(answer, _errors.StreamsError):
         return answer
-    if answer[0].status == "404":
-        return None
-    return from_direct(answer[0])
+    if answer[0].status:
+        return None if answer[0].status == "404" else _errors.WrongAnswer(what, "its status is none of a direct read")
+    try:
+        found = from_direct(what, answer[0])
+    except _errors.WrongAnswer as error:
+        return error
+    return found if found.subject == subject else _errors.WrongAnswer(what, "it is of another subject")
 
 
 def parse_headers(raw: bytes) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._connection import wire
 from .._connection.permissions import SUBSCRIBE, missing_permission
-from . import jetstream, streams
+from . import answers, jetstream, streams
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -60,7 +60,7 @@ def snapshot(
     try:
         leader = _leader(session, stream)
         answer = session.request(session.api(f"STREAM.SNAPSHOT.{stream}"), jetstream.encode(body), timeout=timeout)
-        head = jetstream.decode(what, answer)
+        head = jetstream.decode_call(what, f"STREAM.SNAPSHOT.{stream}", body, answer)
     except BaseException:
         session.unsubscribe_all()
         raise
@@ -150,7 +150,7 @@ def restore(
                 _refusal(what, answer[0])
     try:
         # An empty chunk ends it
-        return jetstream.decode(what, session.request(deliver, timeout=_LONG))
+        return jetstream.decode(what, session.request(deliver, timeout=_LONG), answers.StreamInfo, written=True)
     except _errors.NoAnswer as error:
         raise _lost(what, error) from error
 

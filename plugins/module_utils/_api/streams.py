@@ -78,10 +78,12 @@ def subject_counts(session: sessions.Session, name: str, subject: str = ">") -> 
     while True:
         body = {"subjects_filter": subject, "offset": len(counts)}
         answer = jetstream.call(session, f"Counting the subjects of stream {name}", f"STREAM.INFO.{name}", body)
-        page = answer["state"].get("subjects") or {}
-        counts.update(page)
-        if not page or len(counts) >= int(answer.get("total", 0)):
+        before = len(counts)
+        counts.update(answer["state"].get("subjects") or {})
+        if len(counts) >= answer.get("total", 0):
             return counts
+        if len(counts) == before:
+            raise _errors.WrongAnswer(f"Counting the subjects of stream {name}", "its pages repeat themselves")
 
 
 def deleted_sequences(session: sessions.Session, name: str) -> list[int]:
@@ -106,7 +108,10 @@ def names(session: sessions.Session, subject: str = "") -> list[str]:
 def names_many(session: sessions.Session, subjects: Iterable[str]) -> list[list[str]]:
     """For each subject the names of streams that listen to it, pipelined; at most a page of each."""
     calls = (("Listing streams", "STREAM.NAMES", {"subject": subject}) for subject in subjects)
-    return [_value(answer).get("streams") or [] for answer in jetstream.call_many(session, calls)]
+    return [
+        jetstream.page_of("Listing streams", _value(answer), "streams", 0)
+        for answer in jetstream.call_many(session, calls)
+    ]
 
 
 def missing(stream: str) -> _errors.StreamsError:

@@ -9,6 +9,7 @@ memory, and the server forgets it soon after we are gone.
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from contextlib import suppress
@@ -30,6 +31,11 @@ _BEAT = 5
 _PATIENCE = 3.0 * _BEAT
 _RETRY = 0.5
 _FORGOTTEN_AFTER = 60
+
+
+_DIGITS = 20
+# The sequences and the nanoseconds, up to the year 2262, in the subject to acknowledge to
+_NUMBERS = re.compile(r"\d{1,20}\.\d{1,20}\.[0-9]{1,19}")
 
 
 class Watch:
@@ -120,13 +126,14 @@ class Watch:
         """The change that a message tells, None where it tells none, or comes from a consumer that is not ours now."""
         if message.status == "100":
             self._heard = time.monotonic()
-            if int(message.headers.get("Nats-Last-Consumer") or 0) > self._delivered:
+            last = message.headers.get("Nats-Last-Consumer") or "0"
+            if last.isdecimal() and int(last[:_DIGITS]) > self._delivered:
                 self._open()  # something got lost on its way
             return None
         words = message.reply.split(".")
         # $JS.ACK.[domain.account.]stream.consumer.delivered.sequence.consumer sequence.time.pending
         place = 2 if len(words) == 9 else 4
-        if len(words) < 9 or words[place + 1] != self._name:
+        if len(words) < 9 or words[place + 1] != self._name or not _NUMBERS.fullmatch(".".join(words[place + 3 :][:3])):
             return None
         sequence, self._delivered, moment = (int(word) for word in words[place + 3 : place + 6])
         self._heard = time.monotonic()

@@ -16,9 +16,10 @@ import time
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional, TypedDict
 
 from .. import _errors
+from .._options import shapes, untrusted
 from . import pipeline, reasons, wire
 
 if TYPE_CHECKING:
@@ -34,6 +35,31 @@ _NANOSECOND = 1_000_000_000
 _STREAM = re.compile(
     r"(?:STREAM\.(?:MSG\.|LEADER\.|PEER\.)?[A-Z]+|CONSUMER\.(?:DURABLE\.|MSG\.)?[A-Z]+|DIRECT\.GET)\.([^.]+)"
 )
+
+
+# ruff: noqa: UP045  # Python 3.9 evaluates the annotations
+class _Failure(TypedDict, total=False):
+    err_code: shapes.Count
+
+
+class _Peer(TypedDict, total=False):
+    name: str
+    offline: bool
+    active: int
+
+
+class _Cluster(TypedDict, total=False):
+    leader: str
+    raft_group: str
+    replicas: Optional[list[_Peer]]
+
+
+class _Answer(TypedDict, total=False):
+    """What the questions here look at in their answers."""
+
+    error: Optional[_Failure]
+    streams: Optional[list[str]]
+    cluster: Optional[_Cluster]
 
 
 async def explained(session: sessions.Session, subject: str, timeout: float) -> pipeline.Problem:
@@ -88,12 +114,12 @@ async def _ask(session: sessions.Session, call: str, body: Any, patience: float)
         await session._send(request, f"{session._inbox}.{pending.token}")
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(answered.wait(), patience)
-        answer = json.loads(pending.messages[0].data) if pending.messages else None
+        answer = untrusted.load_object(pending.messages[0].data) if pending.messages else None
     except (_errors.StreamsError, ValueError):
         return None
     finally:
         del session._pending[pending.token]
-    return answer if isinstance(answer, dict) else None
+    return None if answer is None or shapes.problem(answer, _Answer) else answer
 
 
 def _of_cluster(stream: str, cluster: Mapping[str, Any], within: str) -> pipeline.Problem:

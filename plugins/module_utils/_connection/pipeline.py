@@ -53,7 +53,12 @@ _SHORT = 1000
 
 def is_read(api: str, subject: str) -> bool:
     """Whether a request changes nothing. ``api`` is the prefix of the JetStream API."""
-    return subject.startswith(f"{api}.") and bool(_READS.match(subject[len(api) + 1 :]))
+    return subject.startswith(f"{api}.") and is_read_call(subject[len(api) + 1 :])
+
+
+def is_read_call(call: str) -> bool:
+    """The same of a call of the JetStream API, by its subject below the API's prefix."""
+    return bool(_READS.match(call))
 
 
 def repeats(api: str, request: wire.Request) -> bool:

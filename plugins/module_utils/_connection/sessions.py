@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import json
 import os
 import re
 import time
@@ -20,7 +19,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _errors
-from .._options import connection
+from .._options import connection, shapes, untrusted
 from . import pipeline, wire
 from .client import close, connect
 
@@ -50,6 +49,8 @@ class Session:
         self.settings = settings
         self.read_only = read_only
         self._warn = warn
+        self.wrote = False
+        """Whether something was sent that may have changed something."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Any = None
         self._server: wire.Server | None = None
@@ -105,10 +106,12 @@ class Session:
     def _level(self) -> int | None:
         """The level of the API behind the prefix, 0 before nats-server 2.11, None where nobody tells."""
         try:
-            answer = json.loads(self.request(self.api("INFO")).data)
+            answer = untrusted.load_object(self.request(self.api("INFO")).data)
         except (_errors.StreamsError, ValueError):
             return None  # what it is that is missing, the call that needs it says
-        return int(answer["api"].get("level", 0)) if "api" in answer and "error" not in answer else None
+        if "error" in answer or shapes.problem(answer, wire.AccountInfo):
+            return None
+        return int(answer["api"].get("level", 0))
 
     def api(self, call: str) -> str:
         """The subject of a call of the JetStream API, such as ``STREAM.INFO.ORDERS``."""
@@ -218,9 +221,10 @@ class Session:
             self._used = time.monotonic()
 
     def _guard(self, subject: str) -> None:
-        if not self.read_only:
+        if pipeline.is_read(self.settings.api, subject):
             return
-        if not pipeline.is_read(self.settings.api, subject):
+        self.wrote = not self.read_only
+        if self.read_only:
             raise _errors.Refused(
                 f"A write to {subject} was tried in check mode or by a lookup, which is a bug of choria.streams.",
                 code="read_only",

@@ -52,6 +52,16 @@ class Greeting(_GreetingNeeds, total=False):
     tls_verify: bool
 
 
+class ApiFacts(TypedDict, total=False):
+    level: shapes.Count
+
+
+class AccountInfo(TypedDict):
+    """The answer of INFO, as far as it is used here."""
+
+    api: ApiFacts
+
+
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}(?!\d)")
 
 

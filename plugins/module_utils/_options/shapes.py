@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import typing
 from datetime import timezone
 from functools import cache
@@ -24,8 +25,16 @@ if TYPE_CHECKING:
     # What is wrong with a value, beginning with its place in it; an empty text where nothing is
     Check = Callable[[Any], str]
 
+_NAME = re.compile(r"[^\s\0]+")
+
 Count = NewType("Count", int)
 """A number of 0 to 2^64 - 1, which ``int`` in a shape is not: that is one of -2^63 to 2^63 - 1."""
+Positive = NewType("Positive", int)
+"""A number of 1 to 2^64 - 1."""
+Yes = NewType("Yes", bool)
+"""True, and never false."""
+Name = NewType("Name", str)
+"""Text without blanks and NUL that is not empty, as names and subjects are."""
 Time = NewType("Time", str)
 """RFC 3339 text."""
 Base64 = NewType("Base64", str)
@@ -121,6 +130,9 @@ _PLAIN: dict[Any, Check] = {
     str: lambda value: "" if type(value) is str else " is no text",
     int: _whole(-(1 << 63), (1 << 63) - 1),
     Count: _whole(0, (1 << 64) - 1),
+    Positive: _whole(1, (1 << 64) - 1),
+    Yes: lambda value: "" if value is True else " is not true",
+    Name: lambda value: "" if type(value) is str and _NAME.fullmatch(value) else " is no name",
     Time: _time,
     Base64: _base64,
 }

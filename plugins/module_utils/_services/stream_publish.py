@@ -86,8 +86,10 @@ def _send(session: sessions.Session, outgoing: Outgoing, owner: dict[str, Any] |
             return found
         remedy = "look at the stream with choria_stream_message_info, or give msg_id, with which a retry does no harm"
         raise jetstream.named(what, error, remedy) from error
-    if "stream" not in ack or "seq" not in ack:
-        raise nobody(outgoing.subject)
+    except _errors.WrongAnswer as error:
+        if owner is None:  # a plain subscriber answered
+            raise nobody(outgoing.subject) from error
+        raise
     return ack
 
 
