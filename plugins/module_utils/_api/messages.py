@@ -92,6 +92,8 @@ def deliver(
         if tries == _TRIES and not known:
             known = _is_taken(session, messages[unheard[0]].subject)
         if tries >= _TRIES and (not known or tries * _HEARD_AFTER > session.settings.timeout):
+            if known:
+                _explain(session, messages, unheard, replies)
             break
         time.sleep(_HEARD_AFTER)
         tries += 1
@@ -99,6 +101,19 @@ def deliver(
         for number, answer in zip(unheard, again):
             replies[number] = answer
     return replies
+
+
+def _explain(
+    session: sessions.Session,
+    messages: Sequence[wire.Request],
+    unheard: Sequence[int],
+    replies: list[list[wire.Message] | _errors.StreamsError],
+) -> None:
+    """Names the cause where a stream that there is did not listen for all the time."""
+    error = session.explain(messages[unheard[0]].subject)
+    if error.failure.get("code") == "no_leader":
+        for number in unheard:
+            replies[number] = error
 
 
 def _is_taken(session: sessions.Session, subject: str) -> bool:

@@ -66,7 +66,6 @@ async def explained(session: sessions.Session, subject: str, timeout: float) -> 
     """What makes the error of each request that stays without an answer. ``subject`` is that of the first one."""
     patience, api = min(_PATIENCE, timeout), session.settings.api
     plain = partial(reasons.no_answer, session.settings)
-    within = f"{timeout:g}s"
     if subject.startswith(f"{api}."):
         match = _STREAM.match(subject[len(api) + 1 :])
         stream = match.group(1) if match else ""
@@ -75,22 +74,23 @@ async def explained(session: sessions.Session, subject: str, timeout: float) -> 
     found = await _ask(session, f"STREAM.INFO.{stream}", None, patience) if stream else None
     cluster = (found or {}).get("cluster") or {}
     if cluster.get("replicas") or (cluster and not cluster.get("leader")):
-        return _of_cluster(stream, cluster, within)
+        return _of_cluster(stream, cluster, session._server.name if session._server else "", timeout)
     if found and "config" in found:
-        return _busy(f"stream {stream} is there", within)
+        return _busy(f"stream {stream} is there", timeout)
     known = await _ask(session, "STREAM.NAMES", None, patience)
-    if known is None:
-        whole = await _ask(session, "INFO", None, patience)
-        if whole is None or _code(whole) == _NO_META_LEADER:
+    if known is None or _code(known) == _NO_LEADER:
+        whole = await _ask(session, "INFO", None, patience) if known is None else known
+        if whole is None or _code(whole) == _NO_LEADER:
             clustered = session._server is not None and session._server.clustered
-            return _no_leader("JetStream of this cluster", "", within) if clustered else plain
+            return _no_leader("JetStream of this cluster", "", timeout) if clustered else plain
         return plain
-    if stream in (known.get("streams") or ()) and (found is None or _code(found) == _NO_META_LEADER):
-        return _no_leader(f"stream {stream}", "", within)
+    if stream in (known.get("streams") or ()) and (found is None or _code(found) == _NO_LEADER):
+        return _no_leader(f"stream {stream}", "", timeout)
     return plain
 
 
-_NO_META_LEADER = 10008
+# Nobody leads the stream, or the JetStream of the cluster (nats-server server/errors.json)
+_NO_LEADER = 10008
 
 
 def _code(answer: Mapping[str, Any]) -> int:
@@ -98,6 +98,8 @@ def _code(answer: Mapping[str, Any]) -> int:
 
 
 async def _stream_of(session: sessions.Session, subject: str, patience: float) -> str:
+    if subject.startswith("$KV."):
+        return f"KV_{subject.split('.')[1]}"
     names = await _ask(session, "STREAM.NAMES", {"subject": subject}, patience)
     found = (names or {}).get("streams") or [""]
     return str(found[0])
@@ -122,31 +124,32 @@ async def _ask(session: sessions.Session, call: str, body: Any, patience: float)
     return None if answer is None or shapes.problem(answer, _Answer) else answer
 
 
-def _of_cluster(stream: str, cluster: Mapping[str, Any], within: str) -> pipeline.Problem:
+def _of_cluster(stream: str, cluster: Mapping[str, Any], connected: str, timeout: float) -> pipeline.Problem:
     peers = [peer for peer in cluster.get("replicas") or [] if isinstance(peer, dict)]
     leader = str(cluster.get("leader") or "")
     away = [peer for peer in peers if peer.get("offline") or int(peer.get("active") or 0) > _AWAY]
     size = len(peers) + bool(leader)
     if leader and len(away) <= (size - 1) // 2:
-        return _busy(f"stream {stream} has the leader {leader}", within)
-    group = f"group {cluster.get('raft_group', '')}"
-    if away:
-        # The one that was lost last is what the majority lacks
-        longest = min(int(peer.get("active") or 0) for peer in away) // _NANOSECOND
-        since = datetime.fromtimestamp(time.time() - longest, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        group += f", since {since}"
+        return _busy(f"stream {stream} has the leader {leader}", timeout)
+    if not leader:
+        # A server that follows knows little of the others. The one that we are connected to is not away
+        away += [peer for peer in peers if not peer.get("current") and peer not in away]
+        away = [peer for peer in away if peer.get("name") != connected]
+    # The one that was lost last is what the majority lacks. Nobody led for as long as we waited, in any case
+    silent = max(timeout, min((int(peer.get("active") or 0) for peer in away), default=0) / _NANOSECOND)
+    since = datetime.fromtimestamp(time.time() - silent, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     names = sorted(str(peer.get("name", "")) for peer in away)
-    return _no_leader(f"stream {stream}", group, within, names)
+    return _no_leader(f"stream {stream}", f"group {cluster.get('raft_group', '')}, since {since}", timeout, names)
 
 
-def _no_leader(what: str, group: str, within: str, away: list[str] | None = None) -> pipeline.Problem:
+def _no_leader(what: str, group: str, timeout: float, away: list[str] | None = None) -> pipeline.Problem:
     detail = f" ({group})" if group else ""
     missing = f"not heard of: {', '.join(away)}" if away else "too few of its servers answer"
     remedy = "check that its servers run and reach each other, and raise timeout where an election takes longer"
 
     def problem(subject: str) -> _errors.StreamsError:
         return _errors.NoAnswer(
-            f"No answer on {subject} within timeout ({within}): {what} has no leader{detail}, {missing}: {remedy}.",
+            f"No answer on {subject} within timeout ({timeout:g}s): {what} has no leader{detail}, {missing}: {remedy}.",
             code="no_leader",
             offline=away or [],
         )
@@ -154,11 +157,11 @@ def _no_leader(what: str, group: str, within: str, away: list[str] | None = None
     return problem
 
 
-def _busy(there: str, within: str) -> pipeline.Problem:
+def _busy(there: str, timeout: float) -> pipeline.Problem:
     def problem(subject: str) -> _errors.StreamsError:
         return _errors.NoAnswer(
-            f"No answer on {subject} within timeout ({within}), though {there} and answers: it is busy, or the answer "
-            "got lost: raise timeout, or look at the load of the server.",
+            f"No answer on {subject} within timeout ({timeout:g}s), though {there} and answers: it is busy, or the "
+            "answer got lost: raise timeout, or look at the load of the server.",
             code="busy",
         )
 

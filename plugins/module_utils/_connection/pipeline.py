@@ -74,22 +74,22 @@ def repeats(api: str, request: wire.Request) -> bool:
 class Pending:
     """A request whose answer is awaited. ``sent`` is how often it was sent, ``done`` whether its end is known."""
 
-    __slots__ = ("_ended", "busy", "done", "error", "messages", "repeats", "request", "sent", "token")
+    __slots__ = ("_ended", "done", "error", "messages", "repeats", "request", "sent", "token")
 
     def __init__(self, request: wire.Request, repeats: bool, ended: Callable[[bool], None]) -> None:
         self.request, self.repeats, self._ended = request, repeats, ended
         self.done = False
         self.error: Exception | None = None
         self.messages: list[wire.Message] = []
-        self.busy: wire.Message | None = None
         self.sent = 0
         self.token = ""
 
     def feed(self, message: wire.Message) -> None:
         if self.done:
             return  # a second answer
-        if self.repeats and len(message.data) < _SHORT and _NOT_YET.search(message.data):
-            self.busy = message
+        # Nobody listens while a leader is elected: an earlier copy may have been heard by the one before
+        unheard = self.sent > 1 and message.status == "503"
+        if self.repeats and (unheard or (len(message.data) < _SHORT and _NOT_YET.search(message.data))):
             return
         self.messages.append(message._replace(repeated=self.sent > 1) if self.sent > 1 else message)
         if not self.request.many or message.status:
@@ -258,8 +258,6 @@ class Pipeline:
 
     def _give_up(self, problem: Problem) -> None:
         for pending in self._pendings:
-            if pending.busy and not pending.done:
-                pending.messages, pending.done = [pending.busy], True
             if not pending.done:
                 error = problem(pending.request.subject)
                 pending.fail(self._lost(pending, error) if pending.sent else error)

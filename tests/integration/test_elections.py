@@ -1,0 +1,141 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A cluster whose leaders are killed: what is under way comes to its end, and a missing leader is named."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import kv, snapshot, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+from ansible_collections.choria.streams.plugins.module_utils._errors import NoAnswer, OutcomeUnknown, StreamsError
+from support.cluster import nats_cluster
+from support.connect import settings
+from support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.server import NatsServer
+
+pytestmark = pytest.mark.once
+
+BUCKET = {"name": "KV_B", "subjects": ["$KV.B.>"], "num_replicas": 3, "allow_direct": True}
+
+
+@pytest.fixture
+def cluster() -> Iterator[list[NatsServer]]:
+    with nats_cluster() as servers:
+        yield servers
+
+
+def open_session(cluster: list[NatsServer], timeout: str = "20s") -> Session:
+    return Session(settings(servers=[server.url for server in cluster], timeout=timeout))
+
+
+def leader_of(session: Session, stream: str) -> str:
+    info = streams.info(session, stream) or {}
+    return str((info.get("cluster") or {}).get("leader") or "")
+
+
+class Killing:
+    """Kills the leader of a stream every few seconds, and starts it again a moment later."""
+
+    def __init__(self, cluster: list[NatsServer], stream: str, times: int) -> None:
+        self._cluster, self._stream, self._times = cluster, stream, times
+        self.killed: list[str] = []
+        self._thread = threading.Thread(target=self._kill)
+        self._stop = threading.Event()
+
+    def _kill(self) -> None:
+        with open_session(self._cluster) as session:
+            while len(self.killed) < self._times and not self._stop.wait(1.5):
+                leader = leader_of(session, self._stream)
+                if leader:
+                    server = self._cluster[int(leader[1:]) - 1]
+                    server.kill()
+                    self.killed.append(leader)
+                    self._stop.wait(2.0)
+                    server.start()
+
+    def __enter__(self) -> Killing:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def test_writes_and_reads_while_leaders_are_killed(cluster: list[NatsServer]) -> None:
+    """Each value is stored once. Lists of streams leave none out that has no leader just now."""
+    with open_session(cluster) as session:
+        streams.create(session, BUCKET)
+        for number in range(20):
+            streams.create(session, {"name": f"S{number}", "subjects": [f"s{number}"], "num_replicas": 3})
+        bucket, written = kv.open_bucket(session, "B")[0], 0
+        with Killing(cluster, "KV_B", 3) as killing:
+            while len(killing.killed) < 3:
+                written += 1
+                assert kv.write(session, bucket, f"k{written}", kv.PUT, b"1", expected=0) == written
+                assert (kv.last(session, bucket, f"k{written}") or kv.Entry("", 0, "", "", b"")).revision == written
+                if not written % 10:
+                    assert len(list(streams.list_all(session))) == 21
+        writes = [(bucket, f"m{number}", {"operation": kv.PUT, "value": b"1", "expected": 0}) for number in range(6000)]
+        with Killing(cluster, "KV_B", 2):
+            answers = kv.write_many(session, writes)
+        assert [answer for answer in answers if isinstance(answer, StreamsError)] == []
+        state = (streams.info(session, "KV_B") or {})["state"]
+        assert (state["messages"], state["last_seq"]) == (written + 6000, written + 6000)
+
+
+def test_a_snapshot_whose_leader_dies(cluster: list[NatsServer]) -> None:
+    """It breaks off within seconds, so that it can be taken again, and not after a minute."""
+    with open_session(cluster) as session:
+        streams.create(session, {"name": "S", "subjects": ["s"], "num_replicas": 3})
+        for _number in range(40):
+            session.request("s", os.urandom(500_000))
+        leader = leader_of(session, "S")
+        others = [server for server in cluster if server is not cluster[int(leader[1:]) - 1]]
+        with Session(settings(servers=others[0].url)) as reader:
+            _head, chunks = snapshot.snapshot(reader, "S")
+            next(chunks)
+            cluster[int(leader[1:]) - 1].kill()
+            with pytest.raises(NoAnswer, match="does not lead the stream any more"):
+                list(chunks)
+
+
+def test_no_leader_is_named(cluster: list[NatsServer]) -> None:
+    """Where two of three servers are away, the error names the group, since when, and who is away."""
+    with open_session(cluster) as session:
+        streams.create(session, BUCKET)
+        bucket = kv.open_bucket(session, "B")[0]
+        group = (streams.info(session, "KV_B") or {})["cluster"]["raft_group"]
+    with Session(settings(servers=cluster[0].url, timeout="4s")) as session:
+        wait_until(lambda: len(((streams.info(session, "KV_B") or {})["cluster"]).get("replicas") or []) == 2)
+        for server in cluster[1:]:
+            server.kill()
+
+        def problem() -> str:
+            try:
+                kv.write(session, bucket, "k", kv.PUT, b"1")
+            except NoAnswer as error:
+                named = (error.reason if isinstance(error, OutcomeUnknown) else error).failure["code"] == "no_leader"
+                return error.message if named and "(group" in error.message else ""
+            return ""
+
+        found = ""
+
+        def named() -> bool:
+            nonlocal found
+            found = problem()
+            return bool(found)
+
+        wait_until(named, 60)
+    assert re.search(rf"stream KV_B has no leader \(group {group}, since 20\S+Z\), not heard of: n2, n3", found)
