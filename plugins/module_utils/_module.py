@@ -25,12 +25,10 @@ from . import (  # pylint: disable=unused-import
 )
 from ._connection import sessions
 from ._connection.settings import Settings, secrets_of
-from ._options import connection, mask
+from ._options import arguments, connection, fields, mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from ._options import fields
 
     Shown = Callable[[dict[str, Any]], dict[str, Any]]
     Secrets = Callable[[dict[str, Any]], set[str]]
@@ -53,7 +51,25 @@ class _Module(AnsibleModule):
 
     def __init__(self, shown: Shown | None = None, secrets: Secrets | None = None, **given: Any) -> None:
         self._shown, self._secrets = shown, secrets
+        self._rules = given
+        self.refused: list[_errors.OptionError] = []
+        self.raises = False
+        """Whether a failure is raised as StreamsError, by whoever knows what was done before it."""
         super().__init__(**given)
+
+    def _load_params(self) -> None:
+        # The only moment between reading and validation, in all releases of ansible-core that we support
+        super()._load_params()
+        self.params, self.refused = arguments.given(self.argument_spec, self.params, self._rules)
+
+    def fail_json(self, msg: str, **kwargs: Any) -> None:
+        """What was left out before the validation is the cause of what the validation says."""
+        if self.refused:
+            error = self.refused.pop()
+            msg, kwargs = error.message, {"failure": error.failure, "changed": False}
+        elif self.raises:
+            raise _errors.StreamsError(str(msg), code="attributes")
+        super().fail_json(msg, **kwargs)
 
     def _hide(self) -> None:
         servers = (self.params or {}).get("servers") or []
@@ -140,11 +156,16 @@ def module_of(
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS)
     whole = spec.merge(connection.CONNECTION) if connects else spec
-    arguments = {**whole.argument_spec(), **(states or {})}
+    specification = {**whole.argument_spec(), **(states or {})}
     for row in connection.CONNECTION if connects else ():
-        arguments[row.option]["fallback"] = (env_fallback, connection.environment(row.option))
+        specification[row.option]["fallback"] = (env_fallback, connection.environment(row.option))
     # Settings checks the rules of the connection, in better words
-    return _Module(argument_spec=arguments, supports_check_mode=True, **spec.rules, **given)
+    module = _Module(argument_spec=specification, supports_check_mode=True, **spec.rules, **given)
+    with failing(module):
+        if module.refused:
+            raise module.refused[0]
+        fields.checked(whole, module.params.get)
+    return module
 
 
 def session_of(module: AnsibleModule, *, read_only: bool) -> sessions.Session:

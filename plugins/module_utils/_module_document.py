@@ -13,6 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 
 from ._module import failing, module_of, session_of
+from ._options import arguments as _arguments
 from ._options.mask import HIDDEN
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def items_of(kinds: Iterable[documents.Kind], params: Mapping[str, Any]) -> list
         always |= defaults.keys() & set(_texts(rules.values()))
         validators: dict[frozenset[str], ArgumentSpecValidator] = {}
         for index, item in enumerate(params[kind.option]):
+            item, refused = _arguments.given(arguments, item, rules)
             options = frozenset(item)
             if options not in validators:
                 # The refusal of an unknown option names all that there are
@@ -63,7 +65,8 @@ def items_of(kinds: Iterable[documents.Kind], params: Mapping[str, Any]) -> list
                 chosen = {name: argument for name, argument in arguments.items() if name in known}
                 validators[options] = ArgumentSpecValidator(chosen, **rules)
             result = validators[options].validate(item)
-            refusals = [_refusal(error) for error in result.errors.errors]
+            refusals = [error.message.removesuffix(".") for error in refused]
+            refusals += [_refusal(error) for error in result.errors.errors]
             items.append((kind, index, {**usual, **result.validated_parameters}, refusals))
     return items
 

@@ -5,12 +5,20 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
+import re
 import tempfile
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _errors
 from ._module import failing, module_of, session_of
+from ._options import quantities
+
+# As Ansible reads them: octal digits, or symbols
+_MODE = re.compile(r"(0o)?[0-7]{1,4}|[ugoa]*([-+=]([rwxXst]*|[ugo]))+(,[ugoa]*([-+=]([rwxXst]*|[ugo]))+)*")
+_MOST_MODE, _MOST_ID = 0o7777, (1 << 32) - 2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +49,8 @@ def run_file(spec: fields.Spec, prepare: Callable[[dict[str, Any]], TextFile], s
     file has mode 0600 unless the task says otherwise.
     """
     module = module_of(spec, shown=shown, secrets=secrets, add_file_common_args=True)
+    with failing(module):
+        _check_attributes(module.params)
     os.umask(0o077)  # atomic_move gives a new file what the umask allows
     path = module.params["path"]
     with failing(module):
@@ -53,9 +63,48 @@ def run_file(spec: fields.Spec, prepare: Callable[[dict[str, Any]], TextFile], s
         if changed and not module.check_mode:
             _write_file(module, path, file.after)
         if file.after is not None and os.path.exists(path):
-            changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params), changed)
+            arguments = module.load_file_common_arguments(module.params)
+            try:
+                changed = _settled(module, arguments, changed=changed)
+            except _errors.StreamsError as error:
+                error.result = {"changed": changed, "path": path}
+                raise
         told = {"diff": file.diff(path)} if file.before != file.after else {}
         module.exit_json(changed=changed, path=path, **told)
+
+
+def _settled(module: AnsibleModule, arguments: dict[str, Any], *, changed: bool) -> bool:
+    """Gives a file its owner and mode. Raises StreamsError where that fails."""
+    module.raises = True
+    try:
+        return bool(module.set_fs_attributes_if_different(arguments, changed))
+    finally:
+        module.raises = False
+
+
+def _check_attributes(options: dict[str, Any]) -> None:
+    """Raises OptionError for an owner, a group or a mode that Ansible would refuse when the file is written."""
+    for option in ("mode", "directory_mode"):
+        mode = options.get(option)
+        if isinstance(mode, int) and not isinstance(mode, bool):
+            good = 0 <= mode <= _MOST_MODE
+        else:
+            good = mode is None or (isinstance(mode, str) and bool(_MODE.fullmatch(mode)))
+        if not good:
+            raise _errors.OptionError(
+                option,
+                f"'{quantities.shortened(mode)}' is not a mode: give octal digits as text, such as '0644'.",
+            )
+    for option, find in (("owner", pwd.getpwnam), ("group", grp.getgrnam)):
+        name = options.get(option)
+        try:
+            if name is not None and (not name.isdecimal() or int(name) > _MOST_ID):
+                find(name)
+        except (KeyError, ValueError):
+            raise _errors.OptionError(
+                option,
+                f"there is no {option} '{quantities.shortened(name)}' on this host: correct it, or make it first.",
+            ) from None
 
 
 def _write_file(module: AnsibleModule, path: str, text: str | None) -> None:
@@ -71,7 +120,7 @@ def _write_file(module: AnsibleModule, path: str, text: str | None) -> None:
         raise _errors.OptionError(
             "path", f"{path} can't be written ({error.strerror}): check path and permissions."
         ) from error
-    module.atomic_move(made, path)
+    module.atomic_move(made, os.path.abspath(path))
 
 
 def run_files(
@@ -86,10 +135,12 @@ def run_files(
     options as they may be shown.
     """
     module = module_of(spec, shown=shown, add_file_common_args=True)
+    with failing(module):
+        _check_attributes(module.params)
 
     def settle(path: str, mode: Any) -> bool:
         arguments = module.load_file_common_arguments({**module.params, "mode": mode}, path)
-        return bool(module.set_fs_attributes_if_different(arguments, False))
+        return _settled(module, arguments, changed=False)
 
     with failing(module):
         with session_of(module, read_only=module.check_mode) as session:

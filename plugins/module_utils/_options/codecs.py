@@ -79,6 +79,8 @@ class Text(Codec):
     max_bytes: int = 0
 
     def to_wire(self, value: Any) -> str:
+        if value is None or isinstance(value, (dict, list)):
+            raise ValueError("is not text")
         text = str(value)
         untrusted.check_data(text)
         if self.max_bytes and len(text.encode()) > self.max_bytes:

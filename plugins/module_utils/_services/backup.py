@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .._connection import sessions
 
 _WHICH = (fields.Field("stream", names.STREAM_NAME), fields.Field("bucket", names.BUCKET_NAME))
-_PATH = fields.Field("path", codecs.mapped({"type": "path"}, str, str), argument_extra={"required": True})
+_PATH = fields.Field("path", codecs.Codec({"type": "path"}), argument_extra={"required": True})
 BACKUP = fields.Spec(
     (
         *_WHICH,

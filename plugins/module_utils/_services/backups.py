@@ -202,7 +202,7 @@ def _whole(manifest: Mapping[str, Any]) -> bool:
         and (consumers is None or isinstance(consumers, list))
         and all(isinstance(one, dict) and _is(one, _CONSUMER) for one in consumers or ())
         and isinstance(server, dict)
-        and isinstance(server.get("version"), str)
+        and _has(server, "version", str)
         and _is_moment(manifest.get("created"))
         and manifest.get("format") in (FILES, MESSAGES)
         and not isinstance(manifest["format"], (bool, float))

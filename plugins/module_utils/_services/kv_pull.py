@@ -17,6 +17,7 @@ from .kv_snapshot import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from .._connection import sessions
 
@@ -45,15 +46,19 @@ def pull(
     for relative in files:
         folder.check_free(relative, set(removed.values()))
     report = Report(Mask(options["mask"]), with_diff)
-    for name, relative in removed.items():
-        path = str(folder.path / relative)
-        report.add(f"{prefix}{name}", DELETE, None, file=path)
-        if report.with_diff:
-            report.add_diff(f"{prefix}{name}", Side(path, folder.current(relative)), Side(path, None))
-        if not check_mode:
-            folder.remove(relative)
-    for relative, entry in files.items():
-        _bring(folder, relative, entry, report, options, check_mode, settle)
+    try:
+        for name, relative in removed.items():
+            path = str(folder.path / relative)
+            before = Side(path, folder.current(relative)) if report.with_diff else None
+            if not check_mode:
+                folder.remove(relative)
+            report.add(f"{prefix}{name}", DELETE, None, file=path)
+            if before:
+                report.add_diff(f"{prefix}{name}", before, Side(path, None))
+        for relative, entry in files.items():
+            _bring(folder, relative, entry, report, options, check_mode, settle)
+    except _errors.StreamsError as error:
+        raise report.incomplete(error) from error
     revision = max([bucket.last_sequence, *(entry.revision for entry in found.values())])
     return report.result(len(files), revision)
 
@@ -112,11 +117,21 @@ def _bring(
     same = old == entry.value
     if not check_mode and not same:
         for made in folder.make_folders(relative):
+            report.touched = True
             settle(str(made), options["directory_mode"])
         folder.write(relative, entry.value)
-    settled = settle(str(path), options["mode"]) if same or not check_mode else False
-    if same and not settled:
-        return
+    try:
+        settled = settle(str(path), options["mode"]) if same or not check_mode else False
+    except _errors.StreamsError:
+        if not same:
+            _tell(report, entry, path, old)
+        raise
+    if settled or not same:
+        _tell(report, entry, path, old)
+
+
+def _tell(report: Report, entry: kv.Entry, path: Path, old: bytes | None) -> None:
+    same = old == entry.value
     action = ATTRIBUTES if same else UPDATE if old is not None else CREATE
     report.add(entry.key, action, entry.revision, file=str(path))
     before = Side(str(path), old, values.TEXT, "owner or mode: others\n")

@@ -66,7 +66,10 @@ def push(
     report, revision = Report(Mask(options["mask"]), with_diff), bucket.last_sequence
     for _try in range(_TRIES):
         steps = list(_steps(found, wanted, ttl, options))
-        _check(session, bucket, steps, wanted)
+        try:
+            _check(session, bucket, steps, wanted)
+        except _errors.StreamsError as error:
+            raise report.incomplete(error) from error
         if check_mode:
             for step in steps:
                 _tell(report, bucket, step, None)
@@ -78,13 +81,12 @@ def push(
         for key in late:
             found.pop(key, None)
         found.update(again)
-    raise _incomplete(
+    raise report.incomplete(
         _errors.Overtaken(
             f"Others changed {_few(late)} of bucket {bucket.name} each of {_TRIES} times before they could be written, "
             "so they were left alone: run it again when the others are done.",
             overtaken_keys=late,
-        ),
-        report,
+        )
     )
 
 
@@ -192,7 +194,7 @@ def _write(
             problems.append(answer)
     if problems:
         more = f" {len(problems) - 1} others failed too." if len(problems) > 1 else ""
-        raise _incomplete(_errors.StreamsError(f"{problems[0].message}{more}", **problems[0].failure), report)
+        raise report.incomplete(_errors.StreamsError(f"{problems[0].message}{more}", **problems[0].failure))
     return late
 
 
@@ -221,11 +223,3 @@ def _tell(report: Report, bucket: kv.Bucket, step: Step, revision: int | None) -
 def _few(keys: Sequence[str]) -> str:
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     return f"{'key' if len(keys) == 1 else 'the keys'} {', '.join(keys[:_NAMED])}{more}"
-
-
-def _incomplete(error: _errors.StreamsError, report: Report) -> _errors.StreamsError:
-    """The error, with the changes that were made before it."""
-    written = f" {len(report.changes)} changes were made before that." if report.changes else ""
-    told = _errors.StreamsError(f"{error.message}{written}", **error.failure, written=len(report.changes))
-    told.result = {"changed": bool(report.changes), "changes": report.changes}
-    return told

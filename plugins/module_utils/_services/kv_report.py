@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .. import _errors
 from .._options import values
 from .._options.mask import CHANGED, HIDDEN, Mask, text
 
@@ -30,6 +31,8 @@ class Report:
         self.with_diff = with_diff
         self._mask = mask
         self.changes: list[dict[str, Any]] = []
+        self.touched = False
+        """Whether something was written that no change stands for, such as the folder of a file."""
         self._diffs: list[dict[str, str]] = []
 
     def add(self, key: str, action: str, revision: int | None, **more: Any) -> None:
@@ -49,6 +52,14 @@ class Report:
         counts["unchanged"] = total - counts["created"] - counts["updated"]
         told = {"changed": bool(self.changes), "changes": self.changes, "counts": counts, "revision": revision}
         return {**told, "diff": self._diffs} if self._diffs else told
+
+    def incomplete(self, error: _errors.StreamsError) -> _errors.StreamsError:
+        """The error, with the changes that were made before it."""
+        count = len(self.changes)
+        before = f" {count} changes were made before that." if count else ""
+        told = _errors.StreamsError(f"{error.message}{before}", **{**error.failure, "written": count})
+        told.result = {"changed": bool(count or self.touched), "changes": self.changes}
+        return told
 
     def _text(self, key: str, side: Side) -> str:
         if side.content is None:

@@ -29,7 +29,7 @@ _SETTLING, _PAUSE = 60.0, 0.05
 
 RESTORE = fields.Spec(
     (
-        fields.Field("path", codecs.mapped({"type": "path"}, str, str), argument_extra={"required": True}),
+        fields.Field("path", codecs.Codec({"type": "path"}), argument_extra={"required": True}),
         fields.Field("stream", names.STREAM_NAME),
         fields.Field("bucket", names.BUCKET_NAME),
         fields.Field("subjects", codecs.names(names.SUBJECT)),

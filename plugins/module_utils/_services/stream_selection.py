@@ -113,6 +113,8 @@ class Selection:
 
 def checked_stream(name: Any) -> str:
     """The name of a stream, as it is. Raises OptionError where it can't be one."""
+    if not isinstance(name, str):
+        raise _errors.OptionError("stream", f"'{name}' is not a name: give text.")
     return str(fields.checked(fields.Spec((STREAM,)), {"stream": name}.get)["stream"])
 
 

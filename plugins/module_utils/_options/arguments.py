@@ -1,0 +1,123 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prepares what a task gives before Ansible validates it: null means "not given", and each value is of its kind.
+
+Ansible itself takes null and an empty text for a required option, and converts some values with exceptions or hangs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from .. import _errors
+from . import quantities, untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_UNKNOWN = {"type": "raw"}  # Ansible's own, and what it will refuse
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,40}(\.0*)?\s*")
+# Ansible makes dicts of such texts by Python's own parser
+_LONGEST_DICT = 64 << 10
+
+
+def given(
+    arguments: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any], rules: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[_errors.OptionError]]:
+    """The values without those that stand for nothing, and the refusals of those that no option of their kind takes.
+
+    ``arguments`` and ``rules`` are those of an argument specification. An empty path is nothing, and so is an empty
+    text for an option that is needed, by itself or by a rule. What is refused is left out of the values.
+    """
+    needed = _needed(arguments, rules)
+    found: dict[str, Any] = {}
+    refused: list[_errors.OptionError] = []
+    for name, value in values.items():
+        argument = arguments.get(name, _UNKNOWN)
+        kind = argument.get("type", "str")
+        if value is None or (value == "" and (kind == "path" or (kind == "str" and name in needed))):
+            continue
+        try:
+            untrusted.check_data(value)
+            _check_kind(kind, value)
+            found[name], inner = _nested(name, argument, value)
+            refused += inner
+        except ValueError as error:
+            refused.append(_errors.OptionError(name, f"{error}."))
+    return found, refused
+
+
+def _needed(arguments: Mapping[str, Mapping[str, Any]], rules: Mapping[str, Any]) -> set[str]:
+    """The options that are needed, or of which one is."""
+    needed = {name for name, argument in arguments.items() if argument.get("required")}
+    for group in rules.get("required_one_of", ()):
+        needed.update(group)
+    for _option, _value, group, *_any in rules.get("required_if", ()):
+        needed.update(group)
+    return needed
+
+
+def _nested(name: str, argument: Mapping[str, Any], value: Any) -> tuple[Any, list[_errors.OptionError]]:
+    """The same for options within an option."""
+    options = argument.get("options")
+    if options and isinstance(value, dict):
+        return _inner(name, options, value)
+    if isinstance(value, list):
+        kind = argument.get("elements", "raw")
+        items: list[Any] = []
+        refused: list[_errors.OptionError] = []
+        for index, item in enumerate(value):
+            if options and isinstance(item, dict):
+                part, inner = _inner(f"{name}[{index}]", options, item)
+                items.append(part)
+                refused += inner
+            elif item is None and kind != "raw":
+                raise ValueError(f"its entry {index} is null: take it away")
+            else:
+                _check_kind(kind, item)
+                items.append(item)
+        return items, refused
+    return value, []
+
+
+def _inner(
+    where: str, options: Mapping[str, Mapping[str, Any]], value: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[_errors.OptionError]]:
+    found, refused = given(options, value, {})
+    return found, [
+        _errors.OptionError(f"{where}.{error.failure['option']}", error.reason, **_others(error)) for error in refused
+    ]
+
+
+def _others(error: _errors.OptionError) -> dict[str, Any]:
+    return {key: value for key, value in error.failure.items() if key not in ("code", "option")}
+
+
+def _check_kind(kind: str, value: Any) -> None:
+    """Raises ValueError with the reason for a value that Ansible would convert to nonsense, or not at all."""
+    if kind in ("str", "path") and isinstance(value, (dict, list)):
+        raise ValueError(f"is a {'dict' if isinstance(value, dict) else 'list'}: give text")
+    if kind == "dict" and not isinstance(value, (dict, str)):
+        raise ValueError("is not a dict")
+    if kind == "int":
+        _check_whole(value)
+    if (
+        kind in ("dict", "list")
+        and isinstance(value, str)
+        and (len(value) > _LONGEST_DICT or sum(map(value.count, "[{(")) > untrusted.DEEPEST)
+    ):
+        raise ValueError(f"is a text that is too long or too deep for a {kind}: give it as YAML")
+
+
+def _check_whole(value: Any) -> None:
+    shown = quantities.shortened(value) if isinstance(value, (str, float, bool)) else ""
+    whole = not isinstance(value, (str, float, bool)) or (
+        math.isfinite(value) and value.is_integer()
+        if isinstance(value, float)
+        else isinstance(value, str) and bool(_WHOLE.fullmatch(value))
+    )
+    if not whole:
+        raise ValueError(f"'{shown}' is not a whole number: give digits")

@@ -1,0 +1,56 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs a module in this process, as Ansible would run it on a host, and tells what became of it."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import time
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.module_utils.testing import patch_module_args
+
+_MODULES = "ansible_collections.choria.streams.plugins.modules"
+
+
+@dataclass
+class Outcome:
+    """What a module returned. ``raised`` is what escaped from it, empty where nothing did."""
+
+    seconds: float
+    result: dict[str, Any] = field(default_factory=dict)
+    raised: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.result.get("failed"))
+
+    @property
+    def message(self) -> str:
+        return str(self.result.get("msg", ""))
+
+
+def run_module(name: str, arguments: dict[str, Any], *, check_mode: bool = False) -> Outcome:
+    module = importlib.import_module(f"{_MODULES}.{name}")
+    output, began = io.StringIO(), time.monotonic()
+    given = {**arguments, "_ansible_check_mode": check_mode, "_ansible_diff": True}
+    raised = ""
+    with patch_module_args(given), redirect_stdout(output), redirect_stderr(io.StringIO()):
+        try:
+            module.main()
+        except SystemExit:
+            pass
+        except Exception as error:  # which is what this is to find
+            raised = "".join(traceback.format_exception(error)[-3:])
+    seconds = time.monotonic() - began
+    try:
+        result = json.loads(output.getvalue().strip().splitlines()[-1]) if output.getvalue().strip() else {}
+    except ValueError:
+        result, raised = {}, raised or f"no JSON: {output.getvalue()[:200]}"
+    return Outcome(seconds, result, raised)
