@@ -149,9 +149,18 @@ def run_local(spec: fields.Spec, act: Callable[[dict[str, Any], bool], dict[str,
 
 
 def module_of(
-    spec: fields.Spec, states: Mapping[str, Any] | None = None, *, connects: bool = True, **given: Any
+    spec: fields.Spec,
+    states: Mapping[str, Any] | None = None,
+    checks: fields.Spec | None = None,
+    *,
+    connects: bool = True,
+    **given: Any,
 ) -> AnsibleModule:
-    """Return the module with its options. One that never ``connects`` has no options of a connection."""
+    """Return the module with its options, whose values are checked.
+
+    ``states`` are arguments beside the spec, and ``checks`` has codecs for some of them. A module that never
+    ``connects`` has no options of a connection.
+    """
     # All that is imported stays, and little is thrown away later: looking for garbage often, and at exit, finds none
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS)
@@ -164,7 +173,7 @@ def module_of(
     with failing(module):
         if module.refused:
             raise module.refused[0]
-        fields.checked(whole, module.params.get)
+        fields.checked(whole.merge(checks) if checks else whole, module.params.get)
     return module
 
 

@@ -22,7 +22,7 @@ _PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 
 def run_resource(wanted: resource.Resource) -> None:
     """A module that brings one resource into the desired state."""
-    module = module_of(wanted.spec, wanted.states)
+    module = module_of(wanted.spec, wanted.states, wanted.checks)
     with failing(module):
         with session_of(module, read_only=module.check_mode) as session:
             plan, result = _bring_about(wanted, session, module.params, module.check_mode)

@@ -64,6 +64,7 @@ class ConsumerResource:
     noun = "consumer"
     spec = consumer_table.SPEC
     states = consumer_table.STATES
+    checks = fields.Spec()
 
     def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
         self.check(options)

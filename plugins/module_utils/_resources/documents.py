@@ -301,7 +301,7 @@ def check_duplicates(items: Iterable[Item]) -> None:
 def _wrong(item: Item) -> Iterator[_errors.StreamsError]:
     """All that is wrong with an item's options."""
     found = False
-    for error in resource.invalid(item.kind.definition.spec, item.options):
+    for error in resource.invalid(item.kind.definition.spec.merge(item.kind.definition.checks), item.options):
         found = True
         yield error
     if not found and item.kind.check:

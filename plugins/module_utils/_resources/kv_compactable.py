@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from .._options import codecs, fields
 from .kv_bucket import BucketResource
 from .stream import WITH_DATA
 
@@ -22,6 +23,7 @@ class CompactableBucket(BucketResource):
     """With what a document can't have: how old the marks of deleted keys are changes by itself."""
 
     states = MappingProxyType({**WITH_DATA, "compact": {"type": "str"}})
+    checks = BucketResource.checks.merge(fields.Spec((fields.Field("compact", codecs.duration()),)))
 
     def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Any:
         if options["compact"] is None:

@@ -116,6 +116,7 @@ class EntryResource:
     states: Mapping[str, Any] = MappingProxyType(
         {"state": {"type": "str", "choices": list(_OPERATIONS), "default": "present"}}
     )
+    checks = fields.Spec()
 
     def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
         check_offline(options)
@@ -159,6 +160,9 @@ class RevertibleEntry(EntryResource):
     """What a document can't have: each time that they are written, a counter and an earlier revision are others."""
 
     states = MappingProxyType({**EntryResource.states, "revert_to": {"type": "int"}, "increment": {"type": "int"}})
+    checks = fields.Spec(
+        (fields.Field("revert_to", codecs.whole(1)), fields.Field("increment", codecs.Codec({"type": "int"})))
+    )
 
 
 ENTRY = EntryResource()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import codecs
+from .._options import codecs, fields
 from . import resource
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ WAIT: dict[str, Any] = {
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "str", "default": _LONG_ENOUGH},
 }
+
+# The codecs of these
+CHECKS = fields.Spec((fields.Field("wait_timeout", codecs.duration()),))
 
 
 def patience(options: Mapping[str, Any]) -> float:

@@ -101,13 +101,19 @@ class Plan:
 
 
 class Resource(Protocol):
-    """What run_resource needs of a kind of thing. ``states`` are arguments of the module beside the spec's."""
+    """What run_resource needs of a kind of thing.
+
+    ``states`` are arguments of the module beside the spec's, and ``checks`` has codecs for some of them.
+    """
 
     @property
     def spec(self) -> fields.Spec: ...
 
     @property
     def states(self) -> Mapping[str, Any]: ...
+
+    @property
+    def checks(self) -> fields.Spec: ...
 
     def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Any: ...
 

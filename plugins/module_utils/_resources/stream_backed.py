@@ -13,7 +13,7 @@ from .. import _errors
 from .._api import jetstream, streams
 from .._options import connection, fields
 from . import losses, recreate, resource, windows
-from .moves import first_step, moved, patience
+from .moves import CHECKS, first_step, moved, patience
 from .ownership import marked
 from .stream_facts import facts
 
@@ -70,6 +70,7 @@ class StreamBacked:
     spec = fields.Spec()
     implied: tuple[fields.Field, ...] = ()
     states: Mapping[str, Any] = MappingProxyType({})
+    checks = CHECKS
     keeps_data = True
     content = "message"
 

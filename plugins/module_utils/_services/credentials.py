@@ -17,7 +17,7 @@ from .. import _errors
 from .._connection import issuing
 from .._connection.signing import claims_signed_by
 from .._connection.tokens import CLIENT, SERVER
-from .._options import codecs, fields, untrusted
+from .._options import codecs, fields, names, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,37 +39,37 @@ CLIENT_PERMISSIONS = (
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@-]*")
 _SEED = re.compile(r"[0-9a-fA-F]{64}")
-_NAMES = {"no_log": False}  # of tokens, which are no secret
+_LIST: dict[str, Any] = {"default": []}
+_NAMES = {"no_log": False, **_LIST}  # of tokens, which are no secret
+_WORD = codecs.text(r"[A-Za-z0-9_-]{1,128}", "write letters, digits, _ and -")
+_COMMON_NAME = codecs.text(r"[^\x00-\x1f\x7f]{1,64}", "a certificate's name is one line of up to 64 characters")
 _YEAR_9999 = 253370764800  # seconds since 1970
 _AUTHORITY_VALIDITY = 10 * 365 * 86400  # seconds
 
 
-def _entries(*more: fields.Field) -> codecs.Codec:
+def _entries(*more: fields.Field) -> codecs.Objects:
     rows = (fields.Field("name", codecs.Codec({"type": "str", "required": True})), *more)
-    return codecs.Codec(
-        {
-            "type": "list",
-            "elements": "dict",
-            "default": [],
-            "options": {row.option: row.argument() for row in rows},
-        }
-    )
+    return codecs.objects(codecs.obj(*rows))
 
 
-def _strings(default: list[str], choices: tuple[str, ...] = ()) -> codecs.Codec:
+def _strings(default: list[str], choices: tuple[str, ...] = (), item: codecs.Text | None = None) -> codecs.Codec:
     limit = {"choices": list(choices)} if choices else {}
-    return codecs.Codec({"type": "list", "elements": "str", "default": default, **limit})
+    return codecs.Names({"type": "list", "elements": "str", "default": default, **limit}, (), item=item)
+
+
+def _subjects() -> codecs.Codec:
+    return _strings([], item=names.SUBJECT)
 
 
 SPEC = fields.Spec(
     (
         fields.Field("folder", codecs.Codec({"type": "path", "required": True})),
-        fields.Field("authority", codecs.Codec({"type": "str", "default": "Choria"})),
-        fields.Field("certificates", _entries(fields.Field("hosts", _strings([])))),
+        fields.Field("authority", _COMMON_NAME, argument_extra={"default": "Choria"}),
+        fields.Field("certificates", _entries(fields.Field("hosts", _strings([]))), argument_extra=_LIST),
         fields.Field(
             "server_tokens",
             _entries(
-                fields.Field("permissions", _strings([], SERVER_PERMISSIONS)), fields.Field("publish", _strings([]))
+                fields.Field("permissions", _strings([], SERVER_PERMISSIONS)), fields.Field("publish", _subjects())
             ),
             argument_extra=_NAMES,
         ),
@@ -77,13 +77,13 @@ SPEC = fields.Spec(
             "client_tokens",
             _entries(
                 fields.Field("permissions", _strings([], CLIENT_PERMISSIONS)),
-                fields.Field("publish", _strings([])),
-                fields.Field("subscribe", _strings([])),
+                fields.Field("publish", _subjects()),
+                fields.Field("subscribe", _subjects()),
             ),
             argument_extra=_NAMES,
         ),
-        fields.Field("collectives", _strings(["choria"])),
-        fields.Field("organization", codecs.Codec({"type": "str", "default": "choria"})),
+        fields.Field("collectives", _strings(["choria"], item=_WORD)),
+        fields.Field("organization", _WORD, argument_extra={"default": "choria"}),
         fields.Field("validity", codecs.duration(60), argument_extra={"default": "365d"}),
         fields.Field("renew_before", codecs.duration(), argument_extra={"default": "30d"}),
     )
