@@ -14,6 +14,7 @@ from ansible.utils.display import Display
 
 from ..module_utils import _errors
 from ..module_utils._connection.settings import Settings
+from ..module_utils._options import arguments
 from ..module_utils._options.connection import NAMES, environment
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from ansible.plugins.lookup import LookupBase
 
-_VARIABLES = tuple(f"choria_streams_{name}" for name in NAMES)
+_VARIABLE = "choria_streams_"
+_VARIABLES = tuple((name, f"{_VARIABLE}{name}") for name in NAMES)
 _ENVIRONMENT = tuple(variable for name in NAMES for variable in environment(name))
 # What set_options found, by all that it depends on. It takes longer than a lookup's request, and a template may hold
 # a thousand lookups.
@@ -47,7 +49,7 @@ def options_of(
 
     As ``set_options`` finds them, but the variables may be templates, and an option that does not exist is an error.
     """
-    given = {name: _rendered(lookup, variables[name]) for name in _VARIABLES if name in variables}
+    given = {name: _rendered(lookup, variables[variable]) for name, variable in _VARIABLES if variable in variables}
     question = (lookup._load_name, _frozen(given), _frozen(direct), *map(os.environ.get, _ENVIRONMENT))
     try:
         if question in _found:
@@ -69,7 +71,10 @@ def flat(terms: Sequence[Any]) -> Iterator[Any]:
 def _options_of(
     lookup: LookupBase, given: Mapping[str, Any], direct: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Settings]:
-    lookup.set_options(var_options=given, direct=direct)
+    direct = _checked(lookup, direct)
+    lookup.set_options(
+        var_options={f"{_VARIABLE}{name}": value for name, value in _checked(lookup, given).items()}, direct=direct
+    )
     options = lookup.get_options()
     unknown = sorted(set(direct) - set(options))
     if unknown:
@@ -83,9 +88,18 @@ def _options_of(
     return options, settings
 
 
+def _checked(lookup: LookupBase, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values without null, which stands for nothing. Raises OptionError for what Ansible can't convert."""
+    found, refused = arguments.given(lookup.option_definitions, values, {})
+    if refused:
+        raise refused[0]
+    return found
+
+
 def _rendered(lookup: LookupBase, value: Any) -> Any:
     # Rendering takes longer than a request, so that it is done for templates alone
-    return lookup._templar.template(value) if "{" in str(value) else value
+    template = "{" in value if isinstance(value, str) else isinstance(value, (list, dict))
+    return lookup._templar.template(value) if template else value
 
 
 def _frozen(options: Mapping[str, Any]) -> Hashable:

@@ -58,7 +58,8 @@ def pull(
         for relative, entry in files.items():
             _bring(folder, relative, entry, report, options, check_mode, settle)
     except _errors.StreamsError as error:
-        raise report.incomplete(error) from error
+        report.incomplete(error)
+        raise
     revision = max([bucket.last_sequence, *(entry.revision for entry in found.values())])
     return report.result(len(files), revision)
 

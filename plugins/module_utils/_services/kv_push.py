@@ -69,7 +69,8 @@ def push(
         try:
             _check(session, bucket, steps, wanted)
         except _errors.StreamsError as error:
-            raise report.incomplete(error) from error
+            report.incomplete(error)
+            raise
         if check_mode:
             for step in steps:
                 _tell(report, bucket, step, None)

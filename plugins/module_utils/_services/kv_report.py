@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import _errors
 from .._options import values
 from .._options.mask import CHANGED, HIDDEN, Mask, text
+
+if TYPE_CHECKING:
+    from .. import _errors
 
 CREATE, UPDATE, DELETE, PURGE, ATTRIBUTES = "create", "update", "delete", "purge", "attributes"
 _COUNTED = {CREATE: "created", UPDATE: "updated", ATTRIBUTES: "updated", DELETE: "removed", PURGE: "removed"}
@@ -56,10 +58,12 @@ class Report:
     def incomplete(self, error: _errors.StreamsError) -> _errors.StreamsError:
         """The error, with the changes that were made before it."""
         count = len(self.changes)
-        before = f" {count} changes were made before that." if count else ""
-        told = _errors.StreamsError(f"{error.message}{before}", **{**error.failure, "written": count})
-        told.result = {"changed": bool(count or self.touched), "changes": self.changes}
-        return told
+        if count:
+            error.message += f" {count} changes were made before that."
+            error.args = (error.message,)
+        error.failure["written"] = count
+        error.result = {"changed": bool(count or self.touched), "changes": self.changes}
+        return error
 
     def _text(self, key: str, side: Side) -> str:
         if side.content is None:
