@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SCHEMES = ("nats", "tls", "ws", "wss")
 # Such as nats:/user:password@host, whose scheme would be taken for a user or a host. A host may be called nats.
 _HALF_A_SCHEME = re.compile(rf"({'|'.join(_SCHEMES)}):(?!//|\d+$)", re.IGNORECASE)
+_LONGEST_HOST = 253
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%[\w.-]+)?")
 _CREDS = re.compile(rb"NATS USER JWT-+\s+[\w-]+\.[\w-]+\.[\w-]+\s.*USER NKEY SEED-+\s+SU[A-Z2-7]{56}\s", re.DOTALL)
 _IN_URL = re.compile(r"\s*(?:\w+:/+)?(.+)@")
@@ -322,7 +323,8 @@ def _parsed(entry: str, before: str) -> tuple[SplitResult, int]:
     # An unescaped / # or ? in a password, which ends the host and would be looked up or told
     if parts.path or "#" in entry or "?" in entry:
         raise ValueError("has a path, a query or a fragment")
-    if not _HOST.fullmatch(parts.hostname or ""):
+    host = parts.hostname or ""
+    if not _HOST.fullmatch(host) or len(host) > _LONGEST_HOST or any(len(word) > 63 for word in host.split(".")):
         raise ValueError("has no valid host")
     if "@" in parts.netloc and not parts.username:
         raise ValueError("has no user before its @")
