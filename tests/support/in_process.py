@@ -13,7 +13,9 @@ import traceback
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
 _MODULES = "ansible_collections.choria.streams.plugins.modules"
@@ -36,6 +38,25 @@ class Outcome:
         return str(self.result.get("msg", ""))
 
 
+_specs: dict[str, dict[str, Any]] = {}
+
+
+def argument_spec(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The argument specification of a module, which it has when it is run with these arguments."""
+    if name not in _specs:
+        made: list[dict[str, Any]] = []
+        original = AnsibleModule.__init__
+
+        def noted(self: Any, argument_spec: dict[str, Any], **given: Any) -> None:
+            made.append(argument_spec)
+            original(self, argument_spec=argument_spec, **given)
+
+        with mock.patch.object(AnsibleModule, "__init__", noted):
+            run_module(name, arguments, check_mode=True)
+        _specs[name] = made[0]
+    return _specs[name]
+
+
 def run_module(name: str, arguments: dict[str, Any], *, check_mode: bool = False) -> Outcome:
     module = importlib.import_module(f"{_MODULES}.{name}")
     output, began = io.StringIO(), time.monotonic()
@@ -47,6 +68,8 @@ def run_module(name: str, arguments: dict[str, Any], *, check_mode: bool = False
         except SystemExit:
             pass
         except Exception as error:  # which is what this is to find
+            if "Failed to decode JSON module parameters" in str(error):
+                return Outcome(0.0, {"failed": True, "msg": str(error)})  # Ansible sends nothing like that
             raised = "".join(traceback.format_exception(error)[-3:])
     seconds = time.monotonic() - began
     try:

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from .._options import codecs
+from .._options import codecs, untrusted
 from . import consumer_table
 from .stream_facts import facts
 
@@ -70,11 +69,13 @@ def there(info: Mapping[str, Any]) -> dict[str, Any]:
 def as_asked(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration with the beginning that is in its metadata, and without that mark."""
     labels = config.get("metadata") or {}
-    if START_MARK not in labels:
+    try:
+        begin = untrusted.load_object(labels[START_MARK])
+    except (KeyError, ValueError):  # none, or somebody else's
         return config
     rest = {path: value for path, value in config.items() if path not in consumer_table.START}
     own = {key: text for key, text in labels.items() if key != START_MARK}
-    return {**rest, **json.loads(labels[START_MARK]), "metadata": own}
+    return {**rest, **begin, "metadata": own}
 
 
 def ahead(moment: str, info: Mapping[str, Any] | None) -> bool:

@@ -11,11 +11,12 @@ takes no second consumer, and needs none, since what is not acknowledged stays i
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._api import consumers
-from .._options import fields
+from .._options import fields, untrusted
 from . import consumer_facts, consumer_table, resource, rows
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ def resumed(config: dict[str, Any], holder: Mapping[str, Any]) -> dict[str, Any]
     there = holder["config"]
     begin = (there.get("metadata") or {}).get(_BEGIN)
     if begin:
-        rest = {path: value for path, value in config.items() if path not in consumer_table.START}
-        return {**rest, **json.loads(begin)}
+        with suppress(ValueError):  # somebody else's
+            start = untrusted.load_object(begin)
+            rest = {path: value for path, value in config.items() if path not in consumer_table.START}
+            return {**rest, **start}
     return begun_at(config, int(there.get("opt_start_seq") or 1), config)
 
 

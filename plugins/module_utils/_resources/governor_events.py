@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
+from .._options import untrusted
 
 if TYPE_CHECKING:
     from .._connection import sessions
@@ -52,7 +53,7 @@ def pass_on(session: sessions.Session, governor: str) -> None:
 def frees_seat(data: bytes, governor: str) -> bool:
     """Whether a message on SUBJECTS says that a seat of the governor became free."""
     try:
-        event: Any = json.loads(data)
+        event: Any = untrusted.load_json(data)
     except ValueError:
         return False
     if isinstance(event, dict) and isinstance(event.get("data"), dict):

@@ -13,7 +13,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import fields
+from .._options import fields, untrusted
 from . import consumer_facts, recreate, subjects
 from .consumer_position import begun_at
 
@@ -202,7 +202,10 @@ def written(created: str, config: Mapping[str, Any], consumers: Sequence[Mapping
 def record_of(info: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The record of a temporary stream, None for any other."""
     text = ((info or {}).get("config", {}).get("metadata") or {}).get(recreate.RECORD)
-    return dict(json.loads(text)) if text else None
+    try:
+        return untrusted.load_object(text) if text else None
+    except ValueError:  # somebody else's
+        return None
 
 
 def mark_of(config: Mapping[str, Any]) -> str:

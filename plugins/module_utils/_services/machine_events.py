@@ -9,7 +9,6 @@ has another id, and is in its initial state until its next transition. Times are
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._api import reading
 from .._connection.permissions import SUBSCRIBE, missing_permission
+from .._options import untrusted
 from .signals import end_when_unheard
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Machines:
         if event["protocol"] == _TRANSITION:
             told.state, told.from_state = event.get("to_state"), event.get("from_state")
             told.transition, told.since = event.get("transition"), message.time
-        elif event.get("name"):
+        elif event.get("name") and isinstance(event["name"], str):
             status = {name: value for name, value in event.items() if name not in _ENVELOPE}
             about = {"name": event["name"], "type": event.get("type"), "time": message.time}
             told.watchers[event["name"]] = {**about, "status": status}
@@ -131,7 +131,7 @@ class Machines:
 def _event(data: bytes) -> dict[str, Any] | None:
     """The event in a message, as a CloudEvent or bare; None for what is none."""
     try:
-        whole: Any = json.loads(data)
+        whole: Any = untrusted.load_json(data)
     except ValueError:
         return None
     event = whole.get("data", whole) if isinstance(whole, dict) else None

@@ -144,7 +144,11 @@ def _look(spool: Spool, name: str) -> _Found | None:
     if not stat.S_ISREG(status.st_mode):
         return None
     moment, _dash, run_id = name.removesuffix(SUFFIX).partition("-")
-    began = int(moment) / codecs.NANOSECOND if moment.isdigit() and len(moment) < 20 else status.st_mtime
+    began = (
+        int(moment) / codecs.NANOSECOND
+        if moment.isascii() and moment.isdigit() and len(moment) < 20
+        else status.st_mtime
+    )
     row = {
         "file": str(spool.path / name),
         "run_id": run_id,
