@@ -181,7 +181,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         found.session.close()
 
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)|\d{8}T?\d{6}\S*|\d+\.\d+")
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)|\d{8}T?\d{6}\S*|\d+\.\d+"
+    r'|"(waited|held|age|elapsed|duration)": \d+'
+)
 
 
 def same(one: Any, other: Any) -> bool:

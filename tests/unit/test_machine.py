@@ -25,6 +25,8 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import Opti
 from ansible_collections.choria.streams.plugins.module_utils._options.machine_schema import SCHEMA, WATCHERS
 from ansible_collections.choria.streams.plugins.module_utils._services import machine, machine_store
 from ansible_collections.choria.streams.plugins.module_utils._services.machine_definition import to_yaml
+from support.machine_corpus import DOES_NOT_START, STARTS
+from support.machine_corpus import definition as corpus_definition
 from support.machines import BAD, GOOD, changed
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "machine.schema.json"
@@ -87,6 +89,25 @@ def test_bad_definitions(label: str) -> None:
     assert case.says in caught.value.message
     valid = jsonschema.Draft7Validator(SCHEMA).is_valid({"name": "DEPLOY", **case.definition})
     assert valid == case.beyond_schema
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_watchers_that_start(name: str) -> None:
+    machine.check_definition(corpus_definition(STARTS[name]), "definition")
+
+
+@pytest.mark.parametrize("name", DOES_NOT_START)
+def test_watchers_that_do_not_start(name: str) -> None:
+    with pytest.raises(OptionError, match=r"^definition: watchers"):
+        machine.check_definition(corpus_definition(DOES_NOT_START[name]), "definition")
+
+
+@pytest.mark.parametrize("key", ["machine_state", "name"])
+def test_foreign_states_with_another_key(key: str) -> None:
+    """The server would never run the watcher, and say so only in its log."""
+    watcher = {**STARTS["command"], "foreign_state_required": [{"machine_name": "OTHER", key: "running"}]}
+    with pytest.raises(OptionError, match=r"foreign_state_required\[0\].state is missing"):
+        machine.check_definition(corpus_definition(watcher), "definition")
 
 
 def test_every_watcher_has_a_good_definition() -> None:

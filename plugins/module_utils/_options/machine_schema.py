@@ -27,9 +27,13 @@ _FLAG: Schema = {"type": "boolean"}
 _WHOLE: Schema = {"type": "integer"}
 _NAMES: Schema = {"type": "array", "items": NAME}
 _LABELS: Schema = {"type": "object", "additionalProperties": _STRING}
-# How often, and how long: the first in Choria's words, which have days, the second in Go's own; none is zero
-_EVERY: Schema = {"type": "string", "pattern": r"^(?=.*[1-9])(\d+(\.\d+)?(ms|s|m|h|d|D|w|W|M|y|Y))+$"}
-_PERIOD: Schema = {"type": "string", "pattern": r"^(?=.*[1-9])(\d+(\.\d+)?(ms|s|m|h))+$"}
+# How often, and how long: the first in Choria's words, where a day or a longer unit stands alone, the second in Go's
+# own. None is zero.
+_EVERY: Schema = {
+    "type": "string",
+    "pattern": r"^(?=.*[1-9])((\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+|\d+(\.\d+)?[dDwWMyY])$",
+}
+_PERIOD: Schema = {"type": "string", "pattern": r"^(?=.*[1-9])(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$"}
 
 
 def _record(required: Sequence[str] = (), /, **properties: Any) -> Schema:
@@ -89,7 +93,17 @@ WATCHERS: dict[str, Schema] = {
         subject=_STRING,
         payload=_STRING,
         ttl_seconds=_WHOLE,
-        registration={"type": "object"},
+        registration=_record(
+            ("cluster", "service", "protocol", "ip", "port"),
+            cluster=_STRING,
+            service=_STRING,
+            protocol=_STRING,
+            ip=_STRING,
+            port=_WHOLE,
+            priority=_WHOLE,
+            annotations=_LABELS,
+            prefix=_STRING,
+        ),
     ),
     "httpswitch": _record(on_when=_NAMES, off_when=_NAMES, disable_when=_NAMES, annotations=_LABELS),
     "kv": _record(
@@ -156,7 +170,7 @@ _WATCHER: Schema = {
         state_match=_NAMES,
         foreign_state_required={
             "type": "array",
-            "items": _record(("machine_name", "machine_state"), machine_name=NAME, machine_state=NAME),
+            "items": _record(("machine_name", "state"), machine_name=NAME, state=NAME),
         },
         fail_transition=NAME,
         success_transition=NAME,

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import mask
+from .._options import machine_rules, mask
 from .._options.machine_schema import NAME, SCHEMA, problems
 from .program import ask
 
@@ -61,6 +61,7 @@ def _loose_ends(definition: Mapping[str, Any]) -> Iterator[str]:
     fired = {transition["name"] for transition in transitions}
     yield from _twice("watchers", (watcher["name"] for watcher in watchers))
     for index, watcher in enumerate(watchers):
+        yield from (f"watchers[{index}].{problem}" for problem in machine_rules.problems(watcher))
         for state in watcher.get("state_match", ()):
             if state not in states:
                 yield f"watchers[{index}].state_match has the state {state}, which no transition has"
