@@ -98,8 +98,9 @@ notes:
   - Variables C(choria_streams_<option>), the environment variables C(CHORIA_STREAMS_<OPTION>) of the controller and the
     section C([choria_streams]) of C(ansible.cfg) set the connection options too.
   - Waiting tasks use a fork each. With C(throttle), or fewer forks, less of them wait at once.
-  - Waiters are not served in a certain order. Each freed seat wakes one of them, whichever the server chooses.
-    C(choria governor run) and Autonomous Agents do not queue either. They ask from time to time.
+  - Waiters are not served in a certain order. Each freed seat wakes one of them, whichever the server chooses, so that
+    with long jobs one may wait two or three times as long as most. C(choria governor run) and Autonomous Agents do not
+    queue either. They ask from time to time.
   - It listens to the events of governors (C(choria.lifecycle.event.governor.*)) to know when a seat is free. Without
     the permission for that it looks every five seconds.
 seealso:

@@ -26,11 +26,13 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import (
     Unreachable,
 )
 from ansible_collections.choria.streams.plugins.module_utils._options import codecs
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._services import campaign as campaigns
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
 from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign
 from ansible_collections.choria.streams.plugins.module_utils._services.lease import LEASE, act
 from support.connect import settings
+from support.manage import Manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -575,3 +577,62 @@ def test_missing_permission_is_told_at_once(make_server: MakeServer) -> None:
         governor = governors.read(session, "X")
         with pytest.raises(PermissionMissing, match=r"may not publish to mcollective\.governor\.X.*--governor"):
             campaign(session, governor, "me", Wait(30))
+
+
+# Many waiters
+
+
+class Waiters:
+    """Waiters in processes of their own, each with a connection."""
+
+    def __init__(self, server: NatsServer, governor: str, count: int, max_wait: float) -> None:
+        self.readers = [self._fork(server, governor, max_wait) for _number in range(count)]
+
+    def _fork(self, server: NatsServer, governor: str, max_wait: float) -> int:
+        reader, writer = os.pipe()
+        if os.fork():
+            os.close(writer)
+            return reader
+        sent = [0]
+        with Session(settings(servers=[server.url])) as own:
+            real = own.request_many
+
+            def counted(requests: Any, *more: Any, **options: Any) -> Any:
+                sent[0] += 1
+                return real(requests, *more, **options)
+
+            own.request_many = counted  # type: ignore[method-assign]
+            wait = Wait(max_wait)
+            seat = campaign(own, campaigns.find(own, governor, wait), "waiter", wait)
+            os.write(writer, json.dumps([seat.waited if seat else None, sent[0]]).encode())
+        os._exit(0)
+
+    def results(self) -> list[tuple[float | None, int]]:
+        found = [tuple(json.loads(os.fdopen(reader, "rb").read())) for reader in self.readers]
+        for _reader in self.readers:
+            os.wait()
+        return found  # type: ignore[return-value]
+
+
+def test_one_looks_for_all(session: Session, nats_server: NatsServer) -> None:
+    """Seats expire one after the other: the waiters don't all look each time."""
+    governor = make(session, "LOOKS", capacity=4, expire=2)
+    for _seat in range(4):
+        taken(session, governor, "holder")
+        time.sleep(0.5)
+    results = Waiters(nats_server, "LOOKS", 20, 60).results()
+    assert all(waited is not None for waited, _sent in results)
+    # Each has read the governor once, and asked twice before it waited
+    assert sum(sent - 3 for _waited, sent in results) <= 4 * len(results)
+
+
+def test_more_seats_wake_as_many(session: Session, nats_server: NatsServer) -> None:
+    governor = make(session, "RAISED", capacity=1)
+    taken(session, governor, "holder")
+    waiters = Waiters(nats_server, "RAISED", 4, 4.5)
+    time.sleep(2)
+    with Manager(servers=[nats_server.url]) as manager:
+        manager.apply(GOVERNOR, name="RAISED", capacity=4)
+    waited = [waited for waited, _sent in waiters.results() if waited is not None]
+    assert len(waited) == 3
+    assert max(waited) < 4

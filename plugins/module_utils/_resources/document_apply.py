@@ -129,6 +129,7 @@ def _prove(session: sessions.Session, document: documents.Document) -> None:
         if item.error is None and item.plan:
             try:
                 documents.definition_of(item).proven(item.plan, there.get(item.stream))
+                documents.definition_of(item).announce(session, item.plan)
             except _errors.StreamsError as error:
                 item.error = error
         item.proven = True

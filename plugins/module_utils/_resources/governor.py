@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._options import codecs, fields, names
-from . import rows, stream_backed
+from . import governor_events, rows, stream_backed
 from .stream import EXACT, REPLICATED
 from .stream import SPEC as STREAM_ROWS
 from .windows import window_for
@@ -18,9 +18,11 @@ from .windows import window_for
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._connection import wire
+    from .._connection import sessions, wire
     from . import resource
 
+# A waiter that gets a seat and heard of further ones wakes others itself
+_MOST_WOKEN = 1000
 SPEC = fields.Spec(
     (
         fields.Field("name", names.GOVERNOR_NAME, argument_extra={"required": True}),
@@ -74,6 +76,13 @@ class GovernorResource(stream_backed.StreamBacked):
                 f"is needed {what} the governor {options['name']}: give capacity and expire, such as 5 and 20m.",
             )
         return super().plan_change(current, options, server)
+
+    def announce(self, session: sessions.Session, plan: resource.Plan) -> None:
+        """Wake a waiter for each seat that a higher capacity brings."""
+        for change in plan.changes:
+            if change.field == "capacity" and change.before:
+                for _seat in range(min(change.after - change.before, _MOST_WOKEN)):
+                    governor_events.pass_on(session, plan.request["name"].removeprefix(names.GOVERNOR_PREFIX))
 
     def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
         config = info["config"]

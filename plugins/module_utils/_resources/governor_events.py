@@ -25,7 +25,10 @@ _PROTOCOL = "io.choria.lifecycle.v1.governor"
 # A waiter that was told of a free seat which it does not need tells another one. Choria's own readers pass over what is
 # no event of theirs. Its tokens let a user of governors write to this subject, and an event viewer hear it.
 _PASSED_ON = f"choria.lifecycle.event.governor.{COMPONENT}:free"
+# Nobody is believed that there is nothing to look for in a longer time, in seconds
+_LONGEST_PAUSE = 60.0
 _PASSED_ON_PROTOCOL = "io.choria.streams.v1.governor_free"
+_LOOKED_PROTOCOL = "io.choria.streams.v1.governor_looked"
 
 
 def publish(
@@ -48,6 +51,27 @@ def publish(
 def pass_on(session: sessions.Session, governor: str) -> None:
     """Tells one waiter of a free seat, which this one was told of and does not take."""
     _send(session, _PASSED_ON, {"protocol": _PASSED_ON_PROTOCOL, "governor": governor}, wait=True)
+
+
+def looked_subject(governor: str) -> str:
+    """Where waiters of a governor hear that one of them looked at it. Events have one word less."""
+    return f"choria.lifecycle.event.governor.{COMPONENT}.looked.{governor}"
+
+
+def looked(session: sessions.Session, governor: str, again: float) -> None:
+    """Publish that we looked at a governor, and after how many seconds it is worth to look again."""
+    content = {"protocol": _LOOKED_PROTOCOL, "governor": governor, "again": round(again, 3)}
+    _send(session, looked_subject(governor), content, wait=False)
+
+
+def look_again(data: bytes) -> float | None:
+    """After how many seconds it is worth to look, from a message on ``looked_subject``; None for what is none."""
+    try:
+        content = json.loads(data)
+        again = float(content["again"]) if content["protocol"] == _LOOKED_PROTOCOL else -1.0
+    except (ValueError, TypeError, KeyError):  # anybody may write there
+        return None
+    return again if 0 <= again <= _LONGEST_PAUSE else None
 
 
 def frees_seat(data: bytes, governor: str) -> bool:

@@ -204,9 +204,15 @@ class StreamBacked:
             streams.delete(session, plan.request["name"])
             return plan.result
         if plan.wait:
-            return self.proven(plan, self._write_patiently(session, plan))
-        self._write(session, plan)
-        return self.proven(plan, streams.info_after_write(session, plan.request["name"]))
+            result = self.proven(plan, self._write_patiently(session, plan))
+        else:
+            self._write(session, plan)
+            result = self.proven(plan, streams.info_after_write(session, plan.request["name"]))
+        self.announce(session, plan)
+        return result
+
+    def announce(self, session: sessions.Session, plan: resource.Plan) -> None:
+        """Publish what others wait for, when the plan is applied."""
 
     def _write_patiently(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
         """Writes between waits until all copies are current."""

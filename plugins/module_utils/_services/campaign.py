@@ -4,13 +4,16 @@
 """Asks for a seat in a governor, and waits for one where it is full.
 
 Waiters of one governor share a queue group on the lifecycle events, so that the server wakes one of them for each seat
-that becomes free, and this one alone asks again. A waiter that no longer needs a seat wakes the next one. A wake-up can
-be lost with the process that it woke, and a seat can become free without one: all waiters look at the governor when its
-oldest seat expires, and from time to time.
+that becomes free, and this one alone asks again. A waiter that no longer needs a seat wakes the next one. A wake-up
+can be lost with the process that it woke, and a seat can become free without one: waiters look at the governor when
+its oldest seat expires, and from time to time. Who looks says so to the others, which need not look then, and wakes
+one of them for each further seat that it finds free. So that they don't all look at the same moment, each waits a
+while before, mostly a long one and seldom a short one: however many there are, about one of them is the first.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
 import uuid
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
 
 # How often a waiter looks at the governor, in seconds: more and more seldom while it hears events.
 _FIRST_LOOK, _GROWTH, _MOST_SELDOM = 5.0, 1.6, 30.0
-# Servers take an expired seat back a quarter of a second late, and not all who look are to look at once.
-_AFTER_EXPIRY = (0.05, 0.5)
+# Servers take an expired seat back about a quarter of a second late.
+_AFTER_EXPIRY = 0.1
+# Over how many seconds waiters spread their looks, and how much fewer look early than late, as a power of e.
+_SPREAD, _STEEPNESS = 0.5, 8.0
 # Autonomous agents tell that they leave before they do it.
 _AFTER_EXIT = (0.1, 0.3)
 # How long a signal may wait until a sleeping waiter sees it.
@@ -110,7 +115,7 @@ class _Waiter:
         self.listening = False
         self._told = 0  # of how many free seats we were told since we last asked
         self._interval = _FIRST_LOOK
-        self._look_at = 0.0
+        self._pause = self._look_at = 0.0
         self._attempt = ""  # the id of a request whose answer has not come
         self._doubtful: set[str] = set()  # requests whose answers were lost
         self._sent = 0.0
@@ -228,6 +233,8 @@ class _Waiter:
     def _listen(self) -> None:
         self.listening = True
         self._session.subscribe(events.SUBJECTS, queue=f"choria_streams.governor.{self._governor.name}")
+        if events.SUBJECTS not in self._session.refused_subscriptions:
+            self._session.subscribe(events.looked_subject(self._governor.name))
         self._schedule(self._governor)
 
     def _wait(self) -> bool:
@@ -245,20 +252,37 @@ class _Waiter:
         """Count the free seats that we are told of, for which it waits at most ``timeout`` seconds."""
         message = self._session.receive(max(0.0, timeout))
         while message:
-            self._told += events.frees_seat(message.data, self._governor.name)
+            if message.subject == events.looked_subject(self._governor.name):
+                self._heed_look(events.look_again(message.data))
+            else:
+                self._told += events.frees_seat(message.data, self._governor.name)
             message = self._session.receive(0)
 
     def _look(self) -> bool:
         """Whether a seat is free, as far as the server's figures tell."""
         self._schedule(governors.read(self._session, self._governor.name))
-        return self._governor.taken < self._governor.capacity
+        events.looked(self._session, self._governor.name, self._pause)
+        free = self._governor.capacity - self._governor.taken
+        for _seat in range(1, free):
+            events.pass_on(self._session, self._governor.name)
+        return free > 0
+
+    def _heed_look(self, again: float | None) -> None:
+        """Somebody else looked, so that we need not."""
+        if again is not None:
+            self._look_at = time.monotonic() + again + _late()
 
     def _schedule(self, governor: Governor) -> None:
         """When to look next: when the oldest seat expires, or a while later."""
         self._governor = governor
-        pause = self._interval * random.uniform(0.8, 1.2)
+        self._pause = self._interval
         if governor.oldest_left is not None:
-            pause = min(pause, max(0.0, governor.oldest_left) + random.uniform(*_AFTER_EXPIRY))
-        self._look_at = time.monotonic() + pause
+            self._pause = min(self._pause, max(0.0, governor.oldest_left) + _AFTER_EXPIRY)
+        self._look_at = time.monotonic() + self._pause + _late()
         if events.SUBJECTS not in self._session.refused_subscriptions:
             self._interval = min(self._interval * _GROWTH, _MOST_SELDOM)
+
+
+def _late() -> float:
+    """How much later than the others to look, in seconds: of any number of waiters, few are early."""
+    return _SPREAD / _STEEPNESS * math.log1p(random.random() * math.expm1(_STEEPNESS))
