@@ -608,10 +608,10 @@ class Waiters:
         os._exit(0)
 
     def results(self) -> list[tuple[float | None, int]]:
-        found = [tuple(json.loads(os.fdopen(reader, "rb").read())) for reader in self.readers]
+        found: list[Any] = [tuple(json.loads(os.fdopen(reader, "rb").read())) for reader in self.readers]
         for _reader in self.readers:
             os.wait()
-        return found  # type: ignore[return-value]
+        return found
 
 
 def test_one_looks_for_all(session: Session, nats_server: NatsServer) -> None:
