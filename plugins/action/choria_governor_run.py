@@ -22,7 +22,7 @@ from ansible_collections.choria.streams.plugins.module_utils._services.lease imp
 from ansible_collections.choria.streams.plugins.module_utils._services.signals import Signals
 from ansible_collections.choria.streams.plugins.plugin_utils._action import failing, options_of, settings_of
 from ansible_collections.choria.streams.plugins.plugin_utils._inner import InnerTask, is_written_out, keep_facts
-from ansible_collections.choria.streams.plugins.plugin_utils._inner_list import run_list, run_one
+from ansible_collections.choria.streams.plugins.plugin_utils._inner_list import inner_tasks, run_list, run_one
 from ansible_collections.choria.streams.plugins.plugin_utils._run import is_gone
 
 if TYPE_CHECKING:
@@ -92,9 +92,7 @@ class ActionModule(ActionBase):
         if options["task"] is not None:
             task = InnerTask(self, "task", options["task"], in_a_list=False)
             return lambda: run_one(task, variables)
-        tasks = [
-            InnerTask(self, f"tasks[{index}]", data, in_a_list=True) for index, data in enumerate(options["tasks"])
-        ]
+        tasks = inner_tasks(self, "tasks", options["tasks"])
         if not tasks:
             raise _errors.OptionError("tasks", "is empty: give at least one task.")
 

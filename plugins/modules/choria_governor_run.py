@@ -50,6 +50,10 @@ options:
         C(ignore_errors), C(until), C(retries) and C(delay).
       - Each is templated when its turn comes, and sees what those before it registered, and the facts that they found.
         What they register is not known after this task, nor within a variable that has the whole list.
+      - Items may be blocks, with C(block), C(rescue) and C(always), and the keywords C(name), C(when), C(vars),
+        C(environment), C(check_mode), C(diff), C(ignore_errors) and C(no_log). They mean what they mean in a play. A
+        rescue sees C(ansible_failed_result), and the C(name) and C(action) of C(ansible_failed_task). A block whose
+        rescue succeeds has not failed.
     type: list
     elements: dict
   max_wait:
@@ -143,6 +147,25 @@ EXAMPLES = r"""
         ansible.builtin.debug:
           msg: "Working on {{ system.stdout }}"
         when: system.rc == 0
+
+- name: Put a host back in any case
+  choria.streams.choria_governor_run:
+    name: PUPPET
+    tasks:
+      - name: Update
+        block:
+          - name: Take it out
+            ansible.builtin.command: echo drained
+
+          - name: Do the work
+            ansible.builtin.command: echo updated
+        rescue:
+          - name: Say what failed
+            ansible.builtin.debug:
+              msg: "{{ ansible_failed_task.name }}: {{ ansible_failed_result.msg }}"
+        always:
+          - name: Put it back
+            ansible.builtin.command: echo restored
 
 - name: A governor of three an hour
   choria.streams.choria_governor:

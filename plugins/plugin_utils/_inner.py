@@ -202,6 +202,8 @@ def _check_keywords(where: str, data: Mapping[str, Any], allowed: Iterable[str])
     if "action" not in data and all(keyword in Task.fattributes for keyword in data):
         raise _errors.OptionError(where, "names no module: write one, with its arguments.")
     for keyword in data:
+        if keyword in ("block", "rescue", "always"):
+            raise _errors.OptionError(where, f"{keyword} is for the list 'tasks': use 'tasks' with one item.")
         if not isinstance(keyword, str):
             raise _errors.OptionError(
                 where, f"{keyword!r} is no keyword of a task: write keywords and a module's name."
