@@ -23,8 +23,8 @@ Record = dict[str, Any]
 START = 3.0
 # The same from the start of a task to that of its action
 BEGIN = 5.0
-# How long a task may take after max_wait to learn what became of its last request, by the documentation
-SETTLE = 25.0
+# How long a task may take after max_wait to learn what became of its last request, and then to give up
+SETTLE, GIVE_UP = 10.0, 25.0
 # Errors that say that the outcome is not known
 UNKNOWN = "outcome_unknown"
 
@@ -73,6 +73,7 @@ def check(records: Iterable[Record], state: dict[str, Any], *, none_may_fail: bo
     found = Findings()
     done = _executions(log)
     gone = {record["run"]: record["at"] for record in log if record["log"] == "run" and record["event"] == "gone"}
+    stood = {record["run"]: record.get("stood", 0.0) for record in log if record["log"] == "run"}
     faults = [record for record in log if record["log"] == "fault"]
     for execution in done:
         found.counts[execution.kind] += 1
@@ -83,7 +84,7 @@ def check(records: Iterable[Record], state: dict[str, Any], *, none_may_fail: bo
     works = [execution for execution in done if execution.kind in ("governed", "lease")]
     found.violations += _too_many(works, faults, state, found)
     found.violations += _too_late(works, gone, found)
-    found.violations += _waits(works, gone, found)
+    found.violations += _waits(works, stood, found)
     found.violations += [line for execution in done for line in _CLAIMS[execution.kind](execution, state)]
     found.violations += _races(done, state)
     found.violations += _counter(done, state)
@@ -125,6 +126,9 @@ def _too_many(
         if not work.starts:
             continue
         began = work.starts[0]["at"]
+        if any(_may_be_of_either(work, began, fault) for fault in faults):
+            found.counts["works of a governor that was deleted at that moment"] += 1
+            continue
         if not work.ends:
             found.blind.append(f"the work of {work.mark} has no end: it is counted at its start alone")
         ended = work.ends[0]["at"] if work.ends else began
@@ -138,6 +142,13 @@ def _too_many(
             if change > 0 and len(working) > state["capacities"][governor]:
                 capacity = state["capacities"][governor]
                 yield f"{len(working)} at once under {governor} of {capacity} at {at:.2f}: {sorted(working)}"
+
+
+def _may_be_of_either(work: Execution, began: float, fault: Record) -> bool:
+    """Whether its seat may be one of the governor that was deleted or of the one that was created then."""
+    if fault.get("governor") != work.plan["governor"] or work.mark in (*fault["fresh"], *fault["identities"]):
+        return False
+    return bool(fault["at"] < began < fault["deleted"] + START)
 
 
 def _too_late(works: Sequence[Execution], gone: dict[str, float], found: Findings) -> Iterator[str]:
@@ -161,15 +172,15 @@ def _left_seats(log: Sequence[Record], works: Sequence[Execution], state: dict[s
                 yield f"a seat of {governor} is still taken by {identity}, whose run ended by itself"
 
 
-def _waits(works: Sequence[Execution], gone: dict[str, float], found: Findings) -> Iterator[str]:
+def _waits(works: Sequence[Execution], stood: dict[str, float], found: Findings) -> Iterator[str]:
     for work in works:
-        limit = work.plan["max_wait"]
+        limit = work.plan["max_wait"] + stood.get(work.run, 0.0)
         if work.starts and work.kind == "governed":
             waited = work.starts[0]["at"] - work.began
             found.longest_wait = max(found.longest_wait, waited)
-            if waited > limit + BEGIN:
+            if waited > limit + SETTLE + BEGIN:
                 yield f"{work.mark} waited {waited:.1f} s, and its max_wait is {limit} s"
-        elif work.end and work.kind == "governed" and work.end["at"] - work.began > limit + SETTLE:
+        elif work.end and work.kind == "governed" and work.end["at"] - work.began > limit + GIVE_UP:
             waited = work.end["at"] - work.began
             yield f"{work.mark} waited {waited:.1f} s for nothing, and its max_wait is {limit} s"
 

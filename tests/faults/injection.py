@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .runs import Runs
 
 _HEALTHY = 30.0
+# How long seats of a new governor are looked at: longer than from a seat to its work
+_FRESH = 3.0
 
 
 class Site:
@@ -197,8 +199,15 @@ def recreate(site: Site, witness: Witness, random: Random) -> dict[str, Any]:
     at = time.monotonic()
     with contextlib.suppress(RefusedError):  # deleted by a request whose answer was lost
         witness.ask(f"STREAM.DELETE.{stream}")
+    deleted = time.monotonic()
     witness.ask(f"STREAM.CREATE.{stream}", config)
-    return {"at": at, "identities": holders}
+    # Who works from now on may have a seat of either governor, unless it is seen in the new one
+    fresh: set[str] = set()
+    while time.monotonic() < deleted + _FRESH:
+        fresh.update(data.decode() for _sequence, _subject, data in witness.messages(stream))
+        site.rest(0.1)
+    about = {"governor": "RECREATED", "deleted": deleted, "fresh": sorted(fresh)}
+    return {"at": at, "identities": holders, **about}
 
 
 # Processes

@@ -95,6 +95,20 @@ def test_who_was_evicted_is_not_counted_from_then_on(at: float, count: int) -> N
     assert len(violations(first, second, evicted)) == count
 
 
+def recreated(**more: Any) -> list[dict[str, Any]]:
+    fault = {"log": "fault", "kind": "recreate", "at": 1.4, "deleted": 1.5, "governor": "ONE"}
+    return [{**fault, "identities": [], "fresh": [], **more}]
+
+
+def test_seats_of_a_governor_that_was_created_anew() -> None:
+    first = [*task("a", GOVERNED, 0, 9), *work("a", 1, 8)]
+    second = [*task("b", GOVERNED, 0, 9), *work("b", 2, 8)]
+    third = [*task("c", GOVERNED, 0, 9), *work("c", 2.5, 8)]
+    assert violations(first, second, recreated(identities=["r1.h1.a"], fresh=["r1.h1.b"])) == []
+    one(violations(first, second, third, recreated(identities=["r1.h1.a"], fresh=["r1.h1.b", "r1.h1.c"])), "2 at once")
+    assert violations(first, second, third, recreated(identities=["r1.h1.a"], fresh=["r1.h1.b"])) == []
+
+
 def test_who_has_an_expired_seat_is_not_counted() -> None:
     first = [*task("a", GOVERNED, 0, 70), *work("a", 1, 70)]
     second = [*task("b", {**GOVERNED, "max_wait": 60}, 0, 60), *work("b", 32, 50)]
@@ -108,7 +122,7 @@ def test_work_that_starts_after_its_run_is_gone() -> None:
 
 
 def test_longer_waits_than_max_wait() -> None:
-    one(violations([*task("a", GOVERNED, 0, 40), *work("a", 30, 31)]), "waited 30.0 s")
+    one(violations([*task("a", GOVERNED, 0, 40), *work("a", 36, 37)]), "waited 36.0 s")
     one(violations(task("a", GOVERNED, 0, 60, status="failed", changed=False)), "waited 60.0 s for nothing")
 
 

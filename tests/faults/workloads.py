@@ -203,6 +203,7 @@ MIXED: dict[Callable[[Random], Play], int] = {
     seats: 8,
     leases: 3,
     writes: 4,
+    counts: 2,
     documents: 1,
     backups: 1,
     lookups: 2,
