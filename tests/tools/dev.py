@@ -5,7 +5,7 @@
 
     dev.py pytest ARGUMENTS    run pytest with the oldest and the newest ansible-core, and count its tests over all.
                                Tests marked "once" run with the newest alone, unit tests and those marked "each_core"
-                               with every one. What fails beside other tests (-n) is run again by itself
+                               with every one
     dev.py run COMMAND …       run a command in the environment with the newest ansible-core
     dev.py serve COMMAND …     the same, beside a nats-server with JetStream: $CHORIA_STREAMS_SERVERS has its address
     dev.py molecule SCENARIOS  try the role on hosts of its own, booted as root; all scenarios where none is named
@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
+import locale
 import os
 import shlex
 import shutil
@@ -28,7 +30,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
@@ -85,12 +87,16 @@ HOST_PROGRAMS = {
     "ssh": "openssh-client",
     "systemd-nspawn": "systemd-container",
 }
+# A small package that all environments need
+PROBE = "nats-py"
 # The oldest nats-server that we support, and the one before the newest
 OLD_SERVERS = ("2.10", "2.14")
-TESTS_FAILED, NO_TESTS = 1, 5  # statuses of pytest
-# More failures than these are none of a machine that was too slow for so many tests at a time
-MOST_UNSTEADY = 3
+# Programs that tests use, and their packages
+TEST_PROGRAMS = {"git": "git", "ssh": "openssh-client"}
+NO_TESTS = 5  # a status of pytest
 SHOWN_LINES = 60
+# Requests to end this program that came while it waited for a command
+signals: list[int] = []
 
 
 class MissingError(Exception):
@@ -136,16 +142,34 @@ def install(environment: Environment, python: str) -> None:
     usable = (environment.bin / "pip").exists() and (environment.bin / "python").exists()
     if usable and marker.exists() and marker.read_text() == wanted:
         return
-    print(f"Installing .venv/{environment.name} with {python}", flush=True)
     if not usable:
-        subprocess.run([python, "-m", "venv", "--clear", str(environment.bin.parent)], check=True)
+        install_by([python, "-m", "venv", "--clear", str(environment.bin.parent)])
+    check_network(environment)
+    print(f"Installing .venv/{environment.name} with {python}", flush=True)
     pip(environment, "--upgrade", *environment.requirements)
     marker.write_text(wanted)
 
 
 def pip(environment: Environment, *arguments: str) -> None:
-    command = [str(environment.bin / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    subprocess.run([*command, *arguments], cwd=ROOT, check=True)
+    install_by([*pip_command(environment), "install", *arguments])
+
+
+def pip_command(environment: Environment) -> list[str]:
+    return [str(environment.bin / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+
+
+@functools.cache
+def check_network(environment: Environment) -> None:
+    """Raise MissingError where pip gets no packages: by itself it would tell that after many lines and minutes."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*pip_command(environment), "--retries", "0", "--timeout", "20", "download", "--no-deps"]
+        asked = subprocess.run([*command, "--dest", folder, PROBE], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        reason = (asked.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise MissingError(
+            "The package index of Python can't be reached, and the first run installs from it: check the network, or "
+            f"the settings of pip (PIP_INDEX_URL, HTTPS_PROXY, PIP_CERT). pip says: {reason}"
+        )
 
 
 def prepare(environments: Sequence[Environment] = CORES) -> list[Environment]:
@@ -192,23 +216,13 @@ def install_oldest_host() -> None:
         print(f"Not tested: modules on Python {OLDEST_HOST.pythons[0]}, which this machine does not have.")
 
 
-def run(environment: Environment, command: Sequence[str], more: Mapping[str, str] | None = None) -> int:
-    """Run a command to its end, in the root of the collection, with nothing of the user's Ansible settings."""
-    settings = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    # Each process of thousands would compile all that it imports
-    settings.pop("PYTHONDONTWRITEBYTECODE", None)
-    settings.update(
-        PATH=f"{environment.bin}{os.pathsep}{os.environ.get('PATH', '')}",
-        PYTHONPATH=str(BUILD),
-        ANSIBLE_COLLECTIONS_PATH=str(BUILD),
-        ANSIBLE_CONFIG=str(BUILD / "ansible.cfg"),
-        ANSIBLE_HOME=str(BUILD / "ansible_home"),
-    )
-    settings.update(more or {})
-    process = subprocess.Popen(command, cwd=ROOT, env=settings)
+def supervise(command: Sequence[str], **options: Any) -> int:
+    """Run a command to its end. A request to end this program is one to the command, which is waited for."""
+    process = subprocess.Popen(command, cwd=ROOT, **options)
 
     # Ctrl-C reaches the command as well: wait until it has put things in order. Other requests to end become a Ctrl-C.
     def forward(number: int, _frame: object) -> None:
+        signals.append(number)
         if number != signal.SIGINT:
             process.send_signal(signal.SIGINT)
 
@@ -221,16 +235,66 @@ def run(environment: Environment, command: Sequence[str], more: Mapping[str, str
     return status if status >= 0 else 128 - status
 
 
+def install_by(command: Sequence[str]) -> None:
+    """Run what installs. Raises InterruptedError, or CalledProcessError."""
+    status = supervise(command)
+    if signals:
+        raise InterruptedError
+    if status:
+        raise subprocess.CalledProcessError(status, command)
+
+
+def run(environment: Environment, command: Sequence[str], more: Mapping[str, str] | None = None) -> int:
+    """Run a command to its end, in the root of the collection, with nothing of the user's Ansible settings."""
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    # Each process of thousands would compile all that it imports
+    settings.pop("PYTHONDONTWRITEBYTECODE", None)
+    if not is_utf8():
+        settings["LC_ALL"] = "C.UTF-8"  # Ansible refuses others
+    settings.update(
+        PATH=f"{environment.bin}{os.pathsep}{os.environ.get('PATH', '')}",
+        PYTHONPATH=str(BUILD),
+        ANSIBLE_COLLECTIONS_PATH=str(BUILD),
+        ANSIBLE_CONFIG=str(BUILD / "ansible.cfg"),
+        ANSIBLE_HOME=str(BUILD / "ansible_home"),
+    )
+    settings.update(more or {})
+    return supervise(command, env=settings)
+
+
+def is_utf8() -> bool:
+    """Whether the user's locale has UTF-8."""
+    try:
+        locale.setlocale(locale.LC_ALL, "")
+    except locale.Error:
+        return False
+    return locale.nl_langinfo(locale.CODESET).upper().replace("-", "") == "UTF8"
+
+
 def serve(command: Sequence[str]) -> int:
-    """Run a command beside a nats-server of its own, which is stopped afterwards in any case."""
+    """Run a command beside a nats-server of its own. However it ends, nothing of both is left."""
     environment = prepare_one()
     sys.path.insert(0, str(ROOT / "tests"))
     from support.server import NatsServer
 
-    # Events that a temporary server did not take are of no use to later runs
-    with NatsServer(program=environment.bin / "nats-server") as server, tempfile.TemporaryDirectory() as spool:
-        more = {"CHORIA_STREAMS_SERVERS": server.url, "CHORIA_STREAMS_RESULTS_SPOOL": f"{spool}/results"}
-        return run(environment, command, more)
+    with (
+        tempfile.TemporaryDirectory(prefix="choria-") as folder,
+        NatsServer(program=environment.bin / "nats-server") as server,
+    ):
+        # Events that a temporary server did not take are of no use to later runs
+        own = {"TMPDIR": folder, "CHORIA_STREAMS_RESULTS_SPOOL": f"{folder}/results"}
+        try:
+            return run(environment, command, {"CHORIA_STREAMS_SERVERS": server.url, **own})
+        finally:
+            end_all(f"TMPDIR={folder}")
+
+
+def end_all(variable: str) -> None:
+    """End the processes with this variable: Ansible leaves those of tasks that were interrupted."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if variable.encode() in (path / "environ").read_bytes().split(b"\0"):
+                os.kill(int(path.name), signal.SIGKILL)
 
 
 def install_host_programs() -> None:
@@ -294,24 +358,15 @@ def failures(report: Path) -> dict[str, str]:
 
 
 def test(environment: Environment, arguments: Sequence[str]) -> tuple[int, Count, list[str]]:
-    """Run pytest in one environment: its status, what became of the tests, and lines on those that failed at first."""
-    report, second = (OUTPUT / environment.name / name for name in ("junit.xml", "junit-again.xml"))
-    for path in (report, second):
-        path.unlink(missing_ok=True)
+    """Run pytest in one environment: its status, what became of the tests, and lines on those that failed."""
+    report = OUTPUT / environment.name / "junit.xml"
+    report.unlink(missing_ok=True)
     print(f"\n==== {environment.name}: pytest {shlex.join(arguments)}", flush=True)
     status = run(environment, ["pytest", f"--junit-xml={report}", *arguments], IN_TESTS)
-    found, failed = count(report), failures(report)
-    verdicts = dict.fromkeys(failed, "failed")
-    if status == TESTS_FAILED and "-n" in arguments and 0 < len(failed) <= MOST_UNSTEADY:
-        print(f"\n==== {environment.name}: what failed, with nothing beside it", flush=True)
-        status = run(environment, ["pytest", f"--junit-xml={second}", *arguments, "-n", "0", "--last-failed"], IN_TESTS)
-        again, still = count(second), failures(second)
-        found = Count(found.passed + again.passed, again.failed, found.skipped + again.skipped)
-        verdicts = {name: "failed twice" if name in still else "passed by itself" for name in failed}
-    told = []
-    for name, text in failed.items():
-        told += [f"---- {environment.name}: {name} {verdicts[name]}", *text.splitlines()[-SHOWN_LINES:]]
-    return 0 if status == NO_TESTS else status, found, told
+    lines = []
+    for name, text in failures(report).items():
+        lines += [f"---- {environment.name}: {name} failed", *text.splitlines()[-SHOWN_LINES:]]
+    return 0 if status == NO_TESTS else status, count(report), lines
 
 
 def sweep() -> None:
@@ -328,8 +383,19 @@ def chosen(environment: Environment, environments: Sequence[Environment]) -> lis
     return ["-m", "not once" if environment is environments[0] else "each_core and not once"]
 
 
+def require(programs: Mapping[str, str]) -> None:
+    """Raise MissingError where one is missing; the values are packages of Debian."""
+    missing = {name: package for name, package in programs.items() if not shutil.which(name)}
+    if missing:
+        raise MissingError(
+            f"The tests need {' and '.join(missing)}, which this machine does not have: install "
+            f"{' and '.join(sorted(set(missing.values())))} (packages of Debian and Ubuntu)."
+        )
+
+
 def pytest(arguments: Sequence[str]) -> int:
     """Run pytest in every environment. The last lines have what failed, and the sums."""
+    require(TEST_PROGRAMS)
     environments = prepare()
     sweep()
     install_old_servers(environments[-1])
@@ -337,14 +403,18 @@ def pytest(arguments: Sequence[str]) -> int:
     ended = []
     for environment in environments:
         ended.append(test(environment, [*arguments, *chosen(environment, environments)]))
+        if signals:
+            ran = Count(*map(sum, zip(*(found for _status, found, _lines in ended))))
+            print(f"Interrupted: {ran.passed} tests had passed, {ran.failed} had failed, and the others did not run.")
+            return 128 + signals[0]
     for environment in CORES:
         if environment not in environments:
             print(f"Not run: {environment.name}, for lack of a Python {' or '.join(environment.pythons)}.")
-    for _status, _count, told in ended:
-        print(*told, sep="\n", end="\n" if told else "")
-    sums = Count(*map(sum, zip(*(found for _status, found, _told in ended))))
+    for _status, _count, lines in ended:
+        print(*lines, sep="\n", end="\n" if lines else "")
+    sums = Count(*map(sum, zip(*(found for _status, found, _lines in ended))))
     print(f"{sums.passed} passed, {sums.failed} failed, {sums.skipped} skipped", flush=True)
-    return max(*(status for status, _count, _told in ended), int(sums.passed == 0 or sums.failed > 0))
+    return max(*(status for status, _count, _lines in ended), int(sums.passed == 0 or sums.failed > 0))
 
 
 def main() -> int:
@@ -365,6 +435,9 @@ def main() -> int:
     except MissingError as error:
         print(error, file=sys.stderr)
         return 1
+    except InterruptedError:
+        print("Interrupted while it was installed: the next run goes on with that.", file=sys.stderr)
+        return 128 + signals[0]
     except subprocess.CalledProcessError as error:
         print(f"{' '.join(map(str, error.cmd))} ended with status {error.returncode}.", file=sys.stderr)
         return 1

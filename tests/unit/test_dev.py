@@ -10,14 +10,12 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 import dev
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.once
 
@@ -53,37 +51,57 @@ def test_a_missing_report_counts_as_a_failure(tmp_path: Path) -> None:
     assert dev.count(tmp_path / "junit.xml") == (0, 1, 0)
 
 
-UNSTEADY = """
-import pathlib
-import pytest
-
-def test_steady():
-    pass
-
-def test_unsteady():
-    seen = pathlib.Path(__file__).with_name("seen")
-    before = seen.exists()
-    seen.touch()
-    assert before, "the first time"
-
-{more}
-"""
+def some_test(folder: Path, code: str) -> list[str]:
+    """The arguments that run it with a process of its own, apart from this project."""
+    (folder / "test_some.py").write_text(code)
+    return [str(folder), "-n", "1", "--rootdir", str(folder), "-o", f"cache_dir={folder / 'cache'}"]
 
 
-@pytest.mark.parametrize(
-    ("more", "expected"), [("", (0, (2, 0, 0))), ("def test_wrong():\n    assert False", (1, (2, 1, 0)))]
-)
-def test_what_fails_beside_other_tests_runs_again_by_itself_and_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, expected: tuple[int, dev.Count]
-) -> None:
+def test_what_failed_is_told_and_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dev, "OUTPUT", tmp_path / "output")
-    (tmp_path / "test_some.py").write_text(UNSTEADY.format(more=more))
-    arguments = [str(tmp_path), "-n", "1", "--rootdir", str(tmp_path), "-o", f"cache_dir={tmp_path / 'cache'}"]
-    status, found, told = dev.test(dev.prepare_one(), arguments)
-    assert (status, found) == expected
-    assert any(line.endswith("test_some::test_unsteady passed by itself") for line in told)
-    assert any("the first time" in line for line in told)
-    assert any(line.endswith("test_some::test_wrong failed twice") for line in told) == bool(more)
+    once = "import pathlib\n\ndef test_once():\n    pathlib.Path(__file__).with_name('seen').touch(exist_ok=False)\n"
+    wrong = "\ndef test_wrong():\n    assert False, 'always'\n"
+    status, found, lines = dev.test(dev.prepare_one(), some_test(tmp_path, once + wrong))
+    assert (status, found) == (1, (1, 1, 0))
+    assert any(line.endswith("test_some::test_wrong failed") for line in lines)
+    assert any("always" in line for line in lines)
+
+
+def test_interrupted_tests_have_no_sums(tmp_path: Path) -> None:
+    """Neither the next environment's tests nor a line that looks like a result."""
+    slow = "import pathlib, time\n\ndef test_slow():\n    pathlib.Path(__file__).with_name('seen').touch()\n"
+    arguments = some_test(tmp_path, f"{slow}    [time.sleep(0.1) for _ in range(600)]\n")
+    command = [sys.executable, str(dev.ROOT / "tests/tools/dev.py"), "pytest", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_until((tmp_path / "seen").exists, 60)
+    process.send_signal(signal.SIGTERM)
+    output, _errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Interrupted: 0 tests had passed" in output.splitlines()[-1]
+    assert len([line for line in output.splitlines() if line.startswith("==== core-")]) == 1
+
+
+def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(dev.MissingError, match=r"^The tests need git and ssh, .* install git and openssh-client \("):
+        dev.pytest([])
+
+
+def test_without_a_network_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_NO_INDEX": "", "PIP_FIND_LINKS": ""}.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    dev.check_network.cache_clear()
+    with pytest.raises(dev.MissingError, match=r"^The package index of Python can't be reached, .*: check the network"):
+        dev.check_network(dev.prepare_one())
+
+
+@pytest.mark.parametrize("variables", [{"LC_ALL": "C"}, {"LANG": "no_SUCH.UTF-8"}, {"LC_ALL": "C.UTF-8"}])
+def test_ansible_runs_in_every_locale(variables: dict[str, str]) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
+    command = [sys.executable, str(dev.ROOT / "tests/tools/dev.py"), "run", "ansible", "--version"]
+    done = subprocess.run(command, env={**environment, **variables}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ansible [core")
 
 
 def closed(url: str) -> bool:
@@ -132,3 +150,24 @@ def test_server_ends_after_an_interrupted_command(number: signal.Signals) -> Non
     assert "KeyboardInterrupt" in errors
     assert process.returncode != 0
     assert closed(url)
+
+
+def test_nothing_of_an_interrupted_command_is_left() -> None:
+    """Neither processes that it did not wait for, as Ansible's modules, nor temporary files."""
+    code = "import subprocess; child = subprocess.Popen(['sleep', '300'], start_new_session=True); "
+    code += "print(child.pid, os.environ['TMPDIR'], flush=True); "
+    process = serve(f"{code}[time.sleep(0.1) for _ in range(600)]")
+    assert process.stdout
+    process.stdout.readline()
+    child, folder = process.stdout.readline().split()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert not Path(folder).exists()
+
+    def has_ended() -> bool:
+        try:
+            return not Path(f"/proc/{child}/environ").read_bytes()  # nobody waits for it
+        except OSError:
+            return True
+
+    wait_until(has_ended)
