@@ -4,7 +4,7 @@
 # dev.py makes the virtual environments in .venv when needed, and then runs the tool that is named after it
 DEV := python3 tests/tools/dev.py
 
-.PHONY: quickstart report test integration interop faults molecule lint docs bench screenshot
+.PHONY: quickstart report test integration interop faults bare molecule lint docs bench screenshot
 
 quickstart: python3
 	@$(DEV) serve env ANSIBLE_CONFIG=playbooks/quickstart.cfg ansible-playbook playbooks/quickstart.yml
@@ -43,6 +43,11 @@ scale := $(SCALE)
 keep := $(KEEP)
 faults: python3
 	@$(DEV) run python tests/faults/run.py $(foreach name,$(FAULTS),$(if $($(name)),--$(name) $($(name))))
+
+# 'make quickstart' on bare Debian systems, as a user without rights. SUITES="bookworm" takes one. Needs root
+SUITES := bookworm trixie
+bare:
+	@tests/tools/bare.sh $(SUITES)
 
 # SCENARIOS="…" takes some alone
 molecule: python3

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Runs the first command of the README on bare Debian systems, as a user without rights, with the packages that the
-# project names and no others: bare.sh [bookworm] [trixie]. BARE_COMMAND is another command than 'make quickstart', and
+# project names and no others: bare.sh bookworm trixie. BARE_COMMAND is another command than 'make quickstart', and
 # BARE_PACKAGES are more packages. Needs root, mmdebstrap and systemd-nspawn. The systems are made once, in $BARE_STATE.
 set -euo pipefail
 
@@ -42,17 +42,15 @@ run_in() {  # SUITE
 }
 
 failed=
-for suite in "${@:-bookworm trixie}"; do
-  for suite in $suite; do
-    began=$SECONDS
-    make_base "$suite"
-    if run_in "$suite" > "$folder/$suite.log" 2>&1; then
-      echo "bare: '$BARE_COMMAND' passed on $suite in $((SECONDS - began)) s"
-    else
-      failed+=" $suite"
-      tail -n 40 "$folder/$suite.log"
-      echo "bare: '$BARE_COMMAND' failed on $suite"
-    fi
-  done
+for suite in "$@"; do
+  make_base "$suite"
+  began=$SECONDS
+  if run_in "$suite" > "$folder/$suite.log" 2>&1; then
+    echo "bare: '$BARE_COMMAND' passed on $suite in $((SECONDS - began)) s"
+  else
+    failed+=" $suite"
+    tail -n 40 "$folder/$suite.log"
+    echo "bare: '$BARE_COMMAND' failed on $suite"
+  fi
 done
 [[ -z $failed ]]
