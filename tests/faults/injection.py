@@ -17,6 +17,7 @@ import urllib.error
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support.processes import children, descendants
 from support.server import freeze
 
 from . import workloads
@@ -268,18 +269,6 @@ def stop_run(site: Site, witness: Witness, random: Random) -> dict[str, Any] | N
             _send(pid, signal.SIGCONT)
     run.stood += seconds
     return {"run": run.name, "seconds": seconds}
-
-
-def children(pid: int) -> list[int]:
-    found: list[int] = []
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
-    return found
-
-
-def descendants(pid: int) -> list[int]:
-    return [pid, *(below for child in children(pid) for below in descendants(child))]
 
 
 def _command(pid: int) -> bytes:

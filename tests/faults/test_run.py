@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.processes import with_environment
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 
 RUN = Path(__file__).resolve().parent / "run.py"
 pytestmark = pytest.mark.once
-
-
-def processes(folder: Path) -> list[int]:
-    """Those that have the folder in their environment: all that the campaign started."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if str(folder).encode() in (path / "environ").read_bytes():
-                found.append(int(path.name))
-    return found
 
 
 @pytest.fixture
@@ -55,7 +45,7 @@ def test_a_stopped_campaign_leaves_nothing_behind(folder: Path, number: signal.S
         output, _errors = process.communicate(timeout=60)
         assert process.returncode == 128 + number
         assert "The campaign was stopped, and says nothing" in output
-        assert processes(folder) == []
+        assert with_environment(str(folder)) == []
         assert list(folder.iterdir()) == []
     finally:
         process.kill()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.processes import with_environment
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -32,16 +32,6 @@ with NatsServer():
     task = {"ansible.builtin.shell": f"touch {sys.argv[1]}; sleep 300"}
     run_playbook([{"hosts": "all", "gather_facts": False, "tasks": [task]}], inventory=["a", "b"])
 """
-
-
-def processes(folder: Path) -> list[int]:
-    """Those that have the folder in their environment."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if str(folder).encode() in (path / "environ").read_bytes():
-                found.append(int(path.name))
-    return found
 
 
 @pytest.fixture
@@ -61,7 +51,7 @@ def test_a_signal_ends_all_that_was_started(folder: Path, tmp_path: Path, number
         wait_until(there.exists, timeout=60)
         process.send_signal(number)
         assert process.wait(30) == -number
-        wait_until(lambda: not processes(folder))
+        wait_until(lambda: not with_environment(str(folder)))
         assert list(folder.iterdir()) == []
     finally:
         process.kill()

@@ -295,6 +295,23 @@ def test_woken_by_a_foreign_exit(session: Session, nats_server: NatsServer) -> N
         assert 0.2 <= taken(session, governor, wait=20).waited < 2
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.4, 1.2])
+def test_woken_by_an_exit_that_comes_before_the_seat_is_free(
+    session: Session, nats_server: NatsServer, seconds: float
+) -> None:
+    """As an autonomous agent tells of it; on a slow machine it leaves some time later."""
+    governor = make(session, f"BEFORE_{seconds * 10:.0f}")
+    seat = taken(session, governor)
+
+    def leave_late(own: Session) -> None:
+        own.publish("choria.lifecycle.event.governor.CLI", event(governor.name))
+        time.sleep(seconds)
+        messages.delete(own, governor.stream, seat.sequence)
+
+    with beside(nats_server, leave_late, after=0.3):
+        assert taken(session, governor, wait=20).waited < 3.5
+
+
 def test_woken_when_the_oldest_seat_expires(session: Session) -> None:
     governor = make(session, "EXPIRE", capacity=2, expire=1.5)
     taken(session, governor, "old")

@@ -19,6 +19,8 @@ from support.intervals import Recorder
 from support.lifecycle import gap
 from support.manage import Manager
 from support.playbook import RunningPlaybook
+from support.processes import is_connected
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +69,7 @@ class World(Manager):
     """A node with the agent, the connection of an administrator, and the record of what ran."""
 
     def __init__(self, broker: ChoriaBroker, recorder: Recorder) -> None:
+        self.port = broker.port
         self.config_file = str(broker.client("admin", *ADMIN).config)
         super().__init__(choria_config=self.config_file)
         self.recorder = recorder
@@ -118,11 +121,10 @@ def test_a_machine_holds_back_a_playbook(world: World) -> None:
     [seat] = governors.view(world.session, "DEPLOY")
     assert seat["name"] == f"Auto Agent  DEPLOY#deploy @ {NODE}"
     run = world.playbook("waiter")
-    while "TASK [run]" not in run.output():
-        time.sleep(0.05)
+    wait_until(lambda: is_connected(run.process.pid, world.port), 60)
     world.finish("second", waiting="waiter")
-    # The agent tells of its exit before it leaves, and its waiters must not sleep through that
-    assert gap(world.session, "DEPLOY", NODE, "localhost") < 2.0
+    # The agent tells of its exit before it leaves, and its waiters must not sleep through that: they look after 4 s
+    assert gap(world.session, "DEPLOY", NODE, "localhost") < 3.5
     world.recorder.finish("waiter")
     assert run.wait().check().task("run").result["governor"]["waited"] > 0.1
 

@@ -37,8 +37,8 @@ _FIRST_LOOK, _GROWTH, _MOST_SELDOM = 5.0, 1.6, 30.0
 _AFTER_EXPIRY = 0.1
 # Over how many seconds waiters spread their looks, and how much fewer look early than late, as a power of e.
 _SPREAD, _STEEPNESS = 0.5, 8.0
-# Autonomous agents tell that they leave before they do it.
-_AFTER_EXIT = (0.1, 0.3)
+# Autonomous agents tell that they leave before they do it, on a slow machine some time before.
+_AFTER_EXIT, _LATER = (0.1, 0.3), 3.0
 # How long a signal may wait until a sleeping waiter sees it.
 _NAP = 0.5
 # Between attempts while the server is away.
@@ -116,6 +116,7 @@ class _Waiter:
         self._told = 0  # of how many free seats we were told since we last asked
         self._interval = _FIRST_LOOK
         self._pause = self._look_at = 0.0
+        self._soon = 0.0  # until the next look after we were told of a seat that was not free yet
         self._attempt = ""  # the id of a request whose answer has not come
         self._doubtful: set[str] = set()  # requests whose answers were lost
         self._sent = 0.0
@@ -185,7 +186,8 @@ class _Waiter:
         except _errors.ApiError as error:
             if error.err_code == jetstream.MAXIMUM_MESSAGES:
                 if self._told:
-                    self._look_at = min(self._look_at, time.monotonic() + random.uniform(*_AFTER_EXIT))
+                    self._soon = random.uniform(*_AFTER_EXIT)
+                    self._look_at = min(self._look_at, time.monotonic() + self._soon)
                 self._attempt, self._told = "", 0
                 return None
             raise
@@ -278,6 +280,11 @@ class _Waiter:
         self._pause = self._interval
         if governor.oldest_left is not None:
             self._pause = min(self._pause, max(0.0, governor.oldest_left) + _AFTER_EXPIRY)
+        self._soon *= _LATER
+        if 0 < self._soon < _FIRST_LOOK:
+            self._pause = min(self._pause, self._soon)
+        else:
+            self._soon = 0.0
         self._look_at = time.monotonic() + self._pause + _late()
         if events.SUBJECTS not in self._session.refused_subscriptions:
             self._interval = min(self._interval * _GROWTH, _MOST_SELDOM)
