@@ -224,10 +224,14 @@ def _tree(execution: Execution, state: dict[str, Any]) -> Iterator[str]:
 
 
 def _resources(execution: Execution, state: dict[str, Any]) -> Iterator[str]:
-    names = [f"{execution.run}_{number}" for number in range(execution.plan["consumers"])]
-    missing = set(names) - set(state["consumers"])
+    names = {f"{execution.run}_{number}" for number in range(execution.plan["consumers"])}
+    keys = [f"{execution.run}.item{number}" for number in range(execution.plan.get("keys", 0))]
+    missing = [*sorted(names - set(state["consumers"])), *(key for key in keys if key not in state["tree"])]
+    doubled = [key for key in keys if len(state["tree"].get(key, ())) > 1]
     if execution.succeeded and missing:
-        yield f"{execution.mark} is said to be applied, and consumers are missing: {sorted(missing)[:3]}"
+        yield f"{execution.mark} is said to be applied, and {len(missing)} items are missing: {missing[:3]}"
+    if doubled:
+        yield f"{execution.mark} wrote {len(doubled)} items more than once: {doubled[:3]}"
 
 
 def _restore(execution: Execution, state: dict[str, Any]) -> Iterator[str]:

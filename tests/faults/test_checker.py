@@ -164,7 +164,7 @@ def test_documents_that_are_not_whole() -> None:
     tree = task("tree", {"kind": "tree", "keys": 2}, 0, 1)
     one(violations(tree, tree={"r1.k0": ["x"]}), "1 keys are missing")
     one(violations(tree, tree={"r1.k0": ["x"], "r1.k1": ["x", "x"]}), "wrote 1 keys more than once")
-    one(violations(task("resources", {"kind": "resources", "consumers": 1}, 0, 1)), "consumers are missing")
+    one(violations(task("resources", {"kind": "resources", "consumers": 1}, 0, 1)), "1 items are missing")
     one(violations(task("restore", {"kind": "restore"}, 0, 1), restored={"BACK_r1": ["a"]}), "differ")
     one(violations(task("lookup", {"kind": "lookup", "value": "v"}, 0, 1, msg="w")), "instead of 'v'")
 

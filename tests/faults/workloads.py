@@ -155,16 +155,26 @@ def counts(random: Random) -> Play:
     return Play(random.randint(1, 3), tasks, {f"count{number}": {"kind": "count"} for number in range(2)})
 
 
-def documents(random: Random, keys: int = 300, consumers: int = 15) -> Play:
-    """What has many writes in one task: a tree of keys, and resources."""
+def documents(random: Random, keys: int = 300, items: int = 50) -> Play:
+    """What has many writes in one task: a tree of keys, and resources, of which every fifth is a consumer."""
     data = {f"k{number}": f"{MARK}.{number}" for number in range(keys)}
     tree = {"bucket": TREE, "prefix": "{{ faults_run }}", "data": data}
-    declared = [{"stream": ORDERS, "name": f"{{{{ faults_run }}}}_{number}"} for number in range(consumers)]
+    consumers = items // 5
+    declared = {
+        "consumers": [{"stream": ORDERS, "name": f"{{{{ faults_run }}}}_{number}"} for number in range(consumers)],
+        "keys": [
+            {"bucket": TREE, "key": f"{{{{ faults_run }}}}.item{number}", "value": f"{number}"}
+            for number in range(items - consumers)
+        ],
+    }
     tasks = [
         {"name": "tree", "choria.streams.choria_kv_sync": tree},
-        {"name": "resources", "choria.streams.choria_resources": {"consumers": declared}},
+        {"name": "resources", "choria.streams.choria_resources": declared},
     ]
-    plan = {"tree": {"kind": "tree", "keys": keys}, "resources": {"kind": "resources", "consumers": consumers}}
+    plan = {
+        "tree": {"kind": "tree", "keys": keys},
+        "resources": {"kind": "resources", "consumers": consumers, "keys": items - consumers},
+    }
     random.shuffle(tasks)
     return Play(1, tasks, plan)
 

@@ -21,6 +21,7 @@ from ansible_collections.choria.streams.plugins.module_utils._services.kv_past i
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_watch import SPEC, watch
 from support.connect import settings
+from support.proxy import Frame, Proxy
 from support.server import NatsServer
 from support.waiting import wait_until
 
@@ -230,6 +231,35 @@ def test_the_server_restarts_meanwhile(make_server: MakeServer, updates_only: bo
 
         with Later(server, bucket, work):
             assert waited(session, bucket, "a", updates_only=updates_only)["entry"]["value"] == "late"
+
+
+@pytest.mark.parametrize("updates_only", [False, True])
+def test_the_server_restarts_before_the_watch_is_confirmed(make_server: MakeServer, updates_only: bool) -> None:
+    """A watch that is made anew begins where the first one was to begin, of which nothing was heard."""
+    server = make_server()
+    lost: list[Frame] = []
+
+    def rule(frame: Frame) -> list[bytes]:
+        if b"consumer_create_response" in frame.raw and not lost:
+            lost.append(frame)
+            return []
+        return [frame.raw]
+
+    with Proxy(server.port, rule) as proxy, Session(settings(servers=server.url)) as direct:
+        bucket = make_bucket(direct)
+        put(direct, bucket, other="1")
+
+        def work(_other: Session) -> None:
+            wait_until(lambda: lost)
+            proxy.refusing = True
+            server.restart()
+            with Session(settings(servers=server.url)) as writer:
+                put(writer, bucket, a="late")
+            proxy.refusing = False
+
+        with Session(settings(servers=proxy.url)) as session, Later(server, bucket, work):
+            found = waited(session, bucket, "a", updates_only=updates_only, max_wait="20s")
+            assert found["entry"]["value"] == "late"
 
 
 NARROW = {

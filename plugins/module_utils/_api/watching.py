@@ -46,7 +46,12 @@ class Watch:
     ) -> None:
         self._session, self._bucket = session, bucket
         self._subjects = [bucket.subject(key) for key in dict.fromkeys(keys)]
-        self._start: dict[str, Any] = {"deliver_policy": "new" if updates_only else "last_per_subject"}
+        self._start: dict[str, Any] = {"deliver_policy": "last_per_subject"}
+        if updates_only and bucket.config:
+            # The server's "new" would mean later than that where the first request has to be repeated
+            self._go_on_after(bucket.last_sequence)
+        elif updates_only:
+            self._start = {"deliver_policy": "new"}
         self._name = self._inbox = ""
         self._heard, self._delivered = 0.0, 0
         self._open()
