@@ -47,20 +47,11 @@ options:
     description: How long one answer may take, as seconds or text such as V(5s).
     type: str
     default: 5s
-attributes:
-  check_mode:
-    description: Check mode reads the same.
-    support: full
-  diff_mode:
-    description: There is nothing to compare.
-    support: none
-  platform:
-    description: The systems that it runs on.
-    platforms: posix
-    support: full
+extends_documentation_fragment:
+  - choria.streams.attributes
+  - choria.streams.attributes.info
 seealso:
-  - plugin: choria.streams.choria
-    plugin_type: role
+  - module: choria.streams.choria_broker_peer
 """
 
 EXAMPLES = r"""

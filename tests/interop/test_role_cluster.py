@@ -18,6 +18,8 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
+from ansible_collections.choria.streams.plugins.module_utils import _errors
+from ansible_collections.choria.streams.plugins.module_utils._services import broker_peer
 from ansible_collections.choria.streams.plugins.module_utils._services.broker import read
 from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import render
 from support.choria import ChoriaProcess
@@ -98,6 +100,7 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
         "groups": {"choria_brokers": ADDRESSES},
         "choria_broker_port": free_port(),
         "choria_broker_peer_port": free_port(),
+        "choria_broker_system_password": "secret-of-the-system",
         "choria_install_method": "archive",
         "choria_tls_ca_path": str(authority.path),
     }
@@ -151,6 +154,24 @@ def test_two_of_five_may_be_lost(brokers: list[Broker]) -> None:
 
 def test_brokers_that_the_inventory_does_not_have(brokers: list[Broker]) -> None:
     assert "the cluster still counts 127.0.5.5, which should not be part of it" in all_problems(brokers, ADDRESSES[:4])
+
+
+def remove(broker: Broker, name: str, *, check_mode: bool = False) -> bool:
+    options = {"config": str(broker.config), "name": name, "state": "absent", "timeout": "20s"}
+    return bool(broker_peer.remove(options, check_mode)["changed"])
+
+
+def test_a_broker_that_is_gone_is_removed(brokers: list[Broker]) -> None:
+    gone, left, names = brokers[4], brokers[:4], ADDRESSES[:4]
+    leader = next(broker for broker in brokers if broker.identity == brokers[0].ask("jsz")["meta_cluster"]["leader"])
+    if leader is not gone:
+        with pytest.raises(_errors.Refused, match="is online: stop it first"):
+            remove(leader, gone.identity)
+    gone.kill()
+    wait_until(lambda: any(remove(broker, gone.identity, check_mode=True) for broker in left), PATIENCE, "it is missed")
+    assert [remove(broker, gone.identity) for broker in left].count(True) == 1
+    assert [remove(broker, gone.identity) for broker in left].count(True) == 0
+    wait_until(lambda: all_problems(left, names) == "", PATIENCE, "the cluster of four is healthy")
 
 
 def test_certificates_of_puppet(tmp_path: Path) -> None:

@@ -64,6 +64,11 @@ class RawClient:
         self._send(b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n")
         self._wait(lambda line: line.upper() == b"PONG")
 
+    def publish(self, subject: str, payload: bytes) -> None:
+        """Publish a message, and wait until the server has it. Raises Unreachable if the server refuses it."""
+        self._send(f"PUB {subject} {len(payload)}\r\n".encode() + payload + b"\r\nPING\r\n")
+        self._wait(lambda line: line.upper() == b"PONG")
+
     def request(self, subject: str, inbox: str, payload: bytes = b"") -> dict[str, Any]:
         """Return the JSON object that answers the request. ``inbox`` is the prefix that the credentials allow."""
         reply = f"{inbox}.{secrets.token_hex(8)}"

@@ -75,11 +75,8 @@ def _look(values: Mapping[str, Any], timeout: float) -> dict[str, Any]:
         return {"deployed": False, "running": False, "problems": ["it is not deployed"], **_store_of("")}
     config = read_config(values["config"])
     result: dict[str, Any] = {"deployed": True, **_store_of(config.get("plugin.choria.network.stream.store"))}
-    port = config.number("plugin.choria.stats_port", 0)
-    if not port:
-        return {**result, "running": False, "problems": [f"{config.path} sets no plugin.choria.stats_port"]}
     try:
-        found = Statistics(*(_ask(port, path, timeout) for path in ("/varz", "/healthz", _STREAMS)))
+        found = read_statistics(config, timeout)
     except _errors.Unreachable as error:
         return {**result, "running": False, "problems": [error.message]}
     client = try_client(config, values.get("server_name") or config.identity, timeout)
@@ -92,6 +89,14 @@ def _store_of(path: str) -> dict[str, Any]:
     """The folder of the streams, and whether it has any."""
     used = bool(path) and os.path.isdir(os.path.join(path, "jetstream"))
     return {"store": path or None, "store_used": used}
+
+
+def read_statistics(config: ChoriaConfig, timeout: float) -> Statistics:
+    """Return what the broker of this host says of itself. Raises Unreachable."""
+    port = config.number("plugin.choria.stats_port", 0)
+    if not port:
+        raise _errors.Unreachable(f"{config.path} sets no plugin.choria.stats_port")
+    return Statistics(*(_ask(port, path, timeout) for path in ("/varz", "/healthz", _STREAMS)))
 
 
 def _ask(port: int, path: str, timeout: float) -> dict[str, Any]:
@@ -110,15 +115,19 @@ def _ask(port: int, path: str, timeout: float) -> dict[str, Any]:
 
 def try_client(config: ChoriaConfig, server_name: str, timeout: float) -> Client:
     """Connect to the broker's port for clients with TLS, sign in with the broker's own files, and ask JetStream."""
-    address = config.get("plugin.choria.network.listen_address") or "127.0.0.1"
-    address = {"::": "127.0.0.1", "0.0.0.0": "127.0.0.1"}.get(address, address)
-    options = choria_options(config, with_servers=False)
-    port = config.number("plugin.choria.network.client_port", 4222)
     try:
-        with RawClient((address, port), _context(options), server_name, timeout) as client:
-            return _sign_in(client, options)
+        with connect(config, server_name, timeout) as client:
+            return _sign_in(client, choria_options(config, with_servers=False))
     except _errors.StreamsError as error:
         return Client(signed_in=False, jetstream=None, problem=error.message.rstrip("."))
+
+
+def connect(config: ChoriaConfig, server_name: str, timeout: float) -> RawClient:
+    """Connect to the broker of this host, with the TLS files of its configuration. Raises Unreachable."""
+    address = config.get("plugin.choria.network.listen_address") or "127.0.0.1"
+    address = {"::": "127.0.0.1", "0.0.0.0": "127.0.0.1"}.get(address, address)
+    port = config.number("plugin.choria.network.client_port", 4222)
+    return RawClient((address, port), _context(choria_options(config, with_servers=False)), server_name, timeout)
 
 
 def _context(options: Mapping[str, Any]) -> ssl.SSLContext:
