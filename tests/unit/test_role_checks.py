@@ -305,7 +305,14 @@ def test_variables_can_be_checked_by_themselves() -> None:
 
 
 def test_every_variable_is_checked_or_free() -> None:
-    free = {"choria_client", "choria_server", "choria_machines_purge", "choria_rpc_authorization"}
+    free = {
+        "choria_state",
+        "choria_purge_data",
+        "choria_client",
+        "choria_server",
+        "choria_machines_purge",
+        "choria_rpc_authorization",
+    }
     # Checked by choria_config with the names of Choria's keys
     settings = {f"choria_{name}_settings" for name in ("broker", "client", "server")}
     # Files on the controller
