@@ -51,6 +51,8 @@ def test_a_healthy_broker_has_no_problem() -> None:
         (statistics(peers=(B2,)), "the cluster lacks b3"),
         (statistics(peers=(B2, {**B3, "offline": True})), "the cluster lacks b3"),
         (statistics(peers=(B2, {**B3, "active": 9 * SECOND})), "the cluster lacks b3"),
+        # A leader that never heard of it
+        (statistics(peers=(B2, {"name": "b3", "current": False, "active": 0})), "the cluster lacks b3"),
         (statistics(peers=(B2, B3, {"name": "b4", "offline": True})), "the cluster still counts b4"),
     ],
 )

@@ -170,7 +170,8 @@ def facts(found: Statistics) -> dict[str, Any]:
     """Return what the result shows of a broker that runs."""
     server, meta = found.server, found.streams.get("meta_cluster") or {}
     own = str(server.get("server_name", ""))
-    cluster = server.get("cluster") or {}
+    # A single broker of Choria has a name of a cluster as well, and no leader of one
+    cluster = (server.get("cluster") or {}) if meta else {}
     return {
         "identity": own,
         "client_port": server.get("port"),
@@ -231,11 +232,15 @@ def _stream_problems(stream: Mapping[str, Any], own: str) -> Iterator[str]:
 
 
 def _peers(group: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """The other brokers that the leader of a group knows, and whether each is online: they answer it every second."""
+    """The other brokers that the leader of a group knows, and whether each is online: they answer it every second.
+
+    A leader that was elected after a broker went has never heard of it: that one is silent for no time, and not current.
+    """
     for peer in group.get("replicas") or []:
         if isinstance(peer, dict) and peer.get("name"):
             silent = peer["active"] if isinstance(peer.get("active"), int) else 0
-            yield str(peer["name"]), not peer.get("offline") and silent <= _LONGEST_SILENCE
+            heard_of = bool(peer.get("current")) or silent > 0
+            yield str(peer["name"]), not peer.get("offline") and heard_of and silent <= _LONGEST_SILENCE
 
 
 def _replicated(streams: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
