@@ -234,7 +234,7 @@ def _stream_problems(stream: Mapping[str, Any], own: str) -> Iterator[str]:
 def _peers(group: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """The other brokers that the leader of a group knows, and whether each is online: they answer it every second.
 
-    A leader that was elected after a broker went has never heard of it: that one is silent for no time, and not current.
+    A leader that was elected after a broker went has never heard of it: that one is not current, and silent for 0 s.
     """
     for peer in group.get("replicas") or []:
         if isinstance(peer, dict) and peer.get("name"):
