@@ -68,7 +68,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 leader:
-  description: The leader of the cluster. Only there the module changes something.
+  description: The leader of the cluster, null for a single broker. Only there the module changes something.
   returned: success
   type: str
 failure:

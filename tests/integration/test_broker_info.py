@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._services.broker import read
+from ansible_collections.choria.streams.plugins.module_utils._services.broker_peer import remove
 from support.ports import free_port
 from support.tls import Authority
 
@@ -67,6 +68,14 @@ def test_a_healthy_broker(make_server: MakeServer, tmp_path: Path) -> None:
 
     [problem] = look(config, peers=["b1", "b2", "b3"])["problems"]
     assert problem == "its cluster has no leader"
+
+
+def test_a_single_broker_has_no_peer_to_remove(make_server: MakeServer, tmp_path: Path) -> None:
+    """choria.streams.choria_broker_peer: tests/interop removes one from a cluster."""
+    server = make_server()
+    config = configure(tmp_path, Authority(tmp_path), server.port, port_of_statistics(server))
+    options = {"config": str(config), "name": "b5", "state": "absent", "timeout": "2s"}
+    assert remove(options, False) == {"changed": False, "leader": None}
 
 
 def test_certificates_that_clients_refuse(make_server: MakeServer, tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ class Try(NamedTuple):
 
 
 TRIED = [
-    Try("choria_broker_info", False, {"config": "/nowhere/broker.conf"}),
+    Try("choria_broker_info", False, {"config": "FOLDER/broker.conf"}),
+    Try("choria_broker_peer", False, {"config": "FOLDER/broker.conf", "name": "broker5"}),
     Try("choria_stream", True, {"name": "NEW", "subjects": ["new"]}),
     Try("choria_stream", True, {"name": "ORDERS", "max_msgs": 1, "allow_data_loss": True}),
     Try("choria_stream", True, {"name": "ORDERS", "state": "absent", "allow_data_loss": True}),
@@ -163,6 +164,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     ):
         prepare(manager, folder)
         backup = back_up(server, admin, folder)
+        statistics = server.monitor_url.rpartition(":")[2]
+        (folder / "broker.conf").write_text(f"identity = broker1\nplugin.choria.stats_port = {statistics}\n")
         before = contents(manager.session, folder)
         tasks = [
             {"name": f"{number}", f"choria.streams.{module}": filled(given, folder, backup)}

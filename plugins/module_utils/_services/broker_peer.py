@@ -41,6 +41,8 @@ def remove(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     name, timeout = values["name"], values["timeout"] / codecs.NANOSECOND
     config = read_config(values["config"])
     cluster = facts(read_statistics(config, timeout))["cluster"]
+    if not cluster["name"]:  # a single broker counts no others
+        return {"changed": False, "leader": None}
     if not cluster["leader"]:
         raise _errors.StreamsError("The cluster has no leader: wait until it has one.", code="no_leader")
     if cluster["leader"] != config.identity:
