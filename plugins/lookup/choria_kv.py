@@ -226,7 +226,7 @@ from ansible_collections.choria.streams.plugins.module_utils._options.codecs imp
     parse_timestamp,
 )
 from ansible_collections.choria.streams.plugins.module_utils._options.formats import Query, decode
-from ansible_collections.choria.streams.plugins.module_utils._options.names import BUCKET_NAME, KEY
+from ansible_collections.choria.streams.plugins.module_utils._options.names import BUCKET_NAME, EXISTING_KEY
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix
 from ansible_collections.choria.streams.plugins.plugin_utils._learned_secrets import learn_values
@@ -289,7 +289,7 @@ def _target(term: Any, options: Mapping[str, Any]) -> Target:
                 "bucket", f"is not given, and '{term}' names none: give bucket, or write BUCKET/{term}."
             )
     _checked("bucket", BUCKET_NAME, bucket)
-    return bucket, normal_prefix(key) if options["prefix"] else _checked("key", KEY, key)
+    return bucket, normal_prefix(key) if options["prefix"] else _checked("key", EXISTING_KEY, key)
 
 
 def _checked(option: str, codec: Codec, text: str) -> str:

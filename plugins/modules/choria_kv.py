@@ -31,6 +31,7 @@ options:
   key:
     description:
       - The key, made of letters, digits, V(-), V(_), V(/), V(=) and dots, with no dot at its ends nor two in a row.
+      - A key that another client wrote, with whatever name, is read, changed and deleted like any other.
     type: str
     required: true
   state:
@@ -100,8 +101,18 @@ options:
         bucket keeps a history, it can't be shorter than that.
       - >-
         The value is written again when it has another lifetime than this. It is not written again to begin the same
-        lifetime anew. Without this option a value that stays keeps its lifetime, and a new one has none of its own.
+        lifetime anew, unless O(renew) is set. Without this option a value that stays keeps its lifetime, and a new one
+        has none of its own.
     type: str
+  renew:
+    description:
+      - Write the key again also where it has this value already, so that its lifetime begins anew, be it O(ttl) or that
+        of the bucket. Presence and heartbeats are built on it.
+      - Without O(value) the key keeps its value, and without O(ttl) its lifetime. It has to exist then.
+      - It is done each time that the task runs, and is always a change.
+    type: bool
+    default: false
+    version_added: 1.0.0
 extends_documentation_fragment:
   - choria.streams.connection
   - choria.streams.attributes
@@ -157,6 +168,13 @@ EXAMPLES = r"""
 - name: Use the number
   ansible.builtin.debug:
     msg: This is deployment number {{ deployments.entry.value }}
+
+- name: Say that this host is there, each time that this runs
+  choria.streams.choria_kv:
+    bucket: CFG
+    key: "presence.{{ inventory_hostname }}"
+    value: "{{ ansible_facts.date_time.iso8601 | default('here') }}"
+    renew: true
 
 - name: Set a first value, and leave it alone afterwards
   choria.streams.choria_kv:

@@ -238,6 +238,30 @@ def test_lifetimes(session: Session) -> None:
     assert bring(session, bucket, value="y", ttl="1h").plan.diff["after_header"] == f"{bucket}/key, ttl 3600s"
 
 
+def renewed(session: Session, bucket: str, check: bool = False, **given: Any) -> Done:
+    plan, result = _bring_about(REVERTIBLE, session, options(REVERTIBLE, bucket=bucket, key="key", **given), check)
+    assert isinstance(plan, EntryPlan)
+    return Done(plan.changed, result["entry"], plan)
+
+
+def test_renewed_lifetimes(session: Session) -> None:
+    bucket = make_bucket(session, limit_marker_ttl="1s")
+    first = renewed(session, bucket, value="x", ttl="1h", renew=True)
+    assert first.plan.action == "create"
+    planned = renewed(session, bucket, renew=True, check=True)
+    again = renewed(session, bucket, renew=True)
+    assert planned.plan.change_list[0]["field"] == again.plan.change_list[0]["field"] == "created"
+    assert (again.entry["value"], again.entry["ttl"]) == ("x", 3600)
+    assert again.entry["revision"] == first.entry["revision"] + 1
+    assert not renewed(session, bucket, value="x", ttl="1h").changed
+    assert renewed(session, bucket, value="y", ttl="2h", renew=True).entry["ttl"] == 7200
+    assert renewed(session, bucket, state="absent").changed
+    with pytest.raises(StreamsError, match=r"renew: key key of bucket .* does not exist"):
+        renewed(session, bucket, renew=True)
+    with pytest.raises(StreamsError, match="renew: does not go with"):
+        renewed(session, bucket, state="absent", renew=True)
+
+
 @pytest.mark.parametrize("history", [1, 5])
 def test_end_of_a_lifetime(session: Session, history: int) -> None:
     bucket = make_bucket(session, limit_marker_ttl="1s", history=history)
@@ -275,7 +299,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"encoding": "base64"}, "value: is not base64: use the filter b64encode, or set encoding to text."),
     (
         {"value": [float("nan"), SECRET], "encoding": "json"},
-        "value: holds something that JSON does not know, such as NaN: give it as text.",
+        "value: has a number that is not finite.",
     ),
     ({"create_only": True, "revision": 1}, "create_only: can't be given together with revision: give one of them."),
     ({"revision": -1}, "revision: -1 is out of range: give 0 or more."),

@@ -16,6 +16,7 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.session
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import _bring_about
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import REVERTIBLE
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_sync import SPEC, shown, sync
 from support.connect import options, settings
 from support.playbook import run_playbook
@@ -242,6 +243,36 @@ def test_what_can_be_no_file(session: Session, tmp_path: Path, keys: list[str], 
     with pytest.raises(Refused, match=problem):
         synced(session, bucket, dest=str(tmp_path), separator=separator)
     assert list(tmp_path.iterdir()) == []
+
+
+FOREIGN = ["web~1", "a:b", "größe", "50%", "x@y", "app.a*b"]
+
+
+def test_keys_that_others_wrote(session: Session, tmp_path: Path) -> None:
+    """Whatever a client may write can be read, changed, pruned, deleted and waited for; a new key has a plain name."""
+    bucket = make_bucket(session)
+    for key in [*FOREIGN, "plain"]:
+        kv.write(session, bucket, key, kv.PUT, b"1")
+    pulled = synced(session, bucket, dest=str(tmp_path), prune=True)
+    assert sorted(change["key"] for change in pulled["changes"]) == sorted([*FOREIGN, "plain"])
+    pushed = synced(session, bucket, data={"a:b": "2", "50%": "1"})
+    assert [change["key"] for change in pushed["changes"]] == ["a:b"]
+    with pytest.raises(OptionError, match=r"data\['new~1'\]: 'new~1' is not allowed: a key is made of letters"):
+        synced(session, bucket, data={"new~1": "1", "other": "1"})
+    assert not stored(session, bucket, "other")[0]
+    kv.write(session, bucket, "x@y", kv.PURGED)
+    assert [change["key"] for change in synced(session, bucket, dest=str(tmp_path), prune=True)["changes"]] == [
+        "x@y",
+        "a:b",
+    ]
+    assert not (tmp_path / "x@y").exists()
+    for given in ({"key": "größe", "value": "3"}, {"key": "web~1", "state": "absent"}, {"key": "50%", "renew": True}):
+        plan = _bring_about(REVERTIBLE, session, options(REVERTIBLE, bucket=bucket.name, **given), False)[0]
+        assert plan.changed, given
+    with pytest.raises(OptionError, match="key: 'new~1' is not allowed"):
+        _bring_about(REVERTIBLE, session, options(REVERTIBLE, bucket=bucket.name, key="new~1", value="1"), False)
+    pruned = synced(session, bucket, data={"plain": "1"}, prune=True)
+    assert sorted(change["key"] for change in pruned["changes"]) == sorted({*FOREIGN} - {"x@y", "web~1"})
 
 
 def test_nothing_outside_the_folder_is_touched(session: Session, tmp_path: Path) -> None:

@@ -21,4 +21,7 @@ KEY = codecs.text(
     r"[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*",
     "a key is made of letters, digits, -, _, /, = and dots, with no dot at its ends nor two in a row",
 )
+# Other clients may use any subject: what exists is read, changed, deleted and synchronised whatever it is called
+_WORD = r"(?![*>](\.|$))[^ \t\r\n\f\v.]+"
+EXISTING_KEY = codecs.text(rf"{_WORD}(\.{_WORD})*", KEY.shape)
 GOVERNOR_NAME = codecs.text(r"[a-zA-Z0-9_-]+", "a governor's name is made of letters, digits, _ and -", 246)

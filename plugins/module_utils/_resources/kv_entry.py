@@ -42,7 +42,7 @@ SPEC = fields.Spec(
     (
         fields.Field("bucket", names.BUCKET_NAME, argument_extra={"required": True}),
         # Ansible would take the word for a secret
-        fields.Field("key", names.KEY, argument_extra={"required": True, "no_log": False}),
+        fields.Field("key", names.EXISTING_KEY, argument_extra={"required": True, "no_log": False}),
         fields.Field("value", codecs.Codec({"type": "raw"})),
         fields.Field("encoding", codecs.choice(*values.ENCODINGS), argument_extra={"default": values.TEXT}),
         fields.Field("create_only", codecs.boolean(), argument_extra={"default": False}),
@@ -111,6 +111,10 @@ class EntryPlan(resource.Plan):
         return {"before": one, "after": other}
 
 
+# What has no value yet gets a name that all clients take
+_NEW = fields.Spec((fields.Field("key", names.KEY),))
+
+
 class EntryResource:
     spec = SPEC
     states: Mapping[str, Any] = MappingProxyType(
@@ -131,12 +135,16 @@ class EntryResource:
         ttl = None if operation != kv.PUT or options["ttl"] is None else desired.get("ttl", 0) // codecs.NANOSECOND
         if options.get("increment") is not None:
             options = {**options, "encoding": values.JSON}
+        if options.get("renew") and ttl is None and current.entry:
+            ttl = current.entry.ttl
         value = _value(current, operation, options)
         check_limits(current.bucket, len(value), ttl, server)
         if _is_there(current, operation, value, ttl, options):
             return _plan(current, options, resource.NONE)
         request = {"operation": operation, "value": value, "ttl": ttl or 0, "expected": _expected(current, options)}
         action = resource.DELETE if operation != kv.PUT else resource.UPDATE if current.alive else resource.CREATE
+        if action == resource.CREATE:
+            fields.checked(_NEW, options.get)
         return _plan(current, options, action, request)
 
     def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
@@ -159,7 +167,14 @@ class EntryResource:
 class RevertibleEntry(EntryResource):
     """What a document can't have: each time that they are written, a counter and an earlier revision are others."""
 
-    states = MappingProxyType({**EntryResource.states, "revert_to": {"type": "int"}, "increment": {"type": "int"}})
+    states = MappingProxyType(
+        {
+            **EntryResource.states,
+            "revert_to": {"type": "int"},
+            "increment": {"type": "int"},
+            "renew": {"type": "bool", "default": False},
+        }
+    )
     checks = fields.Spec(
         (fields.Field("revert_to", codecs.whole(1)), fields.Field("increment", codecs.Codec({"type": "int"})))
     )
@@ -178,6 +193,8 @@ def check_offline(options: Mapping[str, Any]) -> None:
         raise error
     if options["create_only"] and options["revision"] is not None:
         raise _errors.OptionError("create_only", "can't be given together with revision: give one of them.")
+    if options.get("renew"):
+        _check_renew(options)
     if options.get("increment") is not None:
         _check_increment(options)
     elif options.get("revert_to") is not None:
@@ -185,8 +202,16 @@ def check_offline(options: Mapping[str, Any]) -> None:
             raise _errors.OptionError(
                 "revert_to", "does not go with value, create_only, and states but present: leave one out."
             )
-    elif options["state"] == "present":
+    elif options["state"] == "present" and not (options.get("renew") and options["value"] is None):
         _payload(options)
+
+
+def _check_renew(options: Mapping[str, Any]) -> None:
+    others = [name for name in ("increment", "revert_to") if options.get(name) is not None]
+    if options["state"] != "present" or options["create_only"] or others:
+        raise _errors.OptionError(
+            "renew", "does not go with create_only, increment, revert_to, and states but present: leave one out."
+        )
 
 
 def _check_increment(options: Mapping[str, Any]) -> None:
@@ -234,6 +259,15 @@ def _value(current: Current, operation: str, options: Mapping[str, Any]) -> byte
         return b""
     if options.get("increment") is not None:
         return str(_number(current, options) + int(options["increment"])).encode()
+    if options.get("renew") and options["value"] is None:
+        if not current.entry or not current.alive:
+            raise _errors.Refused(
+                f"renew: key {options['key']} of bucket {current.bucket.name} does not exist, and there is no value to "
+                "write: give value.",
+                code="missing",
+                option="value",
+            )
+        return current.entry.value
     return current.wanted.value if current.wanted else _payload(options)
 
 
@@ -284,6 +318,8 @@ def _is_there(current: Current, operation: str, value: bytes, ttl: int | None, o
     if operation == kv.PUT:
         if entry is None or not entry.alive:
             return False
+        if options.get("renew"):
+            return False
         same_lifetime = ttl is None or ttl == (entry.ttl or 0)
         return bool(options["create_only"]) or (same_lifetime and values.equal(entry.value, value, options["encoding"]))
     # A purge also removes the old revisions that a deletion keeps
@@ -297,7 +333,8 @@ def _expected(current: Current, options: Mapping[str, Any]) -> int:
     wanted = options["revision"]
     if wanted is None:
         # Whoever goes back wants to replace what there is now, and nothing that comes in between
-        return current.revision if current.wanted else -1
+        kept = options.get("renew") and options["value"] is None
+        return current.revision if current.wanted or kept else -1
     if wanted != current.revision and not (wanted == 0 and not current.alive):
         there = f"at revision {current.revision}" if current.revision else "not there"
         if current.revision and not current.alive:
@@ -341,7 +378,10 @@ def _plan(
 def _changes(action: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[resource.Change, ...]:
     effect = fields.IN_PLACE if action == resource.UPDATE else action
     differ = [name for name in ("value", "ttl") if before.get(name) != after[name]]
-    return tuple(resource.Change(name, before.get(name), after[name], effect) for name in differ or ["operation"])
+    if not differ and before.get("operation") != after["operation"]:
+        differ = ["operation"]
+    # What is renewed differs in its age alone
+    return tuple(resource.Change(name, before.get(name), after[name], effect) for name in differ or ["created"])
 
 
 def _lost(current: Current, operation: str) -> int:

@@ -45,7 +45,7 @@ class Folder:
                 )
             name = self._name(relative)
             try:
-                names.KEY.to_wire(f"{prefix}{name}")
+                names.EXISTING_KEY.to_wire(f"{prefix}{name}")
             except ValueError as error:
                 raise _errors.OptionError(self.option, f"{path} can't be a key: {error}.") from error
             if name in found:
@@ -96,7 +96,7 @@ class Folder:
         for relative, _regular in self._walk() if self.path.is_dir() else ():
             name = self._name(relative)
             try:
-                names.KEY.to_wire(f"{prefix}{name}")
+                names.EXISTING_KEY.to_wire(f"{prefix}{name}")
                 own = self.relative(name) == relative
             except ValueError:
                 continue

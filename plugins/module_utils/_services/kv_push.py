@@ -99,7 +99,7 @@ def _from_data(options: Mapping[str, Any], prefix: str) -> dict[str, Wanted]:
     for name, value in options["data"].items():
         where, key = f"data['{name}']", f"{prefix}{name}"
         try:
-            names.KEY.to_wire(key)
+            names.EXISTING_KEY.to_wire(key)
             encoding = options["encoding"]
             if value is None and encoding != values.JSON:
                 raise ValueError("is null: give '' for an empty value, or leave the key out")
@@ -146,6 +146,8 @@ def _steps(
         same_lifetime = entry is not None and (ttl is None or ttl == (entry.ttl or 0))
         if entry and alive and same_lifetime and values.equal(entry.value, want.value, want.encoding):
             continue
+        if not alive:
+            _check_new(key, want)
         request = {
             "operation": kv.PUT,
             "value": want.value,
@@ -160,6 +162,14 @@ def _steps(
         if key not in wanted and (entry.alive or (operation == kv.PURGED and entry.operation == kv.DELETED)):
             request = {"operation": operation, "expected": entry.revision}
             yield Step(key, action, entry, request, options["encoding"])
+
+
+def _check_new(key: str, want: Wanted) -> None:
+    """Raises OptionError for a new key that not all clients take."""
+    try:
+        names.KEY.to_wire(key)
+    except ValueError as error:
+        raise _errors.OptionError(want.where, f"{error}.") from None
 
 
 def _check(session: sessions.Session, bucket: kv.Bucket, steps: Sequence[Step], wanted: Mapping[str, Wanted]) -> None:

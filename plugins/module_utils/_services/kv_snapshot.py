@@ -48,9 +48,11 @@ def selection(prefix: str) -> str:
 def _checked(given: str, prefix: str) -> str:
     try:
         if prefix:
-            names.KEY.to_wire(f"{prefix}x")
+            names.EXISTING_KEY.to_wire(f"{prefix}x")
     except ValueError:
-        raise _errors.OptionError("prefix", f"'{given}' is not the beginning of a key: {names.KEY.shape}.") from None
+        raise _errors.OptionError(
+            "prefix", f"'{given}' is not the beginning of a key: {names.EXISTING_KEY.shape}."
+        ) from None
     return prefix
 
 

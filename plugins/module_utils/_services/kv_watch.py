@@ -25,7 +25,7 @@ SPEC = fields.Spec(
     (
         fields.Field("bucket", names.BUCKET_NAME, argument_extra={"required": True}),
         # Ansible would take the word for a secret
-        fields.Field("keys", codecs.names(names.KEY), argument_extra={"required": True, "no_log": False}),
+        fields.Field("keys", codecs.names(names.EXISTING_KEY), argument_extra={"required": True, "no_log": False}),
         fields.Field("values", codecs.Codec({"type": "list", "elements": "raw"})),
         fields.Field("condition", codecs.text()),
         fields.Field("format", codecs.choice(*values.ENCODINGS, YAML), argument_extra={"default": values.TEXT}),
