@@ -40,9 +40,11 @@ options:
   transport:
     description:
       - V(direct) sends events to the servers of the connection.
-      - V(spool) hands them to the Choria Server of this host, through the submission spool that O(choria_config) names,
-        else C(/etc/choria/server.conf). See M(choria.streams.choria_submit). It publishes them on their subjects behind
-        C(<collective>.submission.in.), which the stream has to take.
+      - V(spool) hands them to the Choria Server of this host, through the submission spool that O(server_config) names.
+        See M(choria.streams.choria_submit). It publishes them on their subjects behind
+        C(<main_collective>.submission.in.), which the stream has to take. When O(servers), O(choria_config) or
+        O(context) say where the brokers are, they are asked once whether a stream does, and the last line warns when
+        none does.
     type: str
     choices: [direct, spool]
     default: direct
@@ -51,6 +53,18 @@ options:
     ini:
       - section: choria_streams
         key: results_transport
+  server_config:
+    description:
+      - The configuration file of the Choria Server of this host, for O(transport=spool). O(choria_config) is a client's
+        file, as for modules, and says where the brokers are.
+    type: path
+    default: /etc/choria/server.conf
+    version_added: 0.1.0
+    env:
+      - name: CHORIA_STREAMS_RESULTS_SERVER_CONFIG
+    ini:
+      - section: choria_streams
+        key: results_server_config
   stream:
     description:
       - The stream that takes the events. Events that another stream would take are refused.
@@ -317,7 +331,7 @@ class CallbackModule(CallbackBase):
             run_id=run_id,
             connection={name: self.get_option(name) for name in NAMES},
             transport=self.get_option("transport"),
-            choria_config=self.get_option("choria_config"),
+            server_config=self.get_option("server_config"),
             stream=checked("stream", stream_name, self.get_option("stream")),
             prefix=chosen.prefix,
             spool=self.get_option("spool"),

@@ -170,6 +170,8 @@ class Sender:
             yield self._outbox.problem
         if spooled:
             yield "A later run delivers what is spooled."
+        if self._transport.warning:
+            yield self._transport.warning
         if self._earlier.problem:
             yield self._earlier.problem
         if self._earlier.damaged:

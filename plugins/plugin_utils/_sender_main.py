@@ -107,7 +107,8 @@ def transport_of(job: Job) -> Transport:
         return Direct(settings, job.prefix, job.stream)
     from ._transport_spool import ChoriaSpool
 
-    return ChoriaSpool(job.choria_config, settings.identity, job.prefix)
+    told = any(job.connection.get(name) for name in ("servers", "choria_config", "context"))
+    return ChoriaSpool(job.server_config, settings, job.prefix, look=told)
 
 
 def _sender(job: Job) -> Sender:

@@ -61,7 +61,7 @@ class Job(NamedTuple):
     run_id: str
     connection: Mapping[str, Any]
     transport: str
-    choria_config: str | None
+    server_config: str | None
     stream: str
     prefix: str
     spool: str | None

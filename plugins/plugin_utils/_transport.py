@@ -45,11 +45,17 @@ class Sent:
 
 
 class Transport(Protocol):
-    """``target`` is what must be the same in a later run that delivers what is left, ``place`` where events end up."""
+    """``target`` is what must be the same in a later run that delivers what is left, ``place`` where events end up.
+
+    ``warning`` is a sentence on what happens to them there, empty when all is well.
+    """
 
     window: int
     target: dict[str, Any]
     place: str
+
+    @property
+    def warning(self) -> str: ...
 
     def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
         """Has something called every so often while servers are waited for."""
@@ -68,6 +74,7 @@ class Direct:
     """
 
     window = 1024
+    warning = ""
     # Short enough to arrive as one while leaders change
     _window_in_cluster = 64
 

@@ -354,7 +354,7 @@ def test_an_interrupted_run_is_reported(make_server: MakeServer, tmp_path: Path)
         (
             False,
             {"CHORIA_STREAMS_RESULTS_TRANSPORT": "spool"},
-            "this run is not reported: choria_config: /etc/choria/server",
+            "this run is not reported: server_config: /etc/choria/server",
         ),
     ],
     ids=[

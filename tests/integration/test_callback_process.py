@@ -37,7 +37,7 @@ def job(url: str, folder: Path, **more: Any) -> Job:
         "run_id": "run",
         "connection": {"servers": [url], "validate_certs": True, "connect_timeout": "500ms", "timeout": "10s"},
         "transport": "direct",
-        "choria_config": None,
+        "server_config": None,
         "stream": STREAM,
         "prefix": "ansible.runs",
         "spool": str(folder / "spool"),
@@ -66,7 +66,7 @@ def test_all_events_arrive_in_order(make_server: MakeServer, tmp_path: Path) -> 
 def test_what_can_not_be_done_is_refused_at_the_start(tmp_path: Path) -> None:
     config = tmp_path / "server.conf"
     config.write_text("plugin.choria.middleware_hosts = broker.example.net:4222\n")
-    subject = start(job("nats://127.0.0.1:1", tmp_path, transport="spool", choria_config=str(config)))
+    subject = start(job("nats://127.0.0.1:1", tmp_path, transport="spool", server_config=str(config)))
 
     def puts() -> None:
         while True:

@@ -20,6 +20,7 @@ from ansible_collections.choria.streams.plugins.module_utils._services.spool imp
 from support.connect import settings
 from support.playbook import PlaybookResult, run_playbook
 from support.run_events import NAME, assert_complete, assert_valid
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,10 +52,16 @@ def session(broker: ChoriaBroker) -> Iterator[Session]:
         streams.delete(made, STREAM)
 
 
-def run(config: Path, state: Path, **more: str) -> PlaybookResult:
+def client_of(broker: ChoriaBroker) -> Path:
+    return broker.folder / "client-results" / "client.conf"
+
+
+def run(client: Path, state: Path, config: Path | None = None, **more: str) -> PlaybookResult:
     env = {
         "ANSIBLE_CALLBACKS_ENABLED": f"task_results,{NAME}",
-        "CHORIA_STREAMS_CHORIA_CONFIG": str(config),
+        # In one environment: a client's file for modules and the callback, and a server's for its spool
+        "CHORIA_STREAMS_CHORIA_CONFIG": str(client),
+        **({"CHORIA_STREAMS_RESULTS_SERVER_CONFIG": str(config)} if config else {}),
         "XDG_STATE_HOME": str(state),
         **more,
     }
@@ -88,7 +95,7 @@ def read_runs(session: Session, prefix: str) -> list[dict[str, Any]]:
 def test_through_the_spool_of_choria_server(
     session: Session, broker: ChoriaBroker, server: ChoriaServer, tmp_path: Path
 ) -> None:
-    result = run(server.config, tmp_path, CHORIA_STREAMS_RESULTS_TRANSPORT="spool")
+    result = run(client_of(broker), tmp_path, server.config, CHORIA_STREAMS_RESULTS_TRANSPORT="spool")
     match = re.search(
         rf": (\d+) events in the spool of Choria Server, {server.spool}, 0 spooled, 0 dropped", result.stderr
     )
@@ -102,7 +109,7 @@ def test_through_the_spool_of_choria_server(
     assert {message.headers["Content-Type"] for message in found} == {"application/cloudevents+json"}
     assert not list(tmp_path.rglob("*.journal"))
     # Beside what comes straight, in the same stream, each read by its own prefix
-    run(broker.folder / "client-results" / "client.conf", tmp_path)
+    run(client_of(broker), tmp_path)
     submitted = f"{broker.collective}.submission.in.ansible.runs"
     for prefix, is_submitted in ((submitted, True), ("ansible.runs", False)):
         [only] = read_runs(session, prefix)
@@ -110,14 +117,16 @@ def test_through_the_spool_of_choria_server(
         assert (only["run_id"] == told[0]["data"]["run_id"]) is is_submitted
 
 
-def test_a_full_spool_is_filled_again_by_later_runs(session: Session, server: ChoriaServer, tmp_path: Path) -> None:
+def test_a_full_spool_is_filled_again_by_later_runs(
+    session: Session, broker: ChoriaBroker, server: ChoriaServer, tmp_path: Path
+) -> None:
     """The node is down, its spool takes only some, and the rest waits in order until it is up again."""
     config = tmp_path / "server.conf"
     config.write_text(server.config.read_text() + "plugin.choria.submission.max_spool_size = 8\n")
     env = {"CHORIA_STREAMS_RESULTS_TRANSPORT": "spool", "CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT": "1s"}
     server.shutdown()
     try:
-        result = run(config, tmp_path, **env)
+        result = run(client_of(broker), tmp_path, config, **env)
         said = re.sub(r"\s+", " ", result.stderr)
         match = re.search(r": 9 events in the spool of Choria Server, \S+, (\d+) spooled in (\S+), 0 dropped: ", said)
         assert match, said
@@ -131,7 +140,7 @@ def test_a_full_spool_is_filled_again_by_later_runs(session: Session, server: Ch
     deadline = time.monotonic() + 60
     while spool.state()["messages"] and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert f"and {match[1]} of earlier runs delivered" in run(server.config, tmp_path, **env).stderr
+    assert f"and {match[1]} of earlier runs delivered" in run(client_of(broker), tmp_path, server.config, **env).stderr
     found = arrived(session, 2 * first)
     runs: dict[str, list[Stored]] = {}
     for message in found:
@@ -142,19 +151,37 @@ def test_a_full_spool_is_filled_again_by_later_runs(session: Session, server: Ch
     assert not list(tmp_path.rglob("*.journal"))
 
 
-def test_a_missing_spool_is_waited_for(server: ChoriaServer, tmp_path: Path) -> None:
+def test_a_missing_spool_is_waited_for(
+    session: Session, broker: ChoriaBroker, server: ChoriaServer, tmp_path: Path
+) -> None:
     config = tmp_path / "server.conf"
     config.write_text(re.sub(r"(submission\.spool) = .*", rf"\1 = {tmp_path}/spool", server.config.read_text()))
     env = {"CHORIA_STREAMS_RESULTS_TRANSPORT": "spool", "CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT": "0.5s"}
-    said = re.sub(r"\s+", " ", run(config, tmp_path, **env).stderr)
+    said = re.sub(r"\s+", " ", run(client_of(broker), tmp_path, config, **env).stderr)
     assert re.search(
         r": 0 events in the spool of .*, \d+ spooled in \S+, 0 dropped: There is no submission spool", said
     )
 
 
 def test_straight_to_the_broker(session: Session, broker: ChoriaBroker, server: ChoriaServer, tmp_path: Path) -> None:
-    config = broker.folder / "client-results" / "client.conf"
-    result = run(config, tmp_path)
+    result = run(client_of(broker), tmp_path)
     match = re.search(rf": (\d+) events in stream {STREAM}, 0 spooled, 0 dropped", result.stderr)
     assert match, result.stderr
     assert len(complete(arrived(session, int(match[1])))) == int(match[1])
+
+
+def test_no_stream_takes_what_the_server_publishes(
+    session: Session, broker: ChoriaBroker, server: ChoriaServer, tmp_path: Path
+) -> None:
+    """The stream takes what comes straight, and the collective's subject is another one."""
+    config = (streams.info(session, STREAM) or {})["config"]
+    streams.update(session, {**config, "subjects": ["ansible.runs.>"]})
+    result = run(client_of(broker), tmp_path, server.config, CHORIA_STREAMS_RESULTS_TRANSPORT="spool")
+    said = re.sub(r"\s+", " ", result.stderr)
+    subject = f"{broker.collective}.submission.in.ansible.runs.>"
+    assert f"No stream takes {subject}, on which Choria Server publishes these events" in said
+    assert list(reading.onward(session, STREAM)) == []
+    streams.update(session, config)
+    spool = find_spool(None, str(server.config))
+    wait_until(lambda: not spool.state()["messages"], 120)
+    assert len(arrived(session, 18)) == 18

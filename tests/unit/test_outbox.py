@@ -49,6 +49,7 @@ class Servers:
     """A transport that keeps what it is sent. ``gone`` is why it takes nothing."""
 
     window = 10
+    warning = ""
     target = TARGET
     place = "here"
 
