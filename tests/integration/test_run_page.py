@@ -149,7 +149,7 @@ def test_page_of_one_run(site: Site, browser: Browser) -> None:
         'heading "Changes" [level=3]',
         'heading "Governor waits" [level=3]',
         'heading "Facts" [level=3]',
-        "web2 · The application answers",
+        "2 hosts · The application answers",
         "- main:",
         "- banner:",
         "- contentinfo:",
