@@ -38,6 +38,10 @@ def given(
     for name, value in values.items():
         argument = arguments.get(name, _UNKNOWN)
         kind = argument.get("type", "str")
+        if argument.get("required") and (value is None or (value == "" and kind in ("str", "path"))):
+            why = "is null" if value is None else "is empty"
+            refused.append(_errors.OptionError(name, f"{why}, and it is needed: give a value."))
+            continue
         if value is None or (value == "" and (kind == "path" or (kind == "str" and name in needed))):
             continue
         try:

@@ -80,7 +80,8 @@ class Text(Codec):
 
     def to_wire(self, value: Any) -> str:
         if value is None or isinstance(value, (dict, list)):
-            raise ValueError("is not text")
+            kind = "null" if value is None else "a dict" if isinstance(value, dict) else "a list"
+            raise ValueError(f"is {kind}: give text")
         text = str(value)
         untrusted.check_data(text)
         if self.max_bytes and len(text.encode()) > self.max_bytes:
