@@ -387,6 +387,30 @@ def test_permission_to_write(make_server: MakeServer) -> None:
         assert SECRET not in refused.value.message
 
 
+@pytest.mark.parametrize("info", [[], ["$JS.API.STREAM.INFO.KV_CFG"]])
+@pytest.mark.parametrize("version", ["2.10", None])
+def test_least_rights(make_server: MakeServer, version: str | None, info: list[str]) -> None:
+    """Writes below a prefix, and direct reads of it, are enough."""
+    rights = {"publish": ["$KV.CFG.app.>", "$JS.API.DIRECT.GET.KV_CFG.$KV.CFG.app.>", *info], "subscribe": "_INBOX.>"}
+    users = [
+        {"user": "admin", "password": "p"},
+        {"user": "app", "password": "p", "permissions": rights},
+    ]
+    server = make_server({"accounts": {"A": {"jetstream": "enabled", "users": users}}}, version=version)
+    with Session(settings(servers=server.url, user="admin", password="p")) as admin:
+        make_bucket(admin, name="CFG")
+    with Session(settings(servers=server.url, user="app", password="p")) as session:
+        for value in ("one", "two"):
+            assert bring(session, "CFG", key="app.name", value=value, check=True).changed
+            assert bring(session, "CFG", key="app.name", value=value).entry["value"] == value
+            assert not bring(session, "CFG", key="app.name", value=value).changed
+        assert bring(session, "CFG", key="app.name", state="absent").changed
+        assert not bring(session, "CFG", key="app.name", state="absent").changed
+        with pytest.raises(StreamsError) as refused:
+            bring(session, "CFG", key="other.name", value="one")
+        assert refused.value.failure["code"] == "permission"
+
+
 def test_keys_of_a_mirror_are_those_of_its_origin(session: Session, bucket: str) -> None:
     mirror = make_bucket(session, mirror={"name": bucket})
     assert bring(session, mirror, value="x").changed

@@ -88,7 +88,7 @@ class Bucket:
     @property
     def lifetimes(self) -> bool:
         """Whether keys may carry a lifetime of their own."""
-        return bool(self.config.get("allow_msg_ttl"))
+        return bool(self.config.get("allow_msg_ttl", not self.config))
 
     @property
     def is_mirror(self) -> bool:
@@ -144,8 +144,21 @@ def open_bucket(session: sessions.Session, name: str, keys: str = "") -> tuple[B
 
 
 def last(session: sessions.Session, bucket: Bucket, key: str) -> Entry | None:
-    """The newest revision, from the leader, so that it is what a write will meet. None where the key has none."""
-    return _entry_or_none(bucket, messages.get(session, bucket.stream, subject=bucket.subject(key)))
+    """The newest revision, from the leader, so that it is what a write will meet. None where the key has none.
+
+    From any replica where the rights allow direct reads alone.
+    """
+    try:
+        return _entry_or_none(bucket, messages.get(session, bucket.stream, subject=bucket.subject(key)))
+    except _errors.PermissionMissing as error:
+        if not bucket.direct:
+            raise
+        [found] = messages.direct_last(session, bucket.stream, [bucket.subject(key)])
+        if isinstance(found, _errors.PermissionMissing):
+            raise error from None
+        if isinstance(found, _errors.StreamsError):
+            raise found from None
+        return _entry_or_none(bucket, found)
 
 
 def last_from_leader(session: sessions.Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, Entry]:
