@@ -51,6 +51,14 @@ options:
       - It does not end a mirror, unless that is asked for.
     type: bool
     default: false
+  wait_for_origins:
+    description:
+      - Whether to wait, at most O(wait_timeout), until a mirror or each source was heard of and has no lag, also where
+        nothing changes.
+      - A document waits where the resource changes.
+      - Without it an origin that was never heard of is a warning.
+    type: bool
+    default: false
   recreate:
     description:
       - What to do where an option differs that can't be changed in place, such as O(storage).

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _errors
 from ._module import failing, module_of, session_of
+from ._resources import stream_facts
 
 if TYPE_CHECKING:
     from ._connection import sessions
@@ -26,7 +27,7 @@ def run_resource(wanted: resource.Resource) -> None:
     with failing(module):
         with session_of(module, read_only=module.check_mode) as session:
             plan, result = _bring_about(wanted, session, module.params, module.check_mode)
-        for warning in plan.warnings:
+        for warning in (*plan.warnings, *stream_facts.doubts(result)):
             module.warn(warning)
         told = {"changes": plan.change_list, "consequences": plan.consequences}
         if plan.changed:
@@ -41,7 +42,7 @@ def _bring_about(
     tried = 0
     while True:
         plan = wanted.plan(wanted.read(session, options), options, session.server)
-        if check_mode or not plan.changed:
+        if check_mode or not (plan.changed or plan.follow):
             return plan, plan.result
         try:
             return plan, wanted.apply(session, plan)

@@ -264,6 +264,28 @@ stream:
           description: The other copies, each with C(name), C(current), C(lag) in operations and C(offline).
           type: list
           elements: dict
+    origins:
+      description: >-
+        What it copies from: the origin of a mirror, or each source. Empty for others, and in check mode before it is
+        made.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the stream.
+          type: str
+        api:
+          description: The prefix of the API of another domain or account, null for this one.
+          type: str
+        lag:
+          description: How many messages of it are not here yet.
+          type: int
+        active:
+          description: How many seconds ago it was heard of, null for never.
+          type: float
+        error:
+          description: Why the server copies nothing from it, null where it says nothing.
+          type: str
     server:
       description: >-
         The server's C(version) and API C(level) when it last saw this stream, and the C(required_level) of its

@@ -11,7 +11,8 @@ module: choria_stream_message
 version_added: 0.1.0
 short_description: Publish a message to a stream of Choria Streams, or delete messages
 description:
-  - Publishes one message and waits until the stream has stored it, deletes one message, or purges a stream.
+  - Publishes one message, or several as one batch, and waits until the stream has stored it, deletes one message, or
+    purges a stream.
   - Messages are read with M(choria.streams.choria_stream_message_info) on the managed host, and with
     P(choria.streams.choria_stream#lookup) on the controller.
 author:
@@ -36,7 +37,9 @@ options:
       - With O(state=purged) only messages on this subject are deleted, which may hold the wildcards V(*) and V(>).
     type: str
   data:
-    description: The payload, in the form that O(encoding) says. An empty text is an empty payload.
+    description:
+      - The payload, in the form that O(encoding) says. An empty text is an empty payload.
+      - Needed to publish, unless it is an O(increment).
     type: raw
   encoding:
     description:
@@ -66,6 +69,69 @@ options:
         Needs nats-server 2.11 and a stream with O(choria.streams.choria_stream#module:allow_msg_ttl). Servers count
         whole seconds.
     type: str
+  schedule:
+    description:
+      - Let the server publish O(data) to another subject later, once or again and again. O(subject) is where the
+        schedule itself is kept.
+      - The same schedule again is no change, and so is one whose O(schedule.at) is over. A changed one takes the place
+        of what was on O(subject).
+      - Needs nats-server 2.12 and a stream with O(choria.streams.choria_stream#module:allow_msg_schedules).
+    type: dict
+    suboptions:
+      at:
+        description: The moment, as RFC 3339 text. One of O(schedule.at), O(schedule.every) and O(schedule.cron).
+        type: str
+      every:
+        description: How often, as seconds or text such as V(5m), at least a second (nats-server 2.14).
+        type: str
+      cron:
+        description: When, as six fields of which the first are seconds, or as V(@hourly) (nats-server 2.14).
+        type: str
+      time_zone:
+        description: Where the hours of O(schedule.cron) are those, such as V(Europe/Berlin); UTC where it is left out.
+        type: str
+      target:
+        description: The subject to publish to, another one of the same stream. Needed.
+        type: str
+      ttl:
+        description: How long each published message is kept, as O(ttl).
+        type: str
+  increment:
+    description:
+      - Add this whole number to the counter that O(subject) is, in place of O(data). It may be negative.
+      - Each run adds it again, unless O(msg_id) says that it is the same.
+      - Needs nats-server 2.12 and a stream with O(choria.streams.choria_stream#module:allow_msg_counter).
+    type: str
+  messages:
+    description:
+      - Publish these messages as one, in place of O(subject) and O(data). The stream stores all of them or none.
+      - All of them go to one stream, with O(choria.streams.choria_stream#module:allow_atomic). There may be 1000.
+      - O(encoding), O(stream) and O(allow_data_loss) hold for all of them. Needs nats-server 2.12.
+    type: list
+    elements: dict
+    suboptions:
+      subject:
+        description: As O(subject).
+        type: str
+        required: true
+      data:
+        description: As O(data).
+        type: raw
+      headers:
+        description: As O(headers).
+        type: dict
+      ttl:
+        description: As O(ttl).
+        type: str
+      increment:
+        description: As O(increment).
+        type: str
+      expected_last_sequence:
+        description: As O(expected_last_sequence), for the first message alone.
+        type: int
+      expected_last_subject_sequence:
+        description: As O(expected_last_subject_sequence), of the time before the batch.
+        type: int
   expected_last_sequence:
     description: Publish only if the last message of the stream has this sequence number, 0 for a stream without any.
     type: int
@@ -116,7 +182,8 @@ attributes:
     support: full
   idempotent:
     support: partial
-    details: Deleting and purging are. Publishing is with O(msg_id), within the stream's duplicate window.
+    details: >-
+      Deleting and purging are, and schedules. Publishing is with O(msg_id), within the stream's duplicate window.
 seealso:
   - module: choria.streams.choria_stream
   - module: choria.streams.choria_stream_message_info
@@ -154,6 +221,40 @@ EXAMPLES = r"""
     subject: orders.done
     data: "{{ order.message.data.article }}"
     expected_last_sequence: "{{ order.message.sequence }}"
+
+- name: A stream for what is published later, for counters, and for batches
+  choria.streams.choria_stream:
+    name: "{{ item.name }}"
+    subjects: ["{{ item.name | lower }}.>"]
+    allow_msg_schedules: "{{ item.name == 'LATER' }}"
+    allow_msg_counter: "{{ item.name == 'COUNTS' }}"
+    allow_atomic: true
+  loop:
+    - name: LATER
+    - name: COUNTS
+
+- name: Remind everybody once
+  choria.streams.choria_stream_message:
+    subject: later.schedules.reminder
+    data: renew the licence
+    schedule:
+      at: "2126-01-01T09:00:00Z"
+      target: later.reminders
+
+- name: Count
+  choria.streams.choria_stream_message:
+    subject: counts.deployments
+    increment: 1
+  register: deployments
+
+- name: Store both or none, if nobody has written the first since
+  choria.streams.choria_stream_message:
+    messages:
+      - subject: later.from
+        data: "-5"
+        expected_last_subject_sequence: 0
+      - subject: later.to
+        data: "5"
 
 - name: Delete a message
   choria.streams.choria_stream_message:
@@ -210,9 +311,18 @@ message:
     encoding:
       description: The form of RV(message.data), V(text), V(json) or V(base64).
       type: str
+    value:
+      description: The counter's value after O(increment).
+      returned: with O(increment)
+      type: int
     duplicate:
       description: Whether the stream had a message with this O(msg_id) already, and stored nothing.
       type: bool
+messages:
+  description: The messages of a batch in their order, each as RV(message), which is the last of them then.
+  returned: success, and O(messages) is given
+  type: list
+  elements: dict
 purged:
   description: How many messages were deleted, or in check mode would be.
   returned: success, and O(state) is V(purged)

@@ -19,6 +19,7 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.wire im
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix, snapshot
 from support.connect import settings
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,6 +123,17 @@ def test_writes_that_are_too_fast(
             "The keys below 'some.' of bucket CFG changed each of 5 times while they were read: try again, read fewer "
             "keys at once, or give the bucket a history of 2 or more (and nats-server 2.11)."
         )
+
+
+def test_a_mirror_that_lacks_keys(make_server: MakeServer) -> None:
+    """Before 2.11 it answers direct reads as if there were none: the leader has them."""
+    with Session(settings(servers=make_server(version="2.10").url)) as session:
+        bucket = make_bucket(session, 1, FEW)
+        mirror = {"name": "KV_CFG", "filter_subject": "$KV.CFG.other"}
+        streams.create(session, {"name": "COPY", "mirror": mirror, "mirror_direct": True, "allow_direct": True})
+        wait_until(lambda: (streams.info(session, "COPY") or {})["state"]["messages"] == 1)
+        for _time in range(20):
+            assert list(snapshot(session, bucket, "some.")) == FEW
 
 
 @pytest.mark.parametrize("version", [None, "2.10"])

@@ -385,6 +385,33 @@ def test_what_can_not_be_taken_back_is_counted_and_told(session: Session) -> Non
     assert result["resources"][0]["consequences"]["irreversible"] == ["deny_delete"]
 
 
+def test_new_consumers_wait_for_what_others_leave(session: Session) -> None:
+    """A filter is narrowed when the new consumer is there, so that nothing is lost, and nothing has to be allowed."""
+    queue = {"name": "JOBS", "subjects": ["j.>"], "retention": "workqueue"}
+    heard = {"name": "HEARD", "subjects": ["h.>"], "retention": "interest"}
+    old = [{"stream": "JOBS", "name": "ALL"}, {"stream": "HEARD", "name": "ALL"}]
+    declared(session, streams=[queue, heard], consumers=old)
+    publish(session, "j.a", "j.b", "h.a", "h.b", "h.b")
+    narrowed = [{**each, "filter_subject": f"{each['stream'][0].lower()}.a"} for each in old]
+    with pytest.raises(Problems, match=r"would lose 2 messages"):
+        declared(session, consumers=narrowed[1:])
+    new = [
+        {"stream": each["stream"], "name": "REST", "filter_subject": f"{each['stream'][0].lower()}.b"} for each in old
+    ]
+    for check in (True, False):
+        result = declared(session, consumers=[*new[:1], *narrowed, *new[1:]], check=check)
+        assert result["consequences"]["messages_lost"] == 0
+    kept = {info["config"]["name"]: info["state"]["messages"] for info in streams.list_all(session)}
+    assert kept == {"JOBS": 2, "HEARD": 3}
+    with pytest.raises(Problems, match=r"stream JOBS is a work queue, in which each message has one consumer"):
+        declared(session, consumers=[{"stream": "JOBS", "name": "MORE", "filter_subject": "j.>"}])
+    with pytest.raises(Problems, match=r"consumers\[1\]: filter_subject of consumer TWO: stream JOBS is a work queue"):
+        declared(
+            session,
+            consumers=[{"stream": "JOBS", "name": name, "filter_subject": "j.c"} for name in ("ONE", "TWO")],
+        )
+
+
 def test_warnings_are_told(session: Session) -> None:
     result = declared(
         session,
@@ -396,20 +423,17 @@ def test_warnings_are_told(session: Session) -> None:
 
 # Failures in the middle
 
-LIMITED = {
-    "accounts": {"A": {"jetstream": {"max_bytes": True}, "users": [{"user": "a", "password": "a"}]}},
-    "no_auth_user": "a",
-}
+LIMITED = {"jetstream": {"max_file_store": 10 << 20}}
 
 
 @pytest.mark.parametrize("on_error", ["stop", "continue"])
 def test_the_server_refuses_some(make_server: MakeServer, on_error: str) -> None:
-    """What an account demands is not foreseen. What does not need what failed goes on, or nothing does."""
+    """What a server has is not foreseen. What does not need what failed goes on, or nothing does."""
     document: dict[str, Any] = {
         "streams": [{"name": name, "subjects": [name.lower()], "max_bytes": "1MiB"} for name in "ABC"],
         "consumers": [{"stream": stream, "name": "READER"} for stream in "AC"],
     }
-    del document["streams"][2]["max_bytes"]
+    document["streams"][2]["max_bytes"] = "20MiB"
     with Session(settings(servers=make_server(LIMITED).url)) as session:
         with pytest.raises(Unfinished) as raised:
             declared(session, **document, on_error=on_error)
@@ -418,13 +442,13 @@ def test_the_server_refuses_some(make_server: MakeServer, on_error: str) -> None
         assert done == {
             "stream A": "create",
             "stream B": "create",
-            "stream C": "api",
+            "stream C": "no_storage",
             "consumer A/READER": "create" if on_error == "continue" else "stopped",
             "consumer C/READER": "dependency",
         }
         assert result["changed"] is True
         assert result["summary"]["failed"] == len([code for code in done.values() if code != "create"])
-        assert "account requires a stream config to have max bytes set" in raised.value.message
+        assert "that is the limit of the server, and not of the account" in raised.value.message
         # With the cause gone it is finished by running it again
         document["streams"][2]["max_bytes"] = "1MiB"
         assert declared(session, **document)["summary"]["failed"] == 0

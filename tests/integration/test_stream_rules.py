@@ -41,7 +41,6 @@ BOTH = {"name": "ORIGIN", "filter_subject": "origin.a", "subject_transforms": [{
 CASES: list[tuple[dict[str, Any] | None, dict[str, Any], str]] = [
     (None, {"subjects": ["a.>", "a.b"]}, "subjects: 'a.>' and 'a.b' overlap: leave one out."),
     (None, {"subjects": ["a", "a"]}, "subjects: 'a' and 'a' overlap"),
-    (None, {"subjects": []}, "subjects: is empty: give the subjects, or leave it out, and the stream's name is"),
     (None, {"subjects": ["$JS.API.>"]}, "subjects: '$JS.API.>' takes the server's own messages, which wait for no"),
     (None, {"subjects": ["$SYS.>"]}, "subjects: '$SYS.>' takes the server's own messages"),
     ({"subjects": ["$JS.API.>"], "no_ack": True}, {"no_ack": False}, "no_ack: '$JS.API.>' takes the server's own"),

@@ -203,7 +203,8 @@ def test_options_of_another_state(values: dict[str, Any], option: str, state: st
     "values",
     [
         {"data": "a"},
-        {"subject": "a"},
+        {"messages": [{"data": "a"}]},
+        {"messages": [], "subject": "a"},
         {"state": "absent", "stream": "A"},
         {"state": "purged"},
         {"state": "purged", "stream": "A", "keep": 1, "sequence": 1},

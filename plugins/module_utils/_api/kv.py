@@ -85,6 +85,10 @@ class Bucket:
         """Whether any replica answers reads, so that they need not go to the leader."""
         return bool(self.config.get("allow_direct", not self.config))
 
+    def by_leader(self) -> Bucket:
+        """The same bucket, read from its leader: mirrors answer direct reads too, and may lack what it has."""
+        return Bucket(self.name, {**self.config, "allow_direct": False}, self.last_sequence, self.stream)
+
     @property
     def lifetimes(self) -> bool:
         """Whether keys may carry a lifetime of their own."""

@@ -40,9 +40,10 @@ class Origin(codecs.Object):
         shown = super().to_result(wire)
         if shown is None or _TRANSFORMS in shown:
             return shown
-        if self.of_keys or not str(shown["name"]).startswith(names.BUCKET_PREFIX):
+        short = {**shown, "name": shown["name"].removeprefix(names.BUCKET_PREFIX)}
+        if self.of_keys or short["name"] == shown["name"] or not _same_filter(shown):
             return {**shown, _TRANSFORMS: []}
-        return {**shown, "name": shown["name"].removeprefix(names.BUCKET_PREFIX)}
+        return short
 
 
 class Source(Origin):
@@ -65,6 +66,15 @@ def moved(source: Mapping[str, Any], bucket: str) -> dict[str, Any]:
     given = count(1)
     words = [f"{{{{wildcard({next(given)})}}}}" if word == "*" else word for word in taken.split(".")]
     return {**rest, _TRANSFORMS: [{"src": taken, "dest": ".".join(words).replace(theirs, ours, 1)}]}
+
+
+def _same_filter(shown: Mapping[str, Any]) -> bool:
+    """Whether the filter of a bucket's origin means the same when it is given."""
+    wanted = shown.get("filter_subject")
+    try:
+        return not wanted or _below(wanted, shown["name"]) == wanted
+    except ValueError:
+        return False
 
 
 def _below(wanted: str, stream: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._api import consumers, jetstream, reading, streams
+from .._api import account, consumers, jetstream, reading, streams
 from .._options import codecs, fields
 from . import consumer_facts, consumer_proof, consumer_table, losses, resource
 from . import consumer_position as positions
@@ -28,7 +28,7 @@ class Current:
     """What was read: the infos of the consumer and of its stream, None where there is none, and those of the stream's
     other consumers, which only some plans need (``needs_others``). ``holder`` is the info of what keeps the position of
     a consumer that is being made anew, ``target`` the sequence to reset it to. ``waiting`` is what ``consumer_losses``
-    has to know to tell what a narrower filter deletes.
+    has to know to tell what a narrower filter deletes. ``account`` has the limits of the account where one is made.
     """
 
     info: dict[str, Any] | None = None
@@ -37,6 +37,7 @@ class Current:
     holder: dict[str, Any] | None = None
     target: int | None = None
     waiting: consumer_losses.Waiting | None = None
+    account: Mapping[str, Any] | None = None
 
     @property
     def before(self) -> dict[str, Any] | None:
@@ -47,6 +48,23 @@ class Current:
     def by_interest(self) -> bool:
         """Whether the stream keeps what some consumer waits for, and no more."""
         return bool(self.stream_config.get("retention") == "interest")
+
+    @property
+    def is_queue(self) -> bool:
+        """Whether the stream gives each message to one consumer alone."""
+        return bool(self.stream_config.get("retention") == "workqueue")
+
+    @property
+    def count(self) -> int:
+        """How many consumers the stream has."""
+        return int(((self.stream or {}).get("state") or {}).get("consumer_count") or 0)
+
+    @property
+    def ackable(self) -> int:
+        """How many messages may wait for acknowledgements, 0 for any number."""
+        from .account_limits import max_ack_pending
+
+        return max_ack_pending(self.account or {}, self.stream_config)
 
     @property
     def stream_config(self) -> dict[str, Any]:
@@ -75,10 +93,25 @@ class ConsumerResource:
         above, info = consumers.info_beside_stream(session, stream, name)
         holder = consumers.info(session, stream, positions.holder_of(name)) if options.get("recreate") else None
         current = Current(info, above, (), holder, _target(session, options) if above else None)
+        if above and options["state"] == "present":
+            if info is None or options.get("recreate"):
+                current = replace(current, account=account.info(session))
+            if current.is_queue and current.count > bool(info):
+                found = consumers.list_all(session, stream)
+                current = replace(current, others=tuple(each for each in found if each["name"] != name))
         return self.completed(session, current, options)
 
-    def completed(self, session: sessions.Session, current: Current, options: Mapping[str, Any]) -> Current:
-        """With what the others wait for, where a filter that leaves out more than before makes that necessary."""
+    def completed(
+        self,
+        session: sessions.Session,
+        current: Current,
+        options: Mapping[str, Any],
+        coming: Iterable[dict[str, Any]] = (),
+    ) -> Current:
+        """With what the others wait for, where a filter that leaves out more than before makes that necessary.
+
+        ``coming`` are infos of consumers that will be there by then.
+        """
         if options["state"] != "present" or current.before is None or not current.by_interest:
             return current
         from . import consumer_losses
@@ -86,7 +119,8 @@ class ConsumerResource:
         if not consumer_losses.narrowed(current.before, options):
             return current
         apart = (options["name"], positions.holder_of(options["name"]))
-        return replace(current, waiting=consumer_losses.read(session, options["stream"], apart))
+        waiting = consumer_losses.read(session, options["stream"], apart)
+        return replace(current, waiting=waiting and ((*waiting[0], *coming), waiting[1]))
 
     def needs_others(self, options: Mapping[str, Any]) -> bool:
         """Whether the plan may depend on the stream's other consumers."""
@@ -162,14 +196,18 @@ class ConsumerResource:
         desired = marked(desired, present, options.get("owner"), exact=exact)
         if exact:
             desired = {**_unmanaged(desired, current.stream_config, server), **desired}
-        desired = _settled(_completed(desired, present), present, current.stream_config)
-        rules.check(consumer_facts.filled({**present, **desired}, current.stream_config), present, given)
+        desired = _settled(_completed(desired, present), present, current)
+        whole = consumer_facts.filled({**present, **desired}, current.stream_config, current.ackable)
+        rules.check(whole, present, given)
         new = {path for path in given if not (present and consumer_table.same(path, present, desired))}
-        rules.check_stream({path: desired[path] for path in new}, current.stream_config)
+        rules.check_stream(whole, new, current.stream_config, current.ackable)
+        if not present or new & {"filter_subject", "filter_subjects"}:
+            rules.check_queue(options["name"], whole, current.stream_config, current.others, new=not present)
         return desired
 
     def _plan_create(self, current: Current, desired: dict[str, Any], options: Mapping[str, Any]) -> resource.Plan:
         config = _sent({"durable_name": options["name"], **desired})
+        _check_number(current, options)
         request: dict[str, Any] = {"stream_name": options["stream"], "config": config}
         if current.holder:
             # An earlier try was interrupted: it begins where that was
@@ -240,6 +278,8 @@ class ConsumerResource:
     ) -> resource.Plan:
         """It is made anew at its position, or where its start changes, there. Also ends what was interrupted."""
         info, stream, name = current.info or {}, current.stream_config, options["name"]
+        if not current.is_queue and not current.holder:
+            _check_number(current, options)  # what holds its position is one more
         config = _sent(_merged(consumer_facts.declared(info), desired))
         moves = positions.moved_by(changes, info, config)
         positions.check_skipped(f"consumer {name}", moves["messages_skipped"], bool(options["allow_data_loss"]))
@@ -309,8 +349,22 @@ class ConsumerResource:
     def _expected(self, current: Current, options: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
         """The result as it is expected to be after the write."""
         info = {"name": options["name"], "stream_name": options["stream"], **(current.info or {})}
-        return consumer_facts.result_of(
-            {**info, "config": consumer_facts.filled(config, current.stream_config), "paused": "pause_until" in config}
+        whole = consumer_facts.filled(config, current.stream_config, current.ackable)
+        return consumer_facts.result_of({**info, "config": whole, "paused": "pause_until" in config})
+
+
+def _check_number(current: Current, options: Mapping[str, Any]) -> None:
+    """Raises Refused where the stream or the account allows no more consumers."""
+    from .account_limits import max_consumers
+
+    most = max_consumers(current.account or {}, current.stream_config)
+    if 0 < most <= current.count:
+        raise _errors.Refused(
+            f"name: stream {options['stream']} may have {most} consumer{'' if most == 1 else 's'}, by its own limit or "
+            f"the account's, and has {current.count}: delete one, or raise max_consumers (JetStream error 10026).",
+            code="account_limit",
+            option="name",
+            err_code=10026,
         )
 
 
@@ -361,9 +415,9 @@ def _completed(desired: dict[str, Any], present: Mapping[str, Any]) -> dict[str,
     return {**desired, **zeros}
 
 
-def _settled(desired: dict[str, Any], present: Mapping[str, Any], stream: Mapping[str, Any]) -> dict[str, Any]:
+def _settled(desired: dict[str, Any], present: Mapping[str, Any], current: Current) -> dict[str, Any]:
     """With 0 as what the server makes of it: a number that is not set."""
-    whole = consumer_facts.filled({**present, **desired}, stream)
+    whole = consumer_facts.filled({**present, **desired}, current.stream_config, current.ackable)
     return {
         path: value if value or isinstance(value, (bool, list, dict)) else whole.get(path, value)
         for path, value in desired.items()

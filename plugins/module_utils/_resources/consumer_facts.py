@@ -23,15 +23,20 @@ _ACK_PENDING = 1000
 _WAITING = 512
 
 
-def filled(config: Mapping[str, Any], stream: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with what the server fills in, which depends on that of the stream."""
+def filled(config: Mapping[str, Any], stream: Mapping[str, Any], ackable: int = 0) -> dict[str, Any]:
+    """A configuration with what the server fills in, which depends on that of the stream.
+
+    ``ackable`` is how many messages the account lets wait for acknowledgements, 0 for any number.
+    """
     limits = stream.get("consumer_limits") or {}
     backoff = config.get("backoff")
     wanted: dict[str, Any] = {"max_deliver": -1, "inactive_threshold": limits.get("inactive_threshold", 0)}
     if config.get("ack_policy") in ("explicit", "all"):
         wanted["ack_wait"] = backoff[0] if backoff else _ACK_WAIT
-    if config.get("ack_policy") != "none":
-        wanted["max_ack_pending"] = limits.get("max_ack_pending") or _ACK_PENDING
+    if limits.get("max_ack_pending"):
+        wanted["max_ack_pending"] = limits["max_ack_pending"]
+    elif config.get("ack_policy") != "none":
+        wanted["max_ack_pending"] = min(_ACK_PENDING, ackable or _ACK_PENDING)
     if config.get("ack_policy") == "flow_control":
         wanted.update(flow_control=True, idle_heartbeat=codecs.NANOSECOND)
     if not config.get("deliver_subject"):
@@ -48,7 +53,7 @@ def result_of(info: Mapping[str, Any]) -> dict[str, Any]:
         "name": info["config"]["durable_name"] if "durable_name" in info["config"] else info["name"],
         "stream": info["stream_name"],
         **{row.option: row.codec.to_result(row.read(config)) for row in consumer_table.ROWS.values()},
-        **{key: fact for key, fact in facts(info).items() if key != "state"},
+        **{key: fact for key, fact in facts(info).items() if key not in ("state", "origins")},
         "state": _state(info),
     }
 

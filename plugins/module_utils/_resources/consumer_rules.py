@@ -83,14 +83,19 @@ def _conflicts(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _of_kind(config: Mapping[str, Any]) -> Iterator[Problem]:
     if config.get("deliver_subject"):
-        for field in _set(config, consumer_table.PULL_ONLY):
-            yield (
-                (field, "deliver_subject"),
-                f"{field} is for pull consumers, and deliver_subject makes this one a push consumer: leave one out.",
-            )
+        refused = [field for field in consumer_table.PULL_ONLY if field not in consumer_table.UNUSED_PUSHED]
+        yield from _for_pull(config, refused)
     if config.get("priority_policy") == "none":
         for field in _set(config, ("priority_groups", "priority_timeout")):
             yield (field, "priority_policy"), f"{field} goes with a priority_policy, and that is none."
+
+
+def _for_pull(config: Mapping[str, Any], fields: Iterable[str]) -> Iterator[Problem]:
+    for field in _set(config, fields):
+        yield (
+            (field, "deliver_subject"),
+            f"{field} is for pull consumers, and deliver_subject makes this one a push consumer: leave one out.",
+        )
 
 
 def _acks(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -123,7 +128,9 @@ def _gaps(config: Mapping[str, Any]) -> Iterator[Problem]:
             ("deliver_policy", "filter_subject", "filter_subjects"),
             "last_per_subject needs filter_subject or filter_subjects; '>' takes all subjects.",
         )
-    if not config.get("deliver_subject"):
+    if config.get("deliver_subject"):
+        yield from _for_pull(config, consumer_table.UNUSED_PUSHED)
+    else:
         for field in _set(config, consumer_table.PUSH_ONLY):
             yield (field, "deliver_subject"), f"{field} is for push consumers: give deliver_subject, or leave it out."
         if config.get("ack_policy") == "flow_control":
@@ -140,16 +147,62 @@ def _gaps(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield (field, "priority_policy"), f"{field} goes with a priority_policy, and that is none."
 
 
-def check_stream(config: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
-    """Raises OptionError where what is given does not go with the stream."""
-    _check_replicas(config, stream)
+def check_stream(config: Mapping[str, Any], given: Collection[str], stream: Mapping[str, Any], ackable: int) -> None:
+    """Raises OptionError where what is given does not go with the stream.
+
+    ``ackable`` is how many messages the stream or the account lets wait for acknowledgements, 0 for any number.
+    """
+    _check_replicas({path: config[path] for path in given if path in config}, stream)
+    _raise_first(_against_stream(config, stream, ackable), given)
+
+
+def _against_stream(config: Mapping[str, Any], stream: Mapping[str, Any], ackable: int) -> Iterator[Problem]:
     target = config.get("deliver_subject")
     met = next((subject for subject in stream.get("subjects") or [] if target and subjects.meet(target, subject)), None)
     if met:
-        raise _errors.OptionError(
-            "deliver_subject",
+        yield (
+            ("deliver_subject",),
             f"{target} comes back by the subject '{met}' of the stream itself (JetStream error 10081): choose another.",
         )
+    if 0 < ackable < int(config.get("max_ack_pending") or 0):
+        told = f"{config['max_ack_pending']} are more than the {ackable} that the stream or the account allows"
+        yield ("max_ack_pending",), f"{told} (JetStream error 10121)."
+    longest = int((stream.get("consumer_limits") or {}).get("inactive_threshold") or 0)
+    if 0 < longest < int(config.get("inactive_threshold") or 0):
+        told = f"it is longer than the {codecs.seconds(longest)}s that consumer_limits of the stream allow"
+        yield ("inactive_threshold",), f"{told} (JetStream error 10153)."
+
+
+def check_queue(
+    name: str, config: Mapping[str, Any], stream: Mapping[str, Any], others: Iterable[Mapping[str, Any]], *, new: bool
+) -> None:
+    """Raises Refused where a stream for work queues would not take the consumer beside these others."""
+    if stream.get("retention") != "workqueue":
+        return
+    what = f"consumer {name}: stream {stream['name']} is a work queue, "
+    if new and config.get("ack_policy") not in ("explicit", "flow_control"):
+        err_code = 10098 if config.get("deliver_subject") or config.get("ack_policy") == "all" else 10084
+        raise _queued("ack_policy", f"ack_policy of {what}which needs ack_policy: explicit", err_code)
+    if new and config.get("deliver_policy", "all") != "all":
+        raise _queued("deliver_policy", f"deliver_policy of {what}which needs deliver_policy: all", 10101)
+    mine = subjects.filters(config)
+    option = "filter_subjects" if config.get("filter_subjects") else "filter_subject"
+    for other in others:
+        theirs = subjects.filters(other["config"])
+        pair = next(((one, each) for one in mine for each in theirs if subjects.meet(one, each)), None)
+        if pair:
+            told = (
+                f"in which each message has one consumer, and '{pair[0]}' overlaps with '{pair[1]}' of {other['name']}"
+            )
+            unfiltered = mine == [">"] and not config.get("filter_subject")
+            err_code = 10099 if unfiltered and new else 10100
+            raise _queued(option, f"{option} of {what}{told}: give another filter", err_code)
+
+
+def _queued(option: str, reason: str, err_code: int) -> _errors.Refused:
+    return _errors.Refused(
+        f"{reason} (JetStream error {err_code}).", code="work_queue", option=option, err_code=err_code
+    )
 
 
 def _check_replicas(config: Mapping[str, Any], stream: Mapping[str, Any]) -> None:

@@ -116,14 +116,8 @@ def same(path: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 VALUES_SINCE = {("ack_policy", "flow_control"): rows.V2_14, ("priority_policy", "prioritized"): rows.V2_12}
 START = ("deliver_policy", "opt_start_seq", "opt_start_time")
 PUSH_ONLY = ("rate_limit_bps", "flow_control", "idle_heartbeat", "deliver_group")
-PULL_ONLY = (
-    "max_waiting",
-    "max_batch",
-    "max_expires",
-    "max_bytes",
-    "priority_policy",
-    "priority_groups",
-    "priority_timeout",
-)
+# What push consumers may have, though it means nothing there
+UNUSED_PUSHED = ("max_batch", "max_expires", "max_bytes")
+PULL_ONLY = ("max_waiting", *UNUSED_PUSHED, "priority_policy", "priority_groups", "priority_timeout")
 UNUSED_UNACKED = ("ack_wait", "max_deliver", "backoff")
 ACKED_ONLY = (*UNUSED_UNACKED, "max_ack_pending")

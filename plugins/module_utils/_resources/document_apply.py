@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from .._api import jetstream, streams
+from .._api import jetstream, origins, streams
 from .._connection import sessions
-from . import document_state, documents, resource
+from . import document_state, documents, resource, stream_facts
 from .document_order import phases
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def _write(session: sessions.Session, batch: list[documents.Item]) -> None:
 
 
 def _one_call(item: documents.Item) -> bool:
-    if item.plan is None or (item.plan.action == resource.UPDATE and item.plan.wait):
-        return False  # copies that move are waited for
+    if item.plan is None or item.plan.follow or (item.plan.action == resource.UPDATE and item.plan.wait):
+        return False  # copies that move are waited for, and origins where that is asked for
     return item.plan.action in (resource.CREATE, resource.UPDATE, resource.DELETE)
 
 
@@ -111,6 +111,8 @@ def _write_streams(session: sessions.Session, items: list[documents.Item]) -> No
             and answer.err_code == jetstream.STREAM_NOT_FOUND
         )
         item.error = answer if isinstance(answer, _errors.StreamsError) and not gone else None
+        if item.plan and isinstance(item.error, _errors.ApiError):
+            item.error = documents.definition_of(item).explained(session, item.plan, item.error)
         item.written = item.error is None
         item.proven = item.written and documents.is_removal(item)
 
@@ -123,13 +125,16 @@ def _prove(session: sessions.Session, document: documents.Document) -> None:
         there = document_state.infos_again(session, names) if items else {}
         late = {name: streams.info_after_write(session, name) for name in names - there.keys()}
         there.update({name: info for name, info in late.items() if info})
+        silent = [info for info in there.values() if origins.never_heard(info)]
+        there.update(origins.wait_until_heard(session, silent) if silent else {})
     except _errors.StreamsError as error:
         _fail(items, error)
     for item in items:
         if item.error is None and item.plan:
             try:
-                documents.definition_of(item).proven(item.plan, there.get(item.stream))
+                shown = documents.definition_of(item).proven(item.plan, there.get(item.stream))
                 documents.definition_of(item).announce(session, item.plan)
+                item.doubts = stream_facts.doubts(shown)
             except _errors.StreamsError as error:
                 item.error = error
         item.proven = True

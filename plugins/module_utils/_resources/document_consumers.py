@@ -16,9 +16,13 @@ from .consumer_position import holder_of
 from .ownership import owner_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .._connection import sessions
+
+
+# Of messages that a consumer waits for
+_ANY_NUMBER = 1 << 62
 
 
 def read_consumers(session: sessions.Session, document: documents.Document, known: document_state.Known) -> None:
@@ -26,7 +30,7 @@ def read_consumers(session: sessions.Session, document: documents.Document, know
     populated = [name for name, info in known.infos.items() if info["state"].get("consumer_count")]
     known.consumers = _by_name(consumers.list_many(session, populated if document.prune else ()))
     items = [item for item in document.of_kind(documents.CONSUMERS) if item.stream not in known.consumers]
-    known.consumers.update(_read(session, items))
+    known.consumers.update(_read(session, items, known.infos))
 
 
 def add_pruned_consumers(document: documents.Document, known: document_state.Known) -> None:
@@ -77,10 +81,17 @@ def prove_consumers(session: sessions.Session, items: list[documents.Item]) -> N
             item.error = proof
 
 
-def _read(session: sessions.Session, items: Iterable[documents.Item]) -> dict[str, dict[str, dict[str, Any]]]:
+def _read(
+    session: sessions.Session, items: Iterable[documents.Item], infos: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, dict[str, Any]]]:
     """The infos of these consumers by stream and name, or of all of a stream where that is cheaper or needed."""
     wanted = _by_stream(items)
-    whole = [stream for stream, few in wanted.items() if len(few) > document_state.FEW or any(map(_needs_others, few))]
+    queues = {name for name, info in (infos or {}).items() if _is_queue(info)}
+    whole = [
+        stream
+        for stream, few in wanted.items()
+        if len(few) > document_state.FEW or stream in queues or any(map(_needs_others, few))
+    ]
     try:
         found = _by_name(consumers.list_many(session, whole))
     except _errors.PermissionMissing:
@@ -128,10 +139,13 @@ def _plan_of_stream(
     document: documents.Document,
     known: document_state.Known,
     above: dict[str, Any],
-    items: Iterable[documents.Item],
+    items: list[documents.Item],
 ) -> Iterator[documents.Problem]:
-    for item in items:
-        found, name = known.consumers.get(item.stream, {}), item.options["name"]
+    found = known.consumers.get(items[0].stream, {})
+    # What there is when an item is written: items before it are there then
+    there = {name: info for name, info in found.items() if not (_is_queue(above) and _removes(items, name))}
+    for item in sorted(items, key=lambda item: _is_queue(above) == (item.options["name"] not in found)):
+        name = item.options["name"]
         try:
             document.check_owner(item, found.get(name))
             if not above and not item.absent:
@@ -139,11 +153,42 @@ def _plan_of_stream(
             gone = not above or documents.is_anew(document.streams.get(item.stream))
             # The new stream has none
             current = Current.listed(name, above or None, found.values() if item.absent or not gone else ())
+            if not item.absent:
+                others = tuple(info for other, info in there.items() if other != name) if not gone else ()
+                new = name not in found or item.options.get("recreate")
+                limits = document_state.account_of(session, known) if new else None
+                current = replace(current, others=others, account=limits)
             if item.stream not in known.holders:  # else its messages are elsewhere, and what is lost is not known
-                current = CONSUMER.completed(session, current, item.options)
+                current = CONSUMER.completed(session, current, item.options, _coming(items, found))
             item.plan = _planned(session, item, current, goes_with_stream=gone and item.absent)
         except _errors.StreamsError as error:
             yield documents.Problem(item.path, error)
+            continue
+        if item.changes and item.plan and not item.absent:
+            above = _with_one_more(above, name in there)
+            there[name] = {"name": name, "config": item.plan.request["config"]}
+
+
+def _is_queue(stream: Mapping[str, Any]) -> bool:
+    return bool(stream) and stream["config"].get("retention") == "workqueue"
+
+
+def _removes(items: Iterable[documents.Item], name: str) -> bool:
+    return any(item.absent and item.options["name"] == name for item in items)
+
+
+def _coming(items: Iterable[documents.Item], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The consumers that are new, and wait for all that is there: they are made before others are changed."""
+    return [
+        {"name": item.options["name"], "config": item.options, "num_pending": _ANY_NUMBER}
+        for item in items
+        if not item.absent and item.options["name"] not in found and item.options.get("deliver_policy") in (None, "all")
+    ]
+
+
+def _with_one_more(above: dict[str, Any], there: bool) -> dict[str, Any]:
+    state = above.get("state") or {}
+    return {**above, "state": {**state, "consumer_count": int(state.get("consumer_count") or 0) + (not there)}}
 
 
 def _planned(session: sessions.Session, item: documents.Item, current: Current, *, goes_with_stream: bool) -> Any:

@@ -40,14 +40,20 @@ def phases(document: documents.Document, current: Mapping[str, Mapping[str, Any]
 
 
 def _consumers(document: documents.Document, current: Mapping[str, Mapping[str, Any]]) -> list[list[documents.Item]]:
-    """A stream for work queues has one consumer for each message, so that the old one goes before the new one comes.
-    Others keep messages that a new one waits for only if it is there before the old one goes.
+    """A stream for work queues has one consumer for each message, so that the old one goes, or takes less, before the
+    new one comes. Others keep messages that a new one waits for only if it is there before.
     """
     changing = [item for item in document.of_kind(documents.CONSUMERS) if item.changes]
     doomed = [item for item in changing if _removed(item)]
     queues = [item for item in doomed if _retention(current, item) == "workqueue"]
     kept = [item for item in changing if not _removed(item)]
-    return [queues, kept, [item for item in doomed if item not in queues]]
+    early = [item for item in kept if _is_made(item) != (_retention(current, item) == "workqueue")]
+    late = [item for item in kept if item not in early]
+    return [queues, early, late, [item for item in doomed if item not in queues]]
+
+
+def _is_made(item: documents.Item) -> bool:
+    return item.plan is not None and item.plan.action == resource.CREATE
 
 
 def _retention(current: Mapping[str, Mapping[str, Any]], item: documents.Item) -> str:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from .. import _errors
 from .._api import streams
-from . import documents, losses, recreate, stream_backed, subjects
+from . import document_state, documents, losses, recreate, stream_backed, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from .._connection import sessions
-    from . import document_state
 
 
 def plan(session: sessions.Session, document: documents.Document, known: document_state.Known) -> None:
@@ -61,7 +60,13 @@ def _plan_stream(
             streamed.measure(session, info, needs.desired or {}) if info and needs.measured else losses.NOT_MEASURED
         )
         current = stream_backed.Current(info, measured, None, collective, desired=needs.desired)
+    if needs.limited:
+        current = current._replace(account=document_state.account_of(session, known))
     item.plan = streamed.plan_change(current, item.options, session.server)
+    if known.account and item.changes and not documents.is_removal(item):
+        from . import account_limits
+
+        known.account = account_limits.with_stream(known.account, item.plan.request, current.config)
     item.new_subjects = tuple(needs.subjects)
     config = item.plan.request if item.changes else current.config
     kept = config if config and not item.absent else None

@@ -72,8 +72,8 @@ def _report(document: documents.Document, check_mode: bool, diff: bool) -> dict[
         "summary": summary,
         "consequences": _lost(document),
     }
-    found = (warning for item in document.items if item.plan and not item.error for warning in item.plan.warnings)
-    result["warnings"] = list(found)
+    sound = [item for item in document.items if item.plan and not item.error]
+    result["warnings"] = [warning for item in sound if item.plan for warning in (*item.plan.warnings, *item.doubts)]
     if diff:
         shown = [item for item in document.items if item.plan and item.changes and (check_mode or item.written)]
         result["diff"] = [item.plan.diff if item.plan else {} for item in shown]

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._api import streams
+from .._api import account, streams
 from . import documents
 from .ownership import is_system, owner_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from .._connection import sessions
 
@@ -27,13 +27,14 @@ class Known:
     """``infos`` are the streams that the document is about, and those from which something may be pruned. ``subjects``
     are those of all streams of the account by their names, None where only some are known. ``consumers`` are infos by
     stream and name. ``holders`` tells, by the names of streams whose copying was interrupted, which stream has all
-    of their messages: they themselves, or temporary ones.
+    of their messages: they themselves, or temporary ones. ``account`` has its limits, and what will be used of them.
     """
 
     infos: dict[str, dict[str, Any]] = field(default_factory=dict)
     subjects: dict[str, list[str]] | None = None
     consumers: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     holders: dict[str, str] = field(default_factory=dict)
+    account: Mapping[str, Any] | None = None
 
 
 def read(session: sessions.Session, document: documents.Document) -> Known:
@@ -46,6 +47,13 @@ def read(session: sessions.Session, document: documents.Document) -> Known:
             if document.prune:
                 raise
     return Known(infos_of(session, wanted))
+
+
+def account_of(session: sessions.Session, known: Known) -> Mapping[str, Any]:
+    """The limits of the account, read once."""
+    if known.account is None:
+        known.account = account.info(session)
+    return known.account
 
 
 def infos_of(session: sessions.Session, names: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -130,6 +130,7 @@ class Item:
     error: _errors.StreamsError | None = None
     written: bool = False
     proven: bool = False
+    doubts: list[str] = field(default_factory=list)
     # Of streams: the subjects that it has then, those that are new to it, and the items that have to be written before
     subjects: tuple[str, ...] = ()
     new_subjects: tuple[str, ...] = ()

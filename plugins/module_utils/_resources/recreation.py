@@ -28,7 +28,7 @@ ORIGIN, TARGET, TRIAL = "origin", "target", "trial"
 LOOSENED = "loosened"
 _PROMOTION = (2, 12, 0)
 RESET = (2, 14, 0)
-_LONGEST_NAME, _LARGEST_RECORD = 255, 120 << 10
+_LONGEST_NAME, _LARGEST_RECORD, _TRIAL_SIZE = 255, 120 << 10, 1 << 20
 
 # No limit that deletes or refuses, and nothing that is done with a message but to store it
 _BARE: dict[str, Any] = {
@@ -136,6 +136,8 @@ def as_stand_in(config: Mapping[str, Any], temporary: Mapping[str, Any]) -> dict
 def as_trial(wanted: Mapping[str, Any], name: str) -> dict[str, Any]:
     """An empty stream like the wanted one, which shows whether the server would take that. It answers a publisher."""
     kept = {path: value for path, value in wanted.items() if path not in _NOT_TRIED}
+    if int(kept.get("max_bytes") or 0) > 0:  # as much as that again need not be free
+        kept["max_bytes"] = min(kept["max_bytes"], _TRIAL_SIZE)
     return {**kept, "name": name, "subjects": [private_subject(name)], "metadata": {recreate.MARK: TRIAL}}
 
 

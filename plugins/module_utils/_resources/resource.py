@@ -51,8 +51,9 @@ class Plan:
 
     ``consequences`` counts what is lost, and ``notes`` are sentences of it for people who look at the difference.
     ``first`` is sent before ``request`` where one would not be taken together with the other. ``wait`` is how long, in
-    seconds, to wait until all copies are current, 0 for not at all, and ``patience`` how long copying messages may make
-    no progress. ``promise`` is how many messages have to be left. ``pedantic`` lets the server fill nothing in.
+    seconds, to wait until all copies are current, 0 for not at all, ``patience`` how long copying messages may make no
+    progress, and ``follow`` how long to wait until it has all that its origins have. ``promise`` is how many messages
+    have to be left. ``pedantic`` lets the server fill nothing in.
     """
 
     noun: str
@@ -70,6 +71,7 @@ class Plan:
     patience: float = 0
     promise: int | None = None
     pedantic: bool = False
+    follow: float = 0
 
     @property
     def changed(self) -> bool:

@@ -24,6 +24,7 @@ WITH_DATA: dict[str, Any] = {
     **REPLICATED,
     "allow_data_loss": {"type": "bool", "default": False},
     "exact": EXACT,
+    "wait_for_origins": {"type": "bool", "default": False},
     **recreate.OPTION,
 }
 RECREATE_EMPTY = "With recreate: true it is made anew without its messages."
@@ -136,6 +137,9 @@ class StreamResource(stream_backed.StreamBacked):
             desired = {**WITH_MARKERS, **desired}
         if desired.get("allow_msg_schedules"):
             desired = {**WITH_SCHEDULES, **desired}
+        whole = {**current, **desired}
+        if desired.get("subjects") == [] and not (whole.get("mirror") or whole.get("sources")):
+            desired = {**desired, "subjects": [name]}  # what the server makes of none
         if desired.get("mirror") == {} and current.get("mirror_direct"):
             desired = {"mirror_direct": False, **desired}  # the server would refuse it without a mirror
         return desired

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
-from .._api import jetstream, streams
+from .._api import account, jetstream, origins, streams
 from .._options import connection, fields
 from . import losses, recreate, resource, windows
 from .moves import CHECKS, first_step, moved, patience
@@ -23,10 +23,15 @@ if TYPE_CHECKING:
     from .._connection import sessions, wire
 
 
+# What of a configuration the limits of an account are about
+_LIMITED = ("max_bytes", "num_replicas", "storage", "max_consumers")
+
+
 class Current(NamedTuple):
     """What was read: the stream's info, what a change of its limits would do, and which of the wanted subjects other
     streams have. ``collective`` is where one is made that is told none, ``copying`` what is needed to copy the stream.
-    ``desired`` is the configuration that the options ask for beside this info, where it is known already.
+    ``desired`` is the configuration that the options ask for beside this info, where it is known already. ``account``
+    has the limits of the account and what is used, where a plan may exceed them.
     """
 
     info: dict[str, Any] | None = None
@@ -35,6 +40,7 @@ class Current(NamedTuple):
     collective: str = connection.DEFAULT_COLLECTIVE
     copying: recreate.Copying = recreate.NOT_COPYING
     desired: dict[str, Any] | None = None
+    account: Mapping[str, Any] | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -47,7 +53,8 @@ class Current(NamedTuple):
 
 class Needs(NamedTuple):
     """What a plan has to know beside the stream's info: whether other streams have these new ``subjects``, with
-    ``measured`` what ``measure`` tells, and with ``copied`` what has to be known of a stream that can't be updated.
+    ``measured`` what ``measure`` tells, with ``copied`` what has to be known of a stream that can't be updated, with
+    ``limited`` what the account allows.
     ``desired`` is the configuration that it was found from, None where there is to be none.
     """
 
@@ -55,6 +62,7 @@ class Needs(NamedTuple):
     subjects: Sequence[str] = ()
     measured: bool = False
     copied: bool = False
+    limited: bool = False
 
 
 class StreamBacked:
@@ -139,7 +147,8 @@ class StreamBacked:
 
             found = copying.read_others(session, name, found)
         taken = _taken(session, (name, found.holder), needs.subjects)
-        return Current(info, measured, taken, collective, found, needs.desired)
+        limits = account.info(session) if needs.limited else None
+        return Current(info, measured, taken, collective, found, needs.desired, limits)
 
     def needs(
         self, info: dict[str, Any] | None, options: Mapping[str, Any], server: wire.Server, collective: str
@@ -157,7 +166,10 @@ class StreamBacked:
             else []
         )
         copied = any(change.effect == fields.RECREATE for change in changes)
-        return Needs(desired, new, losses.limits(present, desired), copied)
+        limited = (
+            not info or copied or any(present.get(path) != desired.get(path, present.get(path)) for path in _LIMITED)
+        )
+        return Needs(desired, new, losses.limits(present, desired), copied, limited)
 
     def measure(
         self, session: sessions.Session, info: Mapping[str, Any], desired: Mapping[str, Any]
@@ -171,8 +183,9 @@ class StreamBacked:
         plan = self.plan_change(current, options, server)
         if plan.changed or current.info is None:
             return plan
-        shown = self.result(current.info)
-        return replace(plan, before=shown, after=shown)
+        shown, follow = self.result(current.info), _follow(options, current.config)
+        request = {"name": current.config["name"]} if follow else {}
+        return replace(plan, before=shown, after=shown, follow=follow, request=request)
 
     def plan_change(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
         """The plan, without the resource as results show it where that stays as it is."""
@@ -196,20 +209,38 @@ class StreamBacked:
             given = [row.path for row in self.spec if options.get(row.option) is not None]
             stream_rules.check(wanted, config, given, self._names)
         if current.info is None:
-            return self._plan_create(name, desired, options, server)
-        return self._plan_update(current, name, desired, options, server)
+            plan = self._plan_create(name, desired, options, server)
+        else:
+            plan = self._plan_update(current, name, desired, options, server)
+        if plan.changed and current.account:
+            self._check_account(current.account, plan, config)
+        return replace(plan, follow=_follow(options, plan.request)) if plan.changed else plan
+
+    def _check_account(self, limits: Mapping[str, Any], plan: resource.Plan, config: Mapping[str, Any]) -> None:
+        from . import account_limits
+
+        account_limits.check(limits, plan.request, config, self._names)
+        if plan.action in (resource.ANEW, resource.COPY):
+            account_limits.check_room(limits, plan.request, copied=plan.action == resource.COPY)
 
     def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
+        name, info = plan.request["name"], None
         if plan.action == resource.DELETE:
-            streams.delete(session, plan.request["name"])
+            streams.delete(session, name)
             return plan.result
         if plan.wait:
-            result = self.proven(plan, self._write_patiently(session, plan))
-        else:
+            info = self._write_patiently(session, plan)
+        elif plan.changed:
             self._write(session, plan)
-            result = self.proven(plan, streams.info_after_write(session, plan.request["name"]))
-        self.announce(session, plan)
-        return result
+            info = streams.info_after_write(session, name)
+        if plan.changed:
+            self.proven(plan, info)
+            self.announce(session, plan)
+        if plan.follow:
+            info = origins.wait_until_followed(session, name, plan.follow)
+        elif info and origins.never_heard(info):
+            info = origins.wait_until_heard(session, [info])[name]
+        return {self.noun: self.result(info or {})}
 
     def announce(self, session: sessions.Session, plan: resource.Plan) -> None:
         """Publish what others wait for, when the plan is applied."""
@@ -233,7 +264,10 @@ class StreamBacked:
 
             copying.apply(session, plan)
         else:
-            jetstream.call(session, *self.call_of(plan))
+            try:
+                jetstream.call(session, *self.call_of(plan))
+            except _errors.ApiError as error:
+                raise self.explained(session, plan, error) from error
 
     def call_of(self, plan: resource.Plan) -> jetstream.Call:
         """The call that does what is planned."""
@@ -241,6 +275,17 @@ class StreamBacked:
             return streams.deleting(plan.request["name"])
         request = {**plan.request, "pedantic": True} if plan.pedantic else plan.request
         return streams.creating(request) if plan.action == resource.CREATE else streams.updating(request)
+
+    def explained(
+        self, session: sessions.Session, plan: resource.Plan, error: _errors.ApiError
+    ) -> _errors.StreamsError:
+        """The server's refusal. Where storage is exceeded, it says whose limit that is."""
+        from . import account_limits
+
+        if error.err_code not in account_limits.EXCEEDED.values():
+            return error
+        there = streams.info(session, plan.request["name"]) or {"config": {}}
+        return account_limits.whose(account.info(session), plan.request, there["config"], self._names, error)
 
     def proven(self, plan: resource.Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
         """The result, from what is there after the write. Raises StreamsError where that is not what was planned."""
@@ -424,6 +469,12 @@ class StreamBacked:
                 promised=plan.promise,
                 messages=there,
             )
+
+
+def _follow(options: Mapping[str, Any], config: Mapping[str, Any]) -> float:
+    """How long to wait for origins."""
+    copies = config.get("mirror") or config.get("sources")
+    return patience({**options, "wait": True}) if copies and options.get("wait_for_origins") else 0
 
 
 def _taken(session: sessions.Session, own: Container[str], subjects: Iterable[str]) -> dict[str, str]:

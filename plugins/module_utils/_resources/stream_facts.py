@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .._api import origins
+from .._options import codecs
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -42,12 +45,36 @@ def facts(info: Mapping[str, Any]) -> dict[str, Any]:
                 for peer in cluster.get("replicas") or []
             ],
         },
+        "origins": [_origin(origin) for origin in origins.of(info)],
         "server": {
             "version": metadata.get("_nats.ver"),
             "level": _number(metadata.get("_nats.level")),
             "required_level": _number(metadata.get("_nats.req.level")),
         },
     }
+
+
+def _origin(origin: Mapping[str, Any]) -> dict[str, Any]:
+    active = int(origin.get("active", -1))
+    return {
+        "name": origin["name"],
+        "api": (origin.get("external") or {}).get("api"),
+        "lag": origin.get("lag", 0),
+        "active": None if active < 0 else codecs.seconds(active),
+        "error": origins.refusal(origin) or None,
+    }
+
+
+def doubts(result: Mapping[str, Any]) -> list[str]:
+    """Warnings about the origins in the result of a resource."""
+    return [
+        f"{resource['name']} has heard nothing of its origin {origin['name']} "
+        f"({origin['error'] or 'nobody answers'}): check the name, and external where it is elsewhere."
+        for resource in result.values()
+        if isinstance(resource, dict)
+        for origin in resource.get("origins") or []
+        if origin["active"] is None
+    ]
 
 
 def _moment(text: str | None) -> str | None:

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import re
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._options import codecs
-from . import subjects
+from . import subjects, transforms
 from .stream import SEALED, WITH_MARKERS, WITH_SCHEDULES
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _NOT_MIRRORS = (
     "allow_msg_schedules",
     "subject_delete_marker_ttl",
 )
+_NOT_THROUGH_CONSUMER = ("opt_start_seq", "opt_start_time", "filter_subject")
+_API = "$JS.API"
 # The server's own subjects, and what of them streams may hold as others
 _OWN = {"$JS.>": "$JS.EVENT.>", "$JSC.>": "", "$NRG.>": "", "$SYS.>": "$SYS.ACCOUNT.>"}
 
@@ -53,6 +55,7 @@ def check(
 def _problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _of_subjects(config)
     yield from _of_origins(config)
+    yield from _of_transforms(config)
     yield from _of_limits(config)
     yield from _of_features(config)
     yield from _of_deleting(config)
@@ -63,8 +66,6 @@ def _of_subjects(config: Mapping[str, Any]) -> Iterator[Problem]:
     overlap = next((pair for pair in combinations(taken, 2) if subjects.meet(*pair)), None)
     if overlap:
         yield ("subjects",), f"'{overlap[0]}' and '{overlap[1]}' overlap: leave one out."
-    if not (taken or config.get("mirror") or config.get("sources")):
-        yield ("subjects",), "is empty: give the subjects, or leave it out, and the stream's name is the subject."
     reserved = next((subject for subject in taken if _reserved(subject)), None)
     if reserved and not config.get("no_ack"):
         yield (
@@ -94,6 +95,10 @@ def _of_origins(config: Mapping[str, Any]) -> Iterator[Problem]:
         for origin in origins:
             if origin.get("name") == config["name"] and not origin.get("external"):
                 yield (field,), f"{origin['name']} is the stream itself: name another one."
+            if origin.get("consumer") and any(origin.get(other) for other in _NOT_THROUGH_CONSUMER):
+                yield (field,), f"{origin['name']}: its consumer says where to begin and what to take: leave that out."
+            if (origin.get("external") or {}).get("api") == _API:
+                yield (field,), f"{origin['name']}: external with the api {_API} is this account: leave external out."
             if origin.get("filter_subject") and origin.get("subject_transforms"):
                 yield (
                     (field,),
@@ -103,6 +108,25 @@ def _of_origins(config: Mapping[str, Any]) -> Iterator[Problem]:
     same = next((one for one, other in combinations(sources, 2) if _source(one) == _source(other)), None)
     if same:
         yield ("sources",), f"{same['name']} is there twice, with the same filter: leave one out."
+
+
+def _of_transforms(config: Mapping[str, Any]) -> Iterator[Problem]:
+    mirror, sources = config.get("mirror") or {}, config.get("sources") or []
+    own = [("subject_transform", "", config.get("subject_transform") or {})]
+    own += [("republish", "", config.get("republish") or {})]
+    for field, origin in (("mirror", mirror), *(("sources", source) for source in sources)):
+        theirs = origin.get("subject_transforms") or []
+        own += [(field, f"subject_transforms of {origin.get('name')}: ", each) for each in theirs]
+        # A mirror may not take anything twice, a source not all of it
+        clash = subjects.meet if field == "mirror" else subjects.covers
+        taken = [each.get("src") or ">" for each in theirs]
+        pair = next((pair for pair in permutations(taken, 2) if clash(*pair)), None)
+        if pair:
+            yield (field,), f"{origin.get('name')}: src '{pair[0]}' and src '{pair[1]}' overlap: leave one out."
+    for field, where, each in own:
+        reason = transforms.problem(each.get("src", ""), each.get("dest", ""))
+        if reason:
+            yield (field,), f"{where}{reason}."
 
 
 def _of_limits(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -143,8 +167,12 @@ def _of_deleting(config: Mapping[str, Any]) -> Iterator[Problem]:
         for field, value in SEALED.items():
             if config.get(field, value) != value:
                 yield (field,), f"sealed: true sets it to {_errors.in_words(value)}: leave it out."
+        for field in ("allow_msg_counter", "allow_msg_schedules"):
+            if config.get(field):
+                yield ("sealed", field), f"sealed: true sets discard: new, which does not go with `{field}`."
     elif config.get("allow_rollup_hdrs") and config.get("deny_purge"):
-        yield ("allow_rollup_hdrs", "deny_purge"), "a roll-up is a purge, and deny_purge is true: leave one out."
+        fields = ("allow_rollup_hdrs", "deny_purge", "allow_msg_schedules", "subject_delete_marker_ttl")
+        yield fields, "a roll-up is a purge, and deny_purge is true: leave one out."
 
 
 def _needed(config: Mapping[str, Any], feature: str, wanted: Mapping[str, Any]) -> Iterator[Problem]:

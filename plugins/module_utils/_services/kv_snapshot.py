@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from .._api import kv
+from .._api import kv, lasts
 from .._options import names
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _listed(session: sessions.Session, bucket: kv.Bucket, prefix: str) -> dict[s
             time.sleep(_PAUSE * 2**tried)
         now, listed = kv.open_bucket(session, bucket.name, selection(prefix))
         wanted = [key for key in listed if key.startswith(prefix)]
-        found = kv.last_many(session, now, wanted, now.last_sequence)
+        found = _read(session, now, wanted, by_leader=tried > 0)
         if len(found) == len(wanted):
             return found
     raise _errors.StreamsError(
@@ -70,3 +70,17 @@ def _listed(session: sessions.Session, bucket: kv.Bucket, prefix: str) -> dict[s
         "again, read fewer keys at once, or give the bucket a history of 2 or more (and nats-server 2.11).",
         code="changing",
     )
+
+
+def _read(session: sessions.Session, bucket: kv.Bucket, keys: list[str], *, by_leader: bool) -> dict[str, kv.Entry]:
+    """The keys as of the moment that the bucket was opened; without those that can't be read so.
+
+    Before nats-server 2.11 nothing tells whether a mirror answered that has not got a key. Then the leader is asked,
+    where the user may.
+    """
+    if by_leader and bucket.direct and session.server.version < lasts.BATCHES_SINCE:
+        try:
+            return kv.last_many(session, bucket.by_leader(), keys, bucket.last_sequence)
+        except _errors.PermissionMissing:
+            pass
+    return kv.last_many(session, bucket, keys, bucket.last_sequence)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._options import codecs, fields, names
+from . import stream_batch
 from .stream_outgoing import PUBLISH
 from .stream_publish import publish
 from .stream_removal import delete, purge
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _STATES = {"present": publish, "absent": delete, "purged": purge}
 _BELONG = {
-    **{row.option: ("present",) for row in PUBLISH},
+    **{row.option: ("present",) for row in (*PUBLISH, stream_batch.BATCH)},
     "subject": ("present", "purged"),
     "sequence": ("absent", "purged"),
     "erase": ("absent",),
@@ -33,6 +34,7 @@ SPEC = fields.Spec(
         fields.Field("state", codecs.choice(*_STATES), argument_extra={"default": "present"}),
         fields.Field("stream", names.STREAM_NAME),
         *PUBLISH,
+        stream_batch.BATCH,
         ENCODING,
         fields.Field("sequence", codecs.whole(1)),
         fields.Field("erase", codecs.boolean()),
@@ -41,11 +43,11 @@ SPEC = fields.Spec(
     ),
     {
         "required_if": [
-            ("state", "present", ("subject", "data")),
+            ("state", "present", ("subject", "messages"), True),
             ("state", "absent", ("stream", "sequence")),
             ("state", "purged", ("stream",)),
         ],
-        "mutually_exclusive": [("keep", "sequence")],
+        "mutually_exclusive": [("keep", "sequence"), *(("messages", row.option) for row in PUBLISH)],
     },
 )
 
@@ -58,4 +60,6 @@ def act(session: sessions.Session, options: Mapping[str, Any], check_mode: bool)
             raise _errors.OptionError(
                 option, f"means nothing with state: {state}, it belongs to {' and '.join(states)}."
             )
+    if options["messages"] is not None:
+        return stream_batch.publish(session, options, check_mode)
     return _STATES[state](session, options, check_mode)

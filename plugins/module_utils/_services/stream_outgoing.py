@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._options import codecs, fields, names, values
+from . import stream_features as features
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,8 @@ PUBLISH = fields.Spec(
         fields.Field("subject", _SUBJECT),
         fields.Field("data", codecs.Codec({"type": "raw"})),
         fields.Field("headers", codecs.Codec({"type": "dict"})),
+        features.SCHEDULE,
+        features.INCREMENT,
     )
 ).merge(_HEADERS)
 
@@ -64,8 +67,11 @@ class Outgoing:
     def from_options(cls, options: Mapping[str, Any]) -> Outgoing:
         """Raises OptionError: the option, what is wrong and what to do."""
         given = fields.checked(fields.Spec((_STREAM, *PUBLISH)), options.get)
+        counted = given.get("increment")
+        if (options["data"] is None) == (counted is None):
+            raise _errors.OptionError("data", "give the payload, or increment for a counter, and not both.")
         try:
-            payload = values.to_bytes(options["data"], options["encoding"])
+            payload = b"" if counted else values.to_bytes(options["data"], options["encoding"])
         except ValueError as error:
             raise _errors.OptionError("data", f"{error}.") from error
         headers = _own_headers(options["headers"] or {}, bool(options["allow_data_loss"]))
@@ -74,6 +80,10 @@ class Outgoing:
                 headers[row.path] = _ttl(given["ttl"]) if row.option == "ttl" else str(given[row.option])
         if "stream" in given:
             headers[_STREAM_HEADER] = given["stream"]
+        if counted:
+            headers[features.INCREMENT.path] = counted
+        if given.get("schedule"):
+            headers.update(features.schedule_headers(given["schedule"]))
         return cls(
             subject=given["subject"],
             payload=payload,
@@ -94,6 +104,17 @@ class Outgoing:
         return len(self.payload) + (lines + len("NATS/1.0\r\n\r\n") if lines else 0)
 
     @property
+    def schedule(self) -> str:
+        """When it is to be done, empty for a message that is stored as it is."""
+        return self.headers.get(features.SCHEDULE_HEADER, "")
+
+    @property
+    def increment(self) -> int | None:
+        """By how much it changes a counter, None for other messages."""
+        text = self.headers.get(features.INCREMENT_HEADER)
+        return int(text) if text else None
+
+    @property
     def rolls_up(self) -> bool:
         """Whether it deletes the messages before it."""
         return _ROLLUP_HEADER in self.headers
@@ -105,6 +126,8 @@ class Outgoing:
         """
         if LAST_MSG_ID in self.expected:
             _check_copies(config)
+        for option, why, code in features.problems(self.headers, self.subject, server, config):
+            raise refused(option, why, code)
         limit = int(config.get("max_msg_size") or 0)
         limit = min(server.max_payload, limit) if limit > 0 else server.max_payload
         stream = f"stream {config.get('name', '')}"
@@ -188,7 +211,9 @@ def _ttl(nanoseconds: int) -> str:
 
 def _own_headers(given: Mapping[str, Any], allow_data_loss: bool) -> dict[str, str]:
     """The headers that a user may choose. Raises OptionError for those with an option, and those that delete."""
-    options = {row.path.lower(): row.option for row in _HEADERS} | {_STREAM_HEADER.lower(): "stream"}
+    rows = (*_HEADERS, _STREAM._replace(wire=_STREAM_HEADER), features.INCREMENT)
+    options = {row.path.lower(): row.option for row in rows}
+    options[features.SCHEDULE_HEADER.lower()] = features.SCHEDULE.option
     headers = {}
     for name, value in given.items():
         option = options.get(str(name).lower())

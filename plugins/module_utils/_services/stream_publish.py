@@ -13,6 +13,7 @@ from .. import _errors
 from .._api import jetstream, messages, reading, streams
 from .._connection import sessions, wire
 from . import stream_results as results
+from .stream_features import count_of, is_due, is_scheduled
 from .stream_outgoing import LAST_MSG_ID, LAST_SEQUENCE, Outgoing, full, moved, nobody, wrong_stream
 
 if TYPE_CHECKING:
@@ -27,27 +28,47 @@ _MOST_RECENT = 10_000
 def publish(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Publishes and reads back; in check mode looks for all that would be in the way. Returns the whole result."""
     outgoing = Outgoing.from_options(options)
-    owner = _owner(session, outgoing)
+    owner = owner_of(session, outgoing)
     outgoing.check(session.server, (owner or {}).get("config") or {})
-    ack = _foresee(session, outgoing, owner) if check_mode else _send(session, outgoing, owner)
+    if outgoing.schedule:
+        there = _scheduled(session, outgoing, owner)
+        if there is not None:
+            return there
+    ack = foresee(session, outgoing, owner) if check_mode else _send(session, outgoing, owner)
     stream, sequence, duplicate = str(ack["stream"]), int(ack["seq"]), bool(ack.get("duplicate"))
     if duplicate and ack.get("repeated"):
         # An earlier copy of this very request stored it, unless the message was there before
         duplicate = bool(outgoing.msg_id) and sequence <= _last_sequence(owner)
-    stored = _stored(session, stream, sequence) if owner else None
+    stored = stored_at(session, stream, sequence) if owner else None
     if stored and not outgoing.msg_id:
         # Ours alone: it is for repeating, and nothing that was asked for
         stored = stored._replace(headers={name: v for name, v in stored.headers.items() if name != messages.MESSAGE_ID})
     if stored is None:
         stored = messages.Stored(outgoing.subject, sequence, "", outgoing.payload, outgoing.headers)
     message = {**results.message(stream, stored, outgoing.encoding), "duplicate": duplicate}
+    if outgoing.increment is not None:
+        message["value"] = int(ack["val"]) if "val" in ack else None
     if duplicate:
         return results.unchanged(message=message)
     lost = results.UNKNOWN if outgoing.rolls_up else 0
     return results.published(f"message on {outgoing.subject}", message, lost)
 
 
-def _owner(session: sessions.Session, outgoing: Outgoing) -> dict[str, Any] | None:
+def _scheduled(session: sessions.Session, outgoing: Outgoing, owner: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The result where the schedule is there already, or was done and forgotten; None where it is to be published."""
+    try:
+        found = messages.get(session, owner["config"]["name"], subject=outgoing.subject) if owner else None
+    except _errors.PermissionMissing:
+        return None
+    if found and is_scheduled(found, outgoing.payload, outgoing.headers):
+        message = results.message(owner["config"]["name"] if owner else "", found, outgoing.encoding)
+        return results.unchanged(message={**message, "duplicate": True})
+    if is_due(outgoing.schedule, datetime.now(timezone.utc)):
+        return results.unchanged(message=None)
+    return None
+
+
+def owner_of(session: sessions.Session, outgoing: Outgoing) -> dict[str, Any] | None:
     """The info of the stream that takes the subject; None where there is none, empty where we may not look."""
     try:
         names = streams.names(session, outgoing.subject)
@@ -75,7 +96,7 @@ def _send(session: sessions.Session, outgoing: Outgoing, owner: dict[str, Any] |
         found = _found_again(session, outgoing, owner, headers) if error.repeated else None
         if found:
             return found
-        raise _refusal(outgoing, error) from error
+        raise refusal_of(outgoing, error) from error
     except _errors.NoAnswer as error:
         code = error.failure["code"]
         # Without a stream, a plain subscriber may have heard it, and not answered or not as a stream does
@@ -130,7 +151,7 @@ def _found_again(
     return {"stream": stream, "seq": found.sequence, "duplicate": found.sequence <= _last_sequence(owner)}
 
 
-def _refusal(outgoing: Outgoing, error: _errors.ApiError) -> _errors.StreamsError:
+def refusal_of(outgoing: Outgoing, error: _errors.ApiError) -> _errors.StreamsError:
     """The server's refusal in the words of the options."""
     if error.err_code in jetstream.WRONG_LAST_SEQUENCE:
         number = re.search(r"(\d+)$", error.description)
@@ -145,7 +166,7 @@ def _refusal(outgoing: Outgoing, error: _errors.ApiError) -> _errors.StreamsErro
     return full(outgoing.subject, error.description) if error.err_code == _FULL else error
 
 
-def _stored(session: sessions.Session, stream: str, sequence: int) -> messages.Stored | None:
+def stored_at(session: sessions.Session, stream: str, sequence: int) -> messages.Stored | None:
     """The message as the stream has it; None where it is gone already, or where we may not look."""
     try:
         return messages.get(session, stream, sequence=sequence) if sequence else None
@@ -153,7 +174,7 @@ def _stored(session: sessions.Session, stream: str, sequence: int) -> messages.S
         return None
 
 
-def _foresee(session: sessions.Session, outgoing: Outgoing, owner: dict[str, Any] | None) -> dict[str, Any]:
+def foresee(session: sessions.Session, outgoing: Outgoing, owner: dict[str, Any] | None) -> dict[str, Any]:
     """The acknowledgement that would come. Raises what the server would refuse, compared in its order."""
     if owner is None:
         raise nobody(outgoing.subject)
@@ -168,7 +189,10 @@ def _foresee(session: sessions.Session, outgoing: Outgoing, owner: dict[str, Any
         if found != wanted:
             raise moved(outgoing, option, found)
     _check_room(session, outgoing, config, state)
-    return {"stream": config["name"], "seq": int(state["last_seq"]) + 1}
+    ack = {"stream": config["name"], "seq": int(state["last_seq"]) + 1}
+    if outgoing.increment is not None:
+        ack["val"] = count_of(messages.get(session, config["name"], subject=outgoing.subject)) + outgoing.increment
+    return ack
 
 
 def _original(session: sessions.Session, outgoing: Outgoing, config: Mapping[str, Any]) -> messages.Stored | None:

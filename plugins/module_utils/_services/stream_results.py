@@ -36,6 +36,16 @@ def published(title: str, after: dict[str, Any], lost: int | None) -> dict[str, 
     return _changed(title, change, {}, _shown(after), lost, message=after)
 
 
+def published_batch(title: str, after: list[dict[str, Any]], lost: int | None) -> dict[str, Any]:
+    """Of a batch, which is stored as a whole."""
+    changes = [
+        {"field": "message", "before": None, "after": each["sequence"], "effect": resource.CREATE} for each in after
+    ]
+    shown = {str(number): _shown(each) for number, each in enumerate(after, start=1)}
+    result = _changed(title, changes[0], {}, shown, lost, message=after[-1], messages=after)
+    return {**result, "changes": changes}
+
+
 def deleted(title: str, before: dict[str, Any]) -> dict[str, Any]:
     change = {"field": "message", "before": before["sequence"], "after": None, "effect": resource.DELETE}
     return _changed(title, change, _shown(before), {}, 1, message=None)

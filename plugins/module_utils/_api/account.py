@@ -1,0 +1,22 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The account: what it may use, and what it uses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import _errors
+from . import jetstream
+
+if TYPE_CHECKING:
+    from .._connection import sessions
+
+
+def info(session: sessions.Session) -> dict[str, Any]:
+    """The answer of INFO (``limits``, ``tiers``, ``streams``, ``reserved_storage`` …); empty where nobody may ask."""
+    try:
+        return jetstream.call(session, "Reading the account", "INFO")
+    except (_errors.PermissionMissing, _errors.ApiError):
+        return {}

@@ -1,0 +1,87 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a mirror or the sources of a stream are: whether they were ever heard of, and how far they are behind."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from .. import _errors
+from . import moves, streams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .._connection import sessions
+
+_SHORTEST, _LONGEST = 0.02, 1.0
+# For how many seconds origins may be silent before that is worth a word
+_MOMENT = 2.0
+# For how long a refusal of the server may be one of the first moment
+_PASSING = 5.0
+
+
+def of(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the server tells of each (``name``, ``lag``, ``active`` in nanoseconds and below 0 for never, ``error``)."""
+    return [*([info["mirror"]] if info.get("mirror") else []), *(info.get("sources") or [])]
+
+
+def never_heard(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [origin for origin in of(info) if int(origin.get("active", -1)) < 0]
+
+
+def refusal(origin: Mapping[str, Any]) -> str:
+    """Why the server copies nothing from an origin, empty where it says nothing."""
+    error = origin.get("error") or {}
+    return f"{error.get('description', '')}, JetStream error {error.get('err_code', 0)}" if error else ""
+
+
+def wait_until_heard(session: sessions.Session, infos: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The infos of these streams by their names, once all of their origins were heard of, or after a moment."""
+    found = {info["config"]["name"]: dict(info) for info in infos}
+    deadline, pause = time.monotonic() + _MOMENT, _SHORTEST
+    while True:
+        waiting = [name for name, info in found.items() if never_heard(info)]
+        left = deadline - time.monotonic()
+        if not waiting or left <= 0:
+            return found
+        time.sleep(min(pause, left))
+        pause = min(_LONGEST, pause * 1.5)
+        found.update({name: info for name, info in zip(waiting, streams.info_many(session, waiting)) if info})
+
+
+def wait_until_followed(session: sessions.Session, name: str, seconds: float) -> dict[str, Any]:
+    """The stream's info once it has all that its origins have.
+
+    Raises StreamsError (``not_followed``) after ``seconds``, or where the server refuses to copy.
+    """
+    began, pause = time.monotonic(), _SHORTEST
+    while True:
+        info = streams.info(session, name)
+        if info is None:
+            raise _errors.StreamsError(f"Stream {name} is gone: somebody else deleted it.", code="gone")
+        behind = [origin for origin in of(info) if int(origin.get("active", -1)) < 0 or int(origin.get("lag", 0)) > 0]
+        if not behind and not moves.moving(info):
+            return info
+        waited = time.monotonic() - began
+        refused = any(refusal(origin) for origin in behind)
+        if waited > seconds or (refused and waited > _PASSING):
+            told = ", ".join(_told(origin) for origin in behind)
+            raise _errors.StreamsError(
+                f"Stream {name} does not have all that its origins have after {waited:.0f} s ({told}): check the "
+                "names, and external where they are elsewhere, or wait longer with wait_timeout.",
+                code="not_followed",
+                option="wait_timeout",
+            )
+        time.sleep(min(pause, max(0.0, seconds - waited) + _SHORTEST))
+        pause = min(_LONGEST, pause * 1.5)
+
+
+def _told(origin: Mapping[str, Any]) -> str:
+    if refusal(origin):
+        return f"{origin['name']}: {refusal(origin)}"
+    if int(origin.get("active", -1)) < 0:
+        return f"{origin['name']} was never heard of"
+    return f"{origin['name']} is {origin.get('lag', 0)} messages ahead"

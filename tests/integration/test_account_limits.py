@@ -1,0 +1,131 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an account, a server or a work queue does not allow is planned as a refusal: the server would say the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, streams
+from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, OptionError, Refused
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from support.manage import Manager
+from support.server import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.once
+
+MIB = 1 << 20
+LIMITS = {
+    "max_memory": 2 * MIB,
+    "max_file": 10 * MIB,
+    "max_streams": 4,
+    "max_consumers": 2,
+    "max_bytes": True,
+    "disk_max_stream_bytes": 8 * MIB,
+    "max_ack_pending": 50,
+}
+
+
+@pytest.fixture(scope="module", params=["latest", "2.10"])
+def manager(request: pytest.FixtureRequest) -> Iterator[Manager]:
+    version = None if request.param == "latest" else request.param
+    users = [{"user": "u", "password": "p"}]
+    config = {"accounts": {"A": {"jetstream": LIMITS, "users": users}}}
+    with (
+        NatsServer(config, version=version) as server,
+        Manager(servers=server.url, user="u", password="p") as manager,
+    ):
+        manager.apply(STREAM, name="HERE", subjects=["here.>"], max_bytes="6MiB", storage="file")
+        yield manager
+
+
+STREAMS: list[tuple[dict[str, Any], int, str]] = [
+    ({}, 10113, "max_bytes: the account requires a limit for each stream: give one (JetStream error 10113)."),
+    ({"max_bytes": "9MiB"}, 10122, "max_bytes: 9437184 bytes are more than the 8388608 that the account allows one"),
+    (
+        {"max_bytes": "5MiB"},
+        10047,
+        "max_bytes: 5242880 bytes are more than the account allows: its limit of storage is 10485760, of which 6291456 "
+        "are reserved for other streams (JetStream error 10047).",
+    ),
+    ({"max_bytes": "3MiB", "storage": "memory"}, 10028, "max_bytes: 3145728 bytes are more than the account allows"),
+    ({"max_bytes": "1MiB", "max_consumers": 3}, 10026, "max_consumers: 3 are more than the 2 that the account allows"),
+]
+
+
+@pytest.mark.parametrize(("given", "err_code", "reason"), STREAMS, ids=str)
+def test_a_stream_that_the_account_does_not_allow(
+    manager: Manager, given: dict[str, Any], err_code: int, reason: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        manager.plan(STREAM, name="NEW", **given)
+    assert refused.value.message.startswith(reason)
+    assert refused.value.failure["err_code"] == err_code
+    config = {**given, "max_bytes": int(str(given.get("max_bytes", "-1")).replace("MiB", "")) * MIB}
+    with pytest.raises(ApiError) as api:
+        streams.create(manager.session, {"name": "NEW", **config})
+    assert api.value.err_code == err_code
+
+
+def test_an_update_counts_the_stream_itself_once(manager: Manager) -> None:
+    assert manager.apply(STREAM, name="HERE", max_bytes="8MiB").changed
+    with pytest.raises(Refused, match=r"^max_bytes: 9437184 bytes are more than the 8388608"):
+        manager.plan(STREAM, name="HERE", max_bytes="9MiB")
+    with pytest.raises(Refused, match=r"^max_bucket_size: the account requires a limit for each stream"):
+        manager.plan(BUCKET, name="CFG")
+    manager.apply(STREAM, name="HERE", max_bytes="6MiB")
+
+
+def test_the_number_of_streams(manager: Manager) -> None:
+    for number in range(3):
+        manager.apply(STREAM, name=f"S{number}", max_bytes=1000)
+    with pytest.raises(Refused, match=r"^name: the account may have 4 streams, and has 4 \(JetStream error 10027\)\.$"):
+        manager.plan(STREAM, name="S3", max_bytes=1000)
+    with pytest.raises(Refused, match=r"^recreate: the account may have 4 streams, and has 4: what is to be made"):
+        manager.plan(STREAM, name="S0", max_bytes=1000, storage="memory", recreate="true")
+    streams.delete(manager.session, "S2")
+    wanted = {"name": "S0", "max_bytes": 1000, "storage": "memory"}
+    if manager.session.server.version >= (2, 12):
+        with pytest.raises(Refused, match=r"^recreate: the account requires max_bytes of each stream"):
+            manager.plan(STREAM, **wanted, recreate="copy")
+    assert manager.apply(STREAM, **wanted, recreate="true").changed
+    for number in range(2):
+        streams.delete(manager.session, f"S{number}")
+
+
+def test_consumers(manager: Manager) -> None:
+    plan = manager.plan(CONSUMER, stream="HERE", name="c0")
+    assert plan.after
+    assert plan.after["max_ack_pending"] == 50
+    with pytest.raises(OptionError, match=r"^max_ack_pending: 51 are more than the 50 that the stream or the account"):
+        manager.plan(CONSUMER, stream="HERE", name="c0", max_ack_pending=51)
+    for number in range(2):
+        manager.apply(CONSUMER, stream="HERE", name=f"c{number}")
+    with pytest.raises(Refused, match=r"^name: stream HERE may have 2 consumers, by its own limit or the account's"):
+        manager.plan(CONSUMER, stream="HERE", name="c2")
+    with pytest.raises(ApiError) as api:
+        consumers.create(manager.session, "HERE", {"durable_name": "c2", "ack_policy": "explicit"})
+    assert api.value.err_code == 10026
+    with pytest.raises(Refused, match=r"^name: stream HERE may have 2 consumers"):
+        manager.plan(CONSUMER, stream="HERE", name="c1", max_waiting=7, recreate=True)
+
+
+def test_whose_limit_it_is() -> None:
+    """The account may use more than the server has."""
+    with NatsServer({"jetstream": {"max_file_store": 10 * MIB}}) as server, Manager(servers=server.url) as manager:
+        assert manager.plan(STREAM, name="BIG", max_bytes="11MiB").changed
+        with pytest.raises(Refused) as refused:
+            manager.apply(STREAM, name="BIG", max_bytes="11MiB")
+        assert refused.value.message == (
+            "max_bytes: Creating stream BIG: insufficient storage resources available: that is the limit of the server,"
+            " and not of the account (JetStream error 10047). Lower max_bytes, delete what nobody needs, or raise "
+            "max_file_store of the server."
+        )
