@@ -19,7 +19,6 @@ from ansible_collections.choria.streams.plugins.module_utils._api import message
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import (
     NoAnswer,
-    OutcomeUnknown,
     PermissionMissing,
     Refused,
     StreamsError,
@@ -521,7 +520,7 @@ def test_server_restarts_while_a_seat_is_held(make_server: MakeServer) -> None:
         assert governors.view(session, "X") == []
         seat = taken(session, governors.read(session, "X"))
         server.kill()
-        with pytest.raises(OutcomeUnknown) as caught:
+        with pytest.raises(Unreachable) as caught:
             governors.leave(session, seat, 0.3)
         sentence = governors.not_given_back(seat, caught.value)
         assert "Seat 2 of governor X could not be given back, it is taken until 20" in sentence
