@@ -51,7 +51,7 @@ def _plays(random: Random, scale: float) -> list[Play]:
         workloads.documents(random, round(20000 * scale), round(500 * scale)),
         Play(HOSTS, puts, {task["name"]: {"kind": "put"} for task in puts}),
         workloads.backups(random),
-        workloads.lookups(random, round(200 * scale)),
+        workloads.lookups(random, each)._replace(hosts=HOSTS),
     ]
 
 
