@@ -164,9 +164,8 @@ from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration, parse_size
-from ansible_collections.choria.streams.plugins.module_utils._options.connection import NAMES
 from ansible_collections.choria.streams.plugins.plugin_utils._event_data import status
-from ansible_collections.choria.streams.plugins.plugin_utils._plugin import settings_of
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import connection_of, settings_of
 from ansible_collections.choria.streams.plugins.plugin_utils._reporter import Reporter
 from ansible_collections.choria.streams.plugins.plugin_utils._result_options import checked, choice, stream_name
 from ansible_collections.choria.streams.plugins.plugin_utils._sender_process import Job, SenderProcess
@@ -329,7 +328,7 @@ class CallbackModule(CallbackBase):
     def _job(self, run_id: str, chosen: Choice) -> Job:
         return Job(
             run_id=run_id,
-            connection={name: self.get_option(name) for name in NAMES},
+            connection=connection_of(self),
             transport=self.get_option("transport"),
             server_config=self.get_option("server_config"),
             stream=checked("stream", stream_name, self.get_option("stream")),

@@ -6,7 +6,29 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
+
+# The oldest Python that modules run with. This is the first file that each of them imports: it must run with any.
+NEEDED = (3, 9)
+
+
+def python_problem(version: Any, executable: str) -> str:
+    """Return the sentence for a Python that is too old, or an empty text."""
+    if tuple(version[:2]) >= NEEDED:
+        return ""
+    needed, found = (".".join(map(str, parts)) for parts in (NEEDED, version[:3]))
+    return (
+        f"choria.streams needs Python {needed} or newer on the hosts that its modules run on, and {executable} is "
+        f"Python {found}: install a newer one there, and set ansible_python_interpreter to it."
+    )
+
+
+_PROBLEM = python_problem(sys.version_info, sys.executable)
+if _PROBLEM:
+    failure = {"failed": True, "changed": False, "msg": _PROBLEM, "failure": {"code": "python_too_old"}}
+    sys.stdout.write(json.dumps(failure))
+    raise SystemExit(1)
 
 # Codes of failures after a write: something is changed, or may be
 WRITTEN = ("not_applied", "not_current", "copy_incomplete", "outcome_unknown")

@@ -9,10 +9,11 @@ What only few modules need is in files of their own, _module_*.py, since each mo
 from __future__ import annotations
 
 import gc
+import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.basic import AnsibleModule, env_fallback
+from ansible.module_utils.basic import AnsibleFallbackNotFound, AnsibleModule
 
 try:
     from ansible.module_utils.secrets import register_secrets
@@ -60,6 +61,10 @@ class _Module(AnsibleModule):
     def _load_params(self) -> None:
         # The only moment between reading and validation, in all releases of ansible-core that we support
         super()._load_params()
+        for name, argument in self.argument_spec.items():
+            # Connection options, before types are checked, which '' is none of
+            if "fallback" in argument and connection.is_unset(self.params.get(name)):
+                self.params.pop(name, None)
         self.params, self.refused = arguments.given(self.argument_spec, self.params, self._rules)
 
     def fail_json(self, msg: str, **kwargs: Any) -> None:
@@ -167,7 +172,7 @@ def module_of(
     whole = spec.merge(connection.CONNECTION) if connects else spec
     specification = {**whole.argument_spec(), **(states or {})}
     for row in connection.CONNECTION if connects else ():
-        specification[row.option]["fallback"] = (env_fallback, connection.environment(row.option))
+        specification[row.option]["fallback"] = (_from_environment, connection.environment(row.option))
     # Settings checks the rules of the connection, in better words
     module = _Module(argument_spec=specification, supports_check_mode=True, **spec.rules, **given)
     with failing(module):
@@ -177,8 +182,26 @@ def module_of(
     return module
 
 
+_NOT_CONFIGURED = (
+    "None of servers, choria_config and context is set for this module. Modules do not read ansible.cfg: set the "
+    "options once for all modules with module_defaults (group/choria.streams.all), or in the environment of the host."
+)
+# The options that have their value from the environment, and from where in it
+_origins: dict[str, int] = {}
+
+
+def _from_environment(*variables: str) -> str:
+    """The fallback of a connection option. An empty variable is not set."""
+    for variable in variables:
+        if os.environ.get(variable):
+            own = variables[0].partition("CHORIA_STREAMS_")[2].lower()
+            _origins[own] = connection.AROUND if variable == variables[0] else connection.FOREIGN
+            return os.environ[variable]
+    raise AnsibleFallbackNotFound
+
+
 def session_of(module: AnsibleModule, *, read_only: bool) -> sessions.Session:
-    settings = Settings.from_options(module.params.get)
+    settings = Settings.from_options(module.params.get, _origins)
     for warning in settings.warnings:
         module.warn(warning)
     session = sessions.Session(settings, read_only=read_only, warn=module.warn)
@@ -203,4 +226,7 @@ def failing(module: AnsibleModule) -> Iterator[None]:
         written = session.wrote
     for warning in problem.result.pop("warnings", []):
         module.warn(warning)
-    module.fail_json(msg=problem.message, failure=problem.failure, **{"changed": written, **problem.result})
+    message = problem.message
+    if isinstance(problem, _errors.Unreachable) and not any(module.params.get(name) for name in connection.WHERE):
+        message = f"{message} {_NOT_CONFIGURED}"
+    module.fail_json(msg=message, failure=problem.failure, **{"changed": written, **problem.result})

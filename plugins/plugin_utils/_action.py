@@ -12,8 +12,8 @@ from ansible.utils.display import Display
 
 from ..module_utils import _errors
 from ..module_utils._connection.settings import Settings
-from ..module_utils._options.connection import CONNECTION, environment
-from ._plugin import is_of_ansible
+from ..module_utils._options.connection import CONNECTION, NAMES, environment, is_unset
+from ._plugin import counting, is_of_ansible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +41,8 @@ def options_of(
         raise _errors.OptionError(
             unknown[0], f"there is no such option: there are {own}, and the options of the connection."
         )
+    for name in [name for name in NAMES if is_unset(action._task.args.get(name, name))]:
+        del action._task.args[name]  # before types are checked, which '' is none of
     _result, given = action.validate_argument_spec(arguments, **rules)
     return {**given, **_connection_options(action, given, task_vars)}
 
@@ -68,15 +70,18 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
 
 def _connection_options(action: ActionBase, given: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
     C.config.initialize_plugin_configuration_definitions(_KIND, _NAME, _definitions())
-    direct = {row.option: given[row.option] for row in CONNECTION if given.get(row.option) is not None}
+    direct = {row.option: given[row.option] for row in CONNECTION if not is_unset(given.get(row.option))}
     names = [f"choria_streams_{row.option}" for row in CONNECTION]
     variables = action._templar.template({name: task_vars[name] for name in names if name in task_vars})
-    return {
-        row.option: C.config.get_config_value(
-            row.option, plugin_type=_KIND, plugin_name=_NAME, variables=variables, direct=direct
-        )
-        for row in CONNECTION
-    }
+    variables = {name: value for name, value in variables.items() if not is_unset(value)}
+    return counting(
+        {
+            row.option: C.config.get_config_value_and_origin(
+                row.option, plugin_type=_KIND, plugin_name=_NAME, variables=variables, direct=direct
+            )
+            for row in CONNECTION
+        }
+    )
 
 
 def _definitions() -> dict[str, dict[str, Any]]:

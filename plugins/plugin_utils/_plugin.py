@@ -9,13 +9,13 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleError, AnsibleValueOmittedError
 from ansible.utils.display import Display
 
 from ..module_utils import _errors
 from ..module_utils._connection.settings import Settings
 from ..module_utils._options import arguments
-from ..module_utils._options.connection import NAMES, environment
+from ..module_utils._options.connection import AROUND, FOREIGN, NAMES, TASK, chosen, environment, is_unset
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -34,12 +34,42 @@ _MOST_FOUND = 1000
 class HasOptions(Protocol):
     """Any plugin: lookups, actions, callbacks and inventories share this one method."""
 
-    def get_option(self, option: str) -> object: ...
+    def get_option_and_origin(self, option: str) -> tuple[object, str]: ...
 
 
 def settings_of(plugin: HasOptions) -> Settings:
     """The connection settings of a plugin. Raises OptionError."""
-    return Settings.from_options(plugin.get_option)
+    return Settings.from_options(connection_of(plugin).get)
+
+
+def connection_of(plugin: HasOptions) -> dict[str, Any]:
+    """The connection options of a plugin that count, by where they come from."""
+    return counting({name: plugin.get_option_and_origin(name) for name in NAMES})
+
+
+def counting(found: Mapping[str, tuple[Any, str]]) -> dict[str, Any]:
+    """The connection options that count, from their values and from where Ansible says that it has them."""
+    values = {name: None if _is_empty(value, origin) else value for name, (value, origin) in found.items()}
+    return chosen(values, {name: _place(str(origin)) for name, (_value, origin) in found.items()})
+
+
+def _is_empty(value: Any, origin: str) -> bool:
+    """Whether an option is set to an empty text, of which Ansible makes a folder where a path is meant."""
+    variable = _variable(str(origin))
+    if variable:
+        return not os.environ.get(variable)
+    return is_unset(value) or (os.path.isabs(str(origin)) and str(value) == os.path.dirname(str(origin)))
+
+
+def _place(origin: str) -> int:
+    variable = _variable(origin)
+    if variable == "NATS_URL":
+        return FOREIGN
+    return AROUND if variable or os.path.isabs(origin) else TASK
+
+
+def _variable(origin: str) -> str:
+    return origin[len("env: ") :] if origin.startswith("env: ") else ""
 
 
 def options_of(
@@ -50,6 +80,8 @@ def options_of(
     As ``set_options`` finds them, but the variables may be templates, and an option that does not exist is an error.
     """
     given = {name: _rendered(lookup, variables[variable]) for name, variable in _VARIABLES if variable in variables}
+    given = {name: value for name, value in given.items() if not _is_left_out(value)}
+    direct = {name: value for name, value in direct.items() if name not in NAMES or not _is_left_out(value)}
     question = (lookup._load_name, _frozen(given), _frozen(direct), *map(os.environ.get, _ENVIRONMENT))
     try:
         if question in _found:
@@ -96,10 +128,19 @@ def _checked(lookup: LookupBase, values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _is_left_out(value: Any) -> bool:
+    """Whether a variable or an option of a lookup says that it is not set: null, an empty text, or omit."""
+    # Ansible keeps the type of omit to itself
+    return is_unset(value) or type(value).__name__ == "_OmitType"
+
+
 def _rendered(lookup: LookupBase, value: Any) -> Any:
     # Rendering takes longer than a request, so that it is done for templates alone
     template = "{" in value if isinstance(value, str) else isinstance(value, (list, dict))
-    return lookup._templar.template(value) if template else value
+    try:
+        return lookup._templar.template(value) if template else value
+    except AnsibleValueOmittedError:
+        return None
 
 
 def _frozen(options: Mapping[str, Any]) -> Hashable:

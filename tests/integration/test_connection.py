@@ -175,6 +175,10 @@ def with_client(name: str, key: str = "") -> Callable[[World], dict[str, Any]]:
     return files(ca_path="ca.crt", client_cert=f"{name}.crt", client_key=key or f"{name}.key")
 
 
+CUT_OFF = (
+    "Nobody answers at the JetStream API prefix {}: check domain and api_prefix, and that the server behind it is "
+    "connected (a leaf node may be cut off)."
+)
 NONE_GIVEN = (
     "{url} refused the credentials (none were given: set user and password, token, creds, nkey_seed or client_cert)."
 )
@@ -359,16 +363,16 @@ REFUSED: dict[str, Case] = {
     "wrong domain": Case(
         "plain",
         NoAnswer,
-        "no_responders",
-        "Nobody answers at the JetStream API prefix $JS.mars.API: check domain and api_prefix.",
+        "no_api",
+        CUT_OFF.format("$JS.mars.API"),
         lambda world: {"domain": "mars"},
         read,
     ),
     "wrong prefix": Case(
         "plain",
         NoAnswer,
-        "no_responders",
-        "Nobody answers at the JetStream API prefix mars.api: check domain and api_prefix.",
+        "no_api",
+        CUT_OFF.format("mars.api"),
         lambda world: {"api_prefix": "mars.api."},
         read,
     ),

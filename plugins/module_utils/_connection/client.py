@@ -248,6 +248,7 @@ async def _connect_one(
 ) -> None:
     client.settings = settings
     connected = False
+    others = asyncio.all_tasks()
 
     async def during_connect(error: Exception) -> None:
         if connected:
@@ -277,7 +278,9 @@ async def _connect_one(
             raise ConnectionResetError(errno.ECONNRESET, "the server hung up")
     except BaseException:
         _abort(client)
+        await _end_tasks(asyncio.all_tasks() - others)
         raise
+    client.tasks = asyncio.all_tasks() - others
     connected = True
 
 
@@ -299,11 +302,22 @@ def _is_loopback(host: str) -> bool:
 
 
 async def close(client: Any) -> None:
-    """Closes a connection in good order, or after a second by force. All that mattered was acknowledged before."""
+    """Closes a connection in good order, or after a second by force. All that mattered was acknowledged before.
+
+    What nats-py leaves running ends too, or asyncio would complain of it at the end of the program.
+    """
     try:
         await asyncio.wait_for(client.close(), 1.0)
     except asyncio.TimeoutError:
         _abort(client)
+    await _end_tasks(client.tasks)
+
+
+async def _end_tasks(tasks: set[asyncio.Task[Any]]) -> None:
+    rest = {task for task in tasks if not task.done()} - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 def _abort(client: Any) -> None:

@@ -60,12 +60,14 @@ def no_responders(settings: Settings, server: wire.Server | None, subject: str) 
             "for a Choria Broker with plugin.choria.network.stream.store.",
             code="jetstream_off",
         )
+    direct = subject.startswith(f"{settings.api}.DIRECT.")
     if api and elsewhere:
         return _errors.NoAnswer(
-            f"Nobody answers at the JetStream API prefix {settings.api}: check domain and api_prefix.",
-            code="no_responders",
+            f"Nobody answers at the JetStream API prefix {settings.api}: check domain and api_prefix, and that the "
+            "server behind it is connected (a leaf node may be cut off).",
+            code="no_responders" if direct else "no_api",
         )
-    if api and not subject.startswith(f"{settings.api}.DIRECT."):
+    if api and not direct:
         return _errors.NoAnswer(
             "JetStream is off in this account, though the server has it: enable it for the account, "
             "or check user, domain and api_prefix.",

@@ -250,9 +250,9 @@ class Session:
     async def _ready(self) -> None:
         if self._fresh:
             return
-        if self._alive:
-            if await self._answers():
-                return
+        if self._alive and await self._answers():
+            return
+        if self._client is not None:
             await close(self._client)
         self._wake, self._closed = asyncio.Event(), asyncio.Event()
         self._inbox_problem = None

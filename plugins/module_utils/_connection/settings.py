@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -62,12 +63,15 @@ class Settings(NamedTuple):
         return f"Settings(servers={self.servers!r})"
 
     @classmethod
-    def from_options(cls, get_option: Callable[[str], Any]) -> Settings:
+    def from_options(
+        cls, get_option: Callable[[str], Any], origins: Mapping[str, int] = MappingProxyType({})
+    ) -> Settings:
         """Settings from any source of options. Raises OptionError: the option, what is wrong and what to do.
 
-        What is given wins over the Choria file, that over the nats CLI's context, that over defaults.
+        What is given wins over the Choria file, that over the nats CLI's context, that over defaults. ``origins`` is as
+        in ``connection.chosen``.
         """
-        given = {row.option: get_option(row.option) for row in connection.CONNECTION}
+        given = connection.chosen({row.option: get_option(row.option) for row in connection.CONNECTION}, origins)
         _check_rules(given)
         options, source = _layered(given)
         try:

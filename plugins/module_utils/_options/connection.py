@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from . import codecs, fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 DEFAULT_SERVERS = ["nats://127.0.0.1:4222"]
 DEFAULT_COLLECTIVE = "mcollective"
@@ -66,3 +71,43 @@ def environment(option: str) -> list[str]:
     """The environment variables that set an option, the first that is there wins."""
     own = f"CHORIA_STREAMS_{option.upper()}"
     return [own, "NATS_URL"] if option == "servers" else [own]
+
+
+# From where an option has its value: the task with module_defaults and variables, what is around it (the environment
+# and ansible.cfg), or the environment of other programs. A lower number wins.
+TASK, AROUND, FOREIGN = range(3)
+WHERE = ("servers", "choria_config", "context")
+_ALONE = ("connect_timeout", "timeout")
+_INSTEAD = (WHERE, CREDENTIALS, TLS_PAIR, ("domain", "api_prefix"))
+
+
+def is_unset(value: object) -> bool:
+    """Whether this is how people write that an option is not set."""
+    return value is None or value in ("", [], [""])
+
+
+def chosen(given: Mapping[str, Any], origins: Mapping[str, int]) -> dict[str, Any]:
+    """Return the options that count. ``origins`` is from where each has its value, TASK where it does not say.
+
+    What replaces each other does so as a whole: servers, choria_config or context of the task leave nothing of those of
+    the environment, and so do credentials. A file or a context is one source, to which nothing of the environment is
+    added but timeouts.
+    """
+    found = {row.option: given.get(row.option) for row in CONNECTION}
+    found = {name: None if is_unset(value) else value for name, value in found.items()}
+    for group in _INSTEAD:
+        best = min((origins.get(name, TASK) for name in group if found[name] is not None), default=TASK)
+        _drop(found, origins, group, best)
+    if found["choria_config"] is not None or found["context"] is not None:
+        source = min(origins.get(name, TASK) for name in WHERE if found[name] is not None)
+        _drop(found, origins, [name for name in found if name not in _ALONE], source)
+    for row in CONNECTION:
+        if found[row.option] is None:
+            found[row.option] = row.argument().get("default")
+    return found
+
+
+def _drop(found: dict[str, Any], origins: Mapping[str, int], names: Iterable[str], best: int) -> None:
+    for name in names:
+        if origins.get(name, TASK) > best:
+            found[name] = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _errors
 from .._api import jetstream, kv
+from .._options import connection
 from .kv_snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -103,12 +104,14 @@ class KvReader:
         try:
             return read(known or self._bucket(name))
         except (_errors.ApiError, _errors.NoAnswer) as error:
-            gone = (
-                getattr(error, "err_code", 0) == jetstream.STREAM_NOT_FOUND or error.failure["code"] == "no_responders"
-            )
-            if not gone:
+            gone = getattr(error, "err_code", 0) == jetstream.STREAM_NOT_FOUND
+            silent = error.failure["code"] == "no_responders"
+            if not (gone or silent):
                 raise
             if known is None:
+                # Behind a domain that is cut off nobody answers either
+                if silent and self._session.settings.api != connection.DEFAULT_API:
+                    raise
                 raise kv.no_bucket(name) from error
         # It is not what it was when we looked at it: deleted, or without direct reads now
         return read(self._bucket(name))
