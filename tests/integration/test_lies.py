@@ -183,7 +183,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 _MOMENT = re.compile(
     r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)|\d{8}T?\d{6}\S*|\d+\.\d+"
-    r'|"(waited|held|age|elapsed|duration)": \d+'
+    r'|"(waited|held|age|elapsed|duration)": [\d.]+|\d+-[0-9a-f]{8,}-\w+'
 )
 
 
