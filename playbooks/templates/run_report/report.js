@@ -169,7 +169,8 @@ class Run {
     rows.forEach((row, index) => {
       row.hidden = index >= FOLDED;
       row.dataset.place = index;
-      drawn.observe(row);
+      if (row.hidden) drawn.observe(row);
+      else this.draw(row, total);
     });
     addEventListener("beforeprint", () => rows.filter((row) => !row.hidden).forEach((row) => this.draw(row, total)));
     const tools = made("p", { className: "filters" });
