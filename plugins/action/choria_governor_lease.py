@@ -18,7 +18,8 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration
-from ansible_collections.choria.streams.plugins.module_utils._services.lease import TERMS
+from ansible_collections.choria.streams.plugins.module_utils._options.connection import WIRING
+from ansible_collections.choria.streams.plugins.module_utils._services.lease import LOCKSTEP, TERMS
 from ansible_collections.choria.streams.plugins.plugin_utils._action import failing
 from ansible_collections.choria.streams.plugins.plugin_utils._run import watched
 
@@ -37,8 +38,7 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         if arguments.get("state") == "acquired":
             self._check_timeout(arguments.get("max_wait"))
-            if "lockstep_hosts" not in arguments:
-                arguments.update(self._lockstep(variables))
+            arguments[WIRING] = {LOCKSTEP: self._lockstep(variables)}
         name = "choria.streams.choria_governor_lease"
         with watched():
             result.update(self._execute_module(module_name=name, module_args=arguments, task_vars=variables))
@@ -64,15 +64,15 @@ class ActionModule(ActionBase):
         """
         strategy = str(self._task.get_play().strategy).rpartition(".")[2]
         if strategy not in (*_LOCKSTEP, *_BY_ITSELF) or self._task.run_once or self._task.when or self._for_some():
-            return {"lockstep_hosts": 0}
+            return {}
         hosts = len(variables.get("ansible_play_batch") or [])
         if strategy in _LOCKSTEP:
-            return {"lockstep_hosts": hosts}
+            return {"hosts": hosts}
         forks, throttle = int(context.CLIARGS.get("forks") or C.DEFAULT_FORKS), int(self._task.throttle or 0)
         if strategy == "free":
-            return {"lockstep_hosts": hosts, "lockstep_forks": forks, "lockstep_throttle": throttle}
+            return {"hosts": hosts, "forks": forks, "throttle": throttle}
         # Where it begins with a host, there is a fork for it until the host is done with the play
-        return {"lockstep_hosts": min(hosts, forks) if throttle else 0, "lockstep_throttle": throttle}
+        return {"hosts": min(hosts, forks) if throttle else 0, "throttle": throttle}
 
     def _for_some(self) -> bool:
         """Whether some hosts may not come to this task: in what was included, a handler, or the rescue of a block."""

@@ -24,9 +24,10 @@ description:
   - Of a task's result it passes on status, message, return code, warnings, duration, loop items and the facts of a
     governed task. Arguments, environment, diff, output and facts only where O(include) and O(facts) name them.
   - Of a task with C(no_log) it passes on the status alone. Elsewhere secrets are masked where a key tells that there is
-    one, and where they are known as the value of a vaulted variable or of one with such a name. URLs lose their
-    credentials. What can't be known is passed on as Ansible shows it, so that tasks which show other secrets need
-    C(no_log) here as well, or O(mask).
+    one, and where they are known as the value of a vaulted variable or of one with such a name, also where that is a
+    template, or as what a lookup of this collection returned for such a key. URLs lose their credentials. What can't be
+    known is passed on as Ansible shows it, so that tasks which show other secrets need C(no_log) here as well, or
+    O(mask).
   - A process of its own sends. It does not slow the run, and whatever happens to it, the run's result is the same.
     What the servers don't take within a second goes to disk, and is sent in its order when they are back, in this
     run or by a later one of the same user.
@@ -300,6 +301,11 @@ class CallbackModule(CallbackBase):
         settings = settings_of(self)
         chosen = choice(self.get_option)
         reporter = Reporter(chosen)
+        if not reporter.watches_templates:
+            self._warn(
+                "what templates give can't be seen with this ansible-core, so that secrets from them are in events, "
+                "unless the task has no_log: use a release that the collection is tested with"
+            )
         self._sender = SenderProcess(self._job(reporter.run.run_id, chosen), self._warn)
         reporter.put = self._sender.put
         self._reporter = reporter

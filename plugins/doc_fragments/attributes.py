@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each module says of check mode, diff mode and idempotence."""
+"""What each module says of check mode, diff mode, idempotence and secrets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from __future__ import annotations
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 options: {}
+notes:
+  - The options that results show at C(-vvv), the log of the managed host, and the differences of C(--diff) have
+    V((masked\)) in the place of secrets. These are what Ansible masks, credentials in URLs of servers, and values whose
+    keys look like secrets, such as C(db.password), at any depth and in texts such as C(password=...). The guide
+    C(docs/results.md) lists the patterns. Other values are shown as they are. Set C(no_log) for the task of a secret
+    that no key tells.
 attributes:
   check_mode:
     description: Can run in check mode and return what it would change, without changing it.

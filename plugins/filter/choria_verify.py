@@ -110,7 +110,8 @@ from ansible_collections.choria.streams.plugins.module_utils._options.values imp
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import is_of_ansible
 
 _NAME = "choria_verify"
-_SERVER, _CLIENT = "choria_server", "choria_client_id"
+_SERVER = "choria_server"
+_CLIENT = "choria_client_id"
 # The claim that names the owner of a token, by the token's purpose (github.com/choria-io/tokens)
 _OWNERS = {_SERVER: "identity", _CLIENT: "callerid"}
 

@@ -22,7 +22,7 @@ author:
   - The choria.streams developers (@choria-io)
 options:
   _terms:
-    description: The names of the governors.
+    description: The names of the governors. A number is taken for the text that it looks like.
     type: list
     elements: str
     required: true
@@ -116,7 +116,7 @@ from ansible.utils.display import Display
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, texts_of, translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,7 +128,7 @@ class LookupModule(LookupBase):
     def run(self, terms: Sequence[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         with translated("choria_governor: "):
             options, settings = options_of(self, variables or {}, kwargs)
-            names = [governors.checked_name(term) for term in flat(terms)]
+            names = [governors.checked_name(term) for term in texts_of(terms, "governor", "write the name of one")]
             session = shared_session(settings, read_only=True, warn=Display().warning)
             return [seat for name in names for seat in _seats(session, name, options["missing"])]
 

@@ -20,7 +20,8 @@ options:
   _terms:
     description:
       - The keys. Without O(bucket) each begins with its bucket, as V(CFG/auth.username).
-      - With O(prefix) each is a prefix of keys.
+      - With O(prefix) each is a prefix of keys, and an empty text stands for all of the bucket.
+      - A number is taken for the text that it looks like.
     type: list
     elements: str
     required: true
@@ -230,7 +231,7 @@ from ansible_collections.choria.streams.plugins.module_utils._options.names impo
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix
 from ansible_collections.choria.streams.plugins.plugin_utils._learned_secrets import learn_values
-from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, texts_of, translated
 from ansible_collections.choria.streams.plugins.plugin_utils._run import LOOK_EVERY, check
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.module_utils._api.kv import Entry
     from ansible_collections.choria.streams.plugins.module_utils._services.kv_past import Moment
 
+_NO_KEY = "write one, or '' with prefix=true for all keys of the bucket"
 # A bucket, and a key or prefix in it
 Target = tuple[str, str]
 
@@ -258,7 +260,7 @@ class LookupModule(LookupBase):
         with translated("choria_kv: "):
             default = [kwargs.pop("default")] if "default" in kwargs else []
             options, settings = options_of(self, variables or {}, kwargs)
-            targets = [_target(term, options) for term in flat(terms)]
+            targets = [_target(term, options) for term in texts_of(terms, "key", _NO_KEY)]
             _check(options, targets)
             query = Query(options["query"]) if options["query"] else None
             session = shared_session(settings, read_only=True, warn=Display().warning)
@@ -278,9 +280,7 @@ class LookupModule(LookupBase):
 # The question
 
 
-def _target(term: Any, options: Mapping[str, Any]) -> Target:
-    if not isinstance(term, str):
-        raise _errors.OptionError("key", f"a key is text, and this one is a {type(term).__name__}.")
+def _target(term: str, options: Mapping[str, Any]) -> Target:
     bucket, key = options["bucket"], term
     if bucket is None:
         bucket, slash, key = term.partition("/")

@@ -22,7 +22,7 @@ author:
   - The choria.streams developers (@choria-io)
 options:
   _terms:
-    description: The streams.
+    description: The streams. A number is taken for the text that it looks like.
     type: list
     elements: str
     required: true
@@ -156,7 +156,7 @@ from ansible_collections.choria.streams.plugins.module_utils._services.stream_se
     described,
 )
 from ansible_collections.choria.streams.plugins.plugin_utils._learned_secrets import learn_values
-from ansible_collections.choria.streams.plugins.plugin_utils._plugin import flat, options_of, translated
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, texts_of, translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -169,7 +169,7 @@ class LookupModule(LookupBase):
         with translated("choria_stream: "):
             default = [kwargs.pop("default")] if "default" in kwargs else []
             options, settings = options_of(self, variables or {}, kwargs)
-            streams = [checked_stream(name) for name in flat(terms)]
+            streams = [checked_stream(name) for name in texts_of(terms, "stream", "write the name of one")]
             selection = Selection.from_options(options.get)
             query = _query(options)
             session = shared_session(settings, read_only=True, warn=Display().warning)

@@ -61,6 +61,8 @@ class _Module(AnsibleModule):
     def _load_params(self) -> None:
         # The only moment between reading and validation, in all releases of ansible-core that we support
         super()._load_params()
+        # What an action of ours says to its module, which is no option
+        self.wiring: dict[str, Any] = self.params.pop(connection.WIRING, None) or {}
         for name, argument in self.argument_spec.items():
             # Connection options, before types are checked, which '' is none of
             if "fallback" in argument and connection.is_unset(self.params.get(name)):
@@ -124,7 +126,7 @@ def run_action(spec: fields.Spec, act: Callable[[sessions.Session, dict[str, Any
     module = module_of(spec)
     with failing(module):
         with session_of(module, read_only=module.check_mode) as session:
-            result = act(session, module.params, module.check_mode)
+            result = act(session, {**module.params, **module.wiring}, module.check_mode)
         module.exit_json(**result)
 
 
@@ -160,7 +162,7 @@ def module_of(
     *,
     connects: bool = True,
     **given: Any,
-) -> AnsibleModule:
+) -> _Module:
     """Return the module with its options, whose values are checked.
 
     ``states`` are arguments beside the spec, and ``checks`` has codecs for some of them. A module that never

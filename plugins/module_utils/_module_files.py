@@ -48,7 +48,7 @@ def run_file(spec: fields.Spec, prepare: Callable[[dict[str, Any]], TextFile], s
     ``shown(options)`` are the options as they may be shown, ``secrets(options)`` values that nothing may show. A new
     file has mode 0600 unless the task says otherwise.
     """
-    module = module_of(spec, shown=shown, secrets=secrets, add_file_common_args=True)
+    module = module_of(spec, connects=False, shown=shown, secrets=secrets, add_file_common_args=True)
     with failing(module):
         _check_attributes(module.params)
     os.umask(0o077)  # atomic_move gives a new file what the umask allows

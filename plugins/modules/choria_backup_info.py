@@ -29,11 +29,11 @@ options:
     description: Only backups of this bucket.
     type: str
 extends_documentation_fragment:
-  - choria.streams.connection
   - choria.streams.attributes
   - choria.streams.attributes.info
 notes:
-  - None of the connection options counts. They are there for C(module_defaults), and nats-py is not needed.
+  - No connection is made, so there are no connection options, and nats-py is not needed. The module belongs to the
+    action group C(group/choria.streams.config).
 seealso:
   - module: choria.streams.choria_backup
   - module: choria.streams.choria_restore
@@ -129,12 +129,12 @@ failure:
       type: str
 """
 
-from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
+from ansible_collections.choria.streams.plugins.module_utils._module import run_local
 from ansible_collections.choria.streams.plugins.module_utils._services.backup import INFO, backups_of
 
 
 def main() -> None:
-    run_hybrid(INFO, backups_of)
+    run_local(INFO, backups_of)
 
 
 if __name__ == "__main__":

@@ -14,15 +14,16 @@ description:
   - Writes the configuration file of a Choria broker, server or client on the managed host, whole, in one step.
   - Every key that Choria knows can be set. An unknown one is refused before anything is written, since Choria itself
     would pass it over without a word.
-  - Passwords among the settings, also those in URLs, are masked in results, in C(--diff) and in the system's log.
+  - Passwords among the settings, also those in URLs, are masked in results, in C(--diff) and in the system's log. Those
+    of O(other_keys) are known by their names, such as C(plugin.my.password).
 author:
   - The choria.streams developers (@choria-io)
 extends_documentation_fragment:
   - ansible.builtin.files
-  - choria.streams.connection
   - choria.streams.attributes
 notes:
-  - No connection is made, and nats-py is not needed. The connection options are there for C(module_defaults).
+  - No connection is made, so there are no connection options, and nats-py is not needed. The module belongs to the
+    action group C(group/choria.streams.config).
   - O(unsafe_writes) has no effect. Files are always replaced whole.
 attributes:
   check_mode:

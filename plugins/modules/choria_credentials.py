@@ -21,12 +21,12 @@ description:
 author:
   - The choria.streams developers (@choria-io)
 extends_documentation_fragment:
-  - choria.streams.connection
   - choria.streams.attributes
 requirements:
   - cryptography >= 42, which ansible-core brings to the controller, perhaps in an older version
 notes:
-  - No connection is made, and nats-py is not needed. The connection options are there for C(module_defaults).
+  - No connection is made, so there are no connection options, and nats-py is not needed. The module belongs to the
+    action group C(group/choria.streams.config).
 attributes:
   check_mode:
     support: full
@@ -191,12 +191,12 @@ failure:
   type: dict
 """
 
-from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
+from ansible_collections.choria.streams.plugins.module_utils._module import run_local
 from ansible_collections.choria.streams.plugins.module_utils._services.credentials import SPEC, act
 
 
 def main() -> None:
-    run_hybrid(SPEC, lambda _connect, options, check_mode: act(options, check_mode))
+    run_local(SPEC, act)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ options:
       The concurrency governors to read; all where it is left out. Those that do not exist are not in the answer.
     type: list
     elements: str
+    aliases: [name]
 extends_documentation_fragment:
   - choria.streams.connection
   - choria.streams.attributes

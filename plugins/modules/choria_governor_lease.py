@@ -57,6 +57,8 @@ options:
     description:
       - How long V(acquired) waits for a seat, as seconds or text such as V(90s). V(0) is to ask once. It includes the
         time to connect, where the servers are away.
+      - V(acquired) is refused where hosts would wait for each other for ever, since more of them run the task together
+        than the governor has seats.
       - A C(timeout) of the task has to be longer, or a seat could be taken when nobody waits for it any more.
     type: str
     default: 5m
@@ -74,24 +76,6 @@ options:
     choices:
       fail: The task fails.
       skip: The task is skipped.
-  lockstep_hosts:
-    description:
-      - How many hosts run the task in lock-step. The action that belongs to this module sets it; V(0) is for unknown.
-      - V(acquired) is refused where they are more than the governor has seats, unless the task skips or does not give
-        back.
-    type: int
-  lockstep_forks:
-    description:
-      - How many forks these hosts have, where each goes on by itself under the strategy C(free). The action that
-        belongs to this module sets it; V(0) is for hosts that go on together.
-      - V(acquired) is then refused where at least as many hosts would have to wait.
-    type: int
-  lockstep_throttle:
-    description:
-      - The C(throttle) of the task, where each host goes on by itself. The action that belongs to this module sets it;
-        V(0) is for none.
-      - V(acquired) is then refused where more hosts would have to wait.
-    type: int
 extends_documentation_fragment:
   - choria.streams.connection
   - choria.streams.attributes

@@ -51,7 +51,8 @@ options:
         looks.
       - With O(encoding=json) it may be anything that YAML and JSON both know, and text becomes a JSON string.
       - With O(encoding=base64) it is base64 text, and what it stands for is written.
-      - It is part of the result and of the differences that C(--diff) shows. Set C(no_log) for the task of a secret.
+      - It is part of the result. Elsewhere, as in the differences that C(--diff) shows, it is masked where O(key) or a
+        key inside of it looks like that of a secret. Set C(no_log) for the task of a secret.
     type: raw
   encoding:
     description:

@@ -19,6 +19,7 @@ options:
     description: The key-value buckets to read; all where it is left out. Those that do not exist are not in the answer.
     type: list
     elements: str
+    aliases: [name]
 extends_documentation_fragment:
   - choria.streams.connection
   - choria.streams.attributes

@@ -41,6 +41,7 @@ options:
       - What C(machine.yaml) says, as a dict. O(name) is its C(name).
       - Templates of the agent itself, such as C({{ lookup "data.release" "" }}), need C(!unsafe) before them, or
         Ansible would take them for its own.
+      - Values of C(environment) are not shown, neither among the options nor in differences.
       - A file of the controller is C({{ lookup('ansible.builtin.file', 'machine.yaml') | from_yaml }}).
     type: dict
   files:
@@ -54,7 +55,7 @@ options:
         type: str
         required: true
       content:
-        description: What it holds.
+        description: What it holds. It is not shown anywhere, differences have its size and its digest.
         type: raw
         required: true
       encoding:

@@ -23,8 +23,11 @@ options:
     description: The machines to tell of; all where it is left out.
     type: list
     elements: str
+    aliases: [name]
   hosts:
-    description: The identities of the nodes to tell of; all where it is left out.
+    description: >-
+      The identities of the nodes to tell of; all where it is left out. They are Choria's, which are those of
+      C(identity) in the servers' files, else their FQDN. Names of the inventory do only where they are the same.
     type: list
     elements: str
   store:
@@ -46,6 +49,14 @@ options:
         when it comes back to it.
       - Check mode does not wait.
     type: str
+  fail_states:
+    description:
+      - States that end the wait with a failure, as soon as one of the machines is in one of them. It has to have come
+        into it since O(since), where that is given.
+      - Without it a machine that failed is waited for until O(max_wait) is over.
+    type: list
+    elements: str
+    version_added: 0.1.0
   since:
     description:
       - The moment, in the form V(2026-03-01T12:00:00Z), since which the machines have to have come into the state. One
@@ -97,6 +108,7 @@ EXAMPLES = r"""
     names: [DEPLOY]
     hosts: "{{ ansible_play_hosts }}"
     wait_for_state: deployed
+    fail_states: [failed]
     since: "{{ release.entry.created if release is changed else omit }}"
     max_wait: 30m
   delegate_to: localhost

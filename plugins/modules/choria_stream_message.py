@@ -40,6 +40,7 @@ options:
     description:
       - The payload, in the form that O(encoding) says. An empty text is an empty payload.
       - Needed to publish, unless it is an O(increment).
+      - It is part of the result, but not shown among the options nor in differences. Set C(no_log) for a secret.
     type: raw
   encoding:
     description:
@@ -51,7 +52,7 @@ options:
     default: text
   headers:
     description:
-      - Headers of the message, text to text.
+      - Headers of the message, text to text. Their values are shown in the result alone, as with O(data).
       - C(Nats-Rollup) deletes the messages before this one, and needs O(allow_data_loss).
       - Those that have an option here, such as C(Nats-Msg-Id), are given with it.
     type: dict

@@ -26,7 +26,7 @@ options:
     required: true
   payload:
     description:
-      - What to send. Empty messages are not submitted.
+      - What to send. Empty messages are not submitted. It is not shown among the options of the task.
       - One of O(payload) and O(src) is needed, not both.
     type: raw
   encoding:
@@ -77,7 +77,7 @@ options:
   headers:
     description: >-
       Headers of the message, text to text. Names that begin with C(Choria) or C(Nats), in any case, are the server's
-      own.
+      own. Their values are not shown among the options of the task.
     type: dict
   transport:
     description:

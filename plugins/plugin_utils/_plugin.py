@@ -94,10 +94,23 @@ def options_of(
     return found
 
 
-def flat(terms: Sequence[Any]) -> Iterator[Any]:
-    """The terms of a lookup, with the items of those that are lists."""
-    for term in terms:
-        yield from term if isinstance(term, list) else [term]
+def texts_of(terms: Sequence[Any], what: str, remedy: str) -> list[str]:
+    """Return the terms of a lookup as texts, with the items of those that are lists; numbers are what they look like.
+
+    ``what`` is one of them, such as ``key``. Raises OptionError where there are no terms, with the remedy, and where
+    one is neither a text nor a number.
+    """
+    if not terms:
+        raise _errors.OptionError(what, f"is not given, and the lookup reads nothing without one: {remedy}.")
+    found = []
+    for item in [item for term in terms for item in (term if isinstance(term, list) else [term])]:
+        if isinstance(item, bool) or not isinstance(item, (str, int, float)):
+            kind = type(item).__name__
+            raise _errors.OptionError(
+                what, f"a {what} is text, and this one is a {kind}: put quotes around it, or check its variable."
+            )
+        found.append(str(item))
+    return found
 
 
 def _options_of(

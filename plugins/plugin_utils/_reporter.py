@@ -44,6 +44,11 @@ class Reporter:
         self._tasks: set[str] = set()
         self._known: dict[str, _event_data.SameForAll] = {}
 
+    @property
+    def watches_templates(self) -> bool:
+        """Whether secrets that templates give become known."""
+        return self._secrets.watches_templates
+
     def run_started(self, playbook: str | None, identity: str) -> None:
         self._secrets.of_surroundings()
         self._tell(_events.RUN_STARTED, circumstances(playbook, identity, self._choice.batch))

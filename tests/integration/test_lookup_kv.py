@@ -81,7 +81,8 @@ FOUND: dict[str, tuple[str, Any]] = {
     "slash in the key": (lookup("CFG/hosts/web1", bucket=...), "1"),
     "several keys": (query("auth.username", "empty", "number", "auth.username"), ["root", "", "5", "root"]),
     "several buckets": (query("CFG/number", "INDIRECT/number", bucket=...), ["5", "5"]),
-    "no keys": ("{{ query('choria.streams.choria_kv', *[], bucket='CFG') }}", []),
+    "an empty list of keys": ("{{ query('choria.streams.choria_kv', [], bucket='CFG') }}", []),
+    "a number for a key": ("{{ query('choria.streams.choria_kv', 2026, bucket='CFG', missing='empty') }}", [""]),
     "a list of keys": ("{{ query('choria.streams.choria_kv', ['number', 'empty'], bucket='CFG') }}", ["5", ""]),
     "without direct reads": (query("auth.username", "unicode", bucket="INDIRECT"), ["root", "grüße ☃"]),
     "mirror": (query("auth.username", "unicode", bucket="MIRROR"), ["root", "grüße ☃"]),
@@ -171,9 +172,15 @@ FAILED: dict[str, tuple[str, str]] = {
     "wildcard": (lookup("auth.*"), "key: 'auth.*' is not allowed"),
     "illegal prefix": (lookup("a b", prefix=True), "prefix: 'a b' is not the beginning of a key: a key is made of"),
     "no text": (
-        "{{ lookup('choria.streams.choria_kv', 5, bucket='CFG') }}",
-        "key: a key is text, and this one is a int",
+        "{{ lookup('choria.streams.choria_kv', true, bucket='CFG') }}",
+        "key: a key is text, and this one is a bool: put quotes around it, or check its variable.",
     ),
+    "no key": (
+        "{{ lookup('choria.streams.choria_kv', bucket='CFG') }}",
+        "key: is not given, and the lookup reads nothing without one: write one, or '' with prefix=true for all keys",
+    ),
+    "no stream": ("{{ query('choria.streams.choria_stream') }}", "stream: is not given, and the lookup reads nothing"),
+    "no governor": ("{{ query('choria.streams.choria_governor') }}", "governor: is not given, and the lookup reads no"),
     "as of a revision, purged": (
         lookup("purged", as_of=16),
         "as_of: key purged of bucket CFG was written after revision 16, and whether and what it was then is not kept "

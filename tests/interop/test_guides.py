@@ -46,12 +46,35 @@ def manager(admin: ChoriaClient) -> Iterator[Manager]:
         yield made
 
 
+def test_where_public_keys_are_shown(tmp_path: Path) -> None:
+    """The commands of the guide on submission, as they stand there: they show keys, and make none."""
+    program = str(find_choria())
+    commands = re.findall(r"^\$ (choria jwt [^#\n]+)", (ROOT / "docs" / "submission.md").read_text(), re.MULTILINE)
+    assert len(commands) == 2
+
+    def choria(*arguments: str) -> str:
+        return subprocess.run(
+            [program, *arguments], check=True, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    for name in ("issuer", "server"):
+        choria("jwt", "keys", f"{name}.seed", f"{name}.public")
+    public = {name: (tmp_path / f"{name}.public").read_text().strip() for name in ("issuer", "server")}
+    choria("jwt", "server", "server.jwt", "node1", public["server"], "issuer.seed")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for command, name in zip(commands, ("server", "issuer")):
+        _choria, *arguments = command.split()
+        shown = choria(*(argument.removeprefix("/etc/choria/") for argument in arguments))
+        assert public[name] in shown
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_choria_sites(admin: ChoriaClient) -> None:
     text = SITES.read_text()
     assert " \\\n  ".join(("--service", " ".join(ADMIN[1:]))) in text
     result = run_playbook(plays(blocks(SITES), {}), extra_vars={"client_config": str(admin.config)}).check()
     assert result.task("See what the file stands for").result["config"]["problem"] is None
-    assert admin.output("governor", "list").split()[-1] == "PUPPET"
+    assert admin.output("governor", "list").split()[-1] == "SITE"
 
 
 def test_governed_jobs(admin: ChoriaClient, jwt_server: ChoriaServer, tmp_path: Path) -> None:

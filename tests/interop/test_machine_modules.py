@@ -104,7 +104,7 @@ class Fleet(Manager):
 
     def info(self, **given: Any) -> dict[str, Any]:
         options = {
-            **dict.fromkeys(("names", "hosts", "store", "choria_config", "wait_for_state", "since")),
+            **dict.fromkeys(("names", "hosts", "store", "choria_config", "wait_for_state", "fail_states", "since")),
             "events": True,
             "max_wait": "60s",
         }
@@ -215,7 +215,7 @@ def test_a_server_never_sees_half_of_a_machine(fleet: Fleet) -> None:
 def test_a_node_s_token_may_read_and_not_wait(jwt_broker: ChoriaBroker, jwt_server: ChoriaServer) -> None:
     with Manager(choria_config=str(jwt_server.config)) as node:
         options = {
-            **dict.fromkeys(("names", "hosts", "store", "choria_config", "wait_for_state", "since")),
+            **dict.fromkeys(("names", "hosts", "store", "choria_config", "wait_for_state", "fail_states", "since")),
             "events": True,
             "max_wait": "1s",
         }

@@ -47,12 +47,8 @@ def run(spec: Any, act: Any, session: Session, check: bool, **given: Any) -> dic
 def known(folder: Path, **given: Any) -> list[dict[str, Any]]:
     """What choria_backup_info returns."""
     spec = SimpleNamespace(spec=backup_service.INFO, states={})
-
-    def connect() -> Session:
-        raise AssertionError("no connection is needed")
-
     whole = options(spec, path=str(folder), **given)
-    return list(backup_service.backups_of(connect, whole, False)["backups"])
+    return list(backup_service.backups_of(whole, False)["backups"])
 
 
 def refusal(act: Any, *arguments: Any, **given: Any) -> StreamsError:

@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from ansible_collections.choria.streams.plugins.module_utils._options.connection import CONNECTION
+from ansible_collections.choria.streams.plugins.module_utils._options.mask import PATTERNS
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "plugins"
@@ -120,6 +121,17 @@ def test_connection_options_come_from_environment_and_configuration(kind: str, n
         # A callback is no part of a play, so that it can't see variables
         if kind == "lookup":
             assert [item["name"] for item in entry["vars"]] == [f"choria_streams_{option}"]
+
+
+def test_patterns_of_secrets_are_listed() -> None:
+    [listed] = [text for text in (ROOT / "docs" / "results.md").read_text().split("```") if text.startswith("text\n*")]
+    assert tuple(listed.split()[1:]) == PATTERNS
+
+
+@pytest.mark.parametrize("name", [name for kind, name in FOUND if kind == "modules" and name.endswith("_info")])
+def test_names_may_be_one_name(name: str) -> None:
+    names = options("modules", name).get("names")
+    assert names is None or names["aliases"] == ["name"]
 
 
 def test_uses_of_options_are_found() -> None:

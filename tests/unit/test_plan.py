@@ -418,7 +418,7 @@ def test_promoted_mirrors() -> None:
         Refused, match="the keys of bucket CFG carry the name of its origin KV_A, and could not be read"
     ):
         plan("CFG", {"mirror": {}}, {**mirror, "mirror": {"name": "KV_A"}})
-    with pytest.raises(Refused, match=r"refuses that \(JetStream error 10055\)\. Make another that mirrors it"):
+    with pytest.raises(Refused, match=r"refuses that \(JetStream error 10055\)\. It becomes a mirror"):
         plan("ORDERS", {"mirror": {}}, {"name": "ORDERS", "mirror": {"name": "A"}}, release=OLD)
     request = plan("ORDERS", {"mirror": {}}, {"name": "ORDERS", "mirror": {"name": "A"}, "mirror_direct": True}).request
     assert request["mirror_direct"] is False

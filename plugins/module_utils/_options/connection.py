@@ -19,6 +19,9 @@ DEFAULT_INBOX = "_INBOX"
 
 REQUIRED, PREFERRED, OFF = "required", "preferred", "off"
 
+# What an action of ours passes to its module beside the options, in the place of one
+WIRING = "_wiring"
+
 # Options that replace each other: one set of credentials, one certificate with its key.
 CREDENTIALS = ("user", "password", "token", "creds", "nkey_seed", "jwt", "seed")
 TLS_PAIR = ("client_cert", "client_key")

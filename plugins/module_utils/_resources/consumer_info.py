@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from .._connection import sessions
 
 CONSUMERS = fields.Spec(
-    (fields.Field("stream", names.STREAM_NAME), fields.Field("names", codecs.names(consumer_table.NAME))),
+    (
+        fields.Field("stream", names.STREAM_NAME),
+        fields.Field("names", codecs.names(consumer_table.NAME), argument_extra={"aliases": ["name"]}),
+    ),
     {"required_by": {"names": ["stream"]}},
 )
 

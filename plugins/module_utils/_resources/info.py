@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .._connection import sessions
     from . import stream_backed
 
-NAMES = fields.Spec((fields.Field("names", codecs.names()),))
+NAMES = fields.Spec((fields.Field("names", codecs.names(), argument_extra={"aliases": ["name"]}),))
 
 
 def streams_of(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -76,7 +76,8 @@ def origins(
 
 MIRROR_CHANGE = fields.refused(
     10055,
-    "Make another that mirrors it, or end the mirroring with mirror: {} (nats-server 2.12).",
+    "It becomes a mirror, or that of another origin, only when it is created: delete it, and create it with this "
+    "mirror. A mirror becomes a stream or bucket of its own with mirror: {} (nats-server 2.12).",
     lambda before, after, release: bool(after) or release < V2_12,
 )
 DESCRIPTION = fields.Field("description", codecs.text(max_bytes=4096))

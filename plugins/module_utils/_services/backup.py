@@ -17,7 +17,7 @@ from . import backup_writing, backups
 from .backups import Backup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from .._connection import sessions
 
@@ -69,7 +69,7 @@ def backup(session: sessions.Session, options: Mapping[str, Any], check_mode: bo
     return _result(stream, previous, planned, made, doomed)
 
 
-def backups_of(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def backups_of(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What choria_backup_info returns. It makes no connection."""
     given = fields.checked(INFO, options.get)
     folder = Path(given["path"])

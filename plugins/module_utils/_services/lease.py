@@ -43,13 +43,12 @@ LEASE = TERMS.merge(
                 argument_extra={"required": True},
             ),
             fields.Field("lease_id", codecs.text()),
-            fields.Field("lockstep_hosts", codecs.whole(0)),
-            fields.Field("lockstep_forks", codecs.whole(0)),
-            fields.Field("lockstep_throttle", codecs.whole(0)),
         ),
         {"required_if": [("state", "released", ("lease_id",))]},
     )
 )
+# What the action says of the hosts that run the task: how many wait for each other, with how many forks and throttle
+LOCKSTEP = "lockstep"
 _ONE_TASK = "choria_governor_run, which takes the seat and gives it back in one task"
 _PATIENCE = 30.0
 _HOLDERS = 5
@@ -119,14 +118,14 @@ def act(session: sessions.Session, options: dict[str, Any], check_mode: bool) ->
 
 def _acquire(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     terms, identity = Terms.from_options(options), _identity(session)
-    lockstep = [options[f"lockstep_{what}"] or 0 for what in ("hosts", "forks", "throttle")]
+    lockstep = options.get(LOCKSTEP, {})
     if check_mode:
         return _prospect(session, terms, identity, lockstep)
     with Signals() as signals:
         wait = Wait(terms.max_wait, lambda: signals.pending or is_unheard())
         try:
             governor = find(session, terms.name, wait)
-            _check_lockstep(terms, governor, *lockstep)
+            _check_lockstep(terms, governor, **lockstep)
             seat = campaign(session, governor, identity, wait)
             if seat:
                 seat = _known(session, seat)
@@ -144,13 +143,13 @@ def _acquire(session: sessions.Session, options: dict[str, Any], check_mode: boo
     }
 
 
-def _prospect(session: sessions.Session, terms: Terms, identity: str, lockstep: list[int]) -> dict[str, Any]:
+def _prospect(session: sessions.Session, terms: Terms, identity: str, lockstep: dict[str, int]) -> dict[str, Any]:
     """What check mode says of taking a seat."""
     governor = governors.read_if_there(session, terms.name)
     if governor is None:
         message = f"Would take a seat in governor {terms.name}, which does not exist yet."
         return {"changed": True, "lease_id": None, "msg": message}
-    _check_lockstep(terms, governor, *lockstep)
+    _check_lockstep(terms, governor, **lockstep)
     told = report(governor, identity)
     return {"changed": True, "lease_id": None, "msg": f"Would {governor.prospect}.", "governor": told}
 
@@ -230,7 +229,7 @@ def _reset(session: sessions.Session, options: dict[str, Any], check_mode: bool)
     return {"changed": bool(seats), "seats": seats}
 
 
-def _check_lockstep(terms: Terms, governor: Governor, hosts: int, forks: int, throttle: int) -> None:
+def _check_lockstep(terms: Terms, governor: Governor, hosts: int = 0, forks: int = 0, throttle: int = 0) -> None:
     """Refuses what would wait for ever: no host gets to the task that gives its seat back before all have one.
 
     Where each host goes on by itself, with ``forks``: none is left for that task when as many hosts wait. And with
@@ -242,7 +241,7 @@ def _check_lockstep(terms: Terms, governor: Governor, hosts: int, forks: int, th
     held_back = 0 < throttle < waiting
     if alone and not held_back and not 0 < forks <= waiting:
         return
-    option = "lockstep_forks" if forks else "lockstep_hosts"
+    option = "strategy"
     remedy = f"use {_ONE_TASK}, set 'serial: {governor.capacity}' or less in the play, or use 'strategy: host_pinned'"
     if held_back:
         option, remedy = "throttle", f"leave throttle out, or use {_ONE_TASK}"

@@ -31,15 +31,22 @@ _SHOWN = 5
 _NAMES = codecs.Codec({"type": "list", "elements": "str"})
 SPEC = fields.Spec(
     (
-        fields.Field("names", _NAMES),
+        fields.Field("names", _NAMES, argument_extra={"aliases": ["name"]}),
         fields.Field("hosts", _NAMES),
         STORE,
         fields.Field("events", codecs.boolean(), argument_extra={"default": True}),
         fields.Field("wait_for_state", codecs.Codec({"type": "str"})),
+        fields.Field("fail_states", _NAMES),
         fields.Field("since", codecs.timestamp()),
         fields.Field("max_wait", codecs.duration(), argument_extra={"default": "5m"}),
     ),
-    {"required_by": {"wait_for_state": ("names", "hosts"), "since": ("wait_for_state",)}},
+    {
+        "required_by": {
+            "wait_for_state": ("names", "hosts"),
+            "since": ("wait_for_state",),
+            "fail_states": ("wait_for_state",),
+        }
+    },
 )
 
 
@@ -89,7 +96,13 @@ def _goal(options: Mapping[str, Any]) -> Goal | None:
     except ValueError as error:
         raise _errors.OptionError("since", f"{error}.") from error
     wanted = [(host, name) for host in options["hosts"] for name in options["names"]]
-    return Goal(wanted, options["wait_for_state"], since, max_wait)
+    bad = tuple(options["fail_states"] or ())
+    if options["wait_for_state"] in bad:
+        raise _errors.OptionError(
+            "fail_states",
+            f"has {options['wait_for_state']}, which is the state to wait for: take it out of one of both.",
+        )
+    return Goal(wanted, options["wait_for_state"], since, max_wait, bad)
 
 
 def _results(
@@ -101,18 +114,25 @@ def _results(
 
 @dataclass(frozen=True)
 class Goal:
-    """A state in which each of the machines shall be, which it has entered not before ``since``."""
+    """A state in which each of the machines shall be, which it has entered not before ``since``.
+
+    A machine that has entered one of the ``bad`` states since then ends the wait.
+    """
 
     wanted: list[tuple[str, str]]
     state: str
     since: datetime | None
     max_wait: float
+    bad: tuple[str, ...] = ()
 
     def wait(self, machines: Machines) -> None:
-        """Raises StreamsError where the time is over, with those that are not there."""
-        if machines.wait(lambda told: not self._late(told), self.max_wait):
+        """Raises StreamsError where a machine is in a bad state or the time is over, with those that are not there."""
+        machines.wait(lambda told: bool(self._failed(told)) or not self._late(told), self.max_wait)
+        told, failed, late = machines.told, self._failed(machines.told), self._late(machines.told)
+        if failed:
+            raise self._failure(told, failed)
+        if not late:
             return
-        told, late = machines.told, self._late(machines.told)
         shown = "; ".join(self._why(told, host, name) for host, name in late[:_SHOWN])
         more = f"; and {len(late) - _SHOWN} more" if len(late) > _SHOWN else ""
         after = f" since {self.since.isoformat()}" if self.since else ""
@@ -123,14 +143,33 @@ class Goal:
             option="max_wait",
             machines=[{"host": host, "name": name} for host, name in late],
         )
-        error.result = {"machines": [told[key].result() for key in sorted(set(self.wanted) & set(told))]}
+        error.result = self._told(told)
         raise error
 
-    def _late(self, told: Mapping[tuple[str, str], Told]) -> list[tuple[str, str]]:
-        return [key for key in self.wanted if not self._holds(told.get(key))]
+    def _failure(self, told: Mapping[tuple[str, str], Told], failed: list[tuple[str, str]]) -> _errors.StreamsError:
+        shown = "; ".join(self._why(told, host, name) for host, name in failed[:_SHOWN])
+        more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+        error = _errors.StreamsError(
+            f"{len(failed)} of {len(self.wanted)} machines have come into one of the fail_states, so nothing is waited "
+            f"for any more: {shown}{more}.",
+            code="fail_state",
+            option="fail_states",
+            machines=[{"host": host, "name": name} for host, name in failed],
+        )
+        error.result = self._told(told)
+        return error
 
-    def _holds(self, found: Told | None) -> bool:
-        if found is None or found.state != self.state or found.since is None:
+    def _told(self, told: Mapping[tuple[str, str], Told]) -> dict[str, Any]:
+        return {"machines": [told[key].result() for key in sorted(set(self.wanted) & set(told))]}
+
+    def _failed(self, told: Mapping[tuple[str, str], Told]) -> list[tuple[str, str]]:
+        return [key for key in self.wanted if any(self._is_in(told.get(key), state) for state in self.bad)]
+
+    def _late(self, told: Mapping[tuple[str, str], Told]) -> list[tuple[str, str]]:
+        return [key for key in self.wanted if not self._is_in(told.get(key), self.state)]
+
+    def _is_in(self, found: Told | None, state: str) -> bool:
+        if found is None or found.state != state or found.since is None:
             return False
         return self.since is None or codecs.parse_timestamp(found.since) >= self.since
 

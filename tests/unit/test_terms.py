@@ -1,0 +1,32 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The terms of lookups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import texts_of
+
+
+@pytest.mark.parametrize(
+    ("terms", "expected"),
+    [
+        (["a", ["b", 5], 1.5, ""], ["a", "b", "5", "1.5", ""]),
+        ([[]], []),
+    ],
+)
+def test_terms_are_texts(terms: list[Any], expected: list[str]) -> None:
+    assert texts_of(terms, "key", "write one") == expected
+
+
+@pytest.mark.parametrize(
+    ("terms", "sentence"), [([], "key: is not given"), ([None], "a key is text"), ([True], "bool"), ([{}], "dict")]
+)
+def test_terms_that_are_refused(terms: list[Any], sentence: str) -> None:
+    with pytest.raises(OptionError, match=sentence):
+        texts_of(terms, "key", "write one")
