@@ -90,7 +90,7 @@ EXAMPLES = r"""
 - name: Back it up, and keep the newest seven backups
   choria.streams.choria_backup:
     stream: ORDERS
-    path: "{{ backups }}"
+    path: ~/backups
     keep: 7
   register: done
 
@@ -106,7 +106,7 @@ EXAMPLES = r"""
 - name: Back up a bucket
   choria.streams.choria_backup:
     bucket: CFG
-    path: "{{ backups }}"
+    path: ~/backups
 """
 
 RETURN = r"""

@@ -49,11 +49,11 @@ EXAMPLES = r"""
 - name: Back it up
   choria.streams.choria_backup:
     stream: ORDERS
-    path: "{{ backups }}"
+    path: ~/backups
 
 - name: Read its backups
   choria.streams.choria_backup_info:
-    path: "{{ backups }}"
+    path: ~/backups
     stream: ORDERS
   register: found
 

@@ -70,7 +70,7 @@ EXAMPLES = r"""
 ---
 - name: Configure a client
   choria.streams.choria_config:
-    path: "{{ config_folder }}/client.conf"
+    path: ~/client.conf
     mode: "0644"
     settings:
       plugin.choria.middleware_hosts: [broker1.example.net:4222, broker2.example.net:4222]

@@ -141,7 +141,7 @@ EXAMPLES = r"""
 ---
 - name: Make what a lab with one broker and one server needs
   choria.streams.choria_credentials:
-    folder: "{{ lab_folder }}"
+    folder: ~/choria-lab
     certificates:
       - name: broker1.example.net
         hosts: [broker1.example.net, 192.0.2.10]

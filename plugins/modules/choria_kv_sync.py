@@ -140,7 +140,7 @@ EXAMPLES = r"""
     prefix: auth
     data:
       username: admin
-      password: "{{ vault_password | default('example') }}"
+      password: example
       realms: [example.net, example.org]
 
 - name: Let auth have these keys and no others
@@ -149,7 +149,7 @@ EXAMPLES = r"""
     prefix: auth
     data:
       username: admin
-      password: "{{ vault_password | default('example') }}"
+      password: example
     prune: true
   register: auth
 
@@ -161,7 +161,7 @@ EXAMPLES = r"""
   choria.streams.choria_kv_sync:
     bucket: CFG
     prefix: auth
-    dest: "{{ app_folder }}/auth"
+    dest: ~/app/auth
     mode: "0640"
     prune: true
 
@@ -169,7 +169,7 @@ EXAMPLES = r"""
   choria.streams.choria_kv_sync:
     bucket: CFG
     prefix: copy/
-    src: "{{ app_folder }}"
+    src: ~/app
     separator: /
 """
 

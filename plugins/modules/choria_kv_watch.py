@@ -76,7 +76,11 @@ seealso:
 
 EXAMPLES = r"""
 ---
-- name: A bucket, and what others write into it
+- name: A bucket
+  choria.streams.choria_kv_bucket:
+    name: DEPLOY
+
+- name: What others write into it
   choria.streams.choria_kv:
     bucket: DEPLOY
     key: "{{ item.key }}"

@@ -133,6 +133,8 @@ seealso:
 
 EXAMPLES = r"""
 ---
+# On hosts with Choria Server, whose file /etc/choria/server.conf names plugin.choria.machine.store. The variable
+# server_config is this file.
 - name: An agent that deploys the release which a key names, on as many nodes at once as the governor DEPLOY has seats
   choria.streams.choria_machine:
     choria_config: "{{ server_config }}"

@@ -82,6 +82,7 @@ seealso:
 
 EXAMPLES = r"""
 ---
+# With brokers of Choria, whose stream CHORIA_MACHINE is read, and the agent DEPLOY of the guide docs/machines.md
 - name: Tell of all machines of all nodes
   choria.streams.choria_machine_info:
   register: found

@@ -97,7 +97,7 @@ EXAMPLES = r"""
         value: db1.example.net
       - bucket: SHOP
         key: db.password
-        value: "{{ vault_password | default('example') }}"
+        value: example
 
 - name: What would go, if this were the whole document?
   choria.streams.choria_resources:
@@ -114,11 +114,11 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ plan.resources | selectattr('changed') | map(attribute='name') }}"
 
-- name: A thousand buckets
+- name: As many buckets as a list has items
   choria.streams.choria_resources:
     kv_buckets: "{{ dict(names | zip(names)) | dict2items(key_name='name', value_name='description') }}"
   vars:
-    names: "{{ range(1000) | map('regex_replace', '^', 'SITE_') }}"
+    names: "{{ range(3) | map('regex_replace', '^', 'SITE_') }}"
 """
 
 RETURN = r"""

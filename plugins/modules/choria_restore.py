@@ -92,7 +92,7 @@ EXAMPLES = r"""
 - name: Back it up
   choria.streams.choria_backup:
     stream: ORDERS
-    path: "{{ backups }}"
+    path: ~/backups
   register: done
 
 - name: Look at yesterday's messages beside today's
@@ -112,7 +112,7 @@ EXAMPLES = r"""
 
 - name: Find the newest backup
   choria.streams.choria_backup_info:
-    path: "{{ backups }}"
+    path: ~/backups
     stream: ORDERS
   register: found
 

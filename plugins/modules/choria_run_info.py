@@ -101,6 +101,7 @@ seealso:
 
 EXAMPLES = r"""
 ---
+# With runs in the stream ANSIBLE_RUNS, as the callback choria_results sends them
 - name: The failed runs of the last day
   choria.streams.choria_run_info:
     outcomes: [failed, lost]

@@ -215,13 +215,13 @@ EXAMPLES = r"""
     msg_id: order-4711
     headers:
       Shop: Berlin
-  register: order
+  register: placed
 
 - name: Publish only if nobody else has since
   choria.streams.choria_stream_message:
     subject: orders.done
-    data: "{{ order.message.data.article }}"
-    expected_last_sequence: "{{ order.message.sequence }}"
+    data: "{{ placed.message.data.article }}"
+    expected_last_sequence: "{{ placed.message.sequence }}"
 
 - name: A stream for what is published later, for counters, and for batches
   choria.streams.choria_stream:
@@ -260,7 +260,7 @@ EXAMPLES = r"""
 - name: Delete a message
   choria.streams.choria_stream_message:
     stream: ORDERS
-    sequence: "{{ order.message.sequence }}"
+    sequence: "{{ placed.message.sequence }}"
     state: absent
 
 - name: See how many messages a purge would delete

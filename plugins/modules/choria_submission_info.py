@@ -36,6 +36,8 @@ seealso:
 
 EXAMPLES = r"""
 ---
+# On hosts with Choria Server, whose file names plugin.choria.submission.spool. The variable server_config is this file,
+# such as /etc/choria/server.conf.
 - name: Look at the spool
   choria.streams.choria_submission_info:
     choria_config: "{{ server_config }}"

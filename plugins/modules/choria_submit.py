@@ -122,6 +122,8 @@ seealso:
 
 EXAMPLES = r"""
 ---
+# On hosts with Choria Server, whose file names plugin.choria.submission.spool. The variable server_config is this file,
+# such as /etc/choria/server.conf, and task_log the file to send.
 - name: A stream for the messages of tasks
   choria.streams.choria_stream:
     name: TASKS
