@@ -29,7 +29,7 @@ EXAMPLES = r"""
 ---
 - name: A client's configuration
   ansible.builtin.copy:
-    dest: ~/client.conf
+    dest: "{{ playbook_dir }}/client.conf"
     mode: "0600"
     content: |
       plugin.choria.middleware_hosts = broker1.example.net:4222, broker2.example.net:4222
@@ -40,7 +40,7 @@ EXAMPLES = r"""
 
 - name: See what it stands for
   choria.streams.choria_config_info:
-    choria_config: ~/client.conf
+    choria_config: "{{ playbook_dir }}/client.conf"
   register: found
 
 - name: Show the brokers
