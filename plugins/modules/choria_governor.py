@@ -32,10 +32,18 @@ options:
       - After how long a seat is taken back from a holder who did not return it, as seconds or text such as V(20m).
         Needed on creation.
       - It has to be longer than what is done while a seat is held.
+      - With V(0), as C(choria governor add) makes governors without it, seats stay taken until they are given back or
+        evicted. The seat of a holder that crashed then blocks the governor until somebody evicts it.
+    type: str
+  max_bytes:
+    description: >-
+      How many bytes the seats may take in storage, as a number or text such as V(1MiB), -1 for no limit. It is for
+      accounts that demand a limit. A seat takes less than 200 bytes and the name of its holder, and the first limit
+      that is reached counts.
     type: str
   exact:
     description:
-      - Whether O(replicas), where it is left out, and all that others changed in the stream beneath the governor go
+      - Whether O(replicas) and O(max_bytes), where they are left out, and all that others changed in the stream beneath the governor go
         back to their defaults. O(capacity) and O(expire) have none, and have to be given.
     type: bool
     default: false
@@ -88,8 +96,11 @@ governor:
       description: How many may hold a seat at once.
       type: int
     expire:
-      description: After how many seconds a seat is taken back.
+      description: After how many seconds a seat is taken back, 0 for never.
       type: float
+    max_bytes:
+      description: How many bytes the seats may take, -1 for no limit.
+      type: int
     replicas:
       description: How many copies there are.
       type: int

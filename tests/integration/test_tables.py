@@ -144,7 +144,8 @@ BUCKET_SAMPLES: dict[str, list[Sample]] = {
 }
 GOVERNOR_SAMPLES: dict[str, list[Sample]] = {
     "capacity": [sample(1, 5)],
-    "expire": [sample("20m", "5s", "100ms", "7d")],
+    "expire": [sample("20m", "5s", "100ms", "7d", 0)],
+    "max_bytes": [sample(-1, "1MiB", 4096)],
     "replicas": [sample(1)],
 }
 SAMPLES = {"stream": STREAM_SAMPLES, "bucket": BUCKET_SAMPLES, "governor": GOVERNOR_SAMPLES}

@@ -27,7 +27,8 @@ SPEC = fields.Spec(
     (
         fields.Field("name", names.GOVERNOR_NAME, argument_extra={"required": True}),
         fields.Field("capacity", codecs.whole(1), wire="max_msgs"),
-        fields.Field("expire", codecs.duration(0.1, zero_allowed=False), wire="max_age"),
+        fields.Field("expire", codecs.duration(0.1, nothing="lets seats stay taken for ever"), wire="max_age"),
+        fields.Field("max_bytes", codecs.size()),
         rows.REPLICAS,
     )
 )
