@@ -43,8 +43,8 @@ options:
     type: str
   exact:
     description:
-      - Whether O(replicas) and O(max_bytes), where they are left out, and all that others changed in the stream beneath the governor go
-        back to their defaults. O(capacity) and O(expire) have none, and have to be given.
+      - Whether O(replicas) and O(max_bytes), where they are left out, and all that others changed in the stream beneath
+        the governor go back to their defaults. O(capacity) and O(expire) have none, and have to be given.
     type: bool
     default: false
 extends_documentation_fragment:
