@@ -550,7 +550,11 @@ def test_refused(
         ),
         ("PUPPET", {"capacity": 1}, "expire: is needed to create the governor PUPPET: give capacity and expire, such"),
         ("PUPPET", {"capacity": 0, "expire": "1m"}, "capacity: 0 is out of range: give 1 or more."),
-        ("PUPPET", {"capacity": 1, "expire": 0}, "expire: '0' is too short: give at least 0.1s."),
+        (
+            "PUPPET",
+            {"capacity": 1, "expire": "50ms"},
+            "expire: '50ms' is too short: give at least 0.1s (0 lets seats stay taken for ever).",
+        ),
         ("CFG", {"history": 65}, "history: 65 is out of range: give between 1 and 64."),
         ("ORDERS", {"subjects": ["a b"]}, "subjects: 'a b' is not allowed: a subject is words joined by dots, without"),
         ("ORDERS", {"mirror": {"opt_start_seq": 1}}, "mirror: needs name too."),
