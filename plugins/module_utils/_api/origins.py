@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _SHORTEST, _LONGEST = 0.02, 1.0
 # For how many seconds origins may be silent before that is worth a word
 _MOMENT = 2.0
+# For how many seconds a stream without a lag has to stay as it is
+_SETTLED = 0.5
 # For how long a refusal of the server may be one of the first moment
 _PASSING = 5.0
 
@@ -55,15 +57,19 @@ def wait_until_heard(session: sessions.Session, infos: Iterable[Mapping[str, Any
 def wait_until_followed(session: sessions.Session, name: str, seconds: float) -> dict[str, Any]:
     """The stream's info once it has all that its origins have.
 
-    Raises StreamsError (``not_followed``) after ``seconds``, or where the server refuses to copy.
+    Raises StreamsError (``not_followed``) after ``seconds``, or where the server refuses to copy. A lag of 0 counts once
+    the stream did not change for a moment: servers show it as well between the first contact and the first message.
     """
     began, pause = time.monotonic(), _SHORTEST
+    reached, since = None, began
     while True:
         info = streams.info(session, name)
         if info is None:
             raise _errors.StreamsError(f"Stream {name} is gone: somebody else deleted it.", code="gone")
         behind = [origin for origin in of(info) if int(origin.get("active", -1)) < 0 or int(origin.get("lag", 0)) > 0]
-        if not behind and not moves.moving(info):
+        if info["state"].get("last_seq") != reached or behind:
+            reached, since = info["state"].get("last_seq"), time.monotonic()
+        if not behind and not moves.moving(info) and time.monotonic() - since >= _SETTLED:
             return info
         waited = time.monotonic() - began
         refused = any(refusal(origin) for origin in behind)
