@@ -58,7 +58,7 @@ def wait_until_followed(session: sessions.Session, name: str, seconds: float) ->
     """The stream's info once it has all that its origins have.
 
     Raises StreamsError (``not_followed``) after ``seconds``, or where the server refuses to copy. A lag of 0 counts once
-    the stream did not change for a moment: servers show it as well between the first contact and the first message.
+    the stream did not change for a moment: servers show it also between the first contact and the first message.
     """
     began, pause = time.monotonic(), _SHORTEST
     reached, since = None, began
