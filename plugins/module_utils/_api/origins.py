@@ -57,8 +57,8 @@ def wait_until_heard(session: sessions.Session, infos: Iterable[Mapping[str, Any
 def wait_until_followed(session: sessions.Session, name: str, seconds: float) -> dict[str, Any]:
     """The stream's info once it has all that its origins have.
 
-    Raises StreamsError (``not_followed``) after ``seconds``, or where the server refuses to copy. A lag of 0 counts once
-    the stream did not change for a moment: servers show it also between the first contact and the first message.
+    Raises StreamsError (``not_followed``) after ``seconds``, or where the server refuses to copy. A lag of 0 counts
+    once the stream did not change for a moment: servers show it before the first message, too.
     """
     began, pause = time.monotonic(), _SHORTEST
     reached, since = None, began
