@@ -281,21 +281,21 @@ def test_results_are_searched(site: Site, browser: Browser) -> None:
     count = page.locator("form.filters output")
     everything = rows.count()
     assert count.inner_text() == f"{everything} of {everything} results"
-    page.get_by_label("Status").select_option("rescued")
+    page.get_by_label("Status", exact=True).select_option("rescued")
     assert sorted(row.split("\t")[1] for row in rows.all_inner_texts()) == ["web2", "web5"]
-    page.get_by_label("Host").select_option("web2")
+    page.get_by_label("Host", exact=True).select_option("web2")
     assert rows.count() == 1
-    page.get_by_label("Status").select_option("")
+    page.get_by_label("Status", exact=True).select_option("")
     of_host = rows.count()
-    page.get_by_label("Task").select_option("Install the packages")
+    page.get_by_label("Task", exact=True).select_option("Install the packages")
     assert rows.count() == 1
-    page.get_by_label("Task").select_option("")
-    page.get_by_label("Search").fill("503 service")
+    page.get_by_label("Task", exact=True).select_option("")
+    page.get_by_label("Search", exact=True).fill("503 service")
     assert rows.count() == 1
     rows.locator("summary").click()
     assert "connection pool <main>: 20 of 20 in use" in rows.inner_text()
     # A link to a host shows all of its results
-    page.get_by_label("Search").fill("nothing has this")
+    page.get_by_label("Search", exact=True).fill("nothing has this")
     assert rows.count() == 0
     page.get_by_role("rowheader", name="web2").get_by_role("link").first.click()
     assert page.url.endswith("#run-1-results")

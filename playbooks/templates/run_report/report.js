@@ -78,6 +78,7 @@ class Run {
 
   field(label, input) {
     this.form.append(made("label", { textContent: label + " " }, input));
+    input.setAttribute("aria-label", label); // or its options are taken for a part of its name
     input.addEventListener("input", () => this.show());
     return input;
   }
