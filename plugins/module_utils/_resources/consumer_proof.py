@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
@@ -23,18 +24,19 @@ _TAKES_EFFECT, _LOOK = 5.0, 0.1
 
 
 def read_back(
-    session: sessions.Session, written: Sequence[tuple[resource.Plan, str, str]]
+    session: sessions.Session, written: Sequence[tuple[resource.Plan, str, str]], few: int = 1
 ) -> list[dict[str, Any] | _errors.StreamsError]:
     """Return each consumer as results show it, or the error where it is not what was planned.
 
-    ``written`` are plans with the names of stream and consumer. In a cluster a consumer whose copies change has no
+    ``written`` are plans with the names of stream and consumer. All consumers of a stream are listed where more than
+    ``few`` of them are read. In a cluster a consumer whose copies change has no
     leader for a moment, and who answers then may not know of the change (seen with nats-server 2.14): what is not as
     planned is read again for a while.
     """
     proofs: list[dict[str, Any] | _errors.StreamsError] = [{} for _each in written]
     left, deadline = list(range(len(written))), time.monotonic() + _TAKES_EFFECT
     while left:
-        infos = consumers.info_each(session, [written[index][1:] for index in left])
+        infos = _read(session, [written[index][1:] for index in left], few)
         for index, info in zip(left, infos):
             try:
                 proofs[index] = _proven(written[index][0], info)
@@ -45,6 +47,19 @@ def read_back(
             break
         time.sleep(_LOOK if left else 0)
     return proofs
+
+
+def _read(session: sessions.Session, wanted: list[tuple[str, str]], few: int) -> list[dict[str, Any] | None]:
+    """Return the info of each stream's consumer, None where it does not exist."""
+    numbers = Counter(stream for stream, _name in wanted)
+    try:
+        listed = consumers.list_many(session, [stream for stream, number in numbers.items() if number > few])
+    except _errors.PermissionMissing:
+        listed = {}
+    found = {(stream, info["name"]): info for stream, infos in listed.items() for info in infos}
+    rest = [each for each in wanted if each[0] not in listed]
+    found.update((each, info) for each, info in zip(rest, consumers.info_each(session, rest)) if info)
+    return [found.get(each) for each in wanted]
 
 
 def _proven(plan: resource.Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -76,7 +76,8 @@ def write_consumers(session: sessions.Session, items: list[documents.Item]) -> N
 def prove_consumers(session: sessions.Session, items: list[documents.Item]) -> None:
     """Reads back what was written."""
     planned = [(item.plan, item.stream, item.options["name"]) for item in items if item.plan]
-    for item, proof in zip((item for item in items if item.plan), consumer_proof.read_back(session, planned)):
+    proofs = consumer_proof.read_back(session, planned, document_state.FEW)
+    for item, proof in zip((item for item in items if item.plan), proofs):
         if isinstance(proof, _errors.StreamsError):
             item.error = proof
 
