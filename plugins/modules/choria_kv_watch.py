@@ -16,7 +16,8 @@ description:
     C(choria kv watch --once --timeout) does, and is content with a value that is there already unless O(updates_only)
     says otherwise.
   - It is woken by the write that it waits for, whoever makes it, and asks the server nothing meanwhile. A connection
-    that breaks is made anew, and nothing that was written in between is missed.
+    that breaks is made anew, and nothing that was written in between is missed, also where the bucket was deleted and
+    created again in between.
   - When O(max_wait) is over, the task fails.
   - >-
     In check mode nothing is waited for: the present values are looked at once, RV(matched) tells whether one is as

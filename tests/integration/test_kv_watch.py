@@ -15,6 +15,7 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, kv, streams
+from ansible_collections.choria.streams.plugins.module_utils._api.watching import Watch
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, PermissionMissing, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._services.kv_past import below_as_of, keys_as_of
@@ -260,6 +261,99 @@ def test_the_server_restarts_before_the_watch_is_confirmed(make_server: MakeServ
         with Session(settings(servers=proxy.url)) as session, Later(server, bucket, work):
             found = waited(session, bucket, "a", updates_only=updates_only, max_wait="20s")
             assert found["entry"]["value"] == "late"
+
+
+class Cut:
+    """A connection that is closed while somebody else deletes the bucket and creates it again."""
+
+    def __init__(self, server: NatsServer, bucket: kv.Bucket, after: Callable[[Session], None], **login: str) -> None:
+        self.proxy = Proxy(server.port)
+        self.session = Session(settings(servers=self.proxy.url, **login))
+        self._bucket, self._after = bucket, after
+
+    def __enter__(self) -> Cut:
+        self.proxy.__enter__()
+        self.session.__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.session.__exit__(*exc)
+        self.proxy.__exit__(*exc)
+
+    def create_again(self, other: Session) -> None:
+        self.proxy.refusing = True
+        self.proxy.cut()
+        streams.delete(other, self._bucket.stream)
+        streams.create(other, dict(self._bucket.config))
+        self._after(other)
+        self.proxy.refusing = False
+
+
+# Below and beyond the sequence at which the watch would go on
+@pytest.mark.parametrize("more", [0, 9])
+@pytest.mark.parametrize("updates_only", [False, True])
+def test_the_bucket_is_created_again_meanwhile(
+    server: NatsServer, session: Session, updates_only: bool, more: int
+) -> None:
+    """The revisions begin again, and what was written before the watch is made anew is not missed."""
+    bucket = make_bucket(session, max_msgs_per_subject=3)
+    put(session, bucket, a="1", b="2", c="3")
+    put(session, bucket, a="4")
+
+    def after(other: Session) -> None:
+        put(other, bucket, a="wanted")
+        put(other, bucket, **{f"k{number}": "x" for number in range(more)})
+
+    with Cut(server, bucket, after) as cut, Later(server, bucket, cut.create_again):
+        found = waited(cut.session, bucket, "a", values=["wanted"], updates_only=updates_only, max_wait="20s")
+    assert (found["entry"]["value"], found["entry"]["revision"]) == ("wanted", 1)
+
+
+@pytest.mark.parametrize("more", [0, 9])
+def test_lookup_waits_in_a_bucket_that_is_created_again(server: NatsServer, session: Session, more: int) -> None:
+    """Nothing of the bucket that was deleted is returned, though its revisions were higher."""
+    bucket = make_bucket(session)
+    for value in ("1", "2", "3"):
+        put(session, bucket, a=value)
+
+    def after(other: Session) -> None:
+        put(other, bucket, a="new", b="new", **{f"k{number}": "x" for number in range(more)})
+
+    with Cut(server, bucket, after) as cut, Later(server, bucket, cut.create_again):
+        found = KvReader(cut.session).last_within(bucket.name, ["a", "b"], time.monotonic() + 20)
+    assert {key: (entry.value, entry.revision) for key, entry in found.items()} == {"a": (b"new", 1), "b": (b"new", 2)}
+
+
+def test_who_may_only_read_keys_is_given_the_present_values_again(make_server: MakeServer) -> None:
+    publish = ["$JS.API.CONSUMER.>", "$JS.API.DIRECT.>", "$JS.API.STREAM.MSG.GET.>"]
+    reader = {"user": "reader", "password": "b", "permissions": {"publish": publish, "subscribe": ["_INBOX.>"]}}
+    users = [{"user": "a", "password": "a"}, reader]
+    server = make_server({"authorization": {"users": users}, "no_auth_user": "a"})
+    with Session(settings(servers=server.url)) as session:
+        bucket = make_bucket(session)
+        for value in ("1", "2", "3"):
+            put(session, bucket, a=value)
+        again = Cut(server, bucket, lambda other: put(other, bucket, b="new"), user="reader", password="b")
+        with again as cut, Watch(cut.session, kv.Bucket(bucket.name), ["a", "b"]) as changes:
+            entries = [changes.next(20)]
+            cut.create_again(session)
+            entries.append(changes.next(20))
+    assert [(entry.key, entry.value, entry.revision) for entry in entries if entry] == [
+        ("a", b"3", 3),
+        ("b", b"new", 1),
+    ]
+
+
+def test_what_was_seen_is_not_a_change_after_a_restart(make_server: MakeServer) -> None:
+    """The bucket is the same after it, and is told by its time from one that was created again."""
+    server = make_server()
+    with Session(settings(servers=server.url)) as session:
+        bucket = make_bucket(session)
+        put(session, bucket, a="1")
+        with Watch(session, kv.open_bucket(session, bucket.name)[0], ["a"], updates_only=True) as changes:
+            server.restart()
+            assert changes.next(3) is None
+            assert changes.lives == 1
 
 
 NARROW = {

@@ -64,7 +64,8 @@ class Entry(NamedTuple):
 class Bucket:
     """Where a bucket's keys are read and written. ``config`` is its stream's, empty where it could not be read.
 
-    ``holder`` is the stream that has its messages where that is another one, while it is copied.
+    ``holder`` is the stream that has its messages where that is another one, while it is copied. ``created`` tells it
+    from one of the same name that was deleted, whose revisions are others; empty where it could not be read.
     """
 
     def __init__(
@@ -73,8 +74,9 @@ class Bucket:
         config: Mapping[str, Any] = MappingProxyType({}),
         last_sequence: int = 0,
         holder: str = "",
+        created: str = "",
     ) -> None:
-        self.name, self.config, self.last_sequence = name, config, last_sequence
+        self.name, self.config, self.last_sequence, self.created = name, config, last_sequence, created
         mirror, own = config.get("mirror") or {}, f"{names.BUCKET_PREFIX}{name}"
         self.stream = holder or own
         self._origin: Mapping[str, Any] = {} if mirror.get("subject_transforms") else mirror
@@ -87,7 +89,7 @@ class Bucket:
 
     def by_leader(self) -> Bucket:
         """The same bucket, read from its leader: mirrors answer direct reads too, and may lack what it has."""
-        return Bucket(self.name, {**self.config, "allow_direct": False}, self.last_sequence, self.stream)
+        return Bucket(self.name, {**self.config, "allow_direct": False}, self.last_sequence, self.stream, self.created)
 
     @property
     def lifetimes(self) -> bool:
@@ -132,7 +134,7 @@ def open_bucket(session: sessions.Session, name: str, keys: str = "") -> tuple[B
     """
     bucket = Bucket(name)
     answer = _info(session, bucket, keys)
-    bucket = Bucket(name, answer["config"], int(answer["state"]["last_seq"]))
+    bucket = Bucket(name, answer["config"], int(answer["state"]["last_seq"]), created=answer["created"])
     if keys and bucket.subject(keys) != Bucket(name).subject(keys):
         answer = _info(session, bucket, keys)
     selected: dict[str, int] = {}

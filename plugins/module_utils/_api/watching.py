@@ -20,7 +20,7 @@ from .. import _errors
 from .._connection import sessions, wire
 from .._connection.permissions import SUBSCRIBE, missing_permission
 from .._options import codecs
-from . import jetstream, kv, messages
+from . import jetstream, kv, messages, streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,11 @@ _NUMBERS = re.compile(r"\d{1,20}\.\d{1,20}\.[0-9]{1,19}")
 
 
 class Watch:
-    """Begins with the present value of each key, or with ``updates_only`` with the next change of any."""
+    """Begins with the present value of each key, or with ``updates_only`` with the next change of any.
+
+    A bucket that is deleted and created again begins its revisions again. A watch that is made anew there begins with
+    the present values of the new bucket, with ``updates_only`` with all that it has, and ``lives`` is one more.
+    """
 
     def __init__(
         self, session: sessions.Session, bucket: kv.Bucket, keys: Sequence[str], *, updates_only: bool = False
@@ -47,6 +51,7 @@ class Watch:
         self._session, self._bucket = session, bucket
         self._subjects = [bucket.subject(key) for key in dict.fromkeys(keys)]
         self._start: dict[str, Any] = {"deliver_policy": "last_per_subject"}
+        self._afresh = {"deliver_policy": "all"} if updates_only else self._start
         if updates_only and bucket.config:
             # The server's "new" would mean later than that where the first request has to be repeated
             self._go_on_after(bucket.last_sequence)
@@ -54,6 +59,7 @@ class Watch:
             self._start = {"deliver_policy": "new"}
         self._name = self._inbox = ""
         self._heard, self._delivered = 0.0, 0
+        self._created, self.lives = bucket.created, 1
         self._open()
 
     def __enter__(self) -> Watch:
@@ -103,6 +109,18 @@ class Watch:
             self._session.subscribe(self._inbox)
             if self._inbox in self._session.refused_subscriptions:
                 raise missing_permission(SUBSCRIBE, self._inbox, self._session.settings.jwt)
+        doubtful, began = bool(self._heard or "opt_start_seq" in self._start), time.monotonic()
+        while True:
+            self._create()
+            # Asked for when the consumer is there: then that is one of this stream, or went with it
+            doubtful = doubtful or time.monotonic() - began > _RETRY
+            if not (doubtful and self._is_another()):
+                return
+            with suppress(_errors.StreamsError):
+                self._forget()
+            self._start, self.lives = self._afresh, self.lives + 1
+
+    def _create(self) -> None:
         name = f"{wire.WATCH_PREFIX}{uuid.uuid4().hex}"
         subject = f"CONSUMER.CREATE.{self._bucket.stream}.{name}"
         config = {
@@ -126,6 +144,21 @@ class Watch:
         self._name, self._heard, self._delivered = name, time.monotonic(), 0
         if config["deliver_policy"] == "new":
             self._go_on_after(int(made["delivered"]["stream_seq"]))
+
+    def _is_another(self) -> bool:
+        """Whether the bucket was created again, or lost what it had, since it was looked at.
+
+        Those who may only read keys can't know. They may have looked at another one, and see the present values again.
+        """
+        try:
+            info = streams.info(self._session, self._bucket.stream)
+        except _errors.PermissionMissing:
+            return self._start != self._afresh and self._afresh["deliver_policy"] != "all"
+        if info is None:
+            return False
+        known, self._created = self._created, info["created"]
+        begin = int(self._start.get("opt_start_seq", 0))
+        return known not in ("", self._created) or int(info["state"]["last_seq"]) + 1 < begin
 
     def _entry(self, message: wire.Message) -> kv.Entry | None:
         """The change that a message tells, None where it tells none, or comes from a consumer that is not ours now."""

@@ -48,8 +48,11 @@ class KvReader:
         from .._api.watching import Watch
 
         with self._read(bucket, lambda where: Watch(self._session, where, keys)) as watch:
+            lives = watch.lives
             while not all(key in found and found[key].alive for key in keys):
                 entry = watch.next(max(0.0, deadline - time.monotonic()))
+                if watch.lives > lives:
+                    found, lives = {}, watch.lives  # the bucket was created again
                 if entry is None:
                     break
                 # A replica may have answered that was ahead
