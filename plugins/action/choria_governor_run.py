@@ -81,7 +81,7 @@ class ActionModule(ActionBase):
                     governors.leave(session, seat, _PATIENCE_INTERRUPTED)
                 return {}  # nobody will see it
             if seat is None:
-                return timed_out(session, terms, governor, identity, wait.elapsed)
+                return timed_out(session, terms, governor, identity, wait)
             return self._hold(session, seat, terms, work, signals)
 
     def _session(self, options: dict[str, Any]) -> Session:

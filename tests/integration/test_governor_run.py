@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,14 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.session
 from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
 from support.connect import settings
 from support.playbook import RunningPlaybook, run_playbook
+from support.proxy import Proxy
+from support.server import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from conftest import MakeServer
+    from support.proxy import Frame
     from support.server import NatsServer
 
 RUN = "choria.streams.choria_governor_run"
@@ -409,6 +414,31 @@ def test_dead_run_starts_no_new_work(nats_server: NatsServer, session: Session, 
     assert holders(session, name) == []
     assert int(nats_server.monitor("varz")["connections"]) <= connections
     playbook.wait(20)
+
+
+def test_server_stands_still_when_the_seat_is_won(make_server: MakeServer, tmp_path: Path) -> None:
+    """The seat was won in time, and is nearly over when that is known: nothing begins under it."""
+    server = make_server()
+    stopped: list[threading.Timer] = []
+
+    def rule(frame: Frame) -> list[bytes]:
+        if stopped or frame.up or b'"stream":"GOVERNOR_STILL"' not in frame.raw or b'"seq":' not in frame.raw:
+            return [frame.raw]
+        freeze(server.pid)
+        stopped.append(threading.Timer(3.5, os.kill, (server.pid, signal.SIGCONT)))
+        stopped[0].start()
+        return []  # the answer is lost
+
+    with Session(settings(servers=[server.url])) as session, Proxy(server.port, rule) as proxy:
+        make(session, "STILL", 1, expire=6)
+        options = {"name": "STILL", "max_wait": "1s", "task": {"ansible.builtin.shell": f"touch {tmp_path}/begun"}}
+        result = run_playbook(play({"name": "Governed", RUN: options}), env={"CHORIA_STREAMS_SERVERS": proxy.url})
+        assert stopped
+        task = result.tasks[0].result
+        assert task["failure"]["code"] == "governor_timeout"
+        assert task["msg"].startswith("No seat in governor STILL could be used within max_wait (1s): ")
+        assert begun(tmp_path) == []
+        assert holders(session, "STILL") == []
 
 
 @pytest.mark.parametrize("kind", ["lease", "watch", "lookup"])

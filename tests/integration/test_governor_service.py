@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -32,12 +33,15 @@ from ansible_collections.choria.streams.plugins.module_utils._services.campaign 
 from ansible_collections.choria.streams.plugins.module_utils._services.lease import LEASE, act
 from support.connect import settings
 from support.manage import Manager
+from support.proxy import Proxy
+from support.server import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ansible_collections.choria.streams.plugins.module_utils._services.governor import Governor, Seat
     from conftest import MakeServer
+    from support.proxy import Frame
     from support.server import NatsServer
 
 # The tests' runner has threads, which the children have no use for
@@ -554,6 +558,123 @@ def test_server_stays_away(make_server: MakeServer) -> None:
         threading.Timer(0.2, server.kill).start()
         with pytest.raises(StreamsError, match=r"^nats://\S+ can't be reached"):
             campaign(session, governor, "me", Wait(1))
+
+
+# A server that is away between the seat and the work
+
+
+def stopped_when_won(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops the server as soon as a waiter has won its seat."""
+    real = campaigns._Waiter.run
+
+    def run(self: Any) -> Seat | None:
+        seat = real(self)
+        if seat:
+            freeze(server.pid)
+        return seat
+
+    monkeypatch.setattr(campaigns._Waiter, "run", run)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_nothing_holds_the_work_up(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch, waits: bool) -> None:
+    """Neither the event, nor what repeated requests may have taken, nor the end of listening."""
+    server = make_server()
+    session = Forgetful(settings(servers=[server.url]))
+    with session:
+        governor = make(session, "X", window=0.2)
+        if waits:
+            held = taken(session, governor, "holder")
+            threading.Timer(0.5, give_back, (server, held)).start()
+        session.lost = 1
+        stopped_when_won(server, monkeypatch)
+        began = time.monotonic()
+        seat = campaign(session, governor, "me", Wait(20))
+        try:
+            assert seat
+            assert seat.doubtful
+            assert time.monotonic() - began - seat.waited < 3
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        assert governors.leave(session, seat, 10) == ""
+        assert governors.view(session, "X") == []
+
+
+def give_back(server: NatsServer, seat: Seat) -> None:
+    with Session(settings(servers=[server.url])) as own:
+        governors.leave(own, seat, 10)
+
+
+@contextmanager
+def late_answers(server: NatsServer, seconds: float, count: int) -> Iterator[Session]:
+    """A session to which the answers to the first requests for seats come late."""
+    late = [seconds] * count
+
+    def rule(frame: Frame) -> list[bytes]:
+        if late and not frame.up and b'"seq":' in frame.raw and b"GOVERNOR_" in frame.raw:
+            time.sleep(late.pop())
+        return [frame.raw]
+
+    with Proxy(server.port, rule) as proxy, Session(settings(servers=[proxy.url], identity="me")) as found:
+        yield found
+
+
+def test_seat_that_is_too_old_is_given_back_and_the_wait_goes_on(nats_server: NatsServer, session: Session) -> None:
+    governor = make(session, "OLD", expire=3)
+    with late_answers(nats_server, 1.8, 1) as own:
+        seat = taken(own, governor, wait=20)
+    assert seat.sequence == 2
+    assert seat.held < 1.5
+    assert [found["sequence"] for found in governors.view(session, "OLD")] == [2]
+
+
+def test_time_is_over_when_the_seat_is_too_old(nats_server: NatsServer, session: Session) -> None:
+    make(session, "OLDER", expire=3)
+    with late_answers(nats_server, 1.8, 1) as own:
+        result = lease(own, "OLDER", "acquired", max_wait=1)
+    assert re.fullmatch(
+        r"No seat in governor OLDER could be used within max_wait \(1s\): seat 1 was won, but could be used only when "
+        r"1\.\ds of the 3s that it lasts had passed, and was given back\. Raise max_wait, or set on_timeout: skip\.",
+        result["msg"],
+    )
+    assert (result["lease_id"], result["failure"]["code"]) == (None, "governor_timeout")
+    assert governors.view(session, "OLDER") == []
+
+
+@pytest.mark.parametrize(("max_wait", "won"), [(0.5, False), (0, False), (5, True)])
+def test_seat_that_comes_too_late(
+    nats_server: NatsServer, session: Session, monkeypatch: pytest.MonkeyPatch, max_wait: float, won: bool
+) -> None:
+    monkeypatch.setattr(campaigns, "_TOO_LATE", 0.3)
+    name = f"LATE_{max_wait * 10:.0f}"
+    make(session, name, expire=0)
+    with late_answers(nats_server, 1.2, 1) as own:
+        result = lease(own, name, "acquired", max_wait=max_wait)
+    assert result["changed"] == won
+    assert len(governors.view(session, name)) == won
+    if not won:
+        assert re.search(r"seat 1 was won, but could be used only \d\.\ds later, and was given back\.", result["msg"])
+
+
+def test_seat_that_comes_too_late_and_can_not_be_given_back(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaigns, "_TOO_LATE", -1.0)
+    monkeypatch.setattr(campaigns, "_SETTLE", 0.3)
+    server = make_server()
+    with Session(settings(servers=[server.url], identity="me", timeout=1, connect_timeout=1)) as session:
+        make(session, "EVER", expire=0)
+        make(session, "SOON", expire=60)
+        stopped_when_won(server, monkeypatch)
+        try:
+            with pytest.raises(Unreachable, match="Seat 1 of governor EVER could not be given back") as caught:
+                lease(session, "EVER", "acquired")
+            os.kill(server.pid, signal.SIGCONT)
+            result = lease(session, "SOON", "acquired")
+            assert re.search(r"seat 1 was won, but .* later, and is taken until 20\S+Z at most\.", result["msg"])
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        assert lease(session, "EVER", "released", lease_id=caught.value.result["lease_id"])["changed"]
 
 
 # Permissions

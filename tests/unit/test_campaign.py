@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from ansible_collections.choria.streams.plugins.module_utils._services.governor 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
 GOVERNOR = Governor("X", "GOVERNOR_X", "mcollective.governor.X", 2, 60.0, 60.0, 2, 50.0)
 FULL = {"error": {"code": 503, "err_code": 10077, "description": "maximum messages exceeded"}}
@@ -48,6 +50,9 @@ class FakeSession:
 
     def connect(self) -> None:
         pass
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def request_many(self, requests: list[Request], window: int = 1) -> list[list[Message] | StreamsError]:
         [request] = requests

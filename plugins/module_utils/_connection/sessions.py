@@ -16,6 +16,7 @@ import os
 import re
 import time
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _errors
@@ -66,6 +67,7 @@ class Session:
         self._closed: Any = None
         self.refused_subscriptions: set[str] = set()
         self._meanwhile: tuple[float, Callable[[], None]] | None = None
+        self._end_at: float | None = None  # when what is asked now is broken off, by time.monotonic()
         self._on_break: Callable[[], None] | None = None
         self._first = 0
 
@@ -201,6 +203,20 @@ class Session:
         """Has something called every so often while servers are waited for. What it raises ends the wait."""
         self._meanwhile = (seconds, call)
 
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """What is asked of servers in the block gets so many seconds in all, and ends with NoAnswer after that.
+
+        For what is of use but not needed. The connection is closed then: what was broken off may have half made it.
+        """
+        self._end_at = end_at = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._end_at = None
+            if time.monotonic() >= end_at:
+                self.close()
+
     def close(self) -> None:
         """Closes the connection. The session can be used again, and then connects anew."""
         loop, client = self._loop, self._client
@@ -222,6 +238,10 @@ class Session:
                 from .waiting import accompanied
 
                 work = accompanied(work, *self._meanwhile)
+            if self._end_at is not None:
+                from .waiting import limited
+
+                work = limited(work, self._end_at - time.monotonic())
             return self._loop.run_until_complete(work)
         finally:
             self._used = time.monotonic()

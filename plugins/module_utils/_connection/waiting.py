@@ -9,6 +9,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .. import _errors
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -27,3 +29,11 @@ async def accompanied(work: Coroutine[Any, Any, T], seconds: float, call: Callab
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+
+async def limited(work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Does the work, which is broken off after so many seconds. Raises NoAnswer then."""
+    try:
+        return await asyncio.wait_for(work, max(0.0, seconds))
+    except asyncio.TimeoutError:
+        raise _errors.NoAnswer("The servers did not answer in the time that there was.", code="timeout") from None

@@ -45,6 +45,11 @@ _NAP = 0.5
 _RETRY = (0.2, 1.0)
 # How long to find out what became of a request when the time is over, and when a signal came.
 _SETTLE, _SETTLE_INTERRUPTED = 10.0, 2.0
+# How long what is not needed may hold up the work that a seat was won for, such as events.
+MOMENT = 1.0
+# The part of its time after which a seat is too old to begin to work, and how long after max_wait that is too late: an
+# answer that was lost, and had to be asked for again, may still come in time.
+_TOO_OLD, _TOO_LATE = 0.5, 5.0
 # What no waiting helps against, before the first connection succeeded
 _SET_WRONGLY = (
     "tls_not_offered",
@@ -63,6 +68,8 @@ class Wait:
         self._began = time.monotonic()
         self.deadline = self._began + max_wait
         self._stopped = stopped
+        self.missed = ""
+        """Why there was no seat, where it was not that all are taken, in words that follow on a colon."""
 
     @property
     def stopped(self) -> bool:
@@ -75,6 +82,18 @@ class Wait:
     @property
     def elapsed(self) -> float:
         return time.monotonic() - self._began
+
+    def late(self, seat: Seat) -> str:
+        """Why it is too late to begin to work with a seat, or an empty text.
+
+        Where a server was away, it may have taken the seat back, or lost it with the governor.
+        """
+        expire = seat.governor.expire
+        if expire and seat.held > expire * _TOO_OLD:
+            return f"when {seat.held:.1f}s of the {expire:g}s that it lasts had passed"
+        # Who asks only once does not wait, however long it takes to connect
+        late = time.monotonic() - (self.deadline if self.deadline > self._began else seat.since)
+        return f"{late:.1f}s later" if late > _TOO_LATE else ""
 
 
 def find(session: sessions.Session, name: str, wait: Wait) -> Governor:
@@ -89,21 +108,54 @@ def find(session: sessions.Session, name: str, wait: Wait) -> Governor:
 
 
 def campaign(session: sessions.Session, governor: Governor, identity: str, wait: Wait) -> Seat | None:
-    """A seat, or None where there was none in time. Publishes a lifecycle event for the seat.
+    """A seat, or None where there was none in time, or ``wait.stopped``. Publishes a lifecycle event for the seat.
 
+    A seat that is won too late to begin to work is given back, and ``wait.missed`` tells of it where that was the last.
     Raises what waiting does not help against, such as a permission that is missing, and why the server was away where
     it still was when the time was over.
     """
+    while True:
+        seat = _won(session, governor, identity, wait)
+        late = wait.late(seat) if seat and not wait.stopped else ""
+        if not seat or not late:
+            return seat
+        missed = f"seat {seat.sequence} was won, but could be used only {late}, {_returned(session, seat)}"
+        if wait.over:
+            wait.missed = missed
+            return None
+        time.sleep(random.uniform(*_RETRY))
+
+
+def _won(session: sessions.Session, governor: Governor, identity: str, wait: Wait) -> Seat | None:
+    """A seat, however late it came."""
     waiter = _Waiter(session, governor, identity, wait)
     try:
         seat = waiter.run()
-        waiter.settle(seat)
-        if seat:
-            # Where it listened, this goes with the end of that: the seat is ours, and every wait is idle time
+        if seat is None:
+            waiter.settle(None)
+            return None
+        with session.within(MOMENT):
+            # Where it listened, this goes with the end of that
             events.publish(session, events.ENTER, governor.name, identity, seat.sequence, wait=not waiter.listening)
+            waiter.end()
+            waiter.settle(seat)
         return seat
     finally:
         waiter.end()
+
+
+def _returned(session: sessions.Session, seat: Seat) -> str:
+    """What became of a seat that came too late. One that never expires must not be left behind without a word."""
+    try:
+        with session.within(_SETTLE):
+            lost = governors.leave(session, seat, _SETTLE)
+    except _errors.StreamsError as error:
+        if seat.expires:
+            return f"and is taken until {seat.expires} at most"
+        kept = _errors.Unreachable(governors.not_given_back(seat, error), code="outcome_unknown")
+        kept.result = {"changed": True, "lease_id": str(seat.id)}
+        raise kept from error
+    return f"and is lost: {lost}" if lost else "and was given back"
 
 
 class _Waiter:
@@ -153,6 +205,7 @@ class _Waiter:
         """Pass on what we were told of seats that we do not take."""
         if not self.listening:
             return
+        self.listening = False
         try:
             self._session.unsubscribe_all()
             self._hear(0)
@@ -188,7 +241,7 @@ class _Waiter:
                 if self._told:
                     self._soon = random.uniform(*_AFTER_EXIT)
                     self._look_at = min(self._look_at, time.monotonic() + self._soon)
-                self._attempt, self._told = "", 0
+                self._attempt, self._told, self._wait_for.missed = "", 0, ""
                 return None
             raise
         return self._taken(int(acknowledgement["seq"]))
@@ -198,7 +251,7 @@ class _Waiter:
         for seat in messages.on_subject(self._session, self._governor.stream, self._governor.subject):
             if seat.headers.get(ATTEMPT) == self._attempt:
                 return self._taken(seat.sequence)
-        self._attempt = ""
+        self._attempt, self._wait_for.missed = "", "the servers answered too late"
         return None
 
     def _taken(self, sequence: int) -> Seat:

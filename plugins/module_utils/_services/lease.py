@@ -16,7 +16,7 @@ from .._options import codecs, fields, names
 from .._resources import governor_events as events
 from .._resources.governor_seats import SeatId
 from . import governor as governors
-from .campaign import Wait, campaign, find
+from .campaign import MOMENT, Wait, campaign, find
 from .governor import Governor, Seat
 from .signals import Signals, is_unheard
 
@@ -84,20 +84,22 @@ def report(governor: Governor, identity: str, seat: Seat | None = None, **more: 
     return {"name": governor.name, "identity": identity, "seat": seat.sequence if seat else None, **told, **more}
 
 
-def timed_out(
-    session: sessions.Session, terms: Terms, governor: Governor, identity: str, waited: float
-) -> dict[str, Any]:
+def timed_out(session: sessions.Session, terms: Terms, governor: Governor, identity: str, wait: Wait) -> dict[str, Any]:
     """The result where there was no seat in time."""
+    waited = wait.elapsed
     if not terms.keep:
         events.publish(session, events.TIMEOUT, governor.name, identity)
-    holders: list[str] = []
-    with suppress(_errors.StreamsError):
-        holders = [seat["name"] for seat in governors.view(session, governor.name)]
-    shown = ", ".join(holders[:_HOLDERS]) + (f" and {len(holders) - _HOLDERS} more" if len(holders) > _HOLDERS else "")
-    message = (
-        f"No seat in governor {governor.name} became free within max_wait ({terms.max_wait:g}s): "
-        f"all {governor.capacity} are taken" + (f" by {shown}" if shown else "") + "."
-    )
+    if wait.missed:
+        message = (
+            f"No seat in governor {governor.name} could be used within max_wait ({terms.max_wait:g}s): {wait.missed}."
+        )
+        remedy = " Raise max_wait, or set on_timeout: skip."
+    else:
+        message = (
+            f"No seat in governor {governor.name} became free within max_wait ({terms.max_wait:g}s): "
+            f"all {governor.capacity} are taken{_by_whom(session, governor)}."
+        )
+        remedy = " Raise max_wait, or the governor's capacity, or set on_timeout: skip."
     result = {
         "changed": False,
         "msg": message,
@@ -105,9 +107,17 @@ def timed_out(
     }
     if terms.skip:
         return {**result, "skipped": True, "skip_reason": message}
-    remedy = " Raise max_wait, or the governor's capacity, or set on_timeout: skip."
     failure = {"code": "governor_timeout", "option": "max_wait"}
     return {**result, "failed": True, "msg": message + remedy, "failure": failure}
+
+
+def _by_whom(session: sessions.Session, governor: Governor) -> str:
+    """Who holds the seats, in words that follow on "taken"; an empty text where that is not known."""
+    holders: list[str] = []
+    with suppress(_errors.StreamsError):
+        holders = [seat["name"] for seat in governors.view(session, governor.name)]
+    shown = ", ".join(holders[:_HOLDERS]) + (f" and {len(holders) - _HOLDERS} more" if len(holders) > _HOLDERS else "")
+    return f" by {shown}" if shown else ""
 
 
 def act(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -135,7 +145,7 @@ def _acquire(session: sessions.Session, options: dict[str, Any], check_mode: boo
         if seat and wait.stopped:
             governors.leave(session, seat, 1 if signals.pending else _PATIENCE)
     if seat is None:
-        return {"lease_id": None, **timed_out(session, terms, governor, identity, wait.elapsed)}
+        return {"lease_id": None, **timed_out(session, terms, governor, identity, wait)}
     return {
         "changed": True,
         "lease_id": str(seat.id),
@@ -157,7 +167,8 @@ def _prospect(session: sessions.Session, terms: Terms, identity: str, lockstep: 
 def _known(session: sessions.Session, seat: Seat) -> Seat:
     """The seat with its governor as it is now, which may have been created again while we waited."""
     try:
-        governor = governors.read(session, seat.governor.name)
+        with session.within(MOMENT):
+            governor = governors.read(session, seat.governor.name)
     except _errors.StreamsError:
         return seat  # it is known well enough to give it back
     return replace(seat, governor=governor, id=seat.id._replace(created=governor.created))
