@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What only the controller knows of the task: which hosts wait for each other, and its timeout.
+"""What only the controller knows of the task: which hosts wait for each other, its timeout, and whether null is given.
 
 The module of the same name does all the rest on the managed host.
 """
@@ -19,7 +19,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration
 from ansible_collections.choria.streams.plugins.module_utils._options.connection import WIRING
-from ansible_collections.choria.streams.plugins.module_utils._services.lease import LOCKSTEP, TERMS
+from ansible_collections.choria.streams.plugins.module_utils._services.lease import LOCKSTEP, NO_SEAT, TERMS
 from ansible_collections.choria.streams.plugins.plugin_utils._action import failing
 from ansible_collections.choria.streams.plugins.plugin_utils._run import watched
 
@@ -39,6 +39,8 @@ class ActionModule(ActionBase):
         if arguments.get("state") == "acquired":
             self._check_timeout(arguments.get("max_wait"))
             arguments[WIRING] = {LOCKSTEP: self._lockstep(variables)}
+        elif "lease_id" in arguments and arguments["lease_id"] is None:
+            arguments[WIRING] = {NO_SEAT: True}
         name = "choria.streams.choria_governor_lease"
         with watched():
             result.update(self._execute_module(module_name=name, module_args=arguments, task_vars=variables))

@@ -216,7 +216,9 @@ def test_a_bug_of_the_process_is_told_and_the_events_go_to_disk(make_server: Mak
         subject.put(*event)
     assert subject._pipe
     subject._pipe.write(b"no event\n")
-    with pytest.raises(Refused, match=r"JSONDecodeError in the process that sends, which is a bug of choria\.streams"):
+    with pytest.raises(
+        Refused, match=r"JSONDecodeError at plugin_utils/_sender_main\.py:\d+ is a bug of choria\.streams"
+    ):
         subject.finish()
     declare(server)
     assert start(job(server.url, tmp_path, run_id="later")).finish().fine

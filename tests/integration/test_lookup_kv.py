@@ -204,7 +204,7 @@ FAILED: dict[str, tuple[str, str]] = {
         "buckets: there is no such option: there are bucket, default, missing, revision, history, prefix, as_of, "
         "wait, format, query, cache_ttl, and the options of the connection.",
     ),
-    "unknown format": (lookup("a", format="xml"), "Invalid value 'xml' for config 'format'"),
+    "unknown format": (lookup("a", format="xml"), "'xml'"),
     "revision is no number": (lookup("a", revision="one"), "Config 'revision'"),
     "bad cache_ttl": (
         lookup("a", cache_ttl="soon"),

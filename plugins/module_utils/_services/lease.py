@@ -43,12 +43,13 @@ LEASE = TERMS.merge(
                 argument_extra={"required": True},
             ),
             fields.Field("lease_id", codecs.text()),
-        ),
-        {"required_if": [("state", "released", ("lease_id",))]},
+        )
     )
 )
 # What the action says of the hosts that run the task: how many wait for each other, with how many forks and throttle
 LOCKSTEP = "lockstep"
+# What the action says where lease_id is null, as acquired returns it without a seat: modules take null for not given
+NO_SEAT = "no_seat"
 _ONE_TASK = "choria_governor_run, which takes the seat and gives it back in one task"
 _PATIENCE = 30.0
 _HOLDERS = 5
@@ -176,6 +177,8 @@ def _known(session: sessions.Session, seat: Seat) -> Seat:
 
 def _release(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if options["lease_id"] is None:
+        if not options.get(NO_SEAT):
+            raise _errors.OptionError("lease_id", "is needed to give a seat back: give the one that acquired returned.")
         # Before the governor is read, which in check mode may not be there yet
         governors.checked_name(options["name"])
         no_seat = "There is no seat to give back, since lease_id is null."
