@@ -74,6 +74,7 @@ options:
       - Write or delete only while this is the key's newest revision, V(0) for a key that does not exist or was deleted.
         The task fails when somebody else was faster, and tells the actual revision.
       - When the key has become as wanted already, that is no failure and no change.
+      - Revisions begin again when the bucket is deleted and created again. The same number is another value's then.
     type: int
   revert_to:
     description:

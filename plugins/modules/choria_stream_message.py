@@ -152,6 +152,8 @@ options:
     description:
       - With O(state=absent) the sequence number of the message to delete.
       - With O(state=purged) the first message to keep; those before it are deleted.
+      - Sequence numbers begin again when the stream is deleted and created again. The same number is another message's
+        then. The diff tells what was deleted.
     type: int
   erase:
     description: Overwrite the deleted message on disk, which takes longer. The default is not to.

@@ -137,6 +137,63 @@ def test_no_space(connected: tuple[NatsServer, Session], tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_stream_is_created_again_before_the_snapshot(
+    connected: tuple[NatsServer, Session], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backup is of the new one alone, and one of as many messages is no reason to keep the old backup."""
+    _server, session = connected
+    fill(session, count=20)
+    begin = snapshot.snapshot
+    new: list[Any] = []
+
+    def created_again(*given: Any, **more: Any) -> Any:
+        monkeypatch.undo()
+        streams.delete(session, "ORDERS")
+        fill(session, count=30)
+        new.extend(content(session, "ORDERS"))
+        return begin(*given, **more)
+
+    monkeypatch.setattr(snapshot, "snapshot", created_again)
+    made = backup(session, tmp_path, stream="ORDERS")["backup"]
+    assert (made["messages"], made["last_seq"]) == (30, 30)
+    assert not backup(session, tmp_path, stream="ORDERS")["changed"]
+    streams.delete(session, "ORDERS")
+    fill(session, count=30)
+    assert backup(session, tmp_path, True, stream="ORDERS")["changed"]
+    streams.delete(session, "ORDERS")
+    restore(session, made["path"])
+    assert content(session, "ORDERS") == new
+
+
+def test_the_stream_is_created_again_during_the_snapshot(
+    connected: tuple[NatsServer, Session], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server tells nothing, and sends no more. What was sent is dropped, and the new stream backed up."""
+    server, session = connected
+    fill_large(session, 32 * MIB)
+    begin = snapshot.snapshot
+
+    def interrupted(chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for number, chunk in enumerate(chunks):
+            if number == 5:
+                with Session(settings(servers=server.url)) as other:
+                    streams.delete(other, "LARGE")
+                    fill(other, "LARGE", count=3)
+            yield chunk
+
+    def once(*given: Any, **more: Any) -> Any:
+        monkeypatch.undo()
+        head, chunks = begin(*given, **more)
+        return head, interrupted(chunks)
+
+    monkeypatch.setattr(snapshot, "snapshot", once)
+    began = time.monotonic()
+    assert backup(session, tmp_path, stream="LARGE")["backup"]["messages"] == 3
+    assert time.monotonic() - began < WAIT / 2
+    [one] = known(tmp_path)
+    assert one["verified"]
+
+
 def test_a_killed_backup(connected: tuple[NatsServer, Session], tmp_path: Path) -> None:
     server, session = connected
     fill_large(session, 32 * MIB)

@@ -15,7 +15,12 @@ from ansible_collections.choria.streams.plugins.module_utils._api import consume
 from ansible_collections.choria.streams.plugins.module_utils._api.jetstream import call
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
-from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._errors import (
+    OptionError,
+    Overtaken,
+    Refused,
+    StreamsError,
+)
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_info import consumers_of
 from support.connect import options, settings
@@ -115,6 +120,27 @@ def test_where_it_is(session: Session) -> None:
     assert (state["lag"], state["pending"], state["ack_pending"], state["redelivered"]) == (7, 5, 2, 2)
     assert (state["ack_floor"]["stream_seq"], state["delivered"]["stream_seq"]) == (3, 5)
     assert state["delivered"]["consumer_seq"] == 7
+
+
+@pytest.mark.parametrize(
+    "given", [{"max_waiting": 7, "recreate": True}, {"state": "reset", "opt_start_seq": 3, "allow_data_loss": True}]
+)
+def test_the_stream_is_created_again_meanwhile(session: Session, given: dict[str, Any]) -> None:
+    """The position is one of the stream that is gone: the consumer of the new one would skip what it has."""
+    if "state" in given and session.server.version < (2, 14, 0):
+        given = {"max_waiting": 8, "recreate": True}
+    reader = Reader(session)
+    reader.pull(6)
+    plan, config = reader.plan(**given), streams.info(session, reader.stream)
+    assert config
+    streams.delete(session, reader.stream)
+    streams.create(session, config["config"])
+    reader.apply()
+    with pytest.raises(Overtaken, match=rf"^Stream {reader.stream} was deleted and created again meanwhile, and consu"):
+        CONSUMER.apply(session, plan)
+    assert reader.names == ["READER"]
+    messages.publish(session, "Filling", f"{reader.stream}.0", b"new")
+    assert reader.pull(1) == ["new"]
 
 
 @pytest.mark.parametrize("retention", ["limits", "interest", "workqueue"])

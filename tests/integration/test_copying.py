@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import nats
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, reading, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, copies, messages, reading, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._resources import recreation
@@ -34,6 +34,7 @@ from support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
     from ansible_collections.choria.streams.plugins.module_utils._resources.resource import Plan
 
 pytestmark = pytest.mark.once
@@ -262,6 +263,35 @@ def test_a_copy_that_lacks_a_message(manager: Manager, server: NatsServer, monke
     streams.delete(manager.session, "COPY_OF_ORDERS")
     assert copied(server, "ORDERS").action == "copy"
     assert state(manager, "ORDERS")["messages"] == 38
+
+
+def test_the_origin_is_created_again_meanwhile(
+    manager: Manager, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirror goes on in the new stream where it was in the old one. It then looks like a whole copy, and is none."""
+    given = {"name": "TWICE", "subjects": ["TWICE.>"]}
+    manager.apply(STREAM, **given)
+    fill(manager, "TWICE.a", range(10))
+    follow = copies.follow
+
+    def created_again(session: Session, name: str, origin: str, patience: float) -> None:
+        follow(session, name, origin, patience)
+        monkeypatch.undo()
+        streams.delete(session, origin)
+        manager.apply(STREAM, **given)
+        fill(manager, "TWICE.a", range(100, 115))
+        wait_until(lambda: state(manager, name)["last_seq"] == 15, 60)
+
+    monkeypatch.setattr(copies, "follow", created_again)
+    with pytest.raises(StreamsError, match=r"^recreate: stream TWICE was deleted and created again while it") as error:
+        manager.apply(STREAM, **given, storage="memory", recreate="copy")
+    assert error.value.failure["code"] == "copy_incomplete"
+    new = [str(number).encode() for number in range(100, 115)]
+    assert [data for _sequence, _time, _subject, data, _headers in stored(manager, "TWICE")] == new
+    assert published(manager, "TWICE", 0) == 1
+    assert copied(server, "TWICE").action == "copy"
+    assert [data for _sequence, _time, _subject, data, _headers in stored(manager, "TWICE")] == [*new, b"0"]
+    assert streams.names(manager.session) == ["TWICE"]
 
 
 # What is kept

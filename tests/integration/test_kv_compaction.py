@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv
+from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Overtaken, Refused
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_compactable import COMPACTABLE
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import REVERTIBLE
@@ -134,3 +134,18 @@ def test_compact_asks_before_old_values_go(manager: Manager) -> None:
     with pytest.raises(OptionError, match="compact: 'soon' is not a duration"):
         bucket.plan(compact="soon")
     assert bucket.plan(compact="0", state="absent", allow_data_loss=True).action == "delete"
+
+
+def test_the_bucket_is_created_again_meanwhile(manager: Manager) -> None:
+    """The revision of a mark that was read is one of a value in the new bucket."""
+    bucket = Bucket(manager)
+    for value in ("1", "2", None):
+        bucket.write("a", value)
+    plan = bucket.plan(compact="0s", allow_data_loss=True)
+    assert plan.changed
+    streams.delete(manager.session, bucket.bucket.stream)
+    bucket.declare()
+    bucket.write("a", "kept")
+    with pytest.raises(Overtaken, match=rf"^Bucket {bucket.name} was deleted and created again meanwhile, and no key"):
+        COMPACTABLE.apply(manager.session, plan)
+    assert bucket.history == {"a": [b"kept"]}

@@ -381,6 +381,45 @@ def test_only_the_range_of_a_run_is_read(make_server: MakeServer, monkeypatch: p
         assert len(seen) <= 8 + 8 + 53 + 1
 
 
+def test_the_stream_is_created_again_while_it_is_read(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of the old stream lacks what was not read yet, and gets nothing of the runs of the new one."""
+    server = make_server()
+    with Session(settings(servers=server.url)) as session:
+        declare(session, allow_direct=True)
+        store(session, whole_run("old", [(f"web{host}", "ok") for host in range(50)]))
+        find = run_reading.RunReader.find
+
+        def created_again(reader: run_reading.RunReader, run_id: str) -> run_reading.Mark | None:
+            mark = find(reader, run_id)
+            streams.delete(session, STREAM)
+            declare(session, allow_direct=True)
+            store(session, whole_run("new", [(f"web{host}", "failed") for host in range(100)]))
+            return mark
+
+        assert one(session, "old")["complete"] is True
+        monkeypatch.setattr(run_reading.RunReader, "find", created_again)
+        assert ask(session, run_id="old")["runs"] == []
+        monkeypatch.undo()
+        assert ids(ask(session)) == ["new"]
+        page = run_reading.reading._page
+
+        def then_again(*args: Any) -> Any:
+            found = page(*args)
+            if found[1]:
+                monkeypatch.undo()
+                streams.delete(session, STREAM)
+                declare(session, allow_direct=True)
+                store(session, whole_run("newer", [(f"web{host}", "ok") for host in range(110)]))
+            return found
+
+        monkeypatch.setattr(run_reading.reading, "_PAGE_MESSAGES", 64)
+        monkeypatch.setattr(run_reading.reading, "_page", then_again)
+        run = one(session, "new")
+        assert run["complete"] is False
+        assert run["events"]["found"] < 103
+        assert {row["status"] for row in run["results"]} <= {"failed"}
+
+
 def test_runs_without_start_among_others(make_server: MakeServer) -> None:
     """Every third start is gone. However many are asked for, the newest are told, each once."""
     server = make_server()

@@ -31,7 +31,7 @@ CHUNK_SENT = 128 << 10
 _PATIENCE = 60.0
 # Without reading messages before, it begins soon
 _BEGINS = 20.0
-# How often to look whether the stream still has the leader that sends the snapshot, while nothing comes
+# How often to look whether the stream is still there, with the leader that sends the snapshot, while nothing comes
 _LOOK = 5.0
 BROKEN_OFF = "snapshot"
 # Reading every message before it begins, or building the stream when all is there, takes as long as it takes
@@ -58,41 +58,46 @@ def snapshot(
     what = f"Taking a snapshot of stream {stream}"
     timeout = _LONG if check_messages else max(_BEGINS, session.settings.timeout)
     try:
-        leader = _leader(session, stream)
+        sender = _sender(session, stream)
         answer = session.request(session.api(f"STREAM.SNAPSHOT.{stream}"), jetstream.encode(body), timeout=timeout)
         head = jetstream.decode_call(what, f"STREAM.SNAPSHOT.{stream}", body, answer)
     except BaseException:
         session.unsubscribe_all()
         raise
-    return {"config": head["config"], "state": head["state"]}, _chunks(session, what, stream, leader)
+    return {"config": head["config"], "state": head["state"]}, _chunks(session, what, stream, sender)
 
 
-def _leader(session: sessions.Session, stream: str) -> str:
-    """The server that leads a stream of a cluster, empty elsewhere, and where it is not known."""
+def _sender(session: sessions.Session, stream: str) -> tuple[str, str]:
+    """When a stream was created, and the server that leads it, empty where that is not known."""
     info = streams.info(session, stream) or {}
-    return str((info.get("cluster") or {}).get("leader") or "")
+    return str(info.get("created") or ""), str((info.get("cluster") or {}).get("leader") or "")
 
 
-def _received(session: sessions.Session, what: str, stream: str, leader: str, patience: float) -> wire.Message | None:
-    """The next message. Raises NoAnswer where none comes since another server leads the stream now."""
+def _received(
+    session: sessions.Session, what: str, stream: str, sender: tuple[str, str], patience: float
+) -> wire.Message | None:
+    """The next message. Raises NoAnswer where none comes since another server leads the stream now, or it is gone."""
     deadline = time.monotonic() + patience
     while True:
         message = session.receive(max(0.0, min(_LOOK, deadline - time.monotonic())))
         if message or time.monotonic() >= deadline:
             return message
-        if leader and _leader(session, stream) != leader:
-            raise _errors.NoAnswer(
-                f"{what}: the server {leader} sent it, and does not lead the stream any more: try again.",
-                code="stalled",
-            )
+        now = _sender(session, stream)
+        if now[0] != sender[0]:
+            why = "the stream was deleted and created again" if now[0] else "the stream was deleted"
+        elif sender[1] and now[1] != sender[1]:
+            why = f"the server {sender[1]} sent it, and does not lead the stream any more"
+        else:
+            continue
+        raise _errors.NoAnswer(f"{what}: {why}: try again.", code="stalled")
 
 
-def _chunks(session: sessions.Session, what: str, stream: str, leader: str) -> Generator[bytes, None, None]:
+def _chunks(session: sessions.Session, what: str, stream: str, sender: tuple[str, str]) -> Generator[bytes, None, None]:
     acknowledged = False
     patience = max(_PATIENCE, session.settings.timeout)
     try:
         while True:
-            message = _received(session, what, stream, leader, patience)
+            message = _received(session, what, stream, sender, patience)
             if message is None:
                 raise _errors.NoAnswer(
                     f"{what}: the server stopped sending, nothing came for {patience:g}s: try again, and look at its "

@@ -67,6 +67,11 @@ class Current:
         return max_ack_pending(self.account or {}, self.stream_config)
 
     @property
+    def created(self) -> str:
+        """When the stream was created. Sequences are of this one, and of none that has its name later."""
+        return str((self.stream or {}).get("created", ""))
+
+    @property
     def stream_config(self) -> dict[str, Any]:
         return dict(self.stream["config"]) if self.stream else {}
 
@@ -171,6 +176,8 @@ class ConsumerResource:
         if plan.action == resource.DELETE:
             consumers.delete(session, plan.request["stream_name"], plan.name)
             return plan.result
+        if "created" in plan.request:
+            consumer_proof.check_same_stream(session, plan)
         for each in self.calls_of(plan):
             jetstream.call(session, *each)
         [proof] = consumer_proof.read_back(session, [(plan, plan.request["stream_name"], plan.name)])
@@ -289,7 +296,7 @@ class ConsumerResource:
         calls = positions.replacing(stream, info, current.holder, config)
         if not changes:
             calls, moves = calls[-1:], {}
-        request = {"stream_name": options["stream"], "config": config, "calls": calls}
+        request = {"stream_name": options["stream"], "config": config, "calls": calls, "created": current.created}
         shown = tuple(changes) or (resource.Change("recreate", "interrupted", "finished", fields.RECREATE),)
         return resource.Plan(
             self.noun,
@@ -317,6 +324,7 @@ class ConsumerResource:
             calls, changes = positions.unpinning(info, options["priority_groups"])
             moves = {}
         request = {"stream_name": options["stream"], "config": info["config"], "calls": calls}
+        request["created"] = current.created
         action = resource.UPDATE if calls else resource.NONE
         return resource.Plan(self.noun, name, action, request, before, before, tuple(changes), _consequences(**moves))
 

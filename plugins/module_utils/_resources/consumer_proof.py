@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Consumers are read back after a write: an answer that says ok is no proof."""
+"""Consumers are read back after a write, since an answer that says ok is no proof, and their streams before it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._api import consumers
+from .._api import consumers, streams
 from . import consumer_facts, consumer_table
 
 if TYPE_CHECKING:
@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 
 # How long a change may take in a cluster until all who answer know it, and how often it is looked at, in seconds
 _TAKES_EFFECT, _LOOK = 5.0, 0.1
+
+
+def check_same_stream(session: sessions.Session, plan: resource.Plan) -> None:
+    """Raises Overtaken where the stream was created again since it was read: a position is one of the old stream."""
+    stream = plan.request["stream_name"]
+    info = streams.info(session, stream)
+    if info is None:
+        raise streams.missing(stream)
+    if info["created"] != plan.request["created"]:
+        raise _errors.Overtaken(
+            f"Stream {stream} was deleted and created again meanwhile, and consumer {plan.name} was not changed: try "
+            "again."
+        )
 
 
 def read_back(

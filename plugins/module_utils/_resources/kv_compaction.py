@@ -37,6 +37,7 @@ class CompactingPlan(resource.Plan):
 
     bucket: resource.Plan | None = None
     marks: tuple[kv.Entry, ...] = field(default=(), repr=False)
+    created: str = ""
 
 
 class CompactingBucket:
@@ -76,6 +77,7 @@ class CompactingBucket:
             notes=plan.notes,
             bucket=plan,
             marks=current.marks,
+            created=current.bucket.info["created"],
         )
 
     def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
@@ -84,6 +86,10 @@ class CompactingBucket:
         if plan.bucket.action != resource.NONE:
             BUCKET.apply(session, plan.bucket)
         bucket, _counts = kv.open_bucket(session, plan.name)
+        if bucket.created != plan.created:  # the revisions of these marks are others' there
+            raise _errors.Overtaken(
+                f"Bucket {plan.name} was deleted and created again meanwhile, and no key was removed: try again."
+            )
         calls = [
             # Up to the mark, so that what was written since stays
             (

@@ -138,6 +138,15 @@ class _Copy:
             )
         return found
 
+    def check_origin(self) -> None:
+        """Raises Incomplete where the origin was created again: a mirror may look whole, and have messages of both."""
+        info = streams.info(self.session, self.name)
+        if info and info["created"] != self.record()["created"]:
+            raise copies.Incomplete(
+                f"recreate: stream {self.name} was deleted and created again while it was copied: it is left as it is. "
+                "Run the task again to copy what it has now."
+            )
+
     def end_earlier(self) -> None:
         """Deletes the temporary stream of a copy that came to its end otherwise."""
         there, temporary = self.config(self.name), self.config(self.temporary)
@@ -192,6 +201,7 @@ class _Copy:
         self._remember_consumers()
         self._check_queue()
         copies.forget_deleted(self.session, self.temporary, self.name)
+        self.check_origin()
         streams.delete(self.session, self.name)
 
     def _loosen_origin(self) -> None:
@@ -201,6 +211,7 @@ class _Copy:
 
     def _freeze_origin(self) -> None:
         copies.follow(self.session, self.temporary, self.name, self.patience)
+        self.check_origin()
         config = self.config(self.name)
         self._write_record(recreation.tightened(config, self.record()["config"]), [])
         streams.update(self.session, recreation.marked_as(recreation.frozen(config), recreation.ORIGIN))
@@ -291,6 +302,8 @@ class _Copy:
             if origin == self.name:
                 self._check_queue()
             copies.complete(self.session, name, origin, _FROZEN)
+            if origin == self.name:
+                self.check_origin()
         except (copies.Incomplete, _errors.Refused):
             if thaw:
                 streams.update(self.session, dict(thaw))
