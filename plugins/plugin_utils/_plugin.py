@@ -105,7 +105,8 @@ def texts_of(terms: Sequence[Any], what: str, remedy: str) -> list[str]:
     found = []
     for item in [item for term in terms for item in (term if isinstance(term, list) else [term])]:
         if isinstance(item, bool) or not isinstance(item, (str, int, float)):
-            kind = type(item).__name__
+            # Ansible has types of its own below Python's, which tell a reader nothing
+            kind = next(base.__name__ for base in type(item).__mro__ if not base.__name__.startswith("_"))
             raise _errors.OptionError(
                 what, f"a {what} is text, and this one is a {kind}: put quotes around it, or check its variable."
             )

@@ -24,8 +24,19 @@ def test_terms_are_texts(terms: list[Any], expected: list[str]) -> None:
     assert texts_of(terms, "key", "write one") == expected
 
 
+class _Lazy(dict[str, Any]):
+    """As Ansible has types of its own below Python's."""
+
+
 @pytest.mark.parametrize(
-    ("terms", "sentence"), [([], "key: is not given"), ([None], "a key is text"), ([True], "bool"), ([{}], "dict")]
+    ("terms", "sentence"),
+    [
+        ([], "key: is not given"),
+        ([None], "a key is text"),
+        ([True], "is a bool:"),
+        ([{}], "is a dict:"),
+        ([_Lazy()], "is a dict:"),
+    ],
 )
 def test_terms_that_are_refused(terms: list[Any], sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
