@@ -69,6 +69,7 @@ TASKS: dict[str, list[dict[str, Any]]] = {
     "choria_run_info": [{"stream": "S"}],
     "choria_results_journal": [{"spool": "{folder}/journals"}],
     "choria_broker_info": [{"config": "{folder}/broker.conf"}],
+    "choria_broker_peer": [{"name": "broker5.example.net", "config": "{folder}/broker.conf"}],
 }
 EACH = settings(
     max_examples=max(1, _MANY // len(TASKS)) if _MANY else 12,
@@ -116,6 +117,12 @@ def in_folder(value: Any, folder: Path) -> Any:
     return [in_folder(item, folder) for item in value] if isinstance(value, list) else value
 
 
+def complete(name: str, task: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    """The task with those of the usual options that the module has."""
+    spec = argument_spec(name, task)
+    return {**{option: value for option, value in usual.items() if option in spec}, **task}
+
+
 def test_each_module_has_a_task() -> None:
     modules = {path.stem for path in Path(__file__).resolve().parents[2].glob("plugins/modules/choria_*.py")}
     assert modules - _ACTIONS == TASKS.keys()
@@ -159,9 +166,8 @@ def test_modules(name: str, site: dict[str, Any], folder: Path, monkeypatch: pyt
     def tried(data: st.DataObject) -> None:
         nonlocal before
         task, where = mutated(data.draw, name, folder)
-        usual = {"max_wait": "0.1s", **site}
-        usual = {option: value for option, value in usual.items() if option in argument_spec(name, task)}
-        outcome = run_module(name, {**usual, **task}, check_mode=data.draw(st.booleans()))
+        arguments = complete(name, task, {"max_wait": "0.1s", **site})
+        outcome = run_module(name, arguments, check_mode=data.draw(st.booleans()))
         assert not outcome.raised, (where, outcome.raised)
         assert outcome.result, where
         assert outcome.seconds < _LONGEST, (where, outcome.seconds)
@@ -185,7 +191,7 @@ def test_nothing_meets_no_requirement(name: str, nothing: Any, site: dict[str, A
         for option, argument in argument_spec(name, task).items():
             if argument.get("required"):
                 before = state(site, folder)
-                outcome = run_module(name, {**site, **task, option: nothing})
+                outcome = run_module(name, {**complete(name, task, site), option: nothing})
                 assert outcome.failed, option
                 assert option in outcome.message
                 assert state(site, folder) == before
@@ -224,7 +230,7 @@ def test_values_are_checked_before_anything_happens(
     name: str, task: dict[str, Any], says: str, site: dict[str, Any], folder: Path
 ) -> None:
     before = state(site, folder)
-    outcome = run_module(name, {**site, **in_folder(task, folder)})
+    outcome = run_module(name, complete(name, in_folder(task, folder), site))
     assert outcome.failed and says in outcome.message, outcome
     assert state(site, folder) == before
 
