@@ -14,7 +14,7 @@ from ansible.utils.display import Display
 
 from ..module_utils import _errors
 from ..module_utils._connection.settings import Settings
-from ..module_utils._options import arguments
+from ..module_utils._options import arguments, quantities
 from ..module_utils._options.connection import AROUND, FOREIGN, NAMES, TASK, chosen, environment, is_unset
 
 if TYPE_CHECKING:
@@ -135,10 +135,19 @@ def _options_of(
 
 
 def _checked(lookup: LookupBase, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values without null, which stands for nothing. Raises OptionError for what Ansible can't convert."""
-    found, refused = arguments.given(lookup.option_definitions, values, {})
+    """The values without null, which stands for nothing. Raises OptionError for what Ansible can't convert.
+
+    Also for what is none of the choices, since the words of Ansible for it change from release to release.
+    """
+    definitions = lookup.option_definitions
+    found, refused = arguments.given(definitions, values, {})
     if refused:
         raise refused[0]
+    for name, value in found.items():
+        choices = definitions.get(name, {}).get("choices")
+        if choices and isinstance(value, str) and value not in choices:
+            shown = quantities.shortened(value)
+            raise _errors.OptionError(name, f"'{shown}' is not one of {', '.join(choices)}: give one of these.")
     return found
 
 

@@ -175,6 +175,10 @@ FAILED: dict[str, tuple[str, str]] = {
         "{{ lookup('choria.streams.choria_kv', true, bucket='CFG') }}",
         "key: a key is text, and this one is a bool: put quotes around it, or check its variable.",
     ),
+    "a dict": (
+        "{{ query('choria.streams.choria_kv', {'a': 1}, bucket='CFG') }}",
+        "key: a key is text, and this one is a dict: put quotes around it, or check its variable.",
+    ),
     "no key": (
         "{{ lookup('choria.streams.choria_kv', bucket='CFG') }}",
         "key: is not given, and the lookup reads nothing without one: write one, or '' with prefix=true for all keys",
@@ -204,8 +208,8 @@ FAILED: dict[str, tuple[str, str]] = {
         "buckets: there is no such option: there are bucket, default, missing, revision, history, prefix, as_of, "
         "wait, format, query, cache_ttl, and the options of the connection.",
     ),
-    "unknown format": (lookup("a", format="xml"), "'xml'"),
-    "revision is no number": (lookup("a", revision="one"), "Config 'revision'"),
+    "unknown format": (lookup("a", format="xml"), "format: 'xml' is not one of text, json, yaml, base64: give one"),
+    "revision is no number": (lookup("a", revision="one"), "revision: 'one' is not a whole number: give digits."),
     "bad cache_ttl": (
         lookup("a", cache_ttl="soon"),
         "cache_ttl: 'soon' is not a duration: write seconds, or text such",
