@@ -73,7 +73,10 @@ def call(
     environment: Environment, *command: str, cwd: Path = ROOT, collections: Path = BUILD, capture: bool = False
 ) -> str:
     """Run a tool of an environment, and return its output if that is captured; a bad status fails the gate."""
-    settings = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    # A collection on Python's path counts as installed, and ansible-galaxy would install nothing
+    settings = {
+        name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_") and name != "PYTHONPATH"
+    }
     settings.update(
         PATH=os.pathsep.join([str(environment.bin), *python_folders()]),
         ANSIBLE_COLLECTIONS_PATH=str(collections),
