@@ -61,7 +61,7 @@ class GovernorResource(stream_backed.StreamBacked):
     ) -> dict[str, Any]:
         from .exact import hidden_defaults
 
-        wanted = {"num_replicas": 1, **hidden_defaults(self.implied, current, server)}
+        wanted = {"num_replicas": 1, "max_bytes": rows.UNLIMITED, **hidden_defaults(self.implied, current, server)}
         for path in ("subjects", "duplicate_window", "description"):  # what makes it a governor, or says so
             del wanted[path]
         return wanted
