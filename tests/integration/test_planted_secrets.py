@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
 import threading
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from conftest import MakeServer
 
 pytestmark = pytest.mark.each_core
-PLANTED = "PLANTED"
+# Its own in each run, since the processes of others on this machine are seen too
+PLANTED = f"PLANTED{os.urandom(4).hex()}"
 ODD = r"PLANTED \"quoted\" back\\slash"
 PLAY = """
 - name: Plants secrets
@@ -104,12 +106,12 @@ PLAY = """
     - name: A task with a seat
       choria.streams.choria_governor_run:
         name: SEATS
-        task: {name: Hidden, ansible.builtin.command: "echo PLANTED", no_log: true}
+        task: {name: Hidden, ansible.builtin.command: {cmd: cat, stdin: PLANTED}, no_log: true}
     - name: Tasks with a seat
       choria.streams.choria_governor_run:
         name: SEATS
         tasks:
-          - {name: Hidden, ansible.builtin.command: "echo PLANTED", no_log: true}
+          - {name: Hidden, ansible.builtin.command: {cmd: cat, stdin: PLANTED}, no_log: true}
           - {name: Fails, ansible.builtin.fail: {msg: PLANTED}, no_log: true}
       ignore_errors: true
     - name: What is no task
@@ -163,7 +165,7 @@ def test_nothing_shows_or_keeps_them(make_server: MakeServer, tmp_path: Path) ->
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     with process_list() as seen:
         result = run_playbook(
-            PLAY.replace("ODD", ODD),
+            PLAY.replace("ODD", ODD).replace("PLANTED", PLANTED),
             inventory={"all": {"hosts": {"web1": {**local, "folder": str(tmp_path / "machines")}}}},
             env=environment(
                 server,

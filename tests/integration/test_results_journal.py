@@ -95,8 +95,8 @@ def test_dropped(tmp_path: Path) -> None:
 
 def test_what_is_in_use_or_broken(tmp_path: Path) -> None:
     going_on = sender(WRONG, tmp_path, "going-on")
-    going_on.put(*next(events(1, "going-on")))
-    while not journals(tmp_path):
+    going_on.put(*next(events(1, "going-on", 5000)))
+    while not any(path.stat().st_size > 5000 for path in journals(tmp_path)):  # the event is in it
         time.sleep(0.05)
     (tmp_path / "spool" / "1-broken.journal").write_bytes(b"no journal\n" * 9)
     os.mkfifo(tmp_path / "spool" / "2-fifo.journal")
