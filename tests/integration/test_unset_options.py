@@ -52,8 +52,8 @@ QUIET = """
 import gc, sys, time
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from support.connect import settings
-with Session(settings(servers=sys.argv[1])) as session:
+from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
+with Session(Settings.from_options({"servers": [sys.argv[1]]}.get)) as session:
     for pause in (3.5, 3.5, 0):
         assert streams.names(session) == []
         time.sleep(pause)

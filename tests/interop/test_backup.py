@@ -58,7 +58,8 @@ def content(manager: Manager) -> list[Any]:
 
 
 def run(admin: ChoriaClient, module: str, **given: Any) -> dict[str, Any]:
-    task = {"name": "it", f"choria.streams.{module}": {"choria_config": str(admin.config), **given}}
+    connection = {} if module == "choria_backup_info" else {"choria_config": str(admin.config)}
+    task = {"name": "it", f"choria.streams.{module}": {**connection, **given}}
     result = run_playbook([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]).check()
     return result.task("it").result
 
