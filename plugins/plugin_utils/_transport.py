@@ -74,7 +74,6 @@ class Direct:
     """
 
     window = 1024
-    warning = ""
     # Short enough to arrive as one while leaders change
     _window_in_cluster = 64
 
@@ -90,7 +89,13 @@ class Direct:
             "prefix": prefix,
         }
         self._prefix, self._stream = prefix, stream
-        self._session = Session(settings)
+        self._warnings = [*settings.warnings]
+        self._session = Session(settings, warn=self._warnings.append)
+
+    @property
+    def warning(self) -> str:
+        """What a user has to know of the connection, such as a password that went out in clear."""
+        return " ".join(dict.fromkeys(self._warnings))
 
     def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
         self._session.meanwhile(seconds, call)
