@@ -140,6 +140,15 @@ def test_tokens(data: st.DataObject, tmp_path: Path) -> None:
     in_time(lambda: read_seed(str(path)))
 
 
+def test_a_message_shows_no_line_ends_of_a_token(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(token({**CLAIMS, "purpose": "a\nb\x1b[31m" + "x" * 1000}))
+    with pytest.raises(StreamsError) as caught:
+        read_token(str(path))
+    assert "is for 'ab[31mxxx" in caught.value.message
+    assert caught.value.message.isprintable() and len(caught.value.message) < 400
+
+
 @EACH
 @given(data=st.data())
 def test_contexts(data: st.DataObject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from .._options import untrusted
 CLIENT, SERVER = "choria_client_id", "choria_server"
 _PURPOSES = {CLIENT: "callerid", SERVER: "identity"}
 STREAMS_PREFIX = "choria.streams"
+_MOST_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,10 @@ def read_token(path: str) -> Token:
     claims = _claims(path, text)
     purpose = _text_of(path, claims, "purpose")
     if purpose not in _PURPOSES:
+        shown = "".join(filter(str.isprintable, purpose))[:_MOST_SHOWN]
         raise _errors.OptionError(
             "jwt",
-            f"the token in {path} is for '{purpose or 'nothing'}': give one made with 'choria jwt client' or "
+            f"the token in {path} is for '{shown or 'nothing'}': give one made with 'choria jwt client' or "
             "'choria jwt server'.",
         )
     caller = _text_of(path, claims, _PURPOSES[purpose])
