@@ -55,7 +55,7 @@ def _watched(render: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any]
     @wraps(render)
     def watched(self: Any, key: Any, value: Any) -> Any:
         new = render(self, key, value)
-        if type(value) is _LazyValue and (id(self) in _inside or _hides(key)):
+        if isinstance(value, _LazyValue) and (id(self) in _inside or _hides(key)):
             _look(value.value, new)
         return new
 

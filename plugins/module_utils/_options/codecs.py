@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from . import untrusted
-from .quantities import (  # noqa: F401  # parse_duration, as codecs.parse_duration
+from .quantities import (  # pylint: disable=unused-import  # noqa: F401  # parse_duration, as codecs.parse_duration
     LARGEST,
     NANOSECOND,
     parse_duration,

@@ -66,7 +66,7 @@ def _check_of(shape: Any) -> Check:
 
 def _object_of(checks: dict[str, Check], required: tuple[str, ...]) -> Check:
     def check(value: Any) -> str:
-        if type(value) is not dict:
+        if not isinstance(value, dict):
             return " is no object"
         for key, inner in value.items():
             if key in checks:
@@ -81,7 +81,7 @@ def _object_of(checks: dict[str, Check], required: tuple[str, ...]) -> Check:
 
 def _list_of(item: Check) -> Check:
     def check(value: Any) -> str:
-        if type(value) is not list:
+        if not isinstance(value, list):
             return " is no list"
         return next((f"[{index}]{found}" for index, each in enumerate(value) if (found := item(each))), "")
 
@@ -90,7 +90,7 @@ def _list_of(item: Check) -> Check:
 
 def _dict_of(item: Check) -> Check:
     def check(value: Any) -> str:
-        if type(value) is not dict:
+        if not isinstance(value, dict):
             return " is no object"
         return next((f" has a value that{found}" for each in value.values() if (found := item(each))), "")
 
@@ -99,7 +99,7 @@ def _dict_of(item: Check) -> Check:
 
 def _whole(lowest: int, highest: int) -> Check:
     def check(value: Any) -> str:
-        if type(value) is not int:
+        if not isinstance(value, int) or isinstance(value, bool):
             return " is no whole number"
         return "" if lowest <= value <= highest else " is out of range"
 
@@ -108,7 +108,7 @@ def _whole(lowest: int, highest: int) -> Check:
 
 def _time(value: Any) -> str:
     try:
-        if type(value) is str and codecs.parse_timestamp(value).astimezone(timezone.utc):
+        if isinstance(value, str) and codecs.parse_timestamp(value).astimezone(timezone.utc):
             return ""
     except (ValueError, OverflowError):
         pass
@@ -117,7 +117,7 @@ def _time(value: Any) -> str:
 
 def _base64(value: Any) -> str:
     try:
-        if type(value) is str and base64.b64decode(value, validate=True) is not None:
+        if isinstance(value, str) and base64.b64decode(value, validate=True) is not None:
             return ""
     except (binascii.Error, ValueError):
         pass
@@ -126,13 +126,13 @@ def _base64(value: Any) -> str:
 
 _PLAIN: dict[Any, Check] = {
     Any: lambda value: "",
-    bool: lambda value: "" if type(value) is bool else " is neither true nor false",
-    str: lambda value: "" if type(value) is str else " is no text",
+    bool: lambda value: "" if isinstance(value, bool) else " is neither true nor false",
+    str: lambda value: "" if isinstance(value, str) else " is no text",
     int: _whole(-(1 << 63), (1 << 63) - 1),
     Count: _whole(0, (1 << 64) - 1),
     Positive: _whole(1, (1 << 64) - 1),
     Yes: lambda value: "" if value is True else " is not true",
-    Name: lambda value: "" if type(value) is str and _NAME.fullmatch(value) else " is no name",
+    Name: lambda value: "" if isinstance(value, str) and _NAME.fullmatch(value) else " is no name",
     Time: _time,
     Base64: _base64,
 }
