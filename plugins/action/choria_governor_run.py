@@ -89,6 +89,8 @@ class ActionModule(ActionBase):
 
     def _work(self, options: dict[str, Any], variables: dict[str, Any]) -> Work:
         """The inner tasks, as far as they can be checked before there is a seat."""
+        if options["task"] is None and options["tasks"] is None:
+            raise _errors.OptionError("task", "is null: write the task that runs while the seat is held, or tasks.")
         if options["task"] is not None:
             task = InnerTask(self, "task", options["task"], in_a_list=False)
             return lambda: run_one(task, variables)

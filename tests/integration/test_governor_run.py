@@ -465,3 +465,10 @@ def test_dead_run_waits_no_more(nats_server: NatsServer, session: Session, kind:
     governors.reset(session, governors.read(session, name))
     assert holders(session, name) == []
     playbook.wait(20)
+
+
+def test_a_task_that_is_null(nats_server: NatsServer) -> None:
+    task = {"name": "it", "choria.streams.choria_governor_run": {"name": "NULL", "task": None}}
+    play = {"hosts": "localhost", "gather_facts": False, "ignore_errors": True, "tasks": [task]}
+    found = run_playbook([play], env={"CHORIA_STREAMS_SERVERS": nats_server.url}).task("it")
+    assert found.message == "task: is null: write the task that runs while the seat is held, or tasks."
