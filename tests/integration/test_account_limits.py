@@ -14,11 +14,14 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import ApiE
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from support.cluster import nats_cluster
+from support.credentials import Operator
 from support.manage import Manager
 from support.server import NatsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.once
 
@@ -129,3 +132,50 @@ def test_whose_limit_it_is() -> None:
             " and not of the account (JetStream error 10047). Lower max_bytes, delete what nobody needs, or raise "
             "max_file_store of the server."
         )
+
+
+TIERS = {
+    "R1": {"mem_storage": 0, "disk_storage": 10 * MIB, "streams": 2, "consumer": 1},
+    "R3": {"mem_storage": 0, "disk_storage": 4 * MIB, "streams": -1, "consumer": -1, "max_bytes_required": True},
+}
+IN_TIERS: list[tuple[dict[str, Any], int, str]] = [
+    ({"replicas": 2}, 10120, "replicas: the account has no limits for 2 copies (JetStream error 10120)."),
+    ({"replicas": 3}, 10113, "max_bytes: the account requires a limit for each stream: give one"),
+    (
+        {"replicas": 3, "max_bytes": "3MiB"},
+        10047,
+        "max_bytes: 3145728 bytes are more than the account allows: its limit of storage is 4194304, of which 2097152 "
+        "are reserved for other streams (JetStream error 10047).",
+    ),
+    ({"max_bytes": "11MiB"}, 10047, "max_bytes: 11534336 bytes are more than the account allows: its limit of storage"),
+]
+
+
+@pytest.mark.parametrize("version", [None, "2.10"])
+def test_tiers(version: str | None, tmp_path: Path) -> None:
+    """Limits of an account that differ by the number of copies."""
+    operator = Operator.make(tmp_path, TIERS)
+    with (
+        nats_cluster(3, version, operator.server_config) as servers,
+        Manager(servers=servers[0].url, creds=str(operator.creds)) as manager,
+    ):
+        manager.apply(STREAM, name="HERE", subjects=["here"], replicas=3, max_bytes="2MiB")
+        for given, err_code, reason in IN_TIERS:
+            with pytest.raises(Refused) as refused:
+                manager.plan(STREAM, name="NEW", **given)
+            assert refused.value.message.startswith(reason)
+            assert refused.value.failure["err_code"] == err_code
+            config = {"max_bytes": int(str(given.get("max_bytes", "-1")).replace("MiB", "")) * MIB}
+            with pytest.raises(ApiError) as api:
+                streams.create(manager.session, {"name": "NEW", "num_replicas": given.get("replicas", 1), **config})
+            assert api.value.err_code == err_code
+        # From one tier to another
+        manager.apply(STREAM, name="ONE", subjects=["one"], max_bytes="3MiB")
+        with pytest.raises(Refused, match=r"^max_bytes: 3145728 bytes are more than the account allows: its limit of"):
+            manager.plan(STREAM, name="ONE", replicas=3)
+        assert manager.plan(STREAM, name="ONE", replicas=3, max_bytes="1MiB").changed
+        if version == "2.10":
+            with pytest.raises(Refused, match=r"available: of the account or of the server \(JetStream error 10047\)"):
+                manager.apply(STREAM, name="ONE", replicas=3, max_bytes="1MiB")
+        else:
+            assert manager.apply(STREAM, name="ONE", replicas=3, max_bytes="1MiB").changed

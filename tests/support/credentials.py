@@ -42,15 +42,17 @@ class Operator:
     creds: Path
 
     @classmethod
-    def make(cls, folder: Path) -> Operator:
+    def make(cls, folder: Path, tiers: dict[str, dict[str, Any]] | None = None) -> Operator:
+        """``tiers`` are the limits of the account by the number of copies, such as R3, in place of no limits."""
         operator, account, system = (
             NKey(kind) for kind in (nkeys.PREFIX_BYTE_OPERATOR, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_ACCOUNT)
         )
         user = NKey()
         limits = dict.fromkeys(("subs", "data", "payload", "conn", "leaf", "imports", "exports"), -1)
         storage = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), -1)
+        allowed = {**limits, "tiered_limits": tiers} if tiers else {**limits, **storage}
         preload = {
-            account.public: operator.sign("A", account, _claims("account", limits={**limits, **storage})),
+            account.public: operator.sign("A", account, _claims("account", limits=allowed)),
             system.public: operator.sign("SYS", system, _claims("account", limits=limits)),
         }
         config = {

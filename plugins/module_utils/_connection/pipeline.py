@@ -53,7 +53,7 @@ _SHORT = 1000
 
 def is_read(api: str, subject: str) -> bool:
     """Whether a request changes nothing. ``api`` is the prefix of the JetStream API."""
-    return subject.startswith(f"{api}.") and is_read_call(subject[len(api) + 1 :])
+    return subject == wire.PEERS or (subject.startswith(f"{api}.") and is_read_call(subject[len(api) + 1 :]))
 
 
 def is_read_call(call: str) -> bool:

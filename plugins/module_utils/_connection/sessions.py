@@ -139,6 +139,18 @@ class Session:
             raise answer
         return answer
 
+    def gather(
+        self, subject: str, payload: bytes, seconds: float, enough: Callable[[list[wire.Message]], bool]
+    ) -> list[wire.Message]:
+        """The answers of many servers to one request, until ``enough`` is true of them, at most for ``seconds``.
+
+        Nobody tells which answer is the last one. Raises PermissionMissing.
+        """
+        from .gathering import gathered
+
+        self._guard(subject)
+        return self._drive(gathered(self, wire.Request(subject, payload), seconds, enough))
+
     def request_many(
         self, requests: Iterable[wire.Request], window: int = WINDOW, timeout: float | None = None
     ) -> list[list[wire.Message] | _errors.StreamsError]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # How the names of the consumers that watches make begin
 WATCH_PREFIX = "choria-streams-watch-"
+# Each server answers this with its name, cluster and tags, and any account may ask (nats-server server/events.go)
+PEERS = "$SYS.REQ.ACCOUNT.PING.STATZ"
 # What servers without a level of the API, those before 2.11, count as
 OLDEST = (2, 10, 0)
 

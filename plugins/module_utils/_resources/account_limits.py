@@ -60,7 +60,10 @@ def whose(
         return refused
     kind = next(_KINDS[kept] for kept, number in EXCEEDED.items() if number == error.err_code)
     setting = "max_file_store" if kind == "storage" else "max_memory_store"
-    told = "that is the limit of the server, and not of the account" if account else "of the account or of the server"
+    # nats-server 2.10 adds what the old number of copies takes once more
+    other_tier = bool(present) and not _same_tier(present, config, bool(account.get("tiers")))
+    of_server = bool(account) and not other_tier
+    told = "that is the limit of the server, and not of the account" if of_server else "of the account or of the server"
     option = options.get("max_bytes", "max_bytes")
     return _errors.Refused(
         f"{option}: {error.message.partition(' (JetStream')[0]}: {told} (JetStream error {error.err_code}). Lower "

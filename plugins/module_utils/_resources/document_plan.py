@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .. import _errors
 from .._api import streams
-from . import document_state, documents, losses, recreate, stream_backed, subjects
+from . import document_state, documents, losses, placing, recreate, stream_backed, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,6 +62,9 @@ def _plan_stream(
         current = stream_backed.Current(info, measured, None, collective, desired=needs.desired)
     if needs.limited:
         current = current._replace(account=document_state.account_of(session, known))
+    if needs.placed:
+        found = document_state.servers_of(session, known).until(placing.enough(needs.placed, info or {}))
+        current = current._replace(servers=found)
     item.plan = streamed.plan_change(current, item.options, session.server)
     if known.account and item.changes and not documents.is_removal(item):
         from . import account_limits

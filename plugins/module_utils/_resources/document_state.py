@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._api import account, streams
+from .._api import account, peers, streams
 from . import documents
 from .ownership import is_system, owner_of
 
@@ -28,6 +28,7 @@ class Known:
     are those of all streams of the account by their names, None where only some are known. ``consumers`` are infos by
     stream and name. ``holders`` tells, by the names of streams whose copying was interrupted, which stream has all
     of their messages: they themselves, or temporary ones. ``account`` has its limits, and what will be used of them.
+    ``servers`` asks for those that may hold streams.
     """
 
     infos: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class Known:
     consumers: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     holders: dict[str, str] = field(default_factory=dict)
     account: Mapping[str, Any] | None = None
+    servers: peers.Peers | None = None
 
 
 def read(session: sessions.Session, document: documents.Document) -> Known:
@@ -54,6 +56,13 @@ def account_of(session: sessions.Session, known: Known) -> Mapping[str, Any]:
     if known.account is None:
         known.account = account.info(session)
     return known.account
+
+
+def servers_of(session: sessions.Session, known: Known) -> peers.Peers:
+    """The servers that may hold streams, asked as seldom as possible."""
+    if known.servers is None:
+        known.servers = peers.Peers(session)
+    return known.servers
 
 
 def infos_of(session: sessions.Session, names: Iterable[str]) -> dict[str, dict[str, Any]]:

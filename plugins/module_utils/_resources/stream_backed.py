@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
-from .._api import account, jetstream, origins, streams
+from .._api import account, jetstream, origins, peers, streams
 from .._options import connection, fields
-from . import losses, recreate, resource, windows
+from . import losses, placing, recreate, resource, windows
 from .moves import CHECKS, first_step, moved, patience
 from .ownership import marked
 from .stream_facts import facts
@@ -31,7 +31,8 @@ class Current(NamedTuple):
     """What was read: the stream's info, what a change of its limits would do, and which of the wanted subjects other
     streams have. ``collective`` is where one is made that is told none, ``copying`` what is needed to copy the stream.
     ``desired`` is the configuration that the options ask for beside this info, where it is known already. ``account``
-    has the limits of the account and what is used, where a plan may exceed them.
+    has the limits of the account and what is used, where a plan may exceed them. ``servers`` are those that may hold
+    the stream, where a plan needs others than before and they are known.
     """
 
     info: dict[str, Any] | None = None
@@ -41,6 +42,7 @@ class Current(NamedTuple):
     copying: recreate.Copying = recreate.NOT_COPYING
     desired: dict[str, Any] | None = None
     account: Mapping[str, Any] | None = None
+    servers: Sequence[peers.Peer] | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -54,7 +56,7 @@ class Current(NamedTuple):
 class Needs(NamedTuple):
     """What a plan has to know beside the stream's info: whether other streams have these new ``subjects``, with
     ``measured`` what ``measure`` tells, with ``copied`` what has to be known of a stream that can't be updated, with
-    ``limited`` what the account allows.
+    ``limited`` what the account allows, with ``placed`` which servers there are for this configuration.
     ``desired`` is the configuration that it was found from, None where there is to be none.
     """
 
@@ -63,6 +65,7 @@ class Needs(NamedTuple):
     measured: bool = False
     copied: bool = False
     limited: bool = False
+    placed: Mapping[str, Any] = MappingProxyType({})
 
 
 class StreamBacked:
@@ -148,7 +151,8 @@ class StreamBacked:
             found = copying.read_others(session, name, found)
         taken = _taken(session, (name, found.holder), needs.subjects)
         limits = account.info(session) if needs.limited else None
-        return Current(info, measured, taken, collective, found, needs.desired, limits)
+        servers = peers.Peers(session).until(placing.enough(needs.placed, info or {})) if needs.placed else None
+        return Current(info, measured, taken, collective, found, needs.desired, limits, servers)
 
     def needs(
         self, info: dict[str, Any] | None, options: Mapping[str, Any], server: wire.Server, collective: str
@@ -169,7 +173,8 @@ class StreamBacked:
         limited = (
             not info or copied or any(present.get(path) != desired.get(path, present.get(path)) for path in _LIMITED)
         )
-        return Needs(desired, new, losses.limits(present, desired), copied, limited)
+        placed = {**present, **desired} if placing.asked({**present, **desired}, present, server) else {}
+        return Needs(desired, new, losses.limits(present, desired), copied, limited, placed)
 
     def measure(
         self, session: sessions.Session, info: Mapping[str, Any], desired: Mapping[str, Any]
@@ -198,7 +203,7 @@ class StreamBacked:
         desired = current.desired or self._desired(options, config, server, current.collective)
         for subject, owner in (current.taken or {}).items():
             raise self.overlap(subject, owner)
-        _check_replicas(desired, current.info or {}, server)
+        placing.check_cluster(desired, current.info or {}, server)
         if config and not current.copying.unfinished and all(config.get(path) == desired[path] for path in desired):
             return self._plan_nothing(name)
         wanted = resource.merged({"name": f"{self.prefix}{name}", **config}, desired)
@@ -214,6 +219,9 @@ class StreamBacked:
             plan = self._plan_update(current, name, desired, options, server)
         if plan.changed and current.account:
             self._check_account(current.account, plan, config)
+        if plan.changed and current.servers is not None:
+            doubt = placing.check(current.servers, plan.request, current.info or {}, server, self._names)
+            plan = replace(plan, warnings=(*plan.warnings, *([doubt] if doubt else ())))
         return replace(plan, follow=_follow(options, plan.request)) if plan.changed else plan
 
     def _check_account(self, limits: Mapping[str, Any], plan: resource.Plan, config: Mapping[str, Any]) -> None:
@@ -488,18 +496,3 @@ def _taken(session: sessions.Session, own: Container[str], subjects: Iterable[st
         if owners:
             taken[subject] = owners[0]
     return taken
-
-
-def _check_replicas(desired: Mapping[str, Any], info: Mapping[str, Any], server: wire.Server) -> None:
-    # Some releases up to 2.14 accept such an update on a lone server, echo it, and do nothing. The stream tells of a
-    # server that we reach through another.
-    cluster = info.get("cluster") or {}
-    alone = not server.clustered or bool(cluster.get("leader") and not cluster.get("name"))
-    if alone and int(desired.get("num_replicas") or 1) > 1:
-        name = cluster.get("leader") or server.name
-        raise _errors.Refused(
-            f"replicas: {desired['num_replicas']} copies are not possible, {name} is a single server and no "
-            "cluster (JetStream error 10074): give replicas: 1, or use a cluster.",
-            code="option",
-            option="replicas",
-        )

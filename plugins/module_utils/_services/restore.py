@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._api import consumers, streams
+from .._api import account, consumers, peers, streams
 from .._options import codecs, fields, names
-from .._resources import resource, rows
+from .._resources import account_limits, placing, resource, rows
 from . import backups
 from .archive import FILES
 from .backup import MESSAGES_SINCE, positions, same_state, settings
@@ -139,8 +139,18 @@ def _check(session: sessions.Session, wanted: Wanted) -> None:
             code="option",
             option="consumers",
         )
+    _check_room(session, wanted)
     for subject in wanted.subjects:
         _check_free(session, wanted, subject)
+
+
+def _check_room(session: sessions.Session, wanted: Wanted) -> None:
+    """Raises Refused where the account or the servers have no place for the stream."""
+    placing.check_cluster(wanted.config, {}, session.server)
+    account_limits.check(account.info(session), wanted.config, {}, {"name": "stream"})
+    if placing.asked(wanted.config, {}, session.server):
+        found = peers.Peers(session).until(placing.enough(wanted.config, {}))
+        placing.check(found, wanted.config, {}, session.server, {"num_replicas": rows.REPLICAS.option})
 
 
 def _check_free(session: sessions.Session, wanted: Wanted, subject: str) -> None:

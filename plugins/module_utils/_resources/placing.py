@@ -1,0 +1,144 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether there are servers for the copies of a stream. Pure.
+
+After selectPeerGroup in nats-server's server/jetstream_cluster.go. Servers that are down may count too, and an ordinary
+account can't know them: then a plan warns instead of refusing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from .. import _errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .._api import peers
+    from .._connection import wire
+
+NO_PEERS, NO_CLUSTER = 10005, 10074
+# The tag of servers that take no streams
+_EXCLUDED = "!jetstream"
+# Since this release a quorum of the servers has to be up, before that each of them
+_QUORUM = (2, 11, 0)
+_MOST_NAMED = 5
+
+
+def asked(config: Mapping[str, Any], present: Mapping[str, Any], server: wire.Server) -> bool:
+    """Whether a configuration takes other servers than the present one does."""
+    placed = config.get("placement") or {}
+    moved = placed != (present.get("placement") or {}) and bool(placed)
+    return server.clustered and (moved or _copies(config) > max(1, _copies(present) if present else 1))
+
+
+def enough(config: Mapping[str, Any], info: Mapping[str, Any]) -> Callable[[Sequence[peers.Peer]], bool]:
+    """Whether such servers can hold this stream."""
+    return lambda found: _most(found, config, info) >= _copies(config)
+
+
+def check(
+    found: Sequence[peers.Peer] | None,
+    config: Mapping[str, Any],
+    info: Mapping[str, Any],
+    server: wire.Server,
+    options: Mapping[str, str],
+) -> str:
+    """Raises Refused where the servers that answer can't hold this stream. Returns a warning where others may be down.
+
+    ``found`` are the servers, None where they are not known. ``info`` is that of the present stream, and may be empty.
+    ``options`` has the name of the option for each field of the server.
+    """
+    wanted = _copies(config)
+    if found is None:
+        return ""
+    names = {peer.name for peer in found}
+    count = _most(found, config, info) + sum(name not in names for name in _holders(info))
+    if count >= wanted:
+        return ""
+    alone = _most(found, {**config, "placement": {}}, {})
+    option = options.get("placement" if alone >= wanted else "num_replicas", "placement")
+    reason = (
+        f"{option}: {wanted} {'copy needs' if wanted == 1 else 'copies need'} as many servers, and {_told(count)}"
+        f"{_where(config, info)}: there {'is' if len(found) == 1 else 'are'} {_named(found)}"
+    )
+    if count < (wanted // 2 + 1 if server.version >= _QUORUM else wanted):
+        remedy = "Choose another placement" if option == options.get("placement") else "Give fewer"
+        raise _errors.Refused(
+            f"{reason} (JetStream error {NO_PEERS}). {remedy}, or add servers to the cluster.",
+            code="no_servers",
+            option=option,
+            err_code=NO_PEERS,
+        )
+    return f"{reason}. The server refuses that unless others are down now (JetStream error {NO_PEERS})."
+
+
+def check_cluster(config: Mapping[str, Any], info: Mapping[str, Any], server: wire.Server) -> None:
+    """Raises Refused where a single server is to hold several copies.
+
+    Some releases up to 2.14 accept such an update, echo it, and do nothing. The stream tells of a server that we reach
+    through another.
+    """
+    cluster = info.get("cluster") or {}
+    alone = not server.clustered or bool(cluster.get("leader") and not cluster.get("name"))
+    if alone and _copies(config) > 1:
+        name = cluster.get("leader") or server.name
+        raise _errors.Refused(
+            f"replicas: {config['num_replicas']} copies are not possible, {name} is a single server and no "
+            f"cluster (JetStream error {NO_CLUSTER}): give replicas: 1, or use a cluster.",
+            code="option",
+            option="replicas",
+            err_code=NO_CLUSTER,
+        )
+
+
+def _copies(config: Mapping[str, Any]) -> int:
+    return int(config.get("num_replicas") or 1)
+
+
+def _most(found: Sequence[peers.Peer], config: Mapping[str, Any], info: Mapping[str, Any]) -> int:
+    """How many fitting servers the cluster with the most of them has, since a stream is in one cluster."""
+    tags, cluster = [tag.lower() for tag in (config.get("placement") or {}).get("tags") or ()], _cluster(config, info)
+    fitting = (peer for peer in found if cluster in ("", peer.cluster) and _fits(peer, tags))
+    return max(Counter(peer.cluster for peer in fitting).values(), default=0)
+
+
+def _fits(peer: peers.Peer, tags: Sequence[str]) -> bool:
+    own = {tag.lower() for tag in peer.tags}
+    return _EXCLUDED not in own and all((tag[1:] not in own) if tag.startswith("!") else tag in own for tag in tags)
+
+
+def _cluster(config: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+    """Where the stream has to be, empty where that is the server's choice."""
+    placed = config.get("placement") or {}
+    if placed != ((info.get("config") or {}).get("placement") or {}):
+        return str(placed.get("cluster") or "")
+    return str(placed.get("cluster") or (info.get("cluster") or {}).get("name") or "")
+
+
+def _holders(info: Mapping[str, Any]) -> set[str]:
+    cluster = info.get("cluster") or {}
+    holders = {str(peer.get("name")) for peer in cluster.get("replicas") or ()}
+    return holders | ({str(cluster["leader"])} if cluster.get("leader") else set())
+
+
+def _told(count: int) -> str:
+    return {0: "no server", 1: "1 server"}.get(count, f"{count} servers")
+
+
+def _where(config: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+    tags, cluster = (config.get("placement") or {}).get("tags") or (), _cluster(config, info)
+    of_cluster = f" of cluster {cluster}" if cluster else ""
+    with_tags = f" with {'tag' if len(tags) == 1 else 'tags'} {', '.join(tags)}" if tags else ""
+    return f"{of_cluster}{with_tags} answered"
+
+
+def _named(found: Sequence[peers.Peer]) -> str:
+    told = [
+        f"{peer.name} ({', '.join(filter(None, (peer.cluster and f'cluster {peer.cluster}', *peer.tags)))})"
+        for peer in sorted(found)[:_MOST_NAMED]
+    ]
+    return ", ".join([*told, *([f"{len(found) - _MOST_NAMED} more"] if len(found) > _MOST_NAMED else [])])
