@@ -34,8 +34,8 @@ from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.client import preload
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
-from ansible_collections.choria.streams.plugins.module_utils._services import campaign as campaigns
-from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import campaign as campaigns
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
 from support.server import NatsServer
 
 if TYPE_CHECKING:

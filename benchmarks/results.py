@@ -37,10 +37,10 @@ sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
-from ansible_collections.choria.streams.plugins.module_utils._services.results_journal import Outgoing, Spool
-from ansible_collections.choria.streams.plugins.plugin_utils import _events
-from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
-from ansible_collections.choria.streams.plugins.plugin_utils._transport import Direct
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.journal import Outgoing, Spool
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender import Sender
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery.transport import Direct
+from ansible_collections.choria.streams.plugins.plugin_utils._results import events as _events
 from support.playbook import RunningPlaybook
 from support.server import NatsServer
 

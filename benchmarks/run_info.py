@@ -27,7 +27,7 @@ import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._services.run_info import SPEC, read
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.info import SPEC, read
 from support.connect import settings
 from support.runs import PREFIX, STREAM, declare, store, whole_run
 from support.server import NatsServer

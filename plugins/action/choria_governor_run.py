@@ -16,19 +16,28 @@ from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.client import preload
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
-from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign, find
-from ansible_collections.choria.streams.plugins.module_utils._services.lease import TERMS, Terms, report, timed_out
-from ansible_collections.choria.streams.plugins.module_utils._services.signals import Signals
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor.campaign import Wait, campaign, find
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor.lease import (
+    TERMS,
+    Terms,
+    report,
+    timed_out,
+)
+from ansible_collections.choria.streams.plugins.module_utils._operations.signals import Signals
 from ansible_collections.choria.streams.plugins.plugin_utils._action import failing, options_of, settings_of
-from ansible_collections.choria.streams.plugins.plugin_utils._inner import InnerTask, is_written_out, keep_facts
-from ansible_collections.choria.streams.plugins.plugin_utils._inner_list import inner_tasks, run_list, run_one
 from ansible_collections.choria.streams.plugins.plugin_utils._run import is_gone
+from ansible_collections.choria.streams.plugins.plugin_utils._task_runner.task import (
+    InnerTask,
+    is_written_out,
+    keep_facts,
+)
+from ansible_collections.choria.streams.plugins.plugin_utils._task_runner.tasks import inner_tasks, run_list, run_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ansible_collections.choria.streams.plugins.module_utils._services.governor import Governor, Seat
+    from ansible_collections.choria.streams.plugins.module_utils._operations.governor.governor import Governor, Seat
 
     Work = Callable[[], dict[str, Any]]
 

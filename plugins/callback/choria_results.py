@@ -165,11 +165,11 @@ from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration, parse_size
-from ansible_collections.choria.streams.plugins.plugin_utils._event_data import status
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender_process import Job, SenderProcess
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import connection_of, settings_of
-from ansible_collections.choria.streams.plugins.plugin_utils._reporter import Reporter
-from ansible_collections.choria.streams.plugins.plugin_utils._result_options import checked, choice, stream_name
-from ansible_collections.choria.streams.plugins.plugin_utils._sender_process import Job, SenderProcess
+from ansible_collections.choria.streams.plugins.plugin_utils._results.event_data import status
+from ansible_collections.choria.streams.plugins.plugin_utils._results.options import checked, choice, stream_name
+from ansible_collections.choria.streams.plugins.plugin_utils._results.reporter import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,8 +182,8 @@ if TYPE_CHECKING:
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
-    from ansible_collections.choria.streams.plugins.plugin_utils._result_options import Choice
-    from ansible_collections.choria.streams.plugins.plugin_utils._sender import Report
+    from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender import Report
+    from ansible_collections.choria.streams.plugins.plugin_utils._results.options import Choice
 
 
 def _harmless(method: Callable[..., None]) -> Callable[..., None]:

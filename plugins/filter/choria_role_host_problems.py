@@ -65,7 +65,7 @@ _value:
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.choria.streams.plugins.plugin_utils._role_host import host_problems
+from ansible_collections.choria.streams.plugins.plugin_utils._role.host import host_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -45,7 +45,7 @@ _value:
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.choria.streams.plugins.plugin_utils._role_certificates import material_problems
+from ansible_collections.choria.streams.plugins.plugin_utils._role.certificates import material_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable

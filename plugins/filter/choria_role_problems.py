@@ -50,7 +50,7 @@ _value:
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.choria.streams.plugins.plugin_utils._role_checks import problems
+from ansible_collections.choria.streams.plugins.plugin_utils._role.checks import problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable

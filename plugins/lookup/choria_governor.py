@@ -115,7 +115,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
-from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, texts_of, translated
 
 if TYPE_CHECKING:

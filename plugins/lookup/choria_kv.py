@@ -220,7 +220,9 @@ from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
+from ansible_collections.choria.streams.plugins.module_utils._api.kv_snapshot import normal_prefix
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
+from ansible_collections.choria.streams.plugins.module_utils._operations.kv.reader import KvReader
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import (
     Codec,
     parse_duration,
@@ -228,17 +230,15 @@ from ansible_collections.choria.streams.plugins.module_utils._options.codecs imp
 )
 from ansible_collections.choria.streams.plugins.module_utils._options.formats import Query, decode
 from ansible_collections.choria.streams.plugins.module_utils._options.names import BUCKET_NAME, EXISTING_KEY
-from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
-from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix
-from ansible_collections.choria.streams.plugins.plugin_utils._learned_secrets import learn_values
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, texts_of, translated
+from ansible_collections.choria.streams.plugins.plugin_utils._results.learned_secrets import learn_values
 from ansible_collections.choria.streams.plugins.plugin_utils._run import LOOK_EVERY, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ansible_collections.choria.streams.plugins.module_utils._api.kv import Entry
-    from ansible_collections.choria.streams.plugins.module_utils._services.kv_past import Moment
+    from ansible_collections.choria.streams.plugins.module_utils._operations.kv.past import Moment
 
 _NO_KEY = "write one, or '' with prefix=true for all keys of the bucket"
 # A bucket, and a key or prefix in it

@@ -149,14 +149,14 @@ from ansible.utils.display import Display
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
-from ansible_collections.choria.streams.plugins.module_utils._options.formats import YAML, Query, decode
-from ansible_collections.choria.streams.plugins.module_utils._services.stream_selection import (
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages.selection import (
     Selection,
     checked_stream,
     described,
 )
-from ansible_collections.choria.streams.plugins.plugin_utils._learned_secrets import learn_values
+from ansible_collections.choria.streams.plugins.module_utils._options.formats import YAML, Query, decode
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, texts_of, translated
+from ansible_collections.choria.streams.plugins.plugin_utils._results.learned_secrets import learn_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

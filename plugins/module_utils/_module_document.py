@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from ._connection import sessions
     from ._options import fields
-    from ._resources import documents
+    from ._resources.document import model
 
 
 def run_document(
     spec: fields.Spec,
-    kinds: Sequence[documents.Kind],
-    document_of: Callable[[dict[str, Any], list[documents.Given]], documents.Document],
-    bring_about: Callable[[sessions.Session, documents.Document, bool, bool], dict[str, Any]],
+    kinds: Sequence[model.Kind],
+    document_of: Callable[[dict[str, Any], list[model.Given]], model.Document],
+    bring_about: Callable[[sessions.Session, model.Document, bool, bool], dict[str, Any]],
 ) -> None:
     """A module that brings many resources into their desired state, which its lists have by their kinds."""
     module = module_of(spec, shown=partial(_counted, kinds))
@@ -41,9 +41,9 @@ def run_document(
         module.exit_json(**result)
 
 
-def items_of(kinds: Iterable[documents.Kind], params: Mapping[str, Any]) -> list[documents.Given]:
+def items_of(kinds: Iterable[model.Kind], params: Mapping[str, Any]) -> list[model.Given]:
     """The lists' items as Ansible makes them of their arguments, each with what it would refuse."""
-    items: list[documents.Given] = []
+    items: list[model.Given] = []
     for kind in kinds:
         if not params[kind.option]:
             continue  # what this kind needs is not imported
@@ -88,7 +88,7 @@ def _refusal(error: AnsibleValidationError) -> str:
 _INHERITED = ("allow_data_loss",)
 
 
-def _counted(kinds: Iterable[documents.Kind], params: Mapping[str, Any]) -> dict[str, Any]:
+def _counted(kinds: Iterable[model.Kind], params: Mapping[str, Any]) -> dict[str, Any]:
     """The options with the lengths of the lists alone: they are long, and hold the values of keys.
 
     Also what is refused since it is no list may hold such values.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _errors
 from ._module import failing, module_of, session_of
-from ._resources import stream_facts
+from ._resources.stream import facts as stream_facts
 
 if TYPE_CHECKING:
     from ._connection import sessions

@@ -202,7 +202,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action
-from ansible_collections.choria.streams.plugins.module_utils._services.backup import BACKUP, backup
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup.backup import BACKUP, backup
 
 
 def main() -> None:

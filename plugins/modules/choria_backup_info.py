@@ -130,7 +130,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local
-from ansible_collections.choria.streams.plugins.module_utils._services.backup import INFO, backups_of
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup.backup import INFO, backups_of
 
 
 def main() -> None:

@@ -146,7 +146,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local
-from ansible_collections.choria.streams.plugins.module_utils._services.broker import SPEC, read
+from ansible_collections.choria.streams.plugins.module_utils._operations.broker.broker import SPEC, read
 
 
 def main() -> None:

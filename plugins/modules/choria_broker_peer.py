@@ -78,7 +78,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local
-from ansible_collections.choria.streams.plugins.module_utils._services.broker_peer import SPEC, remove
+from ansible_collections.choria.streams.plugins.module_utils._operations.broker.peer import SPEC, remove
 
 
 def main() -> None:

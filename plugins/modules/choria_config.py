@@ -94,7 +94,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_files import run_file
-from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import (
+from ansible_collections.choria.streams.plugins.module_utils._operations.config_file import (
     SPEC,
     prepare,
     secrets,

@@ -114,8 +114,8 @@ failure:
   type: dict
 """
 
-from ansible_collections.choria.streams.plugins.module_utils._connection.config_facts import config_facts
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
+from ansible_collections.choria.streams.plugins.module_utils._operations.config_facts import config_facts
 from ansible_collections.choria.streams.plugins.module_utils._options import fields
 
 

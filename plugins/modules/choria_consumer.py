@@ -406,7 +406,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
 
 
 def main() -> None:

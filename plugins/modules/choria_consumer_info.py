@@ -159,7 +159,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_info import CONSUMERS, consumers_of
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.info import CONSUMERS, consumers_of
 
 
 def main() -> None:

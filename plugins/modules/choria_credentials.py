@@ -192,7 +192,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local
-from ansible_collections.choria.streams.plugins.module_utils._services.credentials import SPEC, act
+from ansible_collections.choria.streams.plugins.module_utils._operations.credentials import SPEC, act
 
 
 def main() -> None:

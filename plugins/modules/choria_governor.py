@@ -165,7 +165,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
 
 
 def main() -> None:

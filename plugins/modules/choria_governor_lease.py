@@ -211,7 +211,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action
-from ansible_collections.choria.streams.plugins.module_utils._services.lease import LEASE, act
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor.lease import LEASE, act
 
 
 def main() -> None:

@@ -308,7 +308,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import REVERTIBLE
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import REVERTIBLE
 
 
 def main() -> None:

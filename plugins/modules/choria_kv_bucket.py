@@ -252,7 +252,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_compactable import COMPACTABLE
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.compactable import COMPACTABLE
 
 
 def main() -> None:

@@ -249,7 +249,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_files import run_files
-from ansible_collections.choria.streams.plugins.module_utils._services.kv_sync import SPEC, shown, sync
+from ansible_collections.choria.streams.plugins.module_utils._operations.kv.sync import SPEC, shown, sync
 
 
 def main() -> None:

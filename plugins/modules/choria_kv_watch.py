@@ -175,7 +175,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action
-from ansible_collections.choria.streams.plugins.module_utils._services.kv_watch import SPEC, watch
+from ansible_collections.choria.streams.plugins.module_utils._operations.kv.watch import SPEC, watch
 
 
 def main() -> None:

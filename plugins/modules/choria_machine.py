@@ -234,7 +234,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
-from ansible_collections.choria.streams.plugins.module_utils._services.machine import SPEC, act
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine.machine import SPEC, act
 
 
 def main() -> None:

@@ -206,7 +206,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
-from ansible_collections.choria.streams.plugins.module_utils._services.machine_info import SPEC, read
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine.info import SPEC, read
 
 
 def main() -> None:

@@ -212,12 +212,12 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_document import run_document
-from ansible_collections.choria.streams.plugins.module_utils._resources import documents
-from ansible_collections.choria.streams.plugins.module_utils._resources.document_report import bring_about
+from ansible_collections.choria.streams.plugins.module_utils._resources.document import model
+from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import bring_about
 
 
 def main() -> None:
-    run_document(documents.SPEC, documents.KINDS, documents.Document.of, bring_about)
+    run_document(model.SPEC, model.KINDS, model.Document.of, bring_about)
 
 
 if __name__ == "__main__":

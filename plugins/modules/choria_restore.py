@@ -241,7 +241,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action
-from ansible_collections.choria.streams.plugins.module_utils._services.restore import RESTORE, restore
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup.restore import RESTORE, restore
 
 
 def main() -> None:

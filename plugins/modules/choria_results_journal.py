@@ -164,7 +164,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local
-from ansible_collections.choria.streams.plugins.module_utils._services.results_journals import SPEC, act
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.journals import SPEC, act
 
 
 def main() -> None:

@@ -265,7 +265,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_reading
-from ansible_collections.choria.streams.plugins.module_utils._services.run_info import SPEC, read
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.info import SPEC, read
 
 
 def main() -> None:

@@ -368,7 +368,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 
 
 def main() -> None:

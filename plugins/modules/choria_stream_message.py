@@ -389,7 +389,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action
-from ansible_collections.choria.streams.plugins.module_utils._services.stream_messages import SPEC, act
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages.messages import SPEC, act
 
 
 def main() -> None:

@@ -110,7 +110,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info
-from ansible_collections.choria.streams.plugins.module_utils._services.stream_selection import READ, read
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages.selection import READ, read
 
 
 def main() -> None:

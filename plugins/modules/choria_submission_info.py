@@ -142,7 +142,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
-from ansible_collections.choria.streams.plugins.module_utils._services.submission import SPOOL_INFO, spool_info
+from ansible_collections.choria.streams.plugins.module_utils._operations.submission import SPOOL_INFO, spool_info
 
 
 def main() -> None:

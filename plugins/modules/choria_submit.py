@@ -229,7 +229,7 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid
-from ansible_collections.choria.streams.plugins.module_utils._services.submission import SUBMIT, submit
+from ansible_collections.choria.streams.plugins.module_utils._operations.submission import SUBMIT, submit
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._services import backup as backup_service
-from ansible_collections.choria.streams.plugins.module_utils._services import backups as on_disk
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup import backup as backup_service
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup import backups as on_disk
 from support.backups import COUNT, backup, consume, content, fill, known, refusal, restore
 from support.cluster import nats_cluster
 from support.connect import settings

@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._services.archive import FILES, MESSAGES
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup.archive import FILES, MESSAGES
 from support.backups import backup, content, known, refusal, restore
 from support.connect import settings
 

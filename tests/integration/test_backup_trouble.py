@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import messages, snapshot, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import stream_snapshot as snapshot
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._services import backup_writing, backups
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup import backups
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup import writing as backup_writing
 from support.backups import backup, content, fill, known, refusal, restore
 from support.cluster import nats_cluster
 from support.connect import settings
@@ -43,8 +45,8 @@ PROGRAM = """
 import pathlib, resource, sys, time
 sys.path[:0] = {paths!r}
 from support.backups import backup, restore
-from ansible_collections.choria.streams.plugins.module_utils._api import snapshot
-from ansible_collections.choria.streams.plugins.module_utils._services import backups
+from ansible_collections.choria.streams.plugins.module_utils._api import stream_snapshot
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup import backups
 from support.connect import settings
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 def stuck(chunks):
@@ -54,11 +56,11 @@ def stuck(chunks):
             time.sleep(600)
         yield chunk
 if {is_stuck}:
-    begin, read = snapshot.snapshot, backups.chunks
+    begin, read = stream_snapshot.snapshot, backups.chunks
     def stuck_snapshot(*given, **more):
         head, chunks = begin(*given, **more)
         return head, stuck(chunks)
-    snapshot.snapshot = stuck_snapshot
+    stream_snapshot.snapshot = stuck_snapshot
     backups.chunks = lambda *given: stuck(read(*given))
 resource.setrlimit(resource.RLIMIT_FSIZE, ({file_limit}, {file_limit}))
 with Session(settings(servers={url!r})) as session:

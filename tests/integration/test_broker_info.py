@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._services.broker import read
-from ansible_collections.choria.streams.plugins.module_utils._services.broker_peer import remove
+from ansible_collections.choria.streams.plugins.module_utils._operations.broker.broker import read
+from ansible_collections.choria.streams.plugins.module_utils._operations.broker.peer import remove
 from support.ports import free_port
 from support.tls import Authority
 

@@ -18,7 +18,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._services import results_journal as _journal
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs import journal as _journal
 from support.sending import (
     STREAM,
     SUBJECTS,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ansible_collections.choria.streams.plugins.plugin_utils._sender import Report
+    from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender import Report
     from conftest import MakeServer
 
 pytestmark = pytest.mark.once

@@ -18,8 +18,8 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import reading
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import Refused
-from ansible_collections.choria.streams.plugins.plugin_utils import _sender_process
-from ansible_collections.choria.streams.plugins.plugin_utils._sender_process import Job, SenderProcess
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery import sender_process as _sender_process
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender_process import Job, SenderProcess
 from support.sending import STREAM, declare, events, journals, numbers, settings, stored
 from support.waiting import wait_until
 
@@ -217,7 +217,7 @@ def test_a_bug_of_the_process_is_told_and_the_events_go_to_disk(make_server: Mak
     assert subject._pipe
     subject._pipe.write(b"no event\n")
     with pytest.raises(
-        Refused, match=r"JSONDecodeError at plugin_utils/_sender_main\.py:\d+ is a bug of choria\.streams"
+        Refused, match=r"JSONDecodeError at plugin_utils/_delivery/sender_main\.py:\d+ is a bug of choria\.streams"
     ):
         subject.finish()
     declare(server)

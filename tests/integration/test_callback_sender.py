@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.plugin_utils import _outbox
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery import outbox as _outbox
 from support.sending import SUBJECTS, declare, events, numbers, sender, stored
 
 if TYPE_CHECKING:

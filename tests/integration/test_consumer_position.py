@@ -21,8 +21,8 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import (
     Refused,
     StreamsError,
 )
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_info import consumers_of
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.info import consumers_of
 from support.connect import options, settings
 from support.server import NatsServer
 from support.waiting import wait_until

@@ -18,8 +18,8 @@ from ansible_collections.choria.streams.plugins.module_utils._api import consume
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, OptionError, Refused
 from ansible_collections.choria.streams.plugins.module_utils._options.fields import IN_PLACE, REFUSED, Field
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_table import (
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.table import (
     ACKED_ONLY,
     PULL_ONLY,
     PUSH_ONLY,

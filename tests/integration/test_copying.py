@@ -15,15 +15,21 @@ from typing import TYPE_CHECKING, Any
 import nats
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import consumers, copies, messages, reading, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import (
+    consumers,
+    messages,
+    reading,
+    stream_compare,
+    streams,
+)
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import Refused, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._resources import recreation, transforms
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer_facts import as_asked
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
-from ansible_collections.choria.streams.plugins.module_utils._services import stream_copy
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.facts import as_asked
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import copy as stream_copy
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import recreation, transforms
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.killing import killed
 from support.manage import Manager
 from support.playbook import run_playbook
@@ -272,7 +278,7 @@ def test_the_origin_is_created_again_meanwhile(
     given = {"name": "TWICE", "subjects": ["TWICE.>"]}
     manager.apply(STREAM, **given)
     fill(manager, "TWICE.a", range(10))
-    follow = copies.follow
+    follow = stream_compare.follow
 
     def created_again(session: Session, name: str, origin: str, patience: float) -> None:
         follow(session, name, origin, patience)
@@ -282,7 +288,7 @@ def test_the_origin_is_created_again_meanwhile(
         fill(manager, "TWICE.a", range(100, 115))
         wait_until(lambda: state(manager, name)["last_seq"] == 15, 60)
 
-    monkeypatch.setattr(copies, "follow", created_again)
+    monkeypatch.setattr(stream_compare, "follow", created_again)
     with pytest.raises(StreamsError, match=r"^recreate: stream TWICE was deleted and created again while it") as error:
         manager.apply(STREAM, **given, storage="memory", recreate="copy")
     assert error.value.failure["code"] == "copy_incomplete"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, moves, reading, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, reading, replicas, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.cluster import nats_cluster, step_down
 from support.killing import is_write
 from support.manage import Manager
@@ -79,7 +79,7 @@ def _change(servers: list[NatsServer], after: int) -> None:
                     break
             publisher.wait_for(5)
         assert unsteady.changed
-        moves.wait_until_current(manager.session, "ORDERS", 60)
+        replicas.wait_until_current(manager.session, "ORDERS", 60)
         config = manager.config("ORDERS")
         assert (config["storage"], config["num_replicas"]) == ("memory", 3)
         assert numbers(manager, "orders.old") == list(range(COUNT))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv, snapshot, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import stream_snapshot as snapshot
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import NoAnswer, OutcomeUnknown, StreamsError
 from support.cluster import nats_cluster

@@ -18,7 +18,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
 from support.connect import settings
 from support.playbook import RunningPlaybook, run_playbook
 from support.proxy import Proxy

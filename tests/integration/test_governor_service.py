@@ -25,12 +25,12 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import (
     StreamsError,
     Unreachable,
 )
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import campaign as campaigns
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor.campaign import Wait, campaign
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor.lease import LEASE, act
 from ansible_collections.choria.streams.plugins.module_utils._options import codecs
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
-from ansible_collections.choria.streams.plugins.module_utils._services import campaign as campaigns
-from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign
-from ansible_collections.choria.streams.plugins.module_utils._services.lease import LEASE, act
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
 from support.connect import settings
 from support.manage import Manager
 from support.proxy import Proxy
@@ -39,7 +39,7 @@ from support.server import freeze
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ansible_collections.choria.streams.plugins.module_utils._services.governor import Governor, Seat
+    from ansible_collections.choria.streams.plugins.module_utils._operations.governor.governor import Governor, Seat
     from conftest import MakeServer
     from support.proxy import Frame
     from support.server import NatsServer

@@ -12,8 +12,8 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Overtaken, Refused
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_compactable import COMPACTABLE
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import REVERTIBLE
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.compactable import COMPACTABLE
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import REVERTIBLE
 from support.manage import Manager
 from support.server import NatsServer
 

@@ -16,8 +16,8 @@ from ansible_collections.choria.streams.plugins.module_utils._api import kv, str
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import _bring_about
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import ENTRY, REVERTIBLE, EntryPlan
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import ENTRY, REVERTIBLE, EntryPlan
 from support.connect import options, settings
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
+from ansible_collections.choria.streams.plugins.module_utils._api.kv_snapshot import normal_prefix, snapshot
 from ansible_collections.choria.streams.plugins.module_utils._api.messages import publish_many
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._services.kv_snapshot import normal_prefix, snapshot
 from support.connect import settings
 from support.waiting import wait_until
 

@@ -15,9 +15,9 @@ from ansible_collections.choria.streams.plugins.module_utils._api import kv
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import _bring_about
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import REVERTIBLE
-from ansible_collections.choria.streams.plugins.module_utils._services.kv_sync import SPEC, shown, sync
+from ansible_collections.choria.streams.plugins.module_utils._operations.kv.sync import SPEC, shown, sync
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import REVERTIBLE
 from support.connect import options, settings
 from support.playbook import run_playbook
 

@@ -15,12 +15,12 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, kv, streams
-from ansible_collections.choria.streams.plugins.module_utils._api.watching import Watch
+from ansible_collections.choria.streams.plugins.module_utils._api.kv_watch import Watch
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, PermissionMissing, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._services.kv_past import below_as_of, keys_as_of
-from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
-from ansible_collections.choria.streams.plugins.module_utils._services.kv_watch import SPEC, watch
+from ansible_collections.choria.streams.plugins.module_utils._operations.kv.past import below_as_of, keys_as_of
+from ansible_collections.choria.streams.plugins.module_utils._operations.kv.reader import KvReader
+from ansible_collections.choria.streams.plugins.module_utils._operations.kv.watch import SPEC, watch
 from support.connect import settings
 from support.proxy import Frame, Proxy
 from support.server import NatsServer

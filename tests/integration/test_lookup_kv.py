@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
+from ansible_collections.choria.streams.plugins.module_utils._operations.kv.reader import KvReader
 from support.connect import settings
 from support.playbook import ROOT, PlaybookResult, run_playbook
 from support.server import NatsServer

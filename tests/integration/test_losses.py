@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import consumers, counting, messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, message_count, messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.ownership import OWNER
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.manage import Manager
 from support.server import NatsServer
 from support.waiting import wait_until
@@ -135,12 +135,12 @@ def test_old_messages_are_counted(manager: Manager, deleted: tuple[int, ...], di
     for number, message in enumerate(stored):
         assert message
         older = [sequence for sequence in range(1, number + 1) if sequence not in deleted]
-        found = counting.before(stream.session, stream.info, parse_timestamp(message.time))
+        found = message_count.before(stream.session, stream.info, parse_timestamp(message.time))
         # A moment has microseconds, so that the message may just be younger, and never the one before it
         assert found == (len(older), True)
-        assert counting.before(stream.session, stream.info, number + 1) == (len(older), True)
+        assert message_count.before(stream.session, stream.info, number + 1) == (len(older), True)
     later = parse_timestamp(stream.info["ts"]) + timedelta(hours=1)
-    assert counting.before(stream.session, stream.info, later) == (10 - len(deleted), True)
+    assert message_count.before(stream.session, stream.info, later) == (10 - len(deleted), True)
 
 
 def test_old_messages_are_lost(manager: Manager) -> None:
@@ -158,7 +158,7 @@ def test_old_messages_are_lost(manager: Manager) -> None:
 
 
 def test_what_is_too_much_to_be_read_is_told(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counting, "MOST_READ", 3)
+    monkeypatch.setattr(message_count, "MOST_READ", 3)
     stream = Filled(manager, max_msgs_per_subject=9)
     with pytest.raises(Refused, match="max_bytes 100 would lose at least 4 messages: set") as refusal:
         manager.plan(STREAM, name=stream.name, max_bytes=100)

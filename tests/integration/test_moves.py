@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, moves, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import replicas as moves
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, OptionError, Refused, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
-from ansible_collections.choria.streams.plugins.module_utils._services import stream_messages
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages import messages as stream_messages
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.cluster import nats_cluster, step_down
 from support.connect import options, settings
 from support.manage import Manager
@@ -29,7 +30,7 @@ from support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import StreamBacked
+    from ansible_collections.choria.streams.plugins.module_utils._resources.stream.base import StreamBacked
     from support.server import NatsServer
 
 pytestmark = pytest.mark.once

@@ -12,10 +12,10 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._resources import stream_facts
-from ansible_collections.choria.streams.plugins.module_utils._resources.info import streams_of
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import facts as stream_facts
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.info import streams_of
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.manage import Manager
 from support.playbook import run_playbook
 from support.server import NatsServer

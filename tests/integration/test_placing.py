@@ -11,10 +11,10 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
-from ansible_collections.choria.streams.plugins.module_utils._services.backup import backup
-from ansible_collections.choria.streams.plugins.module_utils._services.restore import restore
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup.backup import backup
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup.restore import restore
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.cluster import nats_cluster
 from support.inprocess import run_module
 from support.manage import Manager

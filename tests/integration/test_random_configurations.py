@@ -25,10 +25,11 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import (
     Refused,
     StreamsError,
 )
-from ansible_collections.choria.streams.plugins.module_utils._resources import consumer_facts, resource
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources import resource
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import facts as consumer_facts
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.configurations import BUCKET_VALUES, CONSUMER_VALUES, ORIGINS, STREAM_VALUES, given_options
 from support.connect import options
 from support.manage import Manager
@@ -37,7 +38,7 @@ from support.server import NatsServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import StreamBacked
+    from ansible_collections.choria.streams.plugins.module_utils._resources.stream.base import StreamBacked
 
 pytestmark = pytest.mark.once
 

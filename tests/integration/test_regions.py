@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, reading, streams
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.manage import Manager
 from support.regions import two_regions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import StreamBacked
+    from ansible_collections.choria.streams.plugins.module_utils._resources.stream.base import StreamBacked
 
 pytestmark = pytest.mark.once
 

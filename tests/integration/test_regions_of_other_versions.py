@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import moves, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import replicas as moves
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, NoAnswer, Refused
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.cluster import nats_cluster
 from support.connect import settings
 from support.manage import Manager

@@ -17,13 +17,13 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._module_document import items_of
-from ansible_collections.choria.streams.plugins.module_utils._resources.document_report import Unfinished, bring_about
-from ansible_collections.choria.streams.plugins.module_utils._resources.documents import (
+from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import (
     KINDS,
     SPEC,
     Document,
     Problems,
 )
+from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import Unfinished, bring_about
 from ansible_collections.choria.streams.plugins.module_utils._resources.ownership import OWNER
 from support.backups import consume
 from support.connect import settings

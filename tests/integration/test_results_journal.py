@@ -13,14 +13,14 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._services import results_journals
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs import journals as results_journals
 from support.playbook import ROOT, run_playbook
 from support.sending import STREAM, declare, events, journals, numbers, sender, stored
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ansible_collections.choria.streams.plugins.plugin_utils._sender import Report
+    from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender import Report
     from conftest import MakeServer
 
 pytestmark = pytest.mark.once

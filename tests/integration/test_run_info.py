@@ -16,9 +16,9 @@ from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, PermissionMissing, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._services import run_reading
-from ansible_collections.choria.streams.plugins.module_utils._services.run_info import SPEC, read
-from ansible_collections.choria.streams.plugins.module_utils._services.run_summary import rfc3339
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs import reading as run_reading
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.info import SPEC, read
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.summary import rfc3339
 from support.connect import settings
 from support.runs import PREFIX, STREAM, declare, event, result, store, whole_run
 from support.server import NatsServer

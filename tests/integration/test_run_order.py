@@ -14,7 +14,7 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._services.run_info import SPEC, read
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.info import SPEC, read
 from support.connect import settings
 from support.runs import PREFIX, declare, event, result, store
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._services.run_info import SPEC, read
-from ansible_collections.choria.streams.plugins.module_utils._services.run_summary import STATUSES
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.info import SPEC, read
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.summary import STATUSES
 from support import deployments, runs
 from support.browser import chromium, find_chromium
 from support.connect import settings

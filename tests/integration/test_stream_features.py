@@ -12,8 +12,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
-from ansible_collections.choria.streams.plugins.module_utils._services.stream_messages import SPEC, act
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages.messages import SPEC, act
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.manage import Manager
 from support.server import NatsServer
 from support.waiting import wait_until

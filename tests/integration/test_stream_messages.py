@@ -18,7 +18,7 @@ from ansible_collections.choria.streams.plugins.module_utils._api import message
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import NoAnswer, PermissionMissing, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._services.stream_messages import SPEC, act
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages.messages import SPEC, act
 from support.connect import options, settings
 from support.server import NatsServer
 

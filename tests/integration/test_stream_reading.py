@@ -13,9 +13,9 @@ from ansible_collections.choria.streams.plugins.module_utils._api import message
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, Refused
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages import selection as stream_selection
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages.selection import Selection
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
-from ansible_collections.choria.streams.plugins.module_utils._services import stream_selection
-from ansible_collections.choria.streams.plugins.module_utils._services.stream_selection import Selection
 from support.connect import settings
 from support.server import NatsServer
 

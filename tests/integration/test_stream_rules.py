@@ -13,9 +13,9 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, OptionError, Refused
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.resource import merged, to_wire
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.manage import Manager
 from support.server import NatsServer
 

@@ -19,9 +19,9 @@ from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._options.fields import IN_PLACE, NO_EFFECT, REFUSED, Field
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.connect import options, settings
 from support.server import NatsServer
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ansible_collections.choria.streams.plugins.module_utils._resources.resource import Plan
-    from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import StreamBacked
+    from ansible_collections.choria.streams.plugins.module_utils._resources.stream.base import StreamBacked
 
 pytestmark = pytest.mark.once
 

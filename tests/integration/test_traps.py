@@ -14,9 +14,9 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, streams
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, Refused
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.manage import Manager
 from support.server import NatsServer
 from support.waiting import wait_until

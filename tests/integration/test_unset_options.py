@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import NoAnswer
-from ansible_collections.choria.streams.plugins.module_utils._services.kv_reader import KvReader
+from ansible_collections.choria.streams.plugins.module_utils._operations.kv.reader import KvReader
 from support.connect import settings
 
 if TYPE_CHECKING:

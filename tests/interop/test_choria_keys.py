@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ansible_collections.choria.streams.plugins.module_utils._options.choria_keys import LISTED
+from ansible_collections.choria.streams.plugins.module_utils._choria.keys import LISTED
 from support.choria import ChoriaClient
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._connection.choria_config import read_config
+from ansible_collections.choria.streams.plugins.module_utils._choria.config import read_config
 from ansible_collections.choria.streams.plugins.module_utils._connection.sources import choria_options
 from support.choria import ChoriaClient
 

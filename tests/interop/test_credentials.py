@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.choria.streams.plugins.module_utils._services.credentials import SPEC, act
+from ansible_collections.choria.streams.plugins.module_utils._operations.credentials import SPEC, act
 from support.choria import ChoriaClient
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
-from ansible_collections.choria.streams.plugins.module_utils._resources import governor_events as events
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
-from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor.campaign import Wait, campaign
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor import events
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
 from support.choria import NODE_PERMISSIONS, ChoriaBroker, ChoriaServer
 from support.intervals import Recorder
 from support.lifecycle import gap

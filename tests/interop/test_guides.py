@@ -14,12 +14,12 @@ import pytest
 from integration.test_examples import blocks, plays
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
-from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor.campaign import Wait, campaign
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.choria import NODE_PERMISSIONS, find_choria
 from support.intervals import Recorder
 from support.manage import Manager

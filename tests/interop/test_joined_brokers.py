@@ -14,7 +14,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import render
+from ansible_collections.choria.streams.plugins.module_utils._operations.config_file import render
 from support.choria import ChoriaBroker
 from support.ports import free_port, free_ports
 

@@ -13,8 +13,8 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import kv
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import ENTRY
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import ENTRY
 from support.manage import Manager
 from support.playbook import run_playbook
 

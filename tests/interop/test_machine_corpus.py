@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError
-from ansible_collections.choria.streams.plugins.module_utils._services.machine_definition import check_definition
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine.definition import check_definition
 from support.choria import find_choria
 from support.machine_corpus import DOES_NOT_START, STARTS, definition
 from support.machines import GOOD

@@ -17,9 +17,13 @@ import pytest
 from integration.test_examples import blocks, plays
 
 from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, Refused, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.module_utils._services import machine, machine_info
-from ansible_collections.choria.streams.plugins.module_utils._services.machine_definition import beyond_program, to_yaml
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine import info as machine_info
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine import machine
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine.definition import (
+    beyond_program,
+    to_yaml,
+)
 from support.choria import ChoriaServer, find_choria
 from support.intervals import Recorder
 from support.machines import BAD, GOOD, UNKNOWN_TO_THE_PROGRAM

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import ENTRY
-from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import ENTRY
 from support.choria import ChoriaBroker, ChoriaServer
 from support.intervals import Recorder
 from support.lifecycle import gap

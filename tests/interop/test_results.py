@@ -14,9 +14,9 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils._api import reading, streams
+from ansible_collections.choria.streams.plugins.module_utils._choria.spool import find_spool
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._services.run_info import SPEC, read
-from ansible_collections.choria.streams.plugins.module_utils._services.spool import find_spool
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.info import SPEC, read
 from support.connect import settings
 from support.playbook import PlaybookResult, run_playbook
 from support.run_events import NAME, assert_complete, assert_valid

@@ -19,9 +19,9 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._services import broker_peer
-from ansible_collections.choria.streams.plugins.module_utils._services.broker import read
-from ansible_collections.choria.streams.plugins.module_utils._services.choria_file import render
+from ansible_collections.choria.streams.plugins.module_utils._operations.broker import peer as broker_peer
+from ansible_collections.choria.streams.plugins.module_utils._operations.broker.broker import read
+from ansible_collections.choria.streams.plugins.module_utils._operations.config_file import render
 from support.choria import ChoriaProcess
 from support.ports import free_port
 from support.tls import Authority

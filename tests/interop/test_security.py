@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._connection.config_facts import config_facts
 from ansible_collections.choria.streams.plugins.module_utils._connection.permissions import (
     PUBLISH,
     SUBSCRIBE,
@@ -23,10 +22,11 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.permiss
 )
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import ENTRY
-from ansible_collections.choria.streams.plugins.module_utils._services import governor as governors
-from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign
+from ansible_collections.choria.streams.plugins.module_utils._operations.config_facts import config_facts
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor.campaign import Wait, campaign
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import ENTRY
 from support.choria import ChoriaBroker, ChoriaClient, ChoriaServer
 from support.connect import settings
 from support.credentials import Operator

@@ -21,11 +21,11 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.filter.choria_verify import choria_verify
 from ansible_collections.choria.streams.plugins.module_utils._api import reading, streams
+from ansible_collections.choria.streams.plugins.module_utils._choria.spool import find_spool
+from ansible_collections.choria.streams.plugins.module_utils._choria.submission_message import Message
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._services.spool import find_spool
-from ansible_collections.choria.streams.plugins.module_utils._services.submission import SUBMIT, submit
-from ansible_collections.choria.streams.plugins.module_utils._services.submission_message import Message
+from ansible_collections.choria.streams.plugins.module_utils._operations.submission import SUBMIT, submit
 from support.choria import ChoriaBroker, ChoriaClient, ChoriaServer
 from support.connect import options, settings
 from support.playbook import run_playbook

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._errors import Refused
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.manage import Manager
 from support.playbook import ROOT, run_playbook
 

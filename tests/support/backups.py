@@ -15,8 +15,8 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._services import backup as backup_service
-from ansible_collections.choria.streams.plugins.module_utils._services import restore as restore_service
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup import backup as backup_service
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup import restore as restore_service
 from support.connect import options
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM as STREAM_RESOURCE
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM as STREAM_RESOURCE
 from support.manage import Manager
 from support.playbook import ROOT, PlaybookResult, RunningPlaybook, run_playbook
 

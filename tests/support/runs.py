@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
-from ansible_collections.choria.streams.plugins.module_utils._services.run_events import host_word
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.events import host_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,10 +16,10 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import reading, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
-from ansible_collections.choria.streams.plugins.module_utils._services.results_journal import Spool
-from ansible_collections.choria.streams.plugins.plugin_utils import _events
-from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
-from ansible_collections.choria.streams.plugins.plugin_utils._transport import Direct
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.journal import Spool
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender import Sender
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery.transport import Direct
+from ansible_collections.choria.streams.plugins.plugin_utils._results import events as _events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

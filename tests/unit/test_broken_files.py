@@ -22,17 +22,18 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.choria.streams.plugins.module_utils._connection.choria_config import read_config
+from ansible_collections.choria.streams.plugins.module_utils._choria.config import read_config
+from ansible_collections.choria.streams.plugins.module_utils._choria.spool import Spool
+from ansible_collections.choria.streams.plugins.module_utils._choria.submission_message import Message
+from ansible_collections.choria.streams.plugins.module_utils._choria.tokens import read_seed, read_token
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from ansible_collections.choria.streams.plugins.module_utils._connection.sources import from_context
-from ansible_collections.choria.streams.plugins.module_utils._connection.tokens import read_seed, read_token
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup import backup, backups
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine import machine
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine.definition import to_yaml
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine.files import files_in
 from ansible_collections.choria.streams.plugins.module_utils._options import untrusted
-from ansible_collections.choria.streams.plugins.module_utils._services import backup, backups, machine
-from ansible_collections.choria.streams.plugins.module_utils._services.machine_definition import to_yaml
-from ansible_collections.choria.streams.plugins.module_utils._services.machine_files import files_in
-from ansible_collections.choria.streams.plugins.module_utils._services.spool import Spool
-from ansible_collections.choria.streams.plugins.module_utils._services.submission_message import Message
 from support.bad_values import BAD
 from support.machines import GOOD
 

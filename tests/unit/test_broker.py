@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._services.broker import (
+from ansible_collections.choria.streams.plugins.module_utils._operations.broker.broker import (
     Client,
     Statistics,
     facts,

@@ -13,10 +13,10 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Message, Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import ApiError, NoAnswer, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._resources import governor_events as events
-from ansible_collections.choria.streams.plugins.module_utils._services import campaign as campaigns
-from ansible_collections.choria.streams.plugins.module_utils._services.campaign import Wait, campaign
-from ansible_collections.choria.streams.plugins.module_utils._services.governor import Governor
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor import campaign as campaigns
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor.campaign import Wait, campaign
+from ansible_collections.choria.streams.plugins.module_utils._operations.governor.governor import Governor
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor import events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

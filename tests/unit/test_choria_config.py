@@ -18,9 +18,10 @@ import dns.resolver
 import dns.rrset
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._connection import choria_config, sources
+from ansible_collections.choria.streams.plugins.module_utils._choria import config as choria_config
+from ansible_collections.choria.streams.plugins.module_utils._choria.tokens import read_seed, read_token
+from ansible_collections.choria.streams.plugins.module_utils._connection import sources
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
-from ansible_collections.choria.streams.plugins.module_utils._connection.tokens import read_seed, read_token
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError
 from ansible_collections.choria.streams.plugins.module_utils._options.connection import CONNECTION
 from support.tls import Authority

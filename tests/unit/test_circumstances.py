@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.plugin_utils import _circumstances
+from ansible_collections.choria.streams.plugins.plugin_utils._results import run_context as _circumstances
 
 if TYPE_CHECKING:
     from pathlib import Path

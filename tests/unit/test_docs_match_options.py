@@ -95,7 +95,11 @@ def test_every_option_that_is_asked_for_is_documented(kind: str, name: str) -> N
 
 @pytest.mark.parametrize(("kind", "name"), CONFIGURED)
 def test_every_documented_option_is_used(kind: str, name: str) -> None:
-    sources = [PLUGINS / kind / f"{name}.py", *PLUGINS.glob("plugin_utils/*.py"), *PLUGINS.glob("module_utils/_*/*.py")]
+    sources = [
+        PLUGINS / kind / f"{name}.py",
+        *PLUGINS.glob("plugin_utils/**/*.py"),
+        *PLUGINS.glob("module_utils/_*/**/*.py"),
+    ]
     used: set[str] = set().union(*(constants(path.read_text()) for path in sources))
     # A lookup's terms are the arguments of its method
     assert set(options(kind, name)) - used - {"_terms"} == set()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ansible.playbook.task import Task
 
-from ansible_collections.choria.streams.plugins.plugin_utils import _event_data
-from ansible_collections.choria.streams.plugins.plugin_utils._masking import Masking
+from ansible_collections.choria.streams.plugins.plugin_utils._results import event_data as _event_data
+from ansible_collections.choria.streams.plugins.plugin_utils._results.masking import Masking
 
 PLAIN = _event_data.Contents()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.plugin_utils._transport import Direct
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery.transport import Direct
 from support.connect import settings
 
 

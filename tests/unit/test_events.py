@@ -13,8 +13,8 @@ import pytest
 from ansible.parsing.vault import EncryptedString
 from ansible.template import trust_as_template
 
-from ansible_collections.choria.streams.plugins.module_utils._services.run_events import host_word
-from ansible_collections.choria.streams.plugins.plugin_utils import _events
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.events import host_word
+from ansible_collections.choria.streams.plugins.plugin_utils._results import events as _events
 
 RUN = "8a0f8a3e-7c5b-4b51-9d2e-1f5a4a3b2c1d"
 LIMIT = 4096

@@ -25,10 +25,10 @@ from ansible_collections.choria.streams.plugins.module_utils._options.fields imp
     refused,
     without_effect,
 )
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.resource import field_changes, to_wire
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 
 NEW, OLD = (2, 12, 0), (2, 10, 26)
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._options.connection import CONNECTION
-from ansible_collections.choria.streams.plugins.module_utils._resources.consumer import CONSUMER
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_entry import ENTRY
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import ENTRY
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.playbook import ROOT
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible import constants as C
 
-from ansible_collections.choria.streams.plugins.plugin_utils._inner import facts_as_variables
+from ansible_collections.choria.streams.plugins.plugin_utils._task_runner.task import facts_as_variables
 
 
 @pytest.mark.parametrize("inject", [True, False])

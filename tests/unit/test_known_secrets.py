@@ -13,8 +13,8 @@ import pytest
 from ansible._internal._datatag._tags import Origin
 from ansible.inventory.host import Host
 
-from ansible_collections.choria.streams.plugins.plugin_utils._known_secrets import KnownSecrets
-from ansible_collections.choria.streams.plugins.plugin_utils._masking import Masking
+from ansible_collections.choria.streams.plugins.plugin_utils._results.masking import Masking
+from ansible_collections.choria.streams.plugins.plugin_utils._results.secret_finder import KnownSecrets
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,11 +22,20 @@ if TYPE_CHECKING:
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 PACKAGE = ("ansible_collections", "choria", "streams", "plugins")
 
-LAYERS = {"_errors": 0, "_options": 1, "_connection": 2, "_api": 3, "_resources": 4, "_services": 4}
-CLIENT_LAYER = LAYERS["_connection"]
+LAYERS = {
+    "_errors": 0,
+    "_fsync": 0,
+    "_options": 1,
+    "_choria": 2,
+    "_connection": 3,
+    "_api": 4,
+    "_resources": 5,
+    "_operations": 6,
+}
 # nkeys comes with nats-py's extra of that name, aiohttp and multidict are for its websockets; cryptography signs, dns
 # finds brokers by their SRV records
-CLIENT = {"nats", "nkeys", "aiohttp", "multidict", "cryptography", "dns"}
+CLIENT = {"nats", "nkeys", "aiohttp", "multidict", "dns"}
+SIGNING = {"cryptography"}
 # What only some options need, and what hosts may lack
 OPTIONAL = {"yaml", "jmespath"}
 FORMATS = ("module_utils", "_options", "formats")
@@ -36,10 +45,11 @@ WHOLE = {("module_utils", "_errors"), ("module_utils", "_api", "jetstream")}
 WHOLE_WHERE_SENT = {
     *(("module_utils", "_options", name) for name in ("codecs", "connection", "fields", "names", "values")),
     *(("module_utils", "_connection", name) for name in ("sessions", "wire")),
-    *(("module_utils", "_api", name) for name in ("copies", "kv", "messages")),
-    *(("module_utils", "_resources", name) for name in ("consumer_facts", "consumer_table", "document_state")),
-    *(("module_utils", "_resources", name) for name in ("documents", "losses", "recreate", "recreation", "resource")),
-    *(("module_utils", "_resources", name) for name in ("rows", "stream_backed", "subjects")),
+    *(("module_utils", "_api", name) for name in ("kv", "messages", "stream_compare")),
+    *(("module_utils", "_resources", name) for name in ("losses", "resource", "shared_fields", "subjects")),
+    *(("module_utils", "_resources", "consumer", name) for name in ("facts", "table")),
+    *(("module_utils", "_resources", "document", name) for name in ("model", "state")),
+    *(("module_utils", "_resources", "stream", name) for name in ("base", "recreate", "recreation")),
 }
 SENT = ("module_utils", "modules")
 # Who may import which edge, by the first folder under plugins/ or by the name of the file; an edge may import itself
@@ -136,9 +146,10 @@ def violation(own: tuple[str, ...], found: Import) -> str | None:
         if target[:-1] in (WHOLE | WHOLE_WHERE_SENT if own[0] in SENT else WHOLE):
             return f"imports a name of {'.'.join(target[:-1])}: import that as a whole"
         return None
-    if top in CLIENT:
-        if mine != CLIENT_LAYER:
-            return f"imports {top}, which is for layer {CLIENT_LAYER} alone"
+    if top in CLIENT | SIGNING:
+        allowed = {"_choria", "_connection"} if top in SIGNING else {"_connection"}
+        if mine not in {LAYERS[name] for name in allowed}:
+            return f"imports {top}, which is for {' and '.join(sorted(allowed))} alone"
         return None if found.deferred else f"imports {top} before it is needed: do it in a function"
     if own == FORMATS and top in OPTIONAL:
         return None if found.deferred else f"imports {top} before it is needed: do it in a function"
@@ -176,17 +187,21 @@ OURS = "from ansible_collections.choria.streams.plugins"
     ("path", "source", "expected"),
     [
         ("module_utils/_errors.py", f"{OURS}.module_utils._options import fields", "layer 0 imports layer 1"),
-        ("module_utils/_options/fields.py", "from .._connection import sessions", "layer 1 imports layer 2"),
-        ("module_utils/_options/fields.py", "from .._connection.sessions import Session", "layer 1 imports layer 2"),
-        ("module_utils/_options/fields.py", "from .. import _api", "layer 1 imports layer 3"),
-        ("module_utils/_api/kv.py", "def f():\n    from .._services import lease", "layer 3 imports layer 4"),
+        ("module_utils/_options/fields.py", "from .._connection import sessions", "layer 1 imports layer 3"),
+        ("module_utils/_options/fields.py", "from .._connection.sessions import Session", "layer 1 imports layer 3"),
+        ("module_utils/_options/fields.py", "from .. import _api", "layer 1 imports layer 4"),
+        (
+            "module_utils/_api/kv.py",
+            "def f():\n    from .._operations.governor import lease",
+            "layer 4 imports layer 6",
+        ),
         (
             "module_utils/_api/kv.py",
             "if TYPE_CHECKING:\n    from .._resources.plan import P",
-            "layer 3 imports layer 4",
+            "layer 4 imports layer 5",
         ),
         ("module_utils/_api/kv.py", f"{OURS}.module_utils._module import run", "imports the edge"),
-        ("module_utils/_services/lease.py", f"{OURS}.plugin_utils import _plugin", "imports the edge"),
+        ("module_utils/_operations/governor/lease.py", f"{OURS}.plugin_utils import _plugin", "imports the edge"),
         ("module_utils/_module.py", f"{OURS}.plugin_utils._plugin import x", "imports the edge"),
         ("plugin_utils/_plugin.py", "from ..module_utils import _module", "imports the edge"),
         ("modules/choria_kv.py", f"{OURS}.plugin_utils._plugin import x", "imports the edge"),
@@ -224,7 +239,7 @@ def test_violations_are_found(path: str, source: str, expected: str) -> None:
         ("module_utils/_connection/sessions.py", "def f():\n    import nats.aio.client\n    import nkeys"),
         ("module_utils/_connection/sessions.py", "if TYPE_CHECKING:\n    from nats.aio.client import Client"),
         ("module_utils/_options/formats.py", "def f():\n    import jmespath"),
-        ("module_utils/_services/lease.py", "from .._resources import governor"),
+        ("module_utils/_operations/governor/lease.py", "from ..._resources.governor import governor"),
         ("module_utils/_module.py", "from ansible.module_utils.basic import AnsibleModule\nfrom ._api import kv"),
         ("modules/choria_kv.py", f"{OURS}.module_utils._module_resource import run_resource"),
         ("modules/choria_kv_sync.py", f"{OURS}.module_utils._module_files import run_files"),

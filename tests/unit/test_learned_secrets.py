@@ -16,7 +16,8 @@ from ansible.template import Templar, trust_as_template
 from ansible.vars.hostvars import HostVarsVars
 
 from ansible_collections.choria.streams.plugins.module_utils._options.mask import USUAL
-from ansible_collections.choria.streams.plugins.plugin_utils import _learned_secrets, _rendering
+from ansible_collections.choria.streams.plugins.plugin_utils._results import learned_secrets as _learned_secrets
+from ansible_collections.choria.streams.plugins.plugin_utils._results import rendering as _rendering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,9 +22,10 @@ import pytest
 import yaml
 
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused
-from ansible_collections.choria.streams.plugins.module_utils._options.machine_schema import SCHEMA, WATCHERS
-from ansible_collections.choria.streams.plugins.module_utils._services import machine, machine_store
-from ansible_collections.choria.streams.plugins.module_utils._services.machine_definition import to_yaml
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine import machine
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine import store as machine_store
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine.definition import to_yaml
+from ansible_collections.choria.streams.plugins.module_utils._operations.machine.schema import SCHEMA, WATCHERS
 from support.machine_corpus import DOES_NOT_START, STARTS
 from support.machine_corpus import definition as corpus_definition
 from support.machines import BAD, GOOD, changed

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.plugin_utils import _events
-from ansible_collections.choria.streams.plugins.plugin_utils._masking import Masking
+from ansible_collections.choria.streams.plugins.plugin_utils._results import events as _events
+from ansible_collections.choria.streams.plugins.plugin_utils._results.masking import Masking
 
 SECRET = "PLANTED-value"
 LIMIT = 65536

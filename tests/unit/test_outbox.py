@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._services import results_journal as _journal
-from ansible_collections.choria.streams.plugins.module_utils._services.results_journal import Outgoing, Spool
-from ansible_collections.choria.streams.plugins.plugin_utils._outbox import Earlier, Outbox
-from ansible_collections.choria.streams.plugins.plugin_utils._sender import Sender
-from ansible_collections.choria.streams.plugins.plugin_utils._transport import Sent
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs import journal as _journal
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.journal import Outgoing, Spool
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery.outbox import Earlier, Outbox
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender import Sender
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery.transport import Sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

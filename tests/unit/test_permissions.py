@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.choria.streams.plugins.module_utils._choria.tokens import CLIENT, SERVER, Token
 from ansible_collections.choria.streams.plugins.module_utils._connection.permissions import (
     PUBLISH,
     SUBSCRIBE,
     missing_permission,
 )
-from ansible_collections.choria.streams.plugins.module_utils._connection.tokens import CLIENT, SERVER, Token
 
 USER, ADMIN, GOVERNOR, EVENTS = "--stream-user", "--stream-admin", "--governor --stream-user", "--event-viewer"
 # The flag for a client's token, and for a server's: None where no server's token may

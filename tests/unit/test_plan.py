@@ -11,16 +11,16 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Server
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import GOVERNOR
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv_bucket import BUCKET
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.losses import Loss, Measured
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import STREAM
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import Current
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.base import Current
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.connect import options
 
 if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.module_utils._resources.resource import Plan
-    from ansible_collections.choria.streams.plugins.module_utils._resources.stream_backed import StreamBacked
+    from ansible_collections.choria.streams.plugins.module_utils._resources.stream.base import StreamBacked
 
 SECOND = 10**9
 NOTHING = Measured()

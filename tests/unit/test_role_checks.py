@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.choria.streams.plugins.plugin_utils import _role_checks as role_checks
+from ansible_collections.choria.streams.plugins.plugin_utils._role import checks as role_checks
 
 DEFAULTS = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "roles" / "choria" / "defaults" / "main.yml").read_text()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.plugin_utils._role_host import host_problems
+from ansible_collections.choria.streams.plugins.plugin_utils._role.host import host_problems
 
 WANTED: dict[str, Any] = {
     "choria_broker": True,

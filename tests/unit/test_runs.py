@@ -11,14 +11,14 @@ import random
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api.messages import Stored
-from ansible_collections.choria.streams.plugins.module_utils._services.run_events import (
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.events import (
     TYPE,
     event_of,
     length_of,
     seconds_of,
 )
-from ansible_collections.choria.streams.plugins.module_utils._services.run_numbers import Numbers
-from ansible_collections.choria.streams.plugins.module_utils._services.run_reading import joined, without
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.numbers import Numbers
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.reading import joined, without
 
 
 def pairs(ranges: list[dict[str, int]]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._services.signals import Interrupted, Signals
+from ansible_collections.choria.streams.plugins.module_utils._operations.signals import Interrupted, Signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable

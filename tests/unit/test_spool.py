@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused
-from ansible_collections.choria.streams.plugins.module_utils._services.spool import Spool, find_spool
-from ansible_collections.choria.streams.plugins.module_utils._services.submission_message import (
+from ansible_collections.choria.streams.plugins.module_utils._choria.spool import Spool, find_spool
+from ansible_collections.choria.streams.plugins.module_utils._choria.submission_message import (
     MAX_SIZE,
     MAX_TTL,
     Message,
     timestamp,
 )
+from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -463,8 +463,8 @@ def test_needs_the_standard_library_alone(tmp_path: Path) -> None:
     code = f"""
 import sys
 sys.path.insert(0, {str(ROOT / ".build")!r})
-from ansible_collections.choria.streams.plugins.module_utils._services.spool import Spool
-from ansible_collections.choria.streams.plugins.module_utils._services import submission
+from ansible_collections.choria.streams.plugins.module_utils._choria.spool import Spool
+from ansible_collections.choria.streams.plugins.module_utils._operations import submission
 options = dict(subject="a", payload="x", encoding="text", src=None, reliable=True, priority=4, ttl="1h", max_tries=1,
     sender=None, sign=False, headers=None, transport="spool", spool={str(spool.path)!r}, choria_config=None,
     identity=None, collective=None)

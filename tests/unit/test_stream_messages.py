@@ -14,10 +14,15 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api.messages import Stored, _window
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request, Server
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused
-from ansible_collections.choria.streams.plugins.module_utils._services import stream_messages, stream_results
-from ansible_collections.choria.streams.plugins.module_utils._services.stream_messages import SPEC, act
-from ansible_collections.choria.streams.plugins.module_utils._services.stream_outgoing import Outgoing, moved
-from ansible_collections.choria.streams.plugins.module_utils._services.stream_selection import READ, Selection, value_of
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages import messages as stream_messages
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages import results as stream_results
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages.messages import SPEC, act
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages.outgoing import Outgoing, moved
+from ansible_collections.choria.streams.plugins.module_utils._operations.messages.selection import (
+    READ,
+    Selection,
+    value_of,
+)
 from support.connect import InvalidError, options
 
 SERVER = Server(name="here", version=(2, 15, 0), jetstream=True, clustered=False, max_payload=1000)

@@ -15,7 +15,7 @@ from ansible.errors import AnsibleFilterError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ansible_collections.choria.streams.plugins.filter.choria_verify import FilterModule
-from ansible_collections.choria.streams.plugins.module_utils._connection.signing import sign, verify
+from ansible_collections.choria.streams.plugins.module_utils._choria.signing import sign, verify
 
 verified = FilterModule().filters()["choria_verify"]
 SEED, ISSUER_SEED, OTHER_SEED = "01" * 32, "02" * 32, "03" * 32

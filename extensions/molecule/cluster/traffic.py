@@ -21,8 +21,8 @@ from typing import Any
 import nats
 from nats.errors import Error
 
+from ansible_collections.choria.streams.plugins.module_utils._choria.tokens import sign_nonce
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
-from ansible_collections.choria.streams.plugins.module_utils._connection.tokens import sign_nonce
 from ansible_collections.choria.streams.plugins.module_utils._options.connection import CONNECTION
 
 SUBJECT = "molecule.traffic"

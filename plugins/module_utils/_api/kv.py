@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _errors
 from .._connection import sessions, wire
 from .._options import codecs, names
-from . import answers, jetstream, lasts, messages
+from . import answers, jetstream, last_messages, messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
 PUT, DELETED, PURGED = "put", "delete", "purge"
-BATCH = lasts.BATCH
+BATCH = last_messages.BATCH
 LIFETIMES_SINCE = (2, 11, 0)
 
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -170,7 +170,9 @@ def last(session: sessions.Session, bucket: Bucket, key: str) -> Entry | None:
 def last_from_leader(session: sessions.Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, Entry]:
     """The newest revision of each key that has one, pipelined, as ``last`` gives it for one."""
     subjects = [bucket.subject(key) for key in keys]
-    return _entries(bucket, lasts.there(lasts.from_leader(session, _reading(bucket), bucket.stream, subjects)))
+    return _entries(
+        bucket, last_messages.there(last_messages.from_leader(session, _reading(bucket), bucket.stream, subjects))
+    )
 
 
 def last_many(session: sessions.Session, bucket: Bucket, keys: Sequence[str], up_to: int = 0) -> dict[str, Entry]:
@@ -180,7 +182,7 @@ def last_many(session: sessions.Session, bucket: Bucket, keys: Sequence[str], up
     the key is left out when it has changed since.
     """
     subjects = [bucket.subject(key) for key in keys]
-    found = lasts.of_each(session, _reading(bucket), bucket.stream, subjects, direct=bucket.direct, up_to=up_to)
+    found = last_messages.of_each(session, _reading(bucket), bucket.stream, subjects, direct=bucket.direct, up_to=up_to)
     return _entries(bucket, found)
 
 
@@ -189,7 +191,7 @@ def last_below(session: sessions.Session, bucket: Bucket, keys: str) -> dict[str
 
     None where one request is not enough for that: too many keys, too much data, or an old server.
     """
-    if not bucket.direct or session.server.version < lasts.BATCHES_SINCE:
+    if not bucket.direct or session.server.version < last_messages.BATCHES_SINCE:
         return None
     try:
         found, beyond = messages.direct_page(session, bucket.stream, {"multi_last": [bucket.subject(keys)]})

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from . import moves, streams
+from . import replicas, streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -69,7 +69,7 @@ def wait_until_followed(session: sessions.Session, name: str, seconds: float) ->
         behind = [origin for origin in of(info) if int(origin.get("active", -1)) < 0 or int(origin.get("lag", 0)) > 0]
         if info["state"].get("last_seq") != reached or behind:
             reached, since = info["state"].get("last_seq"), time.monotonic()
-        if not behind and not moves.moving(info) and time.monotonic() - since >= _SETTLED:
+        if not behind and not replicas.moving(info) and time.monotonic() - since >= _SETTLED:
             return info
         waited = time.monotonic() - began
         refused = any(refusal(origin) for origin in behind)

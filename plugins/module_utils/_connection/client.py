@@ -195,7 +195,7 @@ def preload(settings: Settings) -> None:
     # What looking up a host's name needs, reading a message with headers, and telling what went wrong
     for name in ("concurrent.futures.thread", "encodings.idna", "nats.js.api"):
         importlib.import_module(name)
-    for name in ("outage", "permissions", "reasons", "refusals", "waiting"):
+    for name in ("outage", "permissions", "reasons", "refusals", "heartbeat"):
         importlib.import_module(f".{name}", __package__)
     credentials = _credentials(settings)
     if "signature_cb" in credentials:
@@ -331,7 +331,7 @@ def _abort(client: Any) -> None:
 
 def _credentials(settings: Settings) -> dict[str, Any]:
     if settings.jwt:
-        from .tokens import sign_nonce
+        from .._choria.tokens import sign_nonce
 
         text, seed = settings.jwt.text, settings.seed
         return {

@@ -12,10 +12,10 @@ import re
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from .tokens import SERVER
+from .._choria.tokens import SERVER
 
 if TYPE_CHECKING:
-    from .tokens import Token
+    from .._choria.tokens import Token
 
 PUBLISH, SUBSCRIBE = "publish to", "subscribe to"
 

@@ -247,11 +247,11 @@ class Session:
             self._loop = asyncio.new_event_loop()
         try:
             if self._meanwhile:
-                from .waiting import accompanied
+                from .heartbeat import accompanied
 
                 work = accompanied(work, *self._meanwhile)
             if self._end_at is not None:
-                from .waiting import limited
+                from .heartbeat import limited
 
                 work = limited(work, self._end_at - time.monotonic())
             return self._loop.run_until_complete(work)

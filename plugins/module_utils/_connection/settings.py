@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from urllib.parse import SplitResult
 
-    from .tokens import Token
+    from .._choria.tokens import Token
 
 _SCHEMES = ("nats", "tls", "ws", "wss")
 # Such as nats:/user:password@host, whose scheme would be taken for a user or a host. A host may be called nats.
@@ -244,7 +244,7 @@ def _signing(options: dict[str, Any]) -> tuple[Token | None, str]:
     """The token and the seed that proves it ours."""
     if not options["jwt"]:
         return None, ""
-    from .tokens import read_seed, read_token
+    from .._choria.tokens import read_seed, read_token
 
     return read_token(options["jwt"]), read_seed(options["seed"])
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import _errors
+from .._choria.config import ChoriaConfig, find_config, read_config
 from .._options import connection, untrusted
-from .choria_config import ChoriaConfig, find_config, read_config
 
 _SRV = ("_mcollective-server._tcp", "_x-puppet-mcollective._tcp")
 

@@ -1,0 +1,231 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What choria_backup and choria_backup_info do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._api import consumers, streams
+from ..._api import stream_snapshot as snapshot
+from ..._options import codecs, fields, names
+from ..._resources import resource
+from . import backups, writing
+from .backups import Backup
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..._connection import sessions
+
+_WHICH = (fields.Field("stream", names.STREAM_NAME), fields.Field("bucket", names.BUCKET_NAME))
+_PATH = fields.Field("path", codecs.Codec({"type": "path"}), argument_extra={"required": True})
+BACKUP = fields.Spec(
+    (
+        *_WHICH,
+        _PATH,
+        fields.Field("keep", codecs.whole(1)),
+        fields.Field("consumers", codecs.boolean(), argument_extra={"default": True}),
+        fields.Field("check_messages", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("force", codecs.boolean(), argument_extra={"default": False}),
+    ),
+    {"mutually_exclusive": [("stream", "bucket")], "required_one_of": [("stream", "bucket")]},
+)
+INFO = fields.Spec((*_WHICH, _PATH), {"mutually_exclusive": [("stream", "bucket")]})
+
+# Since nats-server 2.15 a snapshot holds messages and not the server's files
+MESSAGES_SINCE = (2, 15, 0)
+# What tells that a stream holds the same messages. The time is that at which the server stored the first one.
+_SAME = ("messages", "first_seq", "last_seq", "first_ts")
+_TRIES, _PAUSE = 4, 1.0
+_SAME_EMPTY = ("messages", "last_seq")
+
+
+def backup(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Makes a backup unless the newest one is of the same, and removes the oldest. Returns the whole result."""
+    given = fields.checked(BACKUP, options.get)
+    stream, folder = _stream(given), Path(given["path"])
+    info = streams.info(session, stream)
+    if info is None:
+        raise _missing(given)
+    _check_storage(session, info["config"])
+    previous = _newest(folder, stream)
+    made: Backup | None = None
+    if given["force"] or previous is None or not _unchanged(session, info, previous, given["consumers"]):
+        if not check_mode:
+            made = _made(session, stream, folder, given)
+        planned = True
+    else:
+        planned = False
+    doomed = []
+    if "keep" in given:
+        doomed = _superfluous(folder, stream, given["keep"] - (planned and made is None), made or previous)
+    if not check_mode:
+        for path in doomed:
+            writing.remove(path)
+    return _result(stream, previous, planned, made, doomed)
+
+
+def backups_of(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """What choria_backup_info returns. It makes no connection."""
+    given = fields.checked(INFO, options.get)
+    folder = Path(given["path"])
+    if (folder / backups.CONFIG).exists():
+        one = backups.read(folder)
+        told = [one.described(one.problem())]
+    else:
+        told = [_told(path, one) for path, one in backups.found(folder, _stream(given))]
+    return {"changed": False, "backups": told}
+
+
+def _told(path: Path, one: Backup | _errors.Refused) -> dict[str, Any]:
+    if isinstance(one, Backup):
+        return one.described(one.problem())
+    nothing = dict.fromkeys(Backup(path, {"name": ""}, {}).described())
+    return {**nothing, "path": str(path), "verified": False, "problem": one.message}
+
+
+def _stream(given: Mapping[str, Any]) -> str:
+    return f"{names.BUCKET_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", "")
+
+
+def _missing(given: Mapping[str, Any]) -> _errors.StreamsError:
+    if "stream" in given:
+        return streams.missing(given["stream"])
+    return _errors.not_there("bucket", given["bucket"], "choria_kv_bucket", "no_stream")
+
+
+def _check_storage(session: sessions.Session, config: Mapping[str, Any]) -> None:
+    if config.get("storage") == "memory" and session.server.version < MESSAGES_SINCE:
+        raise _errors.Refused(
+            f"Stream {config['name']} is stored in memory, and servers before nats-server 2.15 take no snapshots of "
+            "such streams: upgrade, or mirror it into a stream with storage file and back that up.",
+            code="memory_storage",
+        )
+
+
+def _newest(folder: Path, stream: str) -> Backup | None:
+    """The newest backup that is whole."""
+    for _path, one in backups.found(folder, stream):
+        if isinstance(one, Backup) and not one.problem():
+            return one
+    return None
+
+
+def _unchanged(session: sessions.Session, info: Mapping[str, Any], previous: Backup, with_consumers: bool) -> bool:
+    """Whether a backup is of the stream as it is now. The places of its consumers are read where they count."""
+    if not same_state(info["state"], previous.state) or settings(info["config"]) != settings(previous.config):
+        return False
+    known = previous.manifest["consumers"]
+    if not with_consumers or known is None:
+        return not with_consumers and known is None
+    return bool(positions(session, previous.stream) == known)
+
+
+def same_state(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two states of streams are those of the same messages."""
+    return all(one.get(key) == other.get(key) for key in (_SAME if one.get("messages") else _SAME_EMPTY))
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without what servers note in it of themselves."""
+    labels = {key: text for key, text in (config.get("metadata") or {}).items() if not key.startswith("_nats.")}
+    return {**config, "metadata": labels}
+
+
+def positions(session: sessions.Session, stream: str) -> list[dict[str, Any]]:
+    """Name, durability and acknowledged sequence of each consumer, in the order of their names."""
+    return sorted(
+        (
+            {
+                "name": one["name"],
+                "durable": bool(one["config"].get("durable_name")),
+                "ack_floor": int((one.get("ack_floor") or {}).get("stream_seq", 0)),
+                "delivered": int((one.get("delivered") or {}).get("stream_seq", 0)),
+            }
+            for one in consumers.list_all(session, stream)
+        ),
+        key=lambda one: str(one["name"]),
+    )
+
+
+def _made(session: sessions.Session, stream: str, folder: Path, given: Mapping[str, Any]) -> Backup:
+    """Makes a backup, anew where its snapshot breaks off since the leader of the stream changes."""
+    for _attempt in range(1, _TRIES):
+        try:
+            return _make(session, stream, folder, given)
+        except (_errors.Unreachable, _errors.NoAnswer):
+            time.sleep(_PAUSE)
+        except _errors.StreamsError as error:
+            if error.failure.get("code") != snapshot.BROKEN_OFF:
+                raise
+            time.sleep(_PAUSE)
+    return _make(session, stream, folder, given)
+
+
+def _make(session: sessions.Session, stream: str, folder: Path, given: Mapping[str, Any]) -> Backup:
+    writing.make_folder(folder)
+    writing.sweep(folder, stream)
+    before = positions(session, stream) if given["consumers"] else None
+    head, chunks = snapshot.snapshot(
+        session, stream, consumers=given["consumers"], check_messages=given["check_messages"]
+    )
+
+    def facts() -> dict[str, Any]:
+        # One that moved or came meanwhile has a position in the snapshot that nobody can tell
+        known = None if before is None else [one for one in positions(session, stream) if one in before]
+        server = session.server
+        return {
+            "server": {"name": server.name, "version": server.release},
+            "consumers": known,
+        }
+
+    try:
+        return writing.write(folder, head, chunks, facts)
+    finally:
+        chunks.close()
+
+
+def _superfluous(folder: Path, stream: str, keep: int, verified: Backup | None) -> list[Path]:
+    """The backups that are older than the newest ``keep`` that are whole. They are read to see that, but for one."""
+    every = list(backups.found(folder, stream))
+    if len(every) <= keep:
+        return []
+    whole = 0
+    for index, (_path, one) in enumerate(every):
+        if whole >= keep:
+            return [path for path, _one in every[index:]]
+        whole += isinstance(one, Backup) and (one == verified or not one.problem())
+    return []
+
+
+def _result(
+    stream: str, previous: Backup | None, planned: bool, made: Backup | None, doomed: list[Path]
+) -> dict[str, Any]:
+    changes = []
+    if planned:
+        before, after = previous and str(previous.path), made and str(made.path)
+        changes.append({"field": "backup", "before": before, "after": after, "effect": resource.CREATE})
+    removed = [str(path) for path in doomed]
+    changes += [{"field": "backup", "before": path, "after": None, "effect": resource.DELETE} for path in removed]
+    shown = made if planned else previous
+    told: dict[str, Any] = {
+        "changed": bool(changes),
+        "backup": shown.described() if shown else None,
+        "removed": removed,
+        "changes": changes,
+    }
+    if changes:
+        title = f"backups of stream {stream}"
+        new = [str(made.path) if made else "a new one"] if planned else []
+        told["diff"] = {
+            "before_header": title,
+            "after_header": title,
+            "before": "".join(f"{line}\n" for line in removed),
+            "after": "".join(f"{line}\n" for line in new),
+        }
+    return told

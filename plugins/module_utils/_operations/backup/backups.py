@@ -1,0 +1,263 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Backups on disk: a folder for each, in the layout of the nats CLI, with a manifest of our own beside it.
+
+``stream.tar.s2`` is what the server sent, ``backup.json`` configuration and state, ``manifest.json`` tells size and
+SHA-256 of both. Of what the nats CLI made, which has no manifest, is checked what can be. Since release 0.5 the CLI
+names archives of nats-server 2.15 ``stream.arc.s2``, and still reads the other name, which older releases alone know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._options import names, quantities, untrusted
+from .archive import FILES, MESSAGES, inspect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+MANIFEST, CONFIG, DATA = "manifest.json", "backup.json", "stream.tar.s2"
+_OTHER_DATA = "stream.arc.s2"
+VERSION = 1
+READ_SIZE = 1 << 20
+# What is read of a manifest and of a stream's configuration, by its kind
+_FILE: dict[str, type] = {"size": int, "sha256": str}
+_CONSUMER: dict[str, type] = {"name": str, "durable": bool, "ack_floor": int}
+_NUMBERS = ("max_age", "max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size", "max_consumers", "num_replicas")
+_SWITCHES = ("allow_msg_ttl", "allow_msg_counter", "allow_msg_schedules", "sealed", "no_ack", "allow_direct")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A folder with a backup. ``manifest`` is empty where the nats CLI made it."""
+
+    path: Path
+    config: Mapping[str, Any]
+    state: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def stream(self) -> str:
+        return str(self.config["name"])
+
+    @property
+    def data(self) -> Path:
+        """The archive."""
+        other = self.path / _OTHER_DATA
+        return other if not self.manifest and other.exists() else self.path / DATA
+
+    @property
+    def created(self) -> str:
+        return str(self.manifest.get("created", ""))
+
+    @property
+    def format(self) -> int:
+        return int(self.manifest.get("format") or inspect(self.data).format)
+
+    def problem(self) -> str:
+        """Why it can't be trusted, empty where it can. Reads all of it."""
+        try:
+            for name, expected in self.manifest.get("files", {}).items():
+                found = file_facts(self.path / name)
+                if found["size"] != expected["size"]:
+                    return f"{name} has {found['size']} bytes, and {expected['size']} were written"
+                if found["sha256"] != expected["sha256"]:
+                    return f"{name} was changed since it was written, its SHA-256 is another"
+            if not self.manifest:
+                inspect(self.data)
+        except ValueError as error:
+            return f"{self.data.name} {error}"
+        except OSError as error:
+            return f"{error.filename or self.path}: {error.strerror}"
+        return ""
+
+    def described(self, problem: str = "") -> dict[str, Any]:
+        """The backup as results show it."""
+        consumers = self.manifest.get("consumers")
+        return {
+            "path": str(self.path),
+            "stream": self.stream,
+            "bucket": self.stream.removeprefix(names.BUCKET_PREFIX)
+            if self.stream.startswith(names.BUCKET_PREFIX)
+            else None,
+            "created": self.created or None,
+            "size": self.data.stat().st_size if self.data.exists() else None,
+            "sha256": self.manifest.get("files", {}).get(DATA, {}).get("sha256"),
+            "messages": int(self.state.get("messages", 0)),
+            "first_seq": int(self.state.get("first_seq", 0)),
+            "last_seq": int(self.state.get("last_seq", 0)),
+            "consumers": None if consumers is None else [one["name"] for one in consumers],
+            "server_version": self.manifest.get("server", {}).get("version"),
+            "verified": not problem,
+            "problem": problem or None,
+        }
+
+
+def read(path: Path) -> Backup:
+    """The backup in a folder. Raises Refused where there is none, or where its two descriptions contradict."""
+    described = _json(path / CONFIG)
+    config, state = described.get("config"), described.get("state")
+    if not isinstance(config, dict) or not isinstance(state, dict) or not _is_stream(config, state):
+        raise broken(path, f"{CONFIG} does not hold the configuration and the state of a stream")
+    there = [name for name in (DATA, _OTHER_DATA) if (path / name).is_file()]
+    if len(there) > 1:
+        raise broken(path, f"it holds both {DATA} and {_OTHER_DATA}, and only one of them can belong to {CONFIG}")
+    manifest = {}
+    if (path / MANIFEST).exists():
+        manifest = _json(path / MANIFEST)
+        if manifest.get("version") != VERSION or not _whole(manifest):
+            raise broken(path, f"{MANIFEST} is none that this release of choria.streams can read")
+        if manifest["config"] != config or manifest["state"] != state:
+            raise broken(path, f"{CONFIG} and {MANIFEST} contradict each other")
+    if not there or (manifest and there != [DATA]):
+        raise broken(path, f"{DATA} is missing")
+    return Backup(path, config, state, manifest)
+
+
+def found(folder: Path, stream: str = "") -> Iterator[tuple[Path, Backup | _errors.Refused]]:
+    """The backups of ours in a folder, or those of one stream, the newest first; for a broken one why it is that.
+
+    What has no manifest of ours is not looked at.
+    """
+    try:
+        entries = sorted((entry.name for entry in folder.iterdir() if _is_there(entry / MANIFEST)), reverse=True)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unusable(folder, error) from error
+    backups = [one for one in (_ours(folder / name, stream) for name in entries if not name.startswith(".")) if one]
+    yield from sorted(backups, key=lambda one: one[0].name.rpartition("-")[2], reverse=True)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything of that name, or nobody may tell us: what can't be read is a broken backup."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _ours(path: Path, stream: str) -> tuple[Path, Backup | _errors.Refused] | None:
+    if stream and path.name.rpartition("-")[0] != stream:
+        return None
+    try:
+        backup = read(path)
+    except _errors.Refused as error:
+        return path, error
+    return None if stream and backup.stream != stream else (path, backup)
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """Size in bytes and SHA-256 of a file. Raises OSError."""
+    digest = hashlib.sha256()
+    size = 0
+    with untrusted.open_file(path) as file:
+        while block := file.read(READ_SIZE):
+            digest.update(block)
+            size += len(block)
+    return {"size": size, "sha256": digest.hexdigest()}
+
+
+def chunks(path: Path, size: int) -> Iterator[bytes]:
+    """The content of a file in pieces of that size."""
+    with untrusted.open_file(path) as file:
+        while block := file.read(size):
+            yield block
+
+
+def broken(path: Path, why: str) -> _errors.Refused:
+    return _errors.Refused(
+        f"path: {path} can't be used, {why}: nothing was sent, take another backup.",
+        code="broken_backup",
+        option="path",
+    )
+
+
+def unusable(path: Path, error: OSError) -> _errors.Refused:
+    """The error for a folder that can't be read or written."""
+    return _errors.Refused(
+        f"path: {error.filename or path}: {error.strerror}: check that user {os.geteuid()}, as whom the task runs, may "
+        "use it.",
+        code="folder",
+        option="path",
+    )
+
+
+def _whole(manifest: Mapping[str, Any]) -> bool:
+    files, consumers, server = manifest.get("files"), manifest.get("consumers", ()), manifest.get("server")
+    return (
+        isinstance(files, dict)
+        and set(files) == {CONFIG, DATA}
+        and all(isinstance(one, dict) and _is(one, _FILE) for one in files.values())
+        and (consumers is None or isinstance(consumers, list))
+        and all(isinstance(one, dict) and _is(one, _CONSUMER) for one in consumers or ())
+        and isinstance(server, dict)
+        and _has(server, "version", str)
+        and _is_moment(manifest.get("created"))
+        and manifest.get("format") in (FILES, MESSAGES)
+        and not isinstance(manifest["format"], (bool, float))
+        and {"config", "state"} <= set(manifest)
+    )
+
+
+def _is_stream(config: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
+    """Whether it is of the shape that servers give to a stream's configuration and state."""
+    try:
+        names.STREAM_NAME.to_wire(config.get("name"))
+    except ValueError:
+        return False
+    return (
+        isinstance(config["name"], str)
+        and _is(state, dict.fromkeys(("messages", "first_seq", "last_seq"), int))
+        and all(state[name] >= 0 for name in ("messages", "first_seq", "last_seq"))
+        and all(_is_moment(state[name]) for name in ("first_ts", "last_ts") if state.get(name) is not None)
+        and all(_has(config, name, int) for name in _NUMBERS)
+        and all(_has(config, name, str) for name in ("retention", "storage", "discard", "description"))
+        and all(_has(config, name, bool) for name in _SWITCHES)
+        and all(_has(config, name, dict) for name in ("mirror", "metadata", "placement", "republish"))
+        and _has(config, "subjects", list)
+        and all(isinstance(subject, str) for subject in config.get("subjects") or ())
+        and _has(config, "sources", list)
+        and all(isinstance(source, dict) for source in config.get("sources") or ())
+    )
+
+
+def _has(values: Mapping[str, Any], name: str, kind: type) -> bool:
+    """Whether a value is of that kind, or not there."""
+    return values.get(name) is None or _is(values, {name: kind})
+
+
+def _is(values: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
+    """Whether all of these values are there, each of its kind. True and false are no numbers."""
+    return all(
+        isinstance(values.get(name), kind) and (kind is bool or not isinstance(values[name], bool))
+        for name, kind in kinds.items()
+    )
+
+
+def _is_moment(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and bool(quantities.parse_timestamp(text))
+    except ValueError:
+        return False
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return untrusted.load_object(untrusted.read_bytes(path))
+    except FileNotFoundError:
+        raise broken(path.parent, f"there is no {path.name} in it") from None
+    except OSError as error:
+        raise unusable(path, error) from error
+    except ValueError as error:
+        raise broken(path.parent, f"{path.name} {error}") from None

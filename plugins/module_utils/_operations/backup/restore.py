@@ -1,0 +1,233 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What choria_restore does: checks a backup before anything is sent, restores it, and compares the outcome."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._api import account, consumers, peers, streams
+from ..._options import codecs, fields, names
+from ..._resources import account_limits, placing, resource, shared_fields
+from . import backups
+from .archive import FILES
+from .backup import MESSAGES_SINCE, positions, same_state, settings
+from .restoring import Wanted, check_copied, copied, sent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..._connection import sessions
+
+# Replicas and consumers of a cluster are there a moment later
+_SETTLING, _PAUSE = 60.0, 0.05
+
+RESTORE = fields.Spec(
+    (
+        fields.Field("path", codecs.Codec({"type": "path"}), argument_extra={"required": True}),
+        fields.Field("stream", names.STREAM_NAME),
+        fields.Field("bucket", names.BUCKET_NAME),
+        fields.Field("subjects", codecs.names(names.SUBJECT)),
+        fields.Field(shared_fields.REPLICAS.option, shared_fields.REPLICAS.codec, wire=shared_fields.REPLICAS.wire),
+        fields.Field("consumers", codecs.boolean(), argument_extra={"default": True}),
+    ),
+    {"mutually_exclusive": [("stream", "bucket"), ("bucket", "subjects")]},
+)
+
+
+def restore(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Restores a backup, unless the stream is the very one. Returns the whole result."""
+    wanted = _wanted(fields.checked(RESTORE, options.get))
+    info = streams.info(session, wanted.name)
+    if info is not None:
+        _check_same(wanted, info)
+        return {"changed": False, "changes": [], **_told(session, wanted, info)}
+    _check(session, wanted)
+    if not check_mode:
+        copied(session, wanted) if wanted.copied else sent(session, wanted.backup, wanted.config)
+        info = _proven(session, wanted)
+    title = f"stream {wanted.name}"
+    return {
+        "changed": True,
+        "changes": [{"field": "stream", "before": None, "after": wanted.name, "effect": resource.CREATE}],
+        "diff": {"before_header": title, "after_header": title, "before": {}, "after": _expected(wanted)},
+        **_told(session, wanted, info),
+    }
+
+
+def _wanted(given: Mapping[str, Any]) -> Wanted:
+    """Raises Refused where the backup is broken, before anything is sent."""
+    path = Path(given["path"])
+    backup = backups.read(path)
+    problem = backup.problem()
+    if problem:
+        raise backups.broken(path, problem)
+    if "bucket" in given and not backup.stream.startswith(names.BUCKET_PREFIX):
+        raise _errors.OptionError(
+            "bucket", f"{path} is a backup of stream {backup.stream}, which is no bucket: give stream."
+        )
+    name = f"{names.BUCKET_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", backup.stream)
+    config = {**settings(backup.config), "name": name}
+    if "subjects" in given:
+        config["subjects"] = given["subjects"]
+    if shared_fields.REPLICAS.option in given:
+        config[shared_fields.REPLICAS.wire] = given[shared_fields.REPLICAS.option]
+    wanted = Wanted(backup, config, given["consumers"])
+    if wanted.moves_keys:
+        config["subjects"] = [f"$KV.{name[len(names.BUCKET_PREFIX) :]}.>"]
+    return wanted
+
+
+def _check_same(wanted: Wanted, info: Mapping[str, Any]) -> None:
+    """Raises Refused where there is another stream of that name."""
+    now, then = info["state"], wanted.backup.state
+    if same_state(now, then) or (now["last_seq"] == then["last_seq"] and _expired(info, then)):
+        return
+    # A mirror does not learn of deleted messages at the end
+    shorter = wanted.copied and now["last_seq"] <= then["last_seq"] and now["messages"] == then["messages"]
+    if shorter and (not now["messages"] or now["first_ts"] == then["first_ts"]):
+        return
+    raise _errors.Refused(
+        f"stream: there is a stream {wanted.name} already, with {now['messages']} messages up to number "
+        f"{now['last_seq']}, where the backup has {then['messages']} up to {then['last_seq']}, and it is not "
+        "overwritten: delete it first, or restore under another name (stream or bucket).",
+        code="exists",
+        option="stream",
+        messages=now["messages"],
+    )
+
+
+def _expired(info: Mapping[str, Any], then: Mapping[str, Any]) -> bool:
+    """Whether what a stream lacks can have become too old: its oldest messages, by the server's clock.
+
+    What consumers took, or what had an age of its own, is not known: it may as well have been deleted.
+    """
+    now, age = info["state"], int(info["config"].get("max_age") or 0)
+    gone = then.get("first_ts" if now["messages"] else "last_ts")
+    if not (age and gone and info.get("ts")) or now["messages"] >= then["messages"] or _holes(now) > _holes(then):
+        return False
+    oldest_kept = codecs.parse_timestamp(info["ts"]) - timedelta(seconds=age / codecs.NANOSECOND)
+    return codecs.parse_timestamp(gone) <= oldest_kept
+
+
+def _holes(state: Mapping[str, Any]) -> int:
+    """How many messages are missing between the first and the last one."""
+    return int(state["last_seq"]) - int(state["first_seq"]) + 1 - int(state["messages"])
+
+
+def _check(session: sessions.Session, wanted: Wanted) -> None:
+    """Refuses what the server would refuse in the middle."""
+    backup, version = wanted.backup, session.server.version
+    if backup.format != FILES and version < MESSAGES_SINCE:
+        raise _errors.Refused(
+            f"path: {backup.path} was made by nats-server 2.15 or newer, and server {session.server.name} has "
+            f"{'.'.join(map(str, version))}, which can't read it: restore it on a newer server.",
+            code="format",
+            option="path",
+        )
+    if wanted.copied:
+        check_copied(session, wanted)
+    if not wanted.consumers and wanted.config.get("retention") == "interest":
+        raise _errors.Refused(
+            "consumers: a stream with retention interest loses its messages without its consumers: leave "
+            "consumers: false out.",
+            code="option",
+            option="consumers",
+        )
+    _check_room(session, wanted)
+    for subject in wanted.subjects:
+        _check_free(session, wanted, subject)
+
+
+def _check_room(session: sessions.Session, wanted: Wanted) -> None:
+    """Raises Refused where the account or the servers have no place for the stream."""
+    placing.check_cluster(wanted.config, {}, session.server)
+    account_limits.check(account.info(session), wanted.config, {}, {"name": "stream"})
+    if placing.asked(wanted.config, {}, session.server):
+        found = peers.Peers(session).until(placing.enough(wanted.config, {}))
+        placing.check(found, wanted.config, {}, session.server, {"num_replicas": shared_fields.REPLICAS.option})
+
+
+def _check_free(session: sessions.Session, wanted: Wanted, subject: str) -> None:
+    try:
+        owners = [owner for owner in streams.names(session, subject) if owner != wanted.name]
+    except _errors.PermissionMissing:
+        return  # the server itself has to refuse
+    if owners:
+        remedy = "delete that stream" if wanted.name.startswith(names.BUCKET_PREFIX) else "give others with subjects"
+        raise _errors.Refused(
+            f"subjects: '{subject}' overlaps with the subjects of stream {owners[0]}, and a message can be in one "
+            f"stream only: {remedy}. Messages keep the subjects that they were stored with.",
+            code="subjects_overlap",
+            option="subjects",
+        )
+
+
+def _proven(session: sessions.Session, wanted: Wanted) -> dict[str, Any]:
+    """The stream as the server has it, when it holds what the backup does. Raises StreamsError."""
+    deadline = time.monotonic() + max(_SETTLING, session.settings.timeout)
+    while True:
+        info = streams.info(session, wanted.name) or {}
+        found = positions(session, wanted.name) if info else []
+        if info and not wanted.consumers and found:
+            for one in found:
+                consumers.delete(session, wanted.name, one["name"])
+            continue
+        lacking = _lacking(wanted, info, found)
+        if not lacking:
+            return info
+        if time.monotonic() > deadline:
+            raise _errors.StreamsError(
+                f"The server confirmed that stream {wanted.name} is restored, but {lacking}: look at its log, and "
+                "delete the stream before you try again.",
+                code="not_applied",
+            )
+        time.sleep(_PAUSE)
+
+
+def _lacking(wanted: Wanted, info: Mapping[str, Any], found: list[dict[str, Any]]) -> str:
+    """What the stream lacks in words. It may have more: whoever publishes need not wait for us."""
+    if not info:
+        return "does not have it"
+    now, then = info["state"], wanted.backup.state
+    if now["messages"] < then["messages"] and not wanted.may_expire:
+        return f"it has {now['messages']} messages, and the backup {then['messages']}"
+    if now["last_seq"] < then["last_seq"] and not wanted.copied:
+        return f"its last message is {now['last_seq']}, and that of the backup {then['last_seq']}"
+    there = {one["name"]: one for one in found}
+    for one in (wanted.backup.manifest.get("consumers") or []) if wanted.consumers and not wanted.copied else []:
+        if one["durable"] and one["name"] not in there:
+            return f"consumer {one['name']} is missing"
+        if one["durable"] and there[one["name"]]["ack_floor"] < one["ack_floor"]:
+            return f"consumer {one['name']} lost its place"
+    return ""
+
+
+def _told(session: sessions.Session, wanted: Wanted, info: Mapping[str, Any] | None) -> dict[str, Any]:
+    backup = wanted.backup
+    shown = _expected(wanted)
+    if info:
+        state = info["state"]
+        shown.update({key: int(state[key]) for key in ("messages", "first_seq", "last_seq")})
+        shown["consumers"] = [one["name"] for one in positions(session, wanted.name)]
+        shown["expired"] = max(0, int(backup.state["messages"]) - int(state["messages"]))
+    return {"stream": shown, "backup": backup.described()}
+
+
+def _expected(wanted: Wanted) -> dict[str, Any]:
+    described = wanted.backup.described()
+    return {
+        "name": wanted.name,
+        "bucket": wanted.name.removeprefix(names.BUCKET_PREFIX)
+        if wanted.name.startswith(names.BUCKET_PREFIX)
+        else None,
+        "subjects": wanted.subjects,
+        **{key: described[key] for key in ("messages", "first_seq", "last_seq")},
+        "consumers": described["consumers"] if wanted.consumers else [],
+        "expired": 0,
+    }

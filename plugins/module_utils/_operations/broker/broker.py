@@ -1,0 +1,250 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the Choria Broker of this host is, by its own statistics and by what a client meets.
+
+Statistics are those of nats-server (server/monitor.go): /varz, /healthz and /jsz, which Choria serves on the
+loopback address.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ... import _errors
+from ..._choria.config import ChoriaConfig, read_config
+from ..._connection.raw_client import RawClient
+from ..._connection.sources import choria_options
+from ..._options import codecs, fields, untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+CONFIG_FILE = "/etc/choria/broker.conf"
+_STREAMS = "/jsz?accounts=true&streams=true&config=true"
+_PAUSE = 1.0  # between two looks: statistics have no events
+_MOST_STATISTICS = 64 << 20
+_LONGEST_SILENCE = 5 * codecs.NANOSECOND
+
+SPEC = fields.Spec(
+    (
+        fields.Field("config", codecs.Codec({"type": "path"}), argument_extra={"default": CONFIG_FILE}),
+        fields.Field("server_name", codecs.text()),
+        fields.Field("peers", codecs.Codec({"type": "list", "elements": "str"})),
+        fields.Field("max_wait", codecs.duration(), argument_extra={"default": "0"}),
+        fields.Field("timeout", codecs.duration(0.1, zero_allowed=False), argument_extra={"default": "5s"}),
+    )
+)
+
+
+class Statistics(NamedTuple):
+    """What a broker says of itself: the answers of /varz, /healthz and /jsz."""
+
+    server: Mapping[str, Any]
+    health: Mapping[str, Any]
+    streams: Mapping[str, Any]
+
+
+class Client(NamedTuple):
+    """What a client met. ``signed_in`` and ``jetstream`` are None where they could not be tried, ``problem`` says
+    why not."""
+
+    signed_in: bool | None
+    jetstream: bool | None
+    problem: str = ""
+
+
+def read(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the whole result of a task. With ``max_wait`` it waits until the broker is healthy."""
+    values = fields.checked(SPEC, options.get)
+    timeout = values["timeout"] / codecs.NANOSECOND
+    ends = time.monotonic() + values["max_wait"] / codecs.NANOSECOND
+    while True:
+        broker = _look(values, timeout)
+        if not broker["problems"] or time.monotonic() >= ends:
+            return {"changed": False, "broker": broker}
+        time.sleep(_PAUSE)
+
+
+def _look(values: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+    if not os.path.exists(values["config"]):
+        return {"deployed": False, "running": False, "problems": ["it is not deployed"], **_store_of("")}
+    config = read_config(values["config"])
+    result: dict[str, Any] = {"deployed": True, **_store_of(config.get("plugin.choria.network.stream.store"))}
+    try:
+        found = read_statistics(config, timeout)
+    except _errors.Unreachable as error:
+        return {**result, "running": False, "problems": [error.message]}
+    client = try_client(config, values.get("server_name") or config.identity, timeout)
+    result.update(running=True, client=client._asdict(), **facts(found))
+    result["problems"] = list(problems(found, client, values.get("peers")))
+    return result
+
+
+def _store_of(path: str) -> dict[str, Any]:
+    """The folder of the streams, and whether it has any."""
+    used = bool(path) and os.path.isdir(os.path.join(path, "jetstream"))
+    return {"store": path or None, "store_used": used}
+
+
+def read_statistics(config: ChoriaConfig, timeout: float) -> Statistics:
+    """Return what the broker of this host says of itself. Raises Unreachable."""
+    port = config.number("plugin.choria.stats_port", 0)
+    if not port:
+        raise _errors.Unreachable(f"{config.path} sets no plugin.choria.stats_port")
+    return Statistics(*(_ask(port, path, timeout) for path in ("/varz", "/healthz", _STREAMS)))
+
+
+def _ask(port: int, path: str, timeout: float) -> dict[str, Any]:
+    """Return the JSON object under a path of the statistics, whatever the status. Raises Unreachable."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request("GET", path)
+        return untrusted.load_object(connection.getresponse().read(_MOST_STATISTICS))
+    except (OSError, http.client.HTTPException) as error:
+        raise _errors.Unreachable(f"port {port} on 127.0.0.1 gives no statistics ({error})") from error
+    except ValueError as error:
+        raise _errors.Unreachable(f"port {port} on 127.0.0.1 gives what {error}") from error
+    finally:
+        connection.close()
+
+
+def try_client(config: ChoriaConfig, server_name: str, timeout: float) -> Client:
+    """Connect to the broker's port for clients with TLS, sign in with the broker's own files, and ask JetStream."""
+    try:
+        with connect(config, server_name, timeout) as client:
+            return _sign_in(client, choria_options(config, with_servers=False))
+    except _errors.StreamsError as error:
+        return Client(signed_in=False, jetstream=None, problem=error.message.rstrip("."))
+
+
+def connect(config: ChoriaConfig, server_name: str, timeout: float) -> RawClient:
+    """Connect to the broker of this host, with the TLS files of its configuration. Raises Unreachable."""
+    address = config.get("plugin.choria.network.listen_address") or "127.0.0.1"
+    address = {"::": "127.0.0.1", "0.0.0.0": "127.0.0.1"}.get(address, address)
+    port = config.number("plugin.choria.network.client_port", 4222)
+    return RawClient((address, port), _context(choria_options(config, with_servers=False)), server_name, timeout)
+
+
+def _context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(options.get("ca_path"))
+        if options.get("client_cert"):
+            context.load_cert_chain(options["client_cert"], options["client_key"], password=lambda: "")
+    except (OSError, TypeError, ValueError) as error:
+        raise _errors.Unreachable(f"the TLS files of the broker can't be used ({error})") from error
+    return context
+
+
+def _sign_in(client: RawClient, options: Mapping[str, Any]) -> Client:
+    api, inbox = "$JS.API", "_INBOX"
+
+    def credentials(nonce: str) -> dict[str, str]:
+        return {"jwt": token.text, "sig": sign_nonce(seed, nonce).decode()} if token else {}
+
+    token = None
+    if options.get("jwt"):
+        from ..._choria.tokens import read_seed, read_token, sign_nonce
+
+        token, seed = read_token(options["jwt"]), read_seed(options["seed"])
+        api, inbox = token.api, token.inbox(options["collective"])
+    try:
+        client.sign_in(credentials)
+    except _errors.LibraryMissing as error:
+        # Hosts of brokers need no library. The certificate was checked, and JetStream is on if the server says so.
+        return Client(None, bool(client.info.get("jetstream")), error.message)
+    try:
+        answer = client.request(f"{api}.INFO", inbox)
+    except _errors.Unreachable as error:
+        allowed = "permissions violation" not in error.message.lower()
+        return Client(True, False if allowed else None, error.message.rstrip("."))
+    return Client(True, "error" not in answer, str((answer.get("error") or {}).get("description", "")))
+
+
+def facts(found: Statistics) -> dict[str, Any]:
+    """Return what the result shows of a broker that runs."""
+    server, meta = found.server, found.streams.get("meta_cluster") or {}
+    own = str(server.get("server_name", ""))
+    # A single broker of Choria has a name of a cluster as well, and no leader of one
+    cluster = (server.get("cluster") or {}) if meta else {}
+    return {
+        "identity": own,
+        "client_port": server.get("port"),
+        "cluster": {
+            "name": cluster.get("name") or None,
+            "peer_port": cluster.get("cluster_port") or None,
+            "leader": meta.get("leader") or None,
+            "size": meta.get("cluster_size", 0),
+            "peers": sorted({name for name, _online in _peers(meta)} | ({own} if meta else set())),
+            "offline": sorted(name for name, online in _peers(meta) if not online),
+        },
+        "led": sorted(
+            stream["name"] for stream in _replicated(found.streams) if stream["cluster"].get("leader") == own
+        ),
+    }
+
+
+def problems(found: Statistics, client: Client, peers: Collection[str] | None) -> Iterator[str]:
+    """Yield one sentence for each reason why the broker is not healthy.
+
+    ``peers`` are the brokers that the cluster should have, None to accept any. Only the leader of the cluster knows
+    which are there, so that all brokers together have to be asked.
+    """
+    if found.health.get("status") != "ok":
+        yield f"it says it is not well: {found.health.get('error') or found.health.get('status') or 'no reason given'}"
+    if client.signed_in is False or client.jetstream is False:
+        yield f"clients can't use it: {client.problem or 'JetStream does not answer'}"
+    meta, own = found.streams.get("meta_cluster") or {}, str(found.server.get("server_name", ""))
+    if peers is not None and len(peers) > 1 and not meta.get("leader"):
+        yield "its cluster has no leader"
+    if peers is not None and meta.get("leader") == own:
+        yield from _cluster_problems(meta, own, set(peers))
+    for stream in _replicated(found.streams):
+        yield from _stream_problems(stream, own)
+
+
+def _cluster_problems(meta: Mapping[str, Any], own: str, wanted: set[str]) -> Iterator[str]:
+    online = dict(_peers(meta))
+    online[own] = True
+    missing = sorted(name for name in wanted if not online.get(name))
+    others = sorted(online.keys() - wanted)
+    if missing:
+        yield f"the cluster lacks {', '.join(missing)}"
+    if others:
+        yield f"the cluster still counts {', '.join(others)}, which should not be part of it"
+
+
+def _stream_problems(stream: Mapping[str, Any], own: str) -> Iterator[str]:
+    leader = stream["cluster"].get("leader")
+    if not leader:
+        yield f"stream {stream['name']} has no leader"
+    elif leader == own:
+        # Whether the others are current, each says itself (/healthz): here a busy stream's copies are always a bit
+        # behind
+        lost = sorted(name for name, online in _peers(stream["cluster"]) if not online)
+        if lost:
+            yield f"stream {stream['name']} lacks its copy on {', '.join(lost)}"
+
+
+def _peers(group: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """The other brokers that the leader of a group knows, and whether each is online: they answer it every second.
+
+    A leader that was elected after a broker went has never heard of it: that one is not current, and silent for 0 s.
+    """
+    for peer in group.get("replicas") or []:
+        if isinstance(peer, dict) and peer.get("name"):
+            silent = peer["active"] if isinstance(peer.get("active"), int) else 0
+            heard_of = bool(peer.get("current")) or silent > 0
+            yield str(peer["name"]), not peer.get("offline") and heard_of and silent <= _LONGEST_SILENCE
+
+
+def _replicated(streams: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for account in streams.get("account_details") or []:
+        for stream in account.get("stream_detail") or []:
+            if isinstance(stream.get("cluster"), dict) and (stream.get("config") or {}).get("num_replicas", 1) > 1:
+                yield stream

@@ -1,0 +1,201 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Choria configuration file as settings say it: checked, written out, and shown without its secrets."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import _errors
+from .._choria.keys import LISTED, is_known, is_secret, nearest
+from .._choria.program import ask
+from .._connection.settings import secrets_of
+from .._options import codecs, fields, untrusted
+from .._options import mask as masks
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+PRESENT, ABSENT = "present", "absent"
+SPEC = fields.Spec(
+    (
+        fields.Field("path", codecs.Codec({"type": "path", "required": True})),
+        fields.Field("settings", codecs.Codec({"type": "dict", "default": {}})),
+        fields.Field("other_keys", codecs.Codec({"type": "list", "elements": "str", "default": [], "no_log": False})),
+        fields.Field("program", codecs.Codec({"type": "path"})),
+        fields.Field("state", codecs.Codec({"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT})),
+    )
+)
+_CREDENTIALS = re.compile(r"((?<![^,\s])(?:\w+:/+)?)[^,\s]+@")
+HEADER = "# Written by Ansible (choria.streams.choria_config): changes made here are lost\n"
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """The text of a file as it is and as it shall be, None for no file."""
+
+    before: str | None
+    after: str | None
+
+    def diff(self, path: str) -> dict[str, str]:
+        before, after = shown(self.before), shown(self.after)
+        if before == after:
+            after += f"# {masks.CHANGED}\n"
+        return {"before_header": path, "after_header": path, "before": before, "after": after}
+
+
+def prepare(options: Mapping[str, Any]) -> TextFile:
+    """Raises OptionError where path or settings can't be used, before anything is written."""
+    before = _read(options["path"])
+    if options["state"] == ABSENT:
+        return TextFile(before, None)
+    return TextFile(before, HEADER + "".join(f"{key} = {value}\n" for key, value in render(options).items()))
+
+
+def secrets(options: Mapping[str, Any]) -> set[str]:
+    """The values that neither results nor the system's log may show, in options that may be wrong."""
+    settings = options.get("settings")
+    values = _flat(settings) if isinstance(settings, dict) else {}
+    texts = [
+        (key, str(text)) for key, value in values.items() for text in (value if isinstance(value, list) else [value])
+    ]
+    secret = {text for key, text in texts if is_secret(key) and text}
+    return secret | secrets_of(text for _key, text in texts if "://" in text)
+
+
+def shown_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options as results and logs may show them."""
+    settings = options.get("settings")
+    if settings is None:
+        return options
+    return {**options, "settings": _shown_settings(settings) if isinstance(settings, dict) else masks.HIDDEN}
+
+
+def _shown_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        whole = f"{prefix}{key}"
+        if isinstance(value, dict):
+            found[key] = _shown_settings(value, f"{whole}.")
+        elif isinstance(value, list):
+            found[key] = [_shown_value(whole, item) for item in value]
+        else:
+            found[key] = _shown_value(whole, value)
+    return found
+
+
+def _shown_value(key: str, value: Any) -> Any:
+    if masks.is_nothing(value):
+        return value
+    return masks.HIDDEN if is_secret(key) else _without_credentials(value) if isinstance(value, str) else value
+
+
+def render(options: Mapping[str, Any]) -> dict[str, str]:
+    """The lines to write, ``key`` to text, in order. A key without a value is left to the program's default.
+
+    Raises OptionError that names the key which is unknown, or whose value a file can't hold, and Refused where the
+    program itself does not know a key.
+    """
+    settings, others = _flat(options["settings"]), options["other_keys"]
+    lines = {}
+    for key in sorted(settings):
+        if not is_known(key) and key not in others:
+            like = nearest(key)
+            hint = (
+                f", did you mean {like}? If a plugin of yours reads it," if like else ": if a plugin of yours reads it,"
+            )
+            raise _errors.OptionError("settings", f"{key} is no key of Choria{hint} list it in other_keys.")
+        text = _text(key, settings[key])
+        if text:
+            lines[key] = text
+    if options["program"]:
+        _ask_program(options["program"], lines, others)
+    return lines
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A dict below a key stands for keys that go on with a dot and the dict's own."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        whole = f"{prefix}{key}"
+        flat.update(_flat(value, f"{whole}.") if isinstance(value, dict) else {whole: value})
+    return flat
+
+
+def shown(text: str | None) -> str:
+    """The text of a file for people: secrets are masked, also of a file that somebody else wrote."""
+    return "".join(_masked(line) for line in (text or "").splitlines(keepends=True))
+
+
+def _masked(line: str) -> str:
+    key, equals, value = line.partition("=")
+    if not equals:
+        return _without_credentials(line)
+    if is_secret(key.strip()):
+        return f"{key.rstrip()} = {masks.HIDDEN}\n" if value.strip() else line
+    return f"{key}={_without_credentials(value)}"
+
+
+def _without_credentials(text: str) -> str:
+    """The text without what is before an @, in each of its words."""
+    return _CREDENTIALS.sub(rf"\1{masks.HIDDEN}@", text)
+
+
+def _read(path: str) -> str | None:
+    """What the file holds now, None where there is none. Raises OptionError where it can't be read."""
+    try:
+        return untrusted.read_text(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _errors.OptionError(
+            "path", f"{path} can't be read ({error.strerror}): check path and permissions."
+        ) from error
+
+
+def _text(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        raise _errors.OptionError(
+            "settings", f"{key} has a dict in its list, and a list holds plain values: give these."
+        )
+    if isinstance(value, list):
+        parts = [_text(key, part) for part in value]
+        if any("," in part for part in parts):
+            raise _errors.OptionError(
+                "settings", f"{key} has a comma in an entry, where it separates entries: take it away."
+            )
+        return ", ".join(parts)
+    text = str(value).strip()
+    if "\n" in text or "\r" in text:
+        raise _errors.OptionError(
+            "settings", f"{key} has more than one line, which a Choria file can't hold: give one line."
+        )
+    return text
+
+
+def _ask_program(program: str, keys: Collection[str], others: Collection[str]) -> None:
+    """What the installed release itself knows counts where it is there: it may be older or newer than our list."""
+    answer = ask(program, "tool", "config", "--list")
+    if answer.returncode:
+        raise _errors.OptionError(
+            "program", f"{program} tool config --list does not work (status {answer.returncode}): check program."
+        )
+    _check_listed(answer.stdout.split(), keys, others)
+
+
+def _check_listed(listing: Collection[str], keys: Collection[str], others: Collection[str]) -> None:
+    for key in sorted(keys):
+        if key in LISTED and key not in listing and key not in others:
+            raise _errors.Refused(
+                f"settings: the choria program on this host does not know {key}: take it away, or install a release "
+                "that has it.",
+                code="option",
+                option="settings",
+            )

@@ -1,0 +1,303 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The certificates and tokens of a site, in one folder: made once, renewed in time, and keys never written over."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import _errors
+from .._choria import issuing
+from .._choria.signing import claims_signed_by
+from .._choria.tokens import CLIENT, SERVER
+from .._options import codecs, fields, names, untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+SERVER_PERMISSIONS = ("submission", "streams", "governor", "service_host")
+CLIENT_PERMISSIONS = (
+    "streams_admin",
+    "streams_user",
+    "events_viewer",
+    "election_user",
+    "system_user",
+    "governor",
+    "org_admin",
+    "fleet_management",
+    "signed_fleet_management",
+    "service",
+    "authentication_delegator",
+    "provisioner",
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@-]*")
+_SEED = re.compile(r"[0-9a-fA-F]{64}")
+_LIST: dict[str, Any] = {"default": []}
+_NAMES = {"no_log": False, **_LIST}  # of tokens, which are no secret
+_WORD = codecs.text(r"[A-Za-z0-9_-]{1,128}", "write letters, digits, _ and -")
+_COMMON_NAME = codecs.text(r"[^\x00-\x1f\x7f]{1,64}", "a certificate's name is one line of up to 64 characters")
+_YEAR_9999 = 253370764800  # seconds since 1970
+_AUTHORITY_VALIDITY = 10 * 365 * 86400  # seconds
+
+
+def _entries(*more: fields.Field) -> codecs.Objects:
+    rows = (fields.Field("name", codecs.Codec({"type": "str", "required": True})), *more)
+    return codecs.objects(codecs.obj(*rows))
+
+
+def _strings(default: list[str], choices: tuple[str, ...] = (), item: codecs.Text | None = None) -> codecs.Codec:
+    limit = {"choices": list(choices)} if choices else {}
+    return codecs.Names({"type": "list", "elements": "str", "default": default, **limit}, (), item=item)
+
+
+def _subjects() -> codecs.Codec:
+    return _strings([], item=names.SUBJECT)
+
+
+SPEC = fields.Spec(
+    (
+        fields.Field("folder", codecs.Codec({"type": "path", "required": True})),
+        fields.Field("authority", _COMMON_NAME, argument_extra={"default": "Choria"}),
+        fields.Field("certificates", _entries(fields.Field("hosts", _strings([]))), argument_extra=_LIST),
+        fields.Field(
+            "server_tokens",
+            _entries(
+                fields.Field("permissions", _strings([], SERVER_PERMISSIONS)), fields.Field("publish", _subjects())
+            ),
+            argument_extra=_NAMES,
+        ),
+        fields.Field(
+            "client_tokens",
+            _entries(
+                fields.Field("permissions", _strings([], CLIENT_PERMISSIONS)),
+                fields.Field("publish", _subjects()),
+                fields.Field("subscribe", _subjects()),
+            ),
+            argument_extra=_NAMES,
+        ),
+        fields.Field("collectives", _strings(["choria"], item=_WORD)),
+        fields.Field("organization", _WORD, argument_extra={"default": "choria"}),
+        fields.Field("validity", codecs.duration(60), argument_extra={"default": "365d"}),
+        fields.Field("renew_before", codecs.duration(), argument_extra={"default": "30d"}),
+    )
+)
+
+
+@dataclass
+class _Folder:
+    """The folder as it is with what is to be written, so that check mode is the same way without the writing."""
+
+    path: Path
+    new: dict[str, str] = field(default_factory=dict)
+
+    def read(self, name: str) -> str | None:
+        if name in self.new:
+            return self.new[name]
+        try:
+            return untrusted.read_text(self.path / name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _errors.OptionError(
+                "folder", f"{self.path / name} can't be read ({error.strerror}): check the folder."
+            ) from error
+
+    def once(self, name: str, make: Callable[[], str]) -> str:
+        """The text of a file, which is made where there is none, and never written over."""
+        text = self.read(name)
+        if text is None:
+            text = self.new[name] = make()
+        return text
+
+    def private_key(self, name: str) -> str:
+        text = self.once(name, issuing.new_private_key)
+        try:
+            issuing.check_private_key(text)
+        except ValueError as error:
+            raise _errors.OptionError(
+                "folder",
+                f"{self.path / name} is no private key that can be read: take it away, or put it there unencrypted.",
+            ) from error
+        return text
+
+    def seed(self, name: str) -> str:
+        text = self.once(name, issuing.new_seed).strip()
+        if not _SEED.fullmatch(text):
+            raise _errors.OptionError(
+                "folder",
+                f"{self.path / name} is no seed of 64 hexadecimal digits: take it away, or put it there unencrypted.",
+            )
+        return text
+
+    def write(self) -> None:
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, text in self.new.items():
+            descriptor, made = tempfile.mkstemp(dir=self.path)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(made, self.path / name)
+
+
+def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """The whole result of choria_credentials. Raises OptionError, before anything is written."""
+    issuing.check_library()
+    validity, before = (codecs.parse_duration(options[name]) for name in ("validity", "renew_before"))
+    if before >= validity:
+        raise _errors.OptionError(
+            "renew_before", "it is not shorter than validity, so that all would be renewed at each run."
+        )
+    _check_names(options)
+    folder = _Folder(Path(options["folder"]))
+    soon = datetime.now(timezone.utc) + timedelta(seconds=before)
+    numbers = range(len(options["certificates"]))
+    certificates = [_certificate(folder, options, number, validity, soon) for number in numbers]
+    tokens = []
+    for kind, purpose in (("server_tokens", SERVER), ("client_tokens", CLIENT)):
+        tokens += [_token(folder, options, purpose, entry, validity, soon) for entry in options[kind]]
+    found: dict[str, Any] = {"certificates": certificates, "tokens": tokens, "authority": None, "issuer": None}
+    if certificates:
+        found["authority"] = str(folder.path / "ca.pem")
+    if tokens:
+        found["issuer"] = issuing.public_key(folder.seed("issuer.seed"))
+    if not check_mode and folder.new:
+        try:
+            folder.write()
+        except OSError as error:
+            raise _errors.OptionError(
+                "folder", f"{folder.path} can't be written ({error.strerror}): check path and permissions."
+            ) from error
+    written = sorted(folder.new)
+    result: dict[str, Any] = {"changed": bool(written), "credentials": found, "written": written}
+    if written:
+        header = {"before_header": str(folder.path), "after_header": str(folder.path)}
+        result["diff"] = {**header, "before": "", "after": "".join(f"{name}\n" for name in written)}
+    return result
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    for kinds, own in ((("certificates",), "ca"), (("server_tokens", "client_tokens"), "issuer")):
+        seen = {own}
+        for kind in kinds:
+            for number, entry in enumerate(options[kind]):
+                name = entry["name"]
+                if not _NAME.fullmatch(name):
+                    raise _errors.OptionError(
+                        f"{kind}[{number}].name", f"'{name}' can't name a file: use a-z, 0-9, . _ = @ -."
+                    )
+                if name in seen:
+                    raise _errors.OptionError(
+                        f"{kind}[{number}].name", f"'{name}' is taken in this folder: give another name."
+                    )
+                seen.add(name)
+
+
+def _certificate(
+    folder: _Folder, options: Mapping[str, Any], number: int, validity: float, soon: datetime
+) -> dict[str, Any]:
+    entry = options["certificates"][number]
+    name = entry["name"]
+    hosts = entry["hosts"] or [name]
+    try:
+        wanted = sorted(issuing.host_names(hosts))
+    except ValueError as error:
+        raise _errors.OptionError(
+            f"certificates[{number}].hosts",
+            f"{', '.join(hosts)} can't be in a certificate: use ASCII names and addresses.",
+        ) from error
+    authority = _authority(folder, options, max(_AUTHORITY_VALIDITY, validity))
+    key = folder.private_key(f"{name}.key")
+    there = folder.read(f"{name}.pem")
+    facts = issuing.certificate_facts(there, key, authority) if there else None
+    if not facts or facts[0] <= soon or sorted(facts[1]) != wanted:
+        signer = _signer(folder, authority)
+        there = folder.new[f"{name}.pem"] = issuing.new_certificate(name, hosts, key, authority, signer, validity)
+        facts = issuing.certificate_facts(there, key, authority)
+    expires = facts[0].isoformat().replace("+00:00", "Z") if facts else None
+    paths = {"certificate": str(folder.path / f"{name}.pem"), "key": str(folder.path / f"{name}.key")}
+    return {"name": name, **paths, "hosts": hosts, "expires": expires}
+
+
+def _authority(folder: _Folder, options: Mapping[str, Any], validity: float) -> str:
+    """The authority's certificate. Without one, it is made for the key that is there, or for a new one."""
+    return folder.once(
+        "ca.pem", lambda: issuing.new_authority(options["authority"], folder.private_key("ca.key"), validity)
+    )
+
+
+def _signer(folder: _Folder, authority: str) -> str:
+    """The authority's key. Raises OptionError where it is not its certificate's: nobody would trust what it signs."""
+    path = folder.path / "ca.key"
+    if folder.read("ca.key") is None:
+        raise _errors.OptionError(
+            "folder",
+            f"{path} is not there, but ca.pem is, and a certificate has to be signed: put it there, or take ca.pem "
+            "away for a new authority, which signs all certificates anew.",
+        )
+    key = folder.private_key("ca.key")
+    try:
+        pair = issuing.are_pair(authority, key)
+    except ValueError as error:
+        raise _errors.OptionError(
+            "folder", f"{folder.path / 'ca.pem'} is no certificate: take it away, or mend it."
+        ) from error
+    if not pair:
+        raise _errors.OptionError(
+            "folder",
+            f"{path} is not the key of ca.pem beside it: put the right one there, or take both away for a new "
+            "authority, which signs all certificates anew.",
+        )
+    return key
+
+
+def _token(
+    folder: _Folder,
+    options: Mapping[str, Any],
+    purpose: str,
+    entry: Mapping[str, Any],
+    validity: float,
+    soon: datetime,
+) -> dict[str, Any]:
+    issuer_seed = folder.seed("issuer.seed")
+    issuer = issuing.public_key(issuer_seed)
+    folder.once("issuer.public", lambda: issuer)
+    name = entry["name"]
+    public = issuing.public_key(folder.seed(f"{name}.seed"))
+    wanted = {
+        "purpose": purpose,
+        "ou": options["organization"],
+        "public_key": public,
+        "permissions": dict.fromkeys(entry["permissions"], True),
+        "pub_subjects": entry["publish"] or None,
+        "sub_subjects": entry.get("subscribe") or None,
+        **({"identity": name, "collectives": options["collectives"]} if purpose == SERVER else {"callerid": name}),
+    }
+    there = folder.read(f"{name}.jwt")
+    claims = claims_signed_by(issuer, there) if there else None
+    given = {claim: value for claim, value in wanted.items() if value is not None}
+    if not claims or not _same(wanted, claims) or not _lasts(claims, soon):
+        token = folder.new[f"{name}.jwt"] = issuing.new_token(issuer_seed, given, validity)
+        claims = claims_signed_by(issuer, token) or {}
+    expires = datetime.fromtimestamp(claims["exp"], timezone.utc).isoformat().replace("+00:00", "Z")
+    paths = {"token": str(folder.path / f"{name}.jwt"), "seed": str(folder.path / f"{name}.seed")}
+    return {"name": name, "purpose": purpose, **paths, "permissions": entry["permissions"], "expires": expires}
+
+
+def _lasts(claims: Mapping[str, Any], soon: datetime) -> bool:
+    expires = claims.get("exp")
+    return isinstance(expires, (int, float)) and soon.timestamp() < expires < _YEAR_9999
+
+
+def _same(wanted: Mapping[str, Any], claims: Mapping[str, Any]) -> bool:
+    permissions = claims.get("permissions") or {}
+    if not isinstance(permissions, dict):
+        return False
+    granted = {name for name, allowed in permissions.items() if allowed}
+    others = {name: value for name, value in wanted.items() if name != "permissions"}
+    return granted == set(wanted["permissions"]) and all(claims.get(name) == value for name, value in others.items())

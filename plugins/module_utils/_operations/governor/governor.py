@@ -1,0 +1,286 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Seats in concurrency governors: what a governor is, giving seats back, evicting and resetting.
+
+How a seat is asked for is in ``campaign.py``. Needs STREAM.INFO, MSG.GET and MSG.DELETE of the governor's stream and
+nothing of the account.
+
+A seat is a message. The server deletes messages by their sequence alone, and a stream that is deleted and created
+again gives the same sequences out anew. So each deletion reads the message first, and looks whether it is the seat
+that is meant. What remains is the time between that answer and the deletion, one round trip: in it somebody would have
+to delete the governor, create it again, and hand out as many seats as the sequence says.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._api import jetstream, messages, streams
+from ..._options import codecs, names
+from ..._resources.governor import events
+from ..._resources.governor.seats import SeatId, mark_of, moment_of, seats_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..._connection import sessions
+
+_RETRY = 0.25
+# JetStream is starting or electing a leader, or is still at the same request.
+_TRANSIENT = (10008, 10009, 10158)
+RECREATED = "the governor was deleted and created again"
+
+
+@dataclass(frozen=True)
+class Governor:
+    """A governor as it was when it was read. Durations are seconds.
+
+    ``expire`` is None where seats don't expire, ``oldest_left`` is after how long the oldest seat expires, by the
+    server's own clock, None where no seat is taken or none expires. ``window`` is how long a repeated request is known.
+    ``created`` is when the stream was created, in microseconds since 1970, and ``clock`` what has to be added to
+    ``time.monotonic()`` to have the server's time in seconds.
+    """
+
+    name: str
+    stream: str
+    subject: str
+    capacity: int
+    expire: float | None
+    window: float
+    taken: int
+    oldest_left: float | None
+    created: int = 0
+    clock: float = 0.0
+
+    @property
+    def prospect(self) -> str:
+        """What asking for a seat would do now, in words that follow on "would"."""
+        free = self.capacity - self.taken
+        if free > 0:
+            return f"take one of {free} free seats in governor {self.name}"
+        return f"wait for one of the {self.capacity} seats in governor {self.name}, which are all taken"
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A seat that is ours. ``waited`` is seconds, ``since`` of ``time.monotonic()``.
+
+    ``doubtful`` are ids of attempts whose answers were lost: a server that stood still may store them late.
+    """
+
+    governor: Governor
+    id: SeatId
+    identity: str
+    waited: float
+    since: float
+    doubtful: frozenset[str] = frozenset()
+
+    @property
+    def sequence(self) -> int:
+        return self.id.sequence
+
+    @property
+    def held(self) -> float:
+        return time.monotonic() - self.since
+
+    @property
+    def expires(self) -> str | None:
+        """When the server takes the seat back, RFC 3339 UTC by the server's clock; None for never."""
+        if self.governor.expire is None:
+            return None
+        moment = datetime.fromtimestamp(self.since + self.governor.clock + self.governor.expire, timezone.utc)
+        return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def checked_name(name: Any) -> str:
+    try:
+        return str(names.GOVERNOR_NAME.to_wire(name))
+    except ValueError as error:
+        raise _errors.OptionError("name", f"{error}.") from error
+
+
+def passes(error: _errors.StreamsError) -> bool:
+    """Return True if the error is transient: the server is away or busy with itself."""
+    return isinstance(error, (_errors.Unreachable, _errors.NoAnswer)) or (
+        isinstance(error, _errors.ApiError) and error.err_code in _TRANSIENT
+    )
+
+
+def read(session: sessions.Session, name: str) -> Governor:
+    """The governor. Raises Refused where it does not exist, or its stream is no governor."""
+    return _from_info(name, _info(session, name))
+
+
+def read_if_there(session: sessions.Session, name: str) -> Governor | None:
+    """The governor, or None where it does not exist: for check mode, in which nobody has created it."""
+    info = streams.info(session, f"{names.GOVERNOR_PREFIX}{name}")
+    return _from_info(name, info) if info else None
+
+
+def view(session: sessions.Session, name: str) -> list[dict[str, Any]]:
+    """Who holds a seat, as ``seats_of`` returns it. Raises Refused as ``read`` does."""
+    info = _info(session, name)
+    _from_info(name, info)
+    return seats_of(session, info)
+
+
+def leave(session: sessions.Session, seat: Seat, patience: float) -> str:
+    """Give a seat back. Returns why it was gone already, or an empty text.
+
+    Tries for ``patience`` seconds where the server is away, and raises the reason then.
+    """
+    deadline = time.monotonic() + patience
+    giving = _Giving(session, seat)
+    while True:
+        try:
+            return giving.give()
+        except _errors.StreamsError as error:
+            if isinstance(error, _errors.ApiError) and error.err_code == jetstream.STREAM_NOT_FOUND:
+                return f"the governor {seat.governor.name} was deleted"
+            if not passes(error) or time.monotonic() + _RETRY > deadline:
+                raise
+            time.sleep(_RETRY)
+
+
+class _Giving:
+    """Giving one seat back, in as many tries as it takes."""
+
+    def __init__(self, session: sessions.Session, seat: Seat) -> None:
+        self._session = session
+        self._seat = seat
+        self._unsure = False  # a deletion was sent, and its answer may be lost
+
+    def give(self) -> str:
+        session, seat, governor = self._session, self._seat, self._seat.governor
+        remove_doubtful(session, governor, seat.doubtful, seat.sequence)
+        found = messages.get(session, governor.stream, sequence=seat.sequence)
+        if found is not None and not seat.id.is_of(found):
+            return RECREATED
+        reason = "" if found else _why_gone(session, seat)
+        if reason == RECREATED:
+            return reason
+        # Also where it was not found: a new leader of the stream may not have read all of it yet
+        unsure, self._unsure = self._unsure, True
+        if messages.delete(session, governor.stream, seat.sequence) or (unsure and not found):
+            events.publish(session, events.EXIT, governor.name, seat.identity, seat.sequence)
+            return ""
+        return reason or _why_gone(session, seat)
+
+
+def _why_gone(session: sessions.Session, seat: Seat) -> str:
+    governor = seat.governor
+    info = streams.info(session, governor.stream)
+    if info is None:
+        return f"the governor {governor.name} was deleted"
+    now = _from_info(governor.name, info)
+    # What we know of may be older than our seat, where we waited while it was created again
+    if now.created != governor.created and now.created / 1e6 > seat.since + now.clock:
+        return RECREATED
+    if governor.expire is not None and seat.held >= governor.expire:
+        return f"it expired after {governor.expire:g}s"
+    return "it was evicted, or the governor was reset"
+
+
+def remove_doubtful(session: sessions.Session, governor: Governor, attempts: frozenset[str], ours: int) -> int:
+    """Give back the seats that attempts of ours took beside the seat ``ours``. Returns how many."""
+    if not attempts:
+        return 0
+    removed = 0
+    for seat in messages.on_subject(session, governor.stream, governor.subject):
+        if seat.sequence != ours and mark_of(seat) in attempts:
+            name = seat.data.decode(errors="replace")
+            removed += remove(session, governor, SeatId(seat.sequence, 0, mark_of(seat)), name, events.EXIT)
+    return removed
+
+
+def not_given_back(seat: Seat, error: _errors.StreamsError) -> str:
+    """The sentence for a seat that could not be given back."""
+    until = f"it is taken until {seat.expires}" if seat.expires else "it is taken until somebody evicts it"
+    return (
+        f"Seat {seat.sequence} of governor {seat.governor.name} could not be given back, {until}, unless you evict it "
+        f"with choria_governor_lease (state: evicted, lease_id: {seat.id}). Reason: {error.message}"
+    )
+
+
+def locate(session: sessions.Session, governor: Governor, seat: SeatId) -> tuple[SeatId, str] | None:
+    """A seat, and the name of who holds it; None where it is not taken, or is another's now."""
+    if seat.sequence:
+        found = messages.get(session, governor.stream, sequence=seat.sequence)
+        taken = [found] if found and seat.is_of(found) else []
+    else:
+        stored = messages.on_subject(session, governor.stream, governor.subject)
+        taken = [each for each in stored if mark_of(each) == seat.mark]
+    if not taken:
+        return None
+    return seat._replace(sequence=taken[0].sequence), taken[0].data.decode(errors="replace")
+
+
+def gone_since(governor: Governor, seat: SeatId) -> str:
+    """Why a seat is not taken, as far as its id and the governor as it is now tell."""
+    if seat.created and seat.created != governor.created:
+        return RECREATED
+    return "it was given back, evicted, or expired"
+
+
+def remove(session: sessions.Session, governor: Governor, seat: SeatId, name: str, event: str) -> bool:
+    """Take the seat of ``name`` away, and publish the event. False where it was gone, or is another's now."""
+    found = messages.get(session, governor.stream, sequence=seat.sequence)
+    if found is None or not seat.is_of(found) or not messages.delete(session, governor.stream, seat.sequence):
+        return False
+    events.publish(session, event, governor.name, name, seat.sequence)
+    return True
+
+
+def evict(session: sessions.Session, governor: Governor, seat: Mapping[str, Any]) -> bool:
+    """Take away a seat as ``view`` returns it. False where it was gone already, or is another's now."""
+    return remove(session, governor, SeatId.parse(seat["lease_id"]), seat["name"], events.EVICTION)
+
+
+def reset(session: sessions.Session, governor: Governor) -> list[dict[str, Any]]:
+    """Take all seats away, and return whose they were, as ``view`` does. Purging would need more rights."""
+    return [seat for seat in view(session, governor.name) if evict(session, governor, seat)]
+
+
+def _info(session: sessions.Session, name: str) -> dict[str, Any]:
+    info = streams.info(session, f"{names.GOVERNOR_PREFIX}{name}")
+    if info is None:
+        raise _errors.Refused(
+            f"The governor {name} does not exist: create it with the module choria.streams.choria_governor, "
+            "or check name.",
+            code="not_found",
+            option="name",
+        )
+    return info
+
+
+def _from_info(name: str, info: Mapping[str, Any]) -> Governor:
+    config, state = info["config"], info["state"]
+    subjects, capacity = config.get("subjects") or [], int(config.get("max_msgs") or 0)
+    if len(subjects) != 1 or "*" in subjects[0] or ">" in subjects[0] or capacity < 1 or config.get("discard") != "new":
+        raise _errors.Refused(
+            f"The stream {config['name']} is no governor (one subject, max_msgs, and discard new): "
+            "give another name, or delete it and create the governor with choria.streams.choria_governor.",
+            code="not_a_governor",
+            option="name",
+        )
+    expire, taken = int(config.get("max_age") or 0) / codecs.NANOSECOND, int(state.get("messages", 0))
+    now = codecs.parse_timestamp(info["ts"]) if info.get("ts") else datetime.now(timezone.utc)
+    return Governor(
+        name=name,
+        stream=config["name"],
+        subject=subjects[0],
+        capacity=capacity,
+        expire=expire or None,
+        window=int(config.get("duplicate_window") or 0) / codecs.NANOSECOND,
+        taken=taken,
+        oldest_left=expire - (now - codecs.parse_timestamp(state["first_ts"])).total_seconds()
+        if expire and taken
+        else None,
+        created=moment_of(info["created"]),
+        clock=now.timestamp() - time.monotonic(),
+    )

@@ -1,0 +1,141 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waits until one of several keys has a value, or one that is wanted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._api import kv
+from ..._api.kv_watch import Watch
+from ..._options import codecs, fields, names, values
+from ..._options.formats import YAML, Query, decode
+from ..signals import end_when_unheard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..._connection import sessions
+
+SPEC = fields.Spec(
+    (
+        fields.Field("bucket", names.BUCKET_NAME, argument_extra={"required": True}),
+        # Ansible would take the word for a secret
+        fields.Field("keys", codecs.names(names.EXISTING_KEY), argument_extra={"required": True, "no_log": False}),
+        fields.Field("values", codecs.Codec({"type": "list", "elements": "raw"})),
+        fields.Field("condition", codecs.text()),
+        fields.Field("format", codecs.choice(*values.ENCODINGS, YAML), argument_extra={"default": values.TEXT}),
+        fields.Field("updates_only", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("max_wait", codecs.duration(), argument_extra={"default": "5m"}),
+    ),
+    {"mutually_exclusive": [("values", "condition")]},
+)
+
+
+@dataclass
+class Wanted:
+    """Which values end the waiting. ``reason`` says why the last one did not, and never a part of it."""
+
+    format: str
+    values: list[Any] | None = None
+    query: Query | None = None
+    reason: str = ""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Wanted:
+        """Raises OptionError, or LibraryMissing for what a condition needs."""
+        format, condition = options["format"], options["condition"]
+        if condition is not None and format not in (values.JSON, YAML):
+            raise _errors.OptionError("condition", "needs data to look into: set format to json or yaml.")
+        if options["values"] == []:
+            raise _errors.OptionError("values", "is empty, so that none would do: give some, or leave it out.")
+        return cls(format, options["values"], Query(condition, "condition") if condition is not None else None)
+
+    def takes(self, entry: kv.Entry) -> bool:
+        if not entry.alive:
+            self.reason = f"key {entry.key} was deleted (revision {entry.revision})"
+            return False
+        name = f"revision {entry.revision} of key {entry.key}"
+        try:
+            value = decode(entry.value, self.format)
+            found = self._meets(value, entry.value, name)
+        except _errors.OptionError as error:
+            self.reason = error.reason.rstrip(".")
+            return False
+        except ValueError as error:
+            self.reason = f"{name} {error}"
+            return False
+        self.reason = f"{name} is not as wanted"
+        return found
+
+    def _meets(self, value: Any, stored: bytes, name: str) -> bool:
+        if self.query:
+            selected = self.query.search(value, name)
+            # What JMESPath takes for false; 0 is true there
+            return not (selected is None or selected is False or selected in ("", [], {}))
+        if self.values is None:
+            return True
+        if self.format in (values.TEXT, values.BASE64):
+            return stored in [values.to_bytes(wanted, self.format) for wanted in self.values]
+        return value in self.values
+
+
+def watch(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """What choria_kv_watch returns. Raises StreamsError when nothing was as wanted in time."""
+    found, began = fields.checked(SPEC, options.get), time.monotonic()
+    wanted, keys = Wanted.of(options), list(options["keys"])
+    if not keys:
+        raise _errors.OptionError("keys", "is empty: give at least one key.")
+    bucket = kv.open_bucket(session, options["bucket"])[0]
+    if check_mode:
+        present = {} if options["updates_only"] else kv.last_many(session, bucket, keys)
+        entry = next((entry for entry in present.values() if wanted.takes(entry)), None)
+        return _told(options, entry, began)
+    end_when_unheard(session)
+    seconds = found["max_wait"] / codecs.NANOSECOND
+    with Watch(session, bucket, keys, updates_only=options["updates_only"]) as changes:
+        while True:
+            entry = changes.next(max(0.0, began + seconds - time.monotonic()))
+            if entry is None:
+                raise _late(options, wanted, began)
+            if wanted.takes(entry):
+                return _told(options, entry, began)
+
+
+def _told(options: Mapping[str, Any], entry: kv.Entry | None, began: float) -> dict[str, Any]:
+    told = None
+    if entry:
+        told = {
+            "bucket": options["bucket"],
+            "key": entry.key,
+            "value": decode(entry.value, options["format"]),
+            "revision": entry.revision,
+            "created": entry.created,
+            "ttl": entry.ttl,
+        }
+    return {"changed": False, "matched": entry is not None, "entry": told, "elapsed": _elapsed(began)}
+
+
+def _late(options: Mapping[str, Any], wanted: Wanted, began: float) -> _errors.StreamsError:
+    keys = ", ".join(options["keys"])
+    what = "has such a value" if options["values"] or options["condition"] else "has a value"
+    change = " that is new" if options["updates_only"] else ""
+    several = "None of the keys" if len(options["keys"]) > 1 else "The key"
+    verb = what if len(options["keys"]) > 1 else what.replace("has", "has not")
+    reason = f"the last that was seen: {wanted.reason}" if wanted.reason else "nothing was seen of it"
+    error = _errors.StreamsError(
+        f"{several} {keys} of bucket {options['bucket']} {verb}{change}, after {options['max_wait']} (max_wait); "
+        f"{reason}.",
+        code="timeout",
+        option="max_wait",
+    )
+    error.result = {"matched": False, "entry": None, "elapsed": _elapsed(began)}
+    return error
+
+
+def _elapsed(began: float) -> float:
+    return round(time.monotonic() - began, 3)

@@ -1,0 +1,151 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What autonomous agents have told of themselves: their transitions and the states of their watchers.
+
+A machine tells of each transition, and never of the state that it begins in. When its server or itself starts anew, it
+has another id, and is in its initial state until its next transition. Times are the broker's, and not the nodes'.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._api import reading
+from ..._connection.permissions import SUBSCRIBE, missing_permission
+from ..._options import untrusted
+from ..signals import end_when_unheard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from ..._api import messages
+    from ..._connection import sessions
+
+STREAM = "CHORIA_MACHINE"
+SUBJECTS = "choria.machine.>"
+# The same for a listener: a token with --event-viewer may subscribe to these, and to no more
+_LIVE = ("choria.machine.transition", "choria.machine.watcher.>")
+_TRANSITION = "io.choria.machine.v1.transition"
+# Between attempts while the server is away
+_RETRY = 0.5
+# An event can be heard before the stream has it: how often to look for it, and how long between
+_LOOKS, _PAUSE = 20, 0.05
+# What an event says of itself, and not of what it tells
+_ENVELOPE = ("protocol", "identity", "id", "version", "timestamp", "machine", "name", "type")
+
+
+@dataclass
+class Told:
+    """What one machine on one host has told. ``state`` is None where it has not moved since it started."""
+
+    host: str
+    name: str
+    instance: str
+    version: str
+    state: str | None = None
+    from_state: str | None = None
+    transition: str | None = None
+    since: str | None = None
+    watchers: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def result(self) -> dict[str, Any]:
+        return {**vars(self), "watchers": [self.watchers[name] for name in sorted(self.watchers)]}
+
+
+class Machines:
+    """All that the stream tells, by host and name. ``wanted(host, name)`` chooses."""
+
+    def __init__(self, session: sessions.Session, wanted: Callable[[str, str], bool]) -> None:
+        self._session = session
+        self._wanted = wanted
+        self._next = 1
+        self.told: dict[tuple[str, str], Told] = {}
+
+    def read(self) -> set[bytes]:
+        """Takes in what has come into the stream since it was last read, and returns it."""
+        came = set()
+        for message in reading.onward(self._session, STREAM, SUBJECTS, self._next):
+            self._next = message.sequence + 1
+            self._take(message)
+            came.add(message.data)
+        return came
+
+    def wait(self, reached: Callable[[Mapping[tuple[str, str], Told]], bool], timeout: float) -> bool:
+        """Listens until ``reached(told)`` holds. False when ``timeout`` seconds are over.
+
+        Raises PermissionMissing where the credentials may not listen.
+        """
+        deadline = time.monotonic() + timeout
+        end_when_unheard(self._session)
+        for subject in _LIVE:
+            self._session.subscribe(subject)
+            if subject in self._session.refused_subscriptions:
+                raise missing_permission(SUBSCRIBE, subject, self._session.settings.jwt)
+        self.read()
+        while not reached(self.told):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            try:
+                self._hear(left)
+            except _errors.Unreachable:
+                if left <= _RETRY:
+                    raise
+                time.sleep(_RETRY)
+                with suppress(_errors.Unreachable):
+                    self.read()  # what was told meanwhile
+        return True
+
+    def _hear(self, timeout: float) -> None:
+        """Waits for an event, and reads the stream then, which has all of them in order and with the broker's time."""
+        newest = message = self._session.receive(timeout)
+        while message:
+            newest, message = message, self._session.receive(0)
+        for _look in range(_LOOKS if newest else 0):
+            if newest and newest.data in self.read():
+                return
+            time.sleep(_PAUSE)
+
+    def _take(self, message: messages.Stored) -> None:
+        event = _event(message.data)
+        if event is None or not self._wanted(event["identity"], event["machine"]):
+            return
+        key, instance = (event["identity"], event["machine"]), str(event.get("id", ""))
+        told = self.told.get(key)
+        if told is None or told.instance != instance:
+            told = self.told[key] = Told(*key, instance, str(event.get("version", "")))
+        if event["protocol"] == _TRANSITION:
+            told.state, told.from_state = event.get("to_state"), event.get("from_state")
+            told.transition, told.since = event.get("transition"), message.time
+        elif event.get("name") and isinstance(event["name"], str):
+            status = {name: value for name, value in event.items() if name not in _ENVELOPE}
+            about = {"name": event["name"], "type": event.get("type"), "time": message.time}
+            told.watchers[event["name"]] = {**about, "status": status}
+
+
+def _event(data: bytes) -> dict[str, Any] | None:
+    """The event in a message, as a CloudEvent or bare; None for what is none."""
+    try:
+        whole: Any = untrusted.load_json(data)
+    except ValueError:
+        return None
+    event = whole.get("data", whole) if isinstance(whole, dict) else None
+    if not isinstance(event, dict):
+        return None
+    texts = ("protocol", "identity", "machine")
+    return event if all(isinstance(event.get(name), str) and event[name] for name in texts) else None
+
+
+def known_to(told: Iterable[tuple[str, str]], name: str, host: str) -> str:
+    """A clause for a sentence about a machine that has told nothing on a host: what is known instead."""
+    pairs = sorted(told)
+    elsewhere = [where for where, machine in pairs if machine == name]
+    beside = [machine for where, machine in pairs if where == host]
+    if elsewhere:
+        return f"it has on {', '.join(elsewhere[:5])}"
+    return f"known there: {', '.join(beside[:5])}" if beside else "nor has any other machine there"

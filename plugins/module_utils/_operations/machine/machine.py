@@ -1,0 +1,222 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What choria_machine does: an autonomous agent in the store of the node, or those taken away that nobody names."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._options import codecs, fields, formats, quantities, untrusted, values
+from .definition import (
+    MANIFEST,
+    beyond_program,
+    check_by_program,
+    check_definition,
+    checked_name,
+    shown_definitions,
+    to_yaml,
+)
+from .files import DEFINITION_MODE, File, files_in, files_of
+from .folder import Content, listing_of, read_file
+from .store import Store, find_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..._connection import sessions
+
+PRESENT, ABSENT, PURGED = "present", "absent", "purged"
+_FILE = {
+    "path": {"type": "str", "required": True},
+    "content": {"type": "raw", "required": True},
+    "encoding": {"type": "str", "choices": list(values.ENCODINGS), "default": values.TEXT},
+    "mode": {"type": "raw", "default": "0644"},
+}
+STORE = fields.Field("store", codecs.Codec({"type": "path"}))
+SPEC = fields.Spec(
+    (
+        fields.Field("state", codecs.choice(PRESENT, ABSENT, PURGED), argument_extra={"default": PRESENT}),
+        fields.Field("name", codecs.Codec({"type": "str"})),
+        STORE,
+        fields.Field("definition", codecs.Codec({"type": "dict"})),
+        fields.Field("files", codecs.Codec({"type": "list", "elements": "dict", "default": [], "options": _FILE})),
+        fields.Field("archive", codecs.Codec({"type": "path"})),
+        fields.Field("archive_checksum", codecs.Codec({"type": "str"})),
+        fields.Field("exact", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("validate", codecs.boolean(), argument_extra={"default": True}),
+        fields.Field("program", codecs.Codec({"type": "path"})),
+        fields.Field("keep", codecs.Codec({"type": "list", "elements": "str"})),
+    ),
+    {
+        "required_if": [
+            ("state", PRESENT, ("name",)),
+            ("state", PRESENT, ("definition", "archive"), True),
+            ("state", ABSENT, ("name",)),
+            ("state", PURGED, ("keep",)),
+        ],
+        "required_together": [("archive", "archive_checksum")],
+    },
+)
+
+
+@dataclass
+class Checks:
+    """By what the definition that ``option`` gives was checked, and what the program can't know of it or did refuse."""
+
+    option: str
+    validated: list[str] = field(default_factory=list)
+    beyond: list[str] = field(default_factory=list)
+    unknown_to_program: list[str] = field(default_factory=list)
+
+
+def act(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """The whole result. Never connects."""
+    store = find_store(options["store"], options["choria_config"])
+    if options["state"] == PRESENT:
+        return _present(store, options, check_mode)
+    if options["state"] == ABSENT:
+        return _absent(store, checked_name(options["name"]), check_mode)
+    return _purged(store, options["keep"], check_mode)
+
+
+def _present(store: Store, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    name = checked_name(options["name"])
+    files, checks = _files(name, options)
+    content = Content(files, options["exact"])
+    check = partial(_ask_program, options["program"], checks)
+    if check_mode and not store.path.exists():
+        check_alone(content, check)
+        return _result(store, name, content, checks, changed=True)
+    store.check()
+    with nullcontext() if check_mode else store.locked():
+        folder = store.folder(name)
+        changed = not content.is_in(folder)
+        result = _result(store, name, content, checks, changed)
+        if changed and check_mode:
+            check_alone(content, check)
+        elif changed:
+            store.put(name, content, check)
+    return result
+
+
+def check_alone(content: Content, check: Callable[[Path], None]) -> None:
+    """Checks a folder outside of the store."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "machine"
+        content.write(folder)
+        check(folder)
+
+
+def _ask_program(program: str | None, checks: Checks, folder: Path) -> None:
+    """Its refusal does not count where the schema has accepted what the program can't know."""
+    if not program:
+        return
+    try:
+        check_by_program(program, str(folder), checks.option)
+    except _errors.Refused:
+        if not checks.beyond:
+            raise
+        checks.unknown_to_program.extend(checks.beyond)
+    else:
+        checks.validated.append("program")
+
+
+def _files(name: str, options: Mapping[str, Any]) -> tuple[dict[str, File], Checks]:
+    """All files, and how their definition was checked so far. Raises OptionError."""
+    files = files_in(options["archive"], options["archive_checksum"]) if options["archive"] else {}
+    files.update(files_of(options["files"]))
+    definition, option = options["definition"], "definition"
+    if definition is not None:
+        if any(entry["path"] == MANIFEST for entry in options["files"]):
+            raise _errors.OptionError("files", f"{MANIFEST} is what definition says: take it away from one of both.")
+        definition = {"name": name, **definition}
+        files[MANIFEST] = File(to_yaml(definition).encode(), DEFINITION_MODE)
+    elif MANIFEST in files:
+        option = "archive"
+        if not files[MANIFEST].content.strip():
+            raise _errors.OptionError("archive", f"its {MANIFEST} is empty: write the definition there.")
+        try:
+            definition = load(files[MANIFEST].content)
+        except ValueError as error:
+            raise _errors.OptionError("archive", f"its {MANIFEST} {error}: correct it.") from None
+        except _errors.LibraryMissing:
+            return files, Checks(option)
+    else:
+        raise _errors.OptionError("archive", f"{options['archive']} has no {MANIFEST}: add it, or give definition.")
+    if not isinstance(definition, dict) or definition.get("name") != name:
+        told = definition.get("name") if isinstance(definition, dict) else None
+        shown = quantities.shortened(told) if told else "no machine with a name"
+        raise _errors.OptionError(option, f"it defines {shown}, and not {name}: give the name that it has.")
+    if not options["validate"]:
+        return files, Checks(option)
+    check_definition(definition, option)
+    return files, Checks(option, ["schema"], beyond_program(definition))
+
+
+def load(text: bytes) -> Any:
+    """A definition. Raises ValueError with the reason, LibraryMissing for YAML on a host without a library for it."""
+    try:
+        return untrusted.load_json(text)
+    except ValueError:
+        return formats.load_yaml(text)
+
+
+def _result(store: Store, name: str, content: Content, checks: Checks, changed: bool) -> dict[str, Any]:
+    folder = store.path / name
+    manifest = content.files[MANIFEST].content
+    result: dict[str, Any] = {
+        "changed": changed,
+        "machine": {
+            "name": name,
+            "path": str(folder),
+            "checksum": hashlib.sha256(manifest).hexdigest(),
+            "files": sorted(content.files),
+            "validated": checks.validated,
+            "unknown_to_program": checks.unknown_to_program,
+        },
+    }
+    if changed:
+        there = read_file(folder / MANIFEST)
+        shown = there.content.decode(errors="replace") if there else ""
+        result["diff"] = [
+            _diff(str(folder / MANIFEST), *shown_definitions(shown, manifest.decode(errors="replace"))),
+            _diff(f"{folder} (files)", listing_of(folder, content), content.listing()),
+        ]
+    return result
+
+
+def _diff(header: str, before: str, after: str) -> dict[str, str]:
+    return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+
+def _absent(store: Store, name: str, check_mode: bool) -> dict[str, Any]:
+    if not store.path.exists():
+        return {"changed": False, "removed": []}
+    store.check()
+    return _removed(store, [name] if store.folder(name).exists() else [], check_mode)
+
+
+def _purged(store: Store, keep: list[str], check_mode: bool) -> dict[str, Any]:
+    if check_mode and not store.path.exists():
+        return {"changed": False, "removed": []}
+    store.check()
+    return _removed(store, store.unknown(keep), check_mode)
+
+
+def _removed(store: Store, names: list[str], check_mode: bool) -> dict[str, Any]:
+    result: dict[str, Any] = {"changed": bool(names), "removed": names}
+    if names:
+        result["diff"] = _diff(str(store.path), "".join(f"{name}\n" for name in names), "")
+    if names and not check_mode:
+        with store.locked():
+            for name in names:
+                store.remove(name)
+    return result

@@ -1,0 +1,178 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store of autonomous agents: a folder for each, which Choria Server looks through every ten seconds.
+
+The server passes over folders whose names begin with a dot, ends a machine whose folder or definition is gone, and
+starts it anew where the definition changed (go-choria, aagent/aagent.go). So a folder is made whole under such a name,
+and changes places with the one that is there in one step.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ... import _errors
+from ..._choria.config import SERVER_FILE, read_config
+from ..._fsync import sync_folder
+from .definition import MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from .folder import Content
+
+KEY = "plugin.choria.machine.store"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@dataclass(frozen=True)
+class Store:
+    path: Path
+
+    @classmethod
+    def at(cls, path: str) -> Store:
+        return cls(Path(path))
+
+    def folder(self, name: str) -> Path:
+        """Raises Refused where it is no folder of its own: a link could lead anywhere."""
+        folder = self.path / name
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise _errors.Refused(
+                f"{folder} is a link or a file, and an autonomous agent is a folder: take it away.",
+                code="store_entry",
+                option="name",
+            )
+        return folder
+
+    def check(self) -> None:
+        """Raises Refused where the store is not there, or is not for its owner alone: what is in it runs as root."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            found = None
+        except OSError as error:
+            raise self._no_access(error) from error
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            raise _errors.Refused(
+                f"There is no store of autonomous agents {self.path}: correct store or choria_config, or make the "
+                "folder with mode 0700.",
+                code="store_missing",
+                option="store",
+            )
+        if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise _errors.Refused(
+                f"{self.path} belongs to user {found.st_uid} and has mode {stat.S_IMODE(found.st_mode):04o}, so that "
+                "others could change what Choria Server runs: make it root's own (chmod 0700), and use become.",
+                code="store_mode",
+                option="store",
+            )
+
+    def machines(self) -> list[str]:
+        """The names of the folders that the server takes for machines."""
+        try:
+            return sorted(
+                entry.name
+                for entry in os.scandir(self.path)
+                if entry.is_dir(follow_symlinks=False)
+                and not entry.name.startswith(".")
+                and (self.path / entry.name / MANIFEST).is_file()
+            )
+        except OSError as error:
+            raise self._no_access(error) from error
+
+    def unknown(self, keep: Sequence[str]) -> list[str]:
+        """The machines that no pattern of ``keep`` names."""
+        return [name for name in self.machines() if not any(fnmatchcase(name, pattern) for pattern in keep)]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One change at a time: others wait."""
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        except OSError as error:
+            raise self._no_access(error) from error
+        finally:
+            os.close(handle)
+
+    def remove(self, name: str) -> None:
+        """The server never sees half of a machine: its folder is gone at once."""
+        away = self._hidden(name, "old")
+        shutil.rmtree(away, ignore_errors=True)
+        self.folder(name).rename(away)
+        sync_folder(self.path)
+        shutil.rmtree(away)
+
+    def put(self, name: str, content: Content, check: Callable[[Path], None]) -> None:
+        """Puts a folder in the place of the one that is there, unless ``check`` refuses it by an error."""
+        folder, fresh, away = self.folder(name), self._hidden(name, "new"), self._hidden(name, "old")
+        if away.exists() and not folder.exists():  # a run ended between the two renames of _exchange
+            away.rename(folder)
+        for left in (fresh, away):
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            content.write(fresh)
+            check(fresh)
+            linked = content.link_rest(folder, fresh)
+            if folder.exists():
+                _exchange(fresh, folder, away)
+                content.link_rest(fresh, folder, linked)
+            else:
+                fresh.rename(folder)
+            sync_folder(self.path)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+    def _hidden(self, name: str, what: str) -> Path:
+        return self.path / f".choria_machine.{name}.{what}"
+
+    def _no_access(self, error: OSError) -> _errors.Refused:
+        return _errors.Refused(
+            f"{self.path} can't be used ({error.strerror}: {error.filename or self.path}): run the task as root "
+            "(become: true), and check that there is room and that the file system is not read-only.",
+            code="store_permission",
+            option="store",
+        )
+
+
+def find_store(store: str | None, choria_config: str | None) -> Store:
+    """The store by its path, else that of a server's file, else of ``/etc/choria/server.conf``. Raises OptionError."""
+    if store:
+        return Store.at(store)
+    config = read_config(choria_config or SERVER_FILE)
+    named = config.file(KEY)
+    if not named:
+        raise _errors.OptionError(
+            "choria_config",
+            f"{config.path} sets no {KEY}: name the file of a Choria Server with autonomous agents, or give store.",
+        )
+    return Store.at(named)
+
+
+def _exchange(fresh: Path, folder: Path, away: Path) -> None:
+    """Lets two folders change their names at once, where the system can; afterwards the old one is ``fresh``."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        rename = None  # a C library without it
+    if rename and rename(_AT_FDCWD, os.fsencode(fresh), _AT_FDCWD, os.fsencode(folder), _RENAME_EXCHANGE) == 0:
+        return
+    number = ctypes.get_errno()
+    if rename and number not in (errno.EINVAL, errno.ENOSYS, errno.EXDEV):
+        raise OSError(number, os.strerror(number), str(folder))
+    # A file system without it. A server that looks just now ends the machine, and starts it again in ten seconds
+    folder.rename(away)
+    fresh.rename(folder)
+    away.rename(fresh)

@@ -1,0 +1,121 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Publishes several messages as one: the stream stores all of them, or none (ADR-50)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._api import jetstream, messages
+from ..._connection import wire
+from ..._options import codecs, fields
+from . import publish as stream_publish
+from . import results
+from .features import V2_12
+from .outgoing import LAST_SEQUENCE, LAST_SUBJECT_SEQUENCE, PUBLISH, Outgoing, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..._connection import sessions
+
+# What the server takes in one batch (streamMaxAtomicBatchSize)
+_MOST = 1000
+_ITEM = tuple(
+    row
+    for row in PUBLISH
+    if row.option in ("subject", "data", "headers", "ttl", "increment", LAST_SEQUENCE, LAST_SUBJECT_SEQUENCE)
+)
+BATCH = fields.Field("messages", codecs.Codec({"type": "list", "elements": "dict", "options": {}}))
+BATCH.codec.spec["options"] = {
+    row.option: {**row.argument(), **({"required": True} if row.option == "subject" else {})} for row in _ITEM
+}
+
+
+def publish(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Publishes all in one batch; in check mode looks for all that would be in the way. Returns the whole result."""
+    batch = [_outgoing(number, item, options) for number, item in enumerate(options["messages"])]
+    if not 0 < len(batch) <= _MOST:
+        raise _errors.OptionError("messages", f"has {len(batch)} entries, and a batch has 1 to {_MOST}.")
+    if session.server.version < V2_12:
+        raise refused("messages", f"needs nats-server 2.12, and {session.server.runs}: publish one by one", "too_old")
+    owners = {each.subject: stream_publish.owner_of(session, each) for each in batch}
+    names = {(owner or {}).get("config", {}).get("name") for owner in owners.values()}
+    if len(names) > 1:
+        told = ", ".join(sorted(str(name) for name in names))
+        raise refused("messages", f"the subjects belong to several streams ({told}), and a batch goes to one")
+    owner = owners[batch[0].subject]
+    if owner and not owner["config"].get("allow_atomic"):
+        told = f"stream {owner['config']['name']} takes no batches: set allow_atomic: true with choria_stream"
+        raise refused("messages", told)
+    for each in batch:
+        each.check(session.server, (owner or {}).get("config") or {})
+    ack = _foresee(session, batch, owner) if check_mode else _send(session, batch)
+    return _result(session, batch, ack, stored=bool(owner) and not check_mode)
+
+
+def _outgoing(number: int, item: Mapping[str, Any], options: Mapping[str, Any]) -> Outgoing:
+    if number and item.get(LAST_SEQUENCE) is not None:
+        raise _errors.OptionError(
+            "messages", f"only the first of a batch can have {LAST_SEQUENCE}, not number {number}."
+        )
+    blank = dict.fromkeys(row.option for row in PUBLISH)
+    shared = {name: options[name] for name in ("stream", "encoding", "allow_data_loss")}
+    try:
+        return Outgoing.from_options({**blank, **item, **shared})
+    except _errors.OptionError as error:
+        raise _errors.OptionError(f"messages[{number}].{error.failure['option']}", error.reason) from error
+
+
+def _send(session: sessions.Session, batch: list[Outgoing]) -> dict[str, Any]:
+    """Publishes in order, and returns the acknowledgement of the last one, which is that of all."""
+    name, requests = messages.new_id(), []
+    for number, each in enumerate(batch, start=1):
+        headers = {**each.headers, "Nats-Batch-Id": name, "Nats-Batch-Sequence": str(number)}
+        if number == len(batch):
+            headers["Nats-Batch-Commit"] = "1"
+        requests.append(wire.Request(each.subject, each.payload, headers, again=False))
+    ack: dict[str, Any] = {}
+    for each, answer in zip(batch, session.request_many(requests)):
+        if isinstance(answer, _errors.StreamsError):
+            raise answer
+        if not answer[0].data:
+            continue  # taken, and not stored yet
+        try:
+            ack = jetstream.decode(f"Publishing a batch with {each.subject}", answer[0])
+        except _errors.ApiError as error:
+            raise _refusal(batch, error) from error
+    if "seq" not in ack:
+        raise _errors.NoAnswer("messages: the stream did not acknowledge the batch: look at its messages.")
+    return ack
+
+
+def _refusal(batch: list[Outgoing], error: _errors.ApiError) -> _errors.StreamsError:
+    """The server's refusal, which names none of the messages, in the words of the one that expected something else."""
+    found = (stream_publish.refusal_of(each, error) for each in batch if each.expected)
+    return next((reason for reason in found if reason is not error), error)
+
+
+def _foresee(session: sessions.Session, batch: list[Outgoing], owner: Mapping[str, Any] | None) -> dict[str, Any]:
+    ack: dict[str, Any] = {"stream": "", "seq": 0}
+    before = None
+    for each in batch:
+        ack = stream_publish.foresee(session, each, dict(owner) if owner else None)
+        before = int(ack["seq"]) - 1 if before is None else before
+    return {**ack, "seq": (before or 0) + len(batch) if owner else 0}
+
+
+def _result(
+    session: sessions.Session, batch: list[Outgoing], ack: Mapping[str, Any], *, stored: bool
+) -> dict[str, Any]:
+    stream, last = str(ack["stream"]), int(ack["seq"])
+    shown = []
+    for number, each in enumerate(batch, start=1):
+        sequence = last - len(batch) + number if last else 0
+        found = stream_publish.stored_at(session, stream, sequence) if stored else None
+        found = found or messages.Stored(each.subject, sequence, "", each.payload, each.headers)
+        shown.append({**results.message(stream, found, each.encoding), "duplicate": False})
+    lost = results.UNKNOWN if any(each.rolls_up for each in batch) else 0
+    return results.published_batch(f"{len(batch)} messages to stream {stream}", shown, lost)

@@ -1,0 +1,65 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What choria_stream_message does: one state, one way, and no option that another state would need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._options import codecs, fields, names
+from . import batch
+from .outgoing import PUBLISH
+from .publish import publish
+from .removal import delete, purge
+from .selection import ENCODING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..._connection import sessions
+
+_STATES = {"present": publish, "absent": delete, "purged": purge}
+_BELONG = {
+    **{row.option: ("present",) for row in (*PUBLISH, batch.BATCH)},
+    "subject": ("present", "purged"),
+    "sequence": ("absent", "purged"),
+    "erase": ("absent",),
+    "keep": ("purged",),
+}
+
+SPEC = fields.Spec(
+    (
+        fields.Field("state", codecs.choice(*_STATES), argument_extra={"default": "present"}),
+        fields.Field("stream", names.STREAM_NAME),
+        *PUBLISH,
+        batch.BATCH,
+        ENCODING,
+        fields.Field("sequence", codecs.whole(1)),
+        fields.Field("erase", codecs.boolean()),
+        fields.Field("keep", codecs.whole(1)),
+        fields.Field("allow_data_loss", codecs.boolean(), argument_extra={"default": False}),
+    ),
+    {
+        "required_if": [
+            ("state", "present", ("subject", "messages"), True),
+            ("state", "absent", ("stream", "sequence")),
+            ("state", "purged", ("stream",)),
+        ],
+        "mutually_exclusive": [("keep", "sequence"), *(("messages", row.option) for row in PUBLISH)],
+    },
+)
+
+
+def act(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Publishes, deletes or purges. Returns the whole result."""
+    state = options["state"]
+    for option, states in _BELONG.items():
+        if options[option] is not None and state not in states:
+            raise _errors.OptionError(
+                option, f"means nothing with state: {state}, it belongs to {' and '.join(states)}."
+            )
+    if options["messages"] is not None:
+        return batch.publish(session, options, check_mode)
+    return _STATES[state](session, options, check_mode)

@@ -1,0 +1,96 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deletes one message of a stream, or many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._api import messages, reading, streams
+from ..._options import codecs, fields
+from ..._resources import losses
+from . import results
+from .outgoing import refused
+from .selection import FILTER, STREAM
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..._connection import sessions
+
+_WHERE = fields.Spec(
+    (
+        STREAM,
+        fields.Field("subject", FILTER, wire="filter"),
+        fields.Field("sequence", codecs.whole(1), wire="seq"),
+        fields.Field("keep", codecs.whole(1)),
+    )
+)
+
+
+def delete(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Deletes the message with a sequence number; one that is gone is no change. Returns the whole result."""
+    given = fields.checked(_WHERE, options.get)
+    stream, sequence = given["stream"], given["sequence"]
+    config = _info(session, stream)["config"]
+    found = messages.get(session, stream, sequence=sequence)
+    if found is None:
+        return results.unchanged(message=None)
+    if config.get("sealed") or config.get("deny_delete"):
+        why = "is sealed" if config.get("sealed") else "does not allow that (deny_delete)"
+        raise refused("sequence", f"message {sequence} can't be deleted, stream {stream} {why}")
+    if not check_mode:
+        messages.delete(session, stream, sequence, erase=bool(options["erase"]))
+        if messages.get(session, stream, sequence=sequence):
+            raise _errors.StreamsError(
+                f"The server confirmed that message {sequence} of stream {stream} is deleted, but still has it: look "
+                "at its log.",
+                code="not_applied",
+            )
+    before = results.message(stream, found, options["encoding"])
+    return results.deleted(f"message {sequence} of stream {stream}", before)
+
+
+def purge(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Deletes all messages, or those that ``subject``, ``keep`` and ``sequence`` select. Returns the whole result."""
+    given = fields.checked(_WHERE, options.get)
+    stream = given["stream"]
+    body = {row.path: given[row.option] for row in _WHERE if row.option in given and row.option != "stream"}
+    info = _info(session, stream)
+    before = int(info["state"]["messages"])
+    going = _count(session, stream, before, body)
+    if not going:
+        return results.unchanged(purged=0, messages_before=before, messages_after=before)
+    _check_purge(stream, info["config"])
+    losses.Loss(going, 0, "purging it").check(f"stream {stream}", bool(options["allow_data_loss"]))
+    after = before - going
+    if not check_mode:
+        going = streams.purge(session, stream, body)
+        after = int(_info(session, stream)["state"]["messages"])
+    return results.purged(f"stream {stream}", before, after, going)
+
+
+def _info(session: sessions.Session, stream: str) -> dict[str, Any]:
+    info = streams.info(session, stream)
+    if info is None:
+        raise streams.missing(stream)
+    return info
+
+
+def _count(session: sessions.Session, stream: str, total: int, body: Mapping[str, Any]) -> int:
+    """How many messages a purge deletes."""
+    subject = body.get("filter", reading.ALL)
+    matching = sum(streams.subject_counts(session, stream, subject).values()) if "filter" in body else total
+    if "keep" in body:
+        return max(0, matching - int(body["keep"]))
+    if "seq" in body:
+        return reading.count_before(session, stream, subject, body["seq"], matching)
+    return matching
+
+
+def _check_purge(stream: str, config: Mapping[str, Any]) -> None:
+    if config.get("sealed") or config.get("deny_purge"):
+        why = "is sealed" if config.get("sealed") else "does not allow that (deny_purge)"
+        raise refused("state", f"stream {stream} can't be purged, it {why}")

@@ -1,0 +1,71 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happened to messages, as the module choria_stream_message tells it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..._options import mask, values
+from ..._resources import losses, resource
+from .selection import described
+
+if TYPE_CHECKING:
+    from ..._api import messages
+
+UNKNOWN = None
+
+
+def message(stream: str, found: messages.Stored, encoding: str) -> dict[str, Any]:
+    """A message with its payload in that encoding, or in base64 where it is nothing else."""
+    try:
+        data = values.from_bytes(found.data, encoding)
+    except ValueError:
+        encoding, data = values.BASE64, values.from_bytes(found.data, values.BASE64)
+    return {**described(stream, found, data), "encoding": encoding}
+
+
+def unchanged(**results: Any) -> dict[str, Any]:
+    return {"changed": False, "changes": [], "consequences": losses.Loss().report, **results}
+
+
+def published(title: str, after: dict[str, Any], lost: int | None) -> dict[str, Any]:
+    """``lost`` is None where messages are rolled up, and nobody has counted them."""
+    change = {"field": "message", "before": None, "after": after["sequence"], "effect": resource.CREATE}
+    return _changed(title, change, {}, _shown(after), lost, message=after)
+
+
+def published_batch(title: str, after: list[dict[str, Any]], lost: int | None) -> dict[str, Any]:
+    """Of a batch, which is stored as a whole."""
+    changes = [
+        {"field": "message", "before": None, "after": each["sequence"], "effect": resource.CREATE} for each in after
+    ]
+    shown = {str(number): _shown(each) for number, each in enumerate(after, start=1)}
+    result = _changed(title, changes[0], {}, shown, lost, message=after[-1], messages=after)
+    return {**result, "changes": changes}
+
+
+def deleted(title: str, before: dict[str, Any]) -> dict[str, Any]:
+    change = {"field": "message", "before": before["sequence"], "after": None, "effect": resource.DELETE}
+    return _changed(title, change, _shown(before), {}, 1, message=None)
+
+
+def purged(title: str, before: int, after: int, lost: int) -> dict[str, Any]:
+    change = {"field": "messages", "before": before, "after": after, "effect": resource.DELETE}
+    counts = {"purged": lost, "messages_before": before, "messages_after": after}
+    return _changed(title, change, {"messages": before}, {"messages": after}, lost, **counts)
+
+
+def _shown(message: dict[str, Any]) -> dict[str, Any]:
+    """A message as a difference shows it: its payload may be anything, and headers have values for servers alone."""
+    headers = {name: it if name.startswith("Nats-") else mask.HIDDEN for name, it in message["headers"].items()}
+    return {**message, "data": mask.HIDDEN, "headers": headers}
+
+
+def _changed(
+    title: str, change: dict[str, Any], before: Any, after: Any, lost: int | None, **results: Any
+) -> dict[str, Any]:
+    diff = {"before_header": title, "after_header": title, "before": before, "after": after}
+    consequences = {**losses.Loss().report, "messages_lost": lost}
+    return {"changed": True, "changes": [change], "consequences": consequences, "diff": diff, **results}

@@ -1,0 +1,206 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What choria_run_info is asked, and its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._api import streams
+from ..._options import codecs, fields, names
+from ..._resources import subjects
+from ..messages.selection import moment_of
+from .events import RUN_STARTED, host_word, seconds_of, text_of
+from .reading import Mark, RunReader
+from .summary import OUTCOMES, STATUSES, Kept, RunSummary, row_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ..._connection import sessions
+
+_LIMIT = 10
+
+SPEC = fields.Spec(
+    (
+        fields.Field("stream", names.STREAM_NAME, argument_extra={"default": "ANSIBLE_RUNS"}),
+        fields.Field(
+            "subject_prefix",
+            codecs.text(r"[^\s.*>]+(\.[^\s.*>]+)*", "write words joined by dots, without spaces, * and >"),
+            argument_extra={"default": "ansible.runs"},
+        ),
+        fields.Field("run_id", codecs.text(r"\S{1,255}", "a run's id has no spaces")),
+        fields.Field("playbooks", codecs.names()),
+        fields.Field("hosts", codecs.names()),
+        fields.Field("since", codecs.text()),
+        fields.Field("until", codecs.text()),
+        fields.Field("outcomes", codecs.names(), argument_extra={"choices": list(OUTCOMES)}),
+        fields.Field("limit", codecs.whole(1, 10_000)),
+        fields.Field("statuses", codecs.names(), argument_extra={"choices": list(STATUSES)}),
+        fields.Field("max_results", codecs.whole(1), argument_extra={"default": 1000}),
+        fields.Field("lost_after", codecs.duration(), argument_extra={"default": "1h"}),
+        fields.Field("last_results", codecs.boolean(), argument_extra={"default": False}),
+    ),
+    {
+        "mutually_exclusive": [
+            ("run_id", "playbooks"),
+            ("run_id", "since"),
+            ("run_id", "until"),
+            ("run_id", "outcomes"),
+            ("run_id", "limit"),
+        ]
+    },
+)
+_OF_RUNS = ("run_id", "playbooks", "outcomes", "limit")
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which runs. ``now`` is the server's time, all times are in seconds since 1970."""
+
+    playbooks: tuple[str, ...]
+    hosts: frozenset[str]
+    since: datetime | None
+    until: datetime | None
+    outcomes: frozenset[str]
+    limit: int
+    lost_after: float
+    now: float
+
+    def may_have(self, mark: Mark) -> bool:
+        """False where the run's start and end tell already that it is none of these."""
+        if not self.has_moment(mark.start) or not selected(mark.playbook, self.playbooks):
+            return False
+        if mark.end is None:
+            return True
+        hosts = mark.end.data.get("hosts")
+        strange = self.hosts and isinstance(hosts, dict) and self.hosts.isdisjoint(hosts)
+        return not strange and (not self.outcomes or text_of(mark.end.data, "outcome") in self.outcomes)
+
+    def has(self, run: RunSummary) -> bool:
+        if run.empty or (self.outcomes and run.outcome(self.now, self.lost_after) not in self.outcomes):
+            return False
+        return not self.hosts or not self.hosts.isdisjoint(run.hosts)
+
+    def has_moment(self, moment: float) -> bool:
+        early = self.since and moment < self.since.timestamp()
+        late = self.until and moment > self.until.timestamp()
+        return not early and not late
+
+
+def selected(playbook: str, patterns: Sequence[str]) -> bool:
+    """Whether shell patterns select a playbook by its path or name; those with ``!`` before them take it out."""
+    fits = [pattern for pattern in patterns if not pattern.startswith("!")]
+    never = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    called = (playbook, playbook.rpartition("/")[2])
+
+    def any_fits(some: Iterable[str]) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in some for name in called)
+
+    return (not fits or any_fits(fits)) and not any_fits(never)
+
+
+def read(session: sessions.Session, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole result of choria_run_info."""
+    given = fields.checked(SPEC, options.get)
+    if given["last_results"]:
+        for option in _OF_RUNS:
+            if option in given:
+                raise _errors.OptionError(
+                    option, "means nothing with last_results, which are of hosts and not of runs."
+                )
+    info = _results_stream(session, given["stream"], given["subject_prefix"])
+    query = _query(given, _now(info))
+    reader = RunReader(session, info, given["subject_prefix"])
+    kept = Kept(query.hosts, frozenset(given.get("statuses") or ()), given["max_results"])
+    found: dict[str, Any] = {"stream": _described(info)}
+    if given["last_results"]:
+        found["last_results"] = _last_results(reader, query, kept)
+    else:
+        runs = _one(reader, given["run_id"], kept) if "run_id" in given else _several(reader, query, kept)
+        found["runs"] = [run.result(query.now, query.lost_after) for run in runs]
+    return {**found, "unreadable": reader.unreadable}
+
+
+def _results_stream(session: sessions.Session, name: str, prefix: str) -> dict[str, Any]:
+    info = streams.info(session, name)
+    if info is None:
+        raise streams.missing(name)
+    taken = info["config"].get("subjects") or []
+    index = subjects.SubjectIndex()
+    index.add(taken, name)
+    # A mirror has no subjects of its own, and a stream with sources may have others
+    borrowed = info["config"].get("mirror") or info["config"].get("sources")
+    if not borrowed and not index.overlapping(f"{prefix}.{RUN_STARTED}"):
+        raise _errors.OptionError(
+            "stream",
+            f"{name} is no stream of results: it takes {', '.join(taken)}, and no {prefix}.{RUN_STARTED}. "
+            "Name the stream to which choria_results submits, or its subject_prefix.",
+        )
+    return info
+
+
+def _query(given: Mapping[str, Any], now: float) -> Query:
+    times = {
+        name: moment_of(name, given[name], datetime.fromtimestamp(now, timezone.utc))
+        for name in ("since", "until")
+        if name in given
+    }
+    return Query(
+        playbooks=tuple(given.get("playbooks") or ()),
+        hosts=frozenset(given.get("hosts") or ()),
+        since=times.get("since"),
+        until=times.get("until"),
+        outcomes=frozenset(given.get("outcomes") or ()),
+        limit=given.get("limit", _LIMIT),
+        lost_after=given["lost_after"] / codecs.NANOSECOND,
+        now=now,
+    )
+
+
+def _one(reader: RunReader, run_id: str, kept: Kept) -> list[RunSummary]:
+    # Without start and end, single events may still be anywhere
+    mark = reader.find(run_id) or Mark(run_id, 0.0)
+    return [run for run in reader.read([mark], kept) if not run.empty]
+
+
+def _several(reader: RunReader, query: Query, kept: Kept) -> list[RunSummary]:
+    """The newest runs that are wanted, the newest first."""
+    found: list[RunSummary] = []
+    for marks in reader.newest(query.limit, query.since):
+        left = [mark for mark in marks if query.may_have(mark)]
+        while left and len(found) < query.limit:
+            some, left = left[: query.limit - len(found)], left[query.limit - len(found) :]
+            found += [run for run in reader.read(some, kept) if query.has(run)]
+        if len(found) >= query.limit:
+            break
+    return sorted(found, key=lambda run: run.start, reverse=True)
+
+
+def _last_results(reader: RunReader, query: Query, kept: Kept) -> list[dict[str, Any]]:
+    words = {host_word(host) for host in query.hosts}
+    found = []
+    for event in reader.last_results(lambda word: word in words if words else bool(word)):
+        row = {"run_id": event.run_id, **row_of(event)}
+        if query.has_moment(event.moment) and (not kept.statuses or row["status"] in kept.statuses):
+            found.append(row)
+    return sorted(found, key=lambda row: str(row["host"]))
+
+
+def _now(info: Mapping[str, Any]) -> float:
+    return seconds_of(info.get("ts")) or datetime.now(timezone.utc).timestamp()
+
+
+def _described(info: Mapping[str, Any]) -> dict[str, Any]:
+    state = info["state"]
+    return {
+        "name": info["config"]["name"],
+        "messages": int(state["messages"]),
+        "first_sequence": int(state["first_seq"]),
+        "last_sequence": int(state["last_seq"]),
+    }

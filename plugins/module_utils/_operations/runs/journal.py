@@ -1,0 +1,432 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Journal: the events of one run on disk, in order, until they are delivered.
+
+A journal is a file of lines: how far it is delivered, which servers it is for, and an event each. All but the first are
+only ever appended, and begin with a checksum: what a crash left half written is known as such. The process that writes
+or delivers a journal holds a lock on it. The lock ends with that process, and its forks don't have it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import stat
+import time
+import zlib
+from collections import deque
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ... import _errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+SUFFIX = ".journal"
+# A file whose time says when a run last warned of journals for others
+_WARNED = "others.warned"
+_DAY = 24 * 60 * 60
+# The length of the line that says how far a journal is delivered
+_HEAD = 21
+_CHUNK = 1 << 20
+# Names of the journals that this process has open: closing a second handle of a file would end the lock of the first
+_open_here: set[tuple[str, str]] = set()
+
+
+class Outgoing(NamedTuple):
+    """An event as it is sent, on its way to the stream."""
+
+    subject: str
+    id: str
+    payload: bytes
+
+
+class Spool:
+    """The folder of the journals, for its owner alone. It is made when the first is written. ``limit`` is in bytes."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self.path, self.limit = path, limit
+        self.foreign = 0
+        """How many journals for others ``left`` has seen."""
+
+    def open(self) -> int | None:
+        """A handle of the folder, or None where there is none. Raises Refused where it can't be trusted."""
+        try:
+            handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            link = error.errno in (errno.ELOOP, errno.ENOTDIR) and self.path.is_symlink()
+            raise self._refused("is a symbolic link" if link else f"can't be used ({error.strerror})") from error
+        found = os.fstat(handle)
+        if found.st_uid == os.geteuid():
+            if found.st_mode & 0o077:
+                os.fchmod(handle, 0o700)
+            return handle
+        os.close(handle)
+        raise self._refused(f"belongs to user {found.st_uid}, this run is one of user {os.geteuid()}")
+
+    def make(self) -> int:
+        """The same, and makes the folder. Raises Refused."""
+        try:
+            self.path.parent.mkdir(0o700, parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                self.path.mkdir(0o700)
+        except OSError as error:
+            raise self._refused(f"can't be made ({error.strerror})") from error
+        handle = self.open()
+        if handle is None:
+            raise self._refused("was removed at once")
+        return handle
+
+    def _refused(self, reason: str) -> _errors.Refused:
+        return _errors.Refused(f"spool {self.path} {reason}: name a folder of your own in spool.", code="spool")
+
+    def create(self, run_id: str, target: Mapping[str, Any]) -> Journal:
+        """A new journal, for events to that target. Raises Refused and OSError."""
+        folder = self.make()
+        try:
+            used = self._used(folder)
+            name = f"{time.time_ns()}-{run_id}{SUFFIX}"
+            handle = os.open(
+                name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
+            )
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not os.fstat(handle).st_nlink:
+                    raise OSError(errno.EAGAIN, "another run took the new file for one that was left")
+                head = _position(_HEAD) + _line(json.dumps(dict(target)).encode())
+                written, problem = _write(handle, head, 0)
+                if problem or written < len(head):
+                    raise problem or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(folder)
+            except OSError:
+                os.close(handle)
+                os.unlink(name, dir_fd=folder)
+                raise
+            return Journal(self.path, name, handle, len(head), len(head), self.limit - used)
+        finally:
+            os.close(folder)
+
+    def names(self) -> list[str]:
+        """The names of all journals, the oldest first. Raises Refused."""
+        folder = self.open()
+        if folder is None:
+            return []
+        try:
+            return sorted(_names(folder))
+        finally:
+            os.close(folder)
+
+    def left(self, target: Mapping[str, Any]) -> Iterator[Journal]:
+        """The journals that other runs have left for this target, the oldest first. Raises Refused and OSError."""
+        for name in self.names():
+            journal = self.adopt(name)
+            if journal is None:
+                continue
+            found = journal.target()
+            if same_target(found, target):
+                yield journal
+            elif journal.unfinished:
+                journal.remove()  # its run ended before there was anything in it
+            else:
+                self.foreign += 1
+                journal.close()
+
+    def resume(self, run_id: str, target: Mapping[str, Any]) -> Journal | None:
+        """The journal that another process of this run has left for this target. Raises Refused and OSError."""
+        folder = self.open()
+        if folder is None:
+            return None
+        try:
+            names = sorted(name for name in _names(folder) if name.endswith(f"-{run_id}{SUFFIX}"))
+            used = self._used(folder, without=names[-1:])
+        finally:
+            os.close(folder)
+        journal = self.adopt(names[-1]) if names else None
+        if journal and same_target(journal.target(), target):
+            journal.room = self.limit - used
+            return journal
+        if journal:
+            journal.close()
+        return None
+
+    def _used(self, folder: int, without: Sequence[str] = ()) -> int:
+        names = [name for name in _names(folder) if name not in without]
+        return sum(os.stat(name, dir_fd=folder, follow_symlinks=False).st_size for name in names)
+
+    def may_warn(self) -> bool:
+        """Whether it is time to warn of journals for others again: once a day."""
+        mark = self.path / _WARNED
+        try:
+            if time.time() - mark.stat().st_mtime < _DAY:
+                return False
+        except FileNotFoundError:
+            pass
+        with suppress(OSError):  # a disk that is full is reported elsewhere
+            mark.touch(0o600)
+        return True
+
+    def adopt(self, name: str) -> Journal | None:
+        """A journal that nobody else has, or None."""
+        if (str(self.path), name) in _open_here:
+            return None
+        try:
+            handle = os.open(self.path / name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None  # delivered meanwhile, or none of ours
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = os.fstat(handle)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid():
+                position = _checked_position(os.pread(handle, _HEAD, 0))
+                # Sent again from its start when the position is damaged: events have ids
+                begin = position if _HEAD <= position <= found.st_size else _HEAD
+                return Journal(self.path, name, handle, begin, found.st_size, 0)
+        except OSError:
+            pass  # its run still goes on, or another one delivers it
+        os.close(handle)
+        return None
+
+
+class Journal:
+    """One open journal, which is locked for as long. Raises OSError where the disk does not do its part.
+
+    ``count`` is how many events were appended and are not delivered; ``damaged`` counts lines that can't be read.
+    """
+
+    def __init__(self, folder: Path, name: str, handle: int, begin: int, end: int, room: int) -> None:
+        self.count = self.damaged = 0
+        self._path = folder / name
+        self._handle = handle
+        self.room = room
+        """How large it may become, in bytes."""
+        self._scanned, self._end = begin, end
+        self._ahead: deque[tuple[Outgoing, int]] = deque()
+        self._key = (str(folder), name)
+        self._unsynced = True
+        _open_here.add(self._key)
+
+    def target(self) -> Any:
+        """Whom the events are for, or None where that can't be read."""
+        lines = os.pread(self._handle, _CHUNK, _HEAD).split(b"\n", 1)
+        text = _checked(lines[0])
+        if text is None:
+            return None
+        self._scanned = max(self._scanned, _HEAD + len(lines[0]) + 1)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the process was killed while it made this journal."""
+        return b"\n" not in os.pread(self._handle, _CHUNK, _HEAD)
+
+    def events(self) -> Iterator[Outgoing]:
+        """All that is not delivered, without delivering it: the journal stays as it is."""
+        begin, damaged = self._scanned, self.damaged
+        while self._scanned < self._end:
+            self._read()
+            while self._ahead:
+                yield self._ahead.popleft()[0]
+        self._scanned, self.damaged = begin, damaged
+
+    def resume(self) -> str:
+        """Counts the events that another process wrote, to go on behind them. Returns the id of the last one."""
+        last = ""
+        for event in self.events():
+            self.count += 1
+            last = event.id
+        whole = self._end_of_lines()
+        if whole < self._end:
+            self._end = whole
+            os.ftruncate(self._handle, whole)  # no half event
+        return last
+
+    def _end_of_lines(self) -> int:
+        """Where the last whole line ends."""
+        end = self._end
+        while end > _HEAD:
+            start = max(_HEAD, end - _CHUNK)
+            found = os.pread(self._handle, end - start, start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+        return end
+
+    def rewrite(self, target: Mapping[str, Any], subject_of: Callable[[str], str]) -> None:
+        """Puts a journal with the same events for another target in the place of this one. Raises OSError."""
+        made = self._path.with_suffix(".new")
+        with suppress(FileNotFoundError):
+            made.unlink()  # of an attempt that was killed
+        handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(_position(_HEAD) + _line(json.dumps(dict(target)).encode()))
+                for event in self.events():
+                    file.write(_event_line(event._replace(subject=subject_of(event.subject))))
+                file.flush()
+                os.fsync(handle)
+            os.replace(made, self._path)
+        except OSError:
+            made.unlink()
+            raise
+
+    def append(self, events: Sequence[Outgoing]) -> int:
+        """Writes events. Returns how many of them, the first ones, it has now; raises OSError for none."""
+        lines = [_event_line(event) for event in events]
+        ends, size = [], 0
+        for line in lines:
+            size += len(line)
+            if self._end + size > self.room:
+                break
+            ends.append(size)
+        if not ends:
+            raise OSError(errno.EDQUOT, f"spool_size ({self.room} bytes are left) is used up")
+        written, problem = _write(self._handle, b"".join(lines[: len(ends)]), self._end)
+        held = sum(1 for end in ends if end <= written)
+        size = ends[held - 1] if held else 0
+        if written != size:
+            os.ftruncate(self._handle, self._end + size)  # no half event
+        if problem and not held:
+            raise problem
+        self._end += size
+        self.count += held
+        self._unsynced = True
+        return held
+
+    def window(self, count: int) -> list[Outgoing]:
+        """The oldest events that are not delivered."""
+        while len(self._ahead) < count and self._scanned < self._end and (not self._ahead or self._near):
+            self._read()
+        return [event for event, _end in islice(self._ahead, count)]
+
+    @property
+    def _near(self) -> bool:
+        """Whether less than a chunk is held in memory."""
+        return self._scanned - self._ahead[0][1] < _CHUNK
+
+    def _read(self) -> None:
+        if self._scanned >= self._end:
+            raise OSError(errno.EIO, "a journal has fewer events than were written")
+        size = _CHUNK
+        while b"\n" not in (chunk := os.pread(self._handle, min(size, self._end - self._scanned), self._scanned)):
+            if size >= self._end - self._scanned:
+                # A line without an end: the process was killed while it wrote
+                self.damaged += 1
+                self._scanned = self._end
+                return
+            size *= 2
+        for line in chunk[: chunk.rindex(b"\n")].split(b"\n"):
+            self._scanned += len(line) + 1
+            parts = (_checked(line) or b"").split(b" ", 2)
+            try:
+                subject, event_id, payload = parts
+                self._ahead.append((Outgoing(subject.decode(), event_id.decode(), payload), self._scanned))
+            except ValueError:  # not three parts, or not UTF-8
+                self.damaged += 1
+
+    def advance(self, count: int) -> None:
+        """The first events are delivered, or never can be."""
+        while len(self._ahead) < count:
+            self._read()
+        end = 0
+        for _event in range(count):
+            _delivered, end = self._ahead.popleft()
+        self.count -= count
+        if end:
+            # A disk that does not take it must not end the delivery: what is sent again is known by its id
+            with suppress(OSError):
+                os.pwrite(self._handle, _position(end), 0)
+            self._unsynced = True
+
+    def sync(self) -> None:
+        """Waits until all is on the disk itself, where a crash of the machine does not reach it."""
+        if self._unsynced:
+            self._unsynced = False
+            os.fsync(self._handle)
+
+    def close(self) -> None:
+        os.close(self._handle)
+        _open_here.discard(self._key)
+
+    def remove(self) -> None:
+        """Ends a journal that has been delivered."""
+        with suppress(OSError):
+            os.unlink(self._path)
+        self.close()
+
+
+def number_of(event_id: str) -> int:
+    """The number of an event in its run, 0 when it has none."""
+    number = event_id.rpartition(".")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def spool_path(option: str | None) -> Path:
+    """The folder that is named, or the one in this user's state folder, where XDG has it."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    home = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()
+    return Path(option) if option else home / "choria_streams" / "results"
+
+
+def same_target(found: Any, wanted: Mapping[str, Any]) -> bool:
+    """Whether events that were meant for one are for the other too. One server in common makes it the same network."""
+    if not isinstance(found, dict):
+        return False
+    servers = set(map(str, _list(found))) & set(map(str, _list(wanted)))
+    others = [{key: value for key, value in target.items() if key != "servers"} for target in (found, wanted)]
+    return others[0] == others[1] and (bool(servers) or "servers" not in wanted)
+
+
+def _list(target: Mapping[str, Any]) -> list[Any]:
+    servers = target.get("servers")
+    return servers if isinstance(servers, list) else []
+
+
+def _names(folder: int) -> list[str]:
+    return [name for name in os.listdir(folder) if name.endswith(SUFFIX)]
+
+
+def _event_line(event: Outgoing) -> bytes:
+    return _line(b"%s %s %s" % (event.subject.encode(), event.id.encode(), event.payload))
+
+
+def _line(text: bytes) -> bytes:
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _checked(line: bytes) -> bytes | None:
+    """What a line holds, or None where it is not as it was written."""
+    text = line[9:]
+    return text if line[:9] == b"%08x " % zlib.crc32(text) else None
+
+
+def _position(end: int) -> bytes:
+    """How far a journal is delivered, as its first line."""
+    return _line(b"%011d" % end)
+
+
+def _checked_position(line: bytes) -> int:
+    """What such a line says, 0 when it is not as it was written."""
+    text = _checked(line.rstrip(b"\n"))
+    return int(text) if text and text.isdigit() else 0
+
+
+def _write(handle: int, data: bytes, start: int) -> tuple[int, OSError | None]:
+    """Writes, and tells how much of it the disk took, and why not the rest."""
+    written, view = 0, memoryview(data)
+    while written < len(data):
+        try:
+            written += os.pwrite(handle, view[written:], start + written)
+        except OSError as error:
+            return written, error
+    return written, None

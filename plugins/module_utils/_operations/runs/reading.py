@@ -1,0 +1,251 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finds runs in a stream and reads them: only the ranges in which their events are, page by page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from ..._api import last_messages, reading, streams
+from .events import RUN_FINISHED, RUN_STARTED, TASK_RESULT, event_of, host_word_of, length_of, seconds_of, text_of
+from .summary import Kept, RunSummary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from ..._api import messages
+    from ..._connection import sessions
+    from .events import RunEvent
+
+# Events can't be stored before their run begins, but the clocks of controller and server may differ by so much
+_CLOCKS = timedelta(minutes=10)
+# Results that are sent together may be stored in another order, within so many seconds
+_AT_ONCE = 5.0
+# Reading what lies between two windows of time is faster than asking again, up to so many seconds
+_CLOSE = 60.0
+# How many starts are read at least
+_FEW = 16
+# Above this it takes longer to look for each run's id than to understand the event
+_MOST_IDS = 16
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a run begins and ends in the stream, 0 where that is not there, and what it tells at these places."""
+
+    run_id: str
+    start: float
+    first: int = 0
+    last: int = 0
+    playbook: str = ""
+    end: RunEvent | None = None
+
+
+class RunReader:
+    """Reads runs of one stream, up to what it held when the reader was made."""
+
+    def __init__(self, session: sessions.Session, info: dict[str, Any], prefix: str) -> None:
+        self._session = session
+        self._prefix = prefix
+        self.stream = str(info["config"]["name"])
+        self.last = int(info["state"]["last_seq"])
+        self._direct = bool(info["config"].get("allow_direct"))
+        self._told: set[str] = set()
+        self._broken: set[int] = set()
+
+    @property
+    def unreadable(self) -> int:
+        """How many messages there are no events."""
+        return len(self._broken)
+
+    # Where runs are
+
+    def newest(self, count: int, since: datetime | None = None) -> Iterator[list[Mark]]:
+        """Runs by when they started, the newest first, in lists that follow each other; all at once with ``since``.
+
+        When a run's start is not there, its end says when it was. Events may be stored long after they happened, and in
+        any order, but not before: the starts that are found later began before the first of those here was stored.
+        """
+        starts: dict[str, Mark] = {}
+        if since:
+            begin = since - _CLOCKS
+            self._add_starts(starts, self._onward(RUN_STARTED, begin))
+            yield self._marks(starts, begin, begin.timestamp())
+            return
+        seen, width = 0, max(count * 2, _FEW)
+        while True:
+            found = reading.newest(self._session, self.stream, self._subject(RUN_STARTED), width)
+            self._add_starts(starts, found[: len(found) - seen])
+            if len(found) < width:
+                yield self._marks(starts, 1, 0.0)
+                return
+            edge = (seconds_of(found[0].time) or 0.0) + _CLOCKS.total_seconds()
+            yield self._marks(starts, found[0].sequence, edge)
+            seen, width = len(found), width * 4
+
+    def find(self, run_id: str) -> Mark | None:
+        """The run with this id, None when the stream has neither its start nor its end."""
+        start = self._event_of(run_id, RUN_STARTED, 1)
+        end = self._event_of(run_id, RUN_FINISHED, _stored_since(start.moment) if start else 1)
+        if start is None:
+            return _mark_of_end(end) if end else None
+        return Mark(run_id, start.moment, start.place, end.place if end else 0, end=end)
+
+    def _event_of(self, run_id: str, kind: str, begin: int | datetime) -> RunEvent | None:
+        wanted = run_id.encode()
+        found = (event_of(message) for message in self._onward(kind, begin) if wanted in message.data)
+        return next((event for event in found if event and event.run_id == run_id), None)
+
+    def _add_starts(self, starts: dict[str, Mark], found: Iterable[messages.Stored]) -> None:
+        for message in found:
+            event = self._event(message)
+            if event:
+                mark = Mark(event.run_id, event.moment, event.place, playbook=text_of(event.data, "playbook"))
+                starts.setdefault(event.run_id, mark)
+
+    def _marks(self, starts: Mapping[str, Mark], begin: int | datetime, edge: float) -> list[Mark]:
+        """Runs that began at ``edge`` or later and were not returned before, with their ends from ``begin`` on."""
+        ends: dict[str, RunEvent] = {}
+        for event in map(event_of, self._onward(RUN_FINISHED, begin)):
+            if event:
+                ends.setdefault(event.run_id, event)
+        marks = {run_id: _mark_of_end(end) for run_id, end in ends.items()}
+        for run_id, mark in starts.items():
+            end = ends.get(run_id)
+            marks[run_id] = replace(mark, last=end.place, end=end) if end else mark
+        found = [mark for mark in marks.values() if mark.start >= edge and mark.run_id not in self._told]
+        self._told.update(mark.run_id for mark in found)
+        return sorted(found, key=lambda mark: mark.start, reverse=True)
+
+    # What is in them
+
+    def read(self, marks: Iterable[Mark], kept: Kept) -> list[RunSummary]:
+        """The runs, in the order of the marks.
+
+        Usually all events lie between start and end. When some are not there, all that was stored since the run began
+        is searched.
+        """
+        wanted = list(marks)
+        found = {mark.run_id: RunSummary(mark.run_id, kept) for mark in wanted}
+        between = (sorted((mark.first, mark.last)) for mark in wanted if mark.first and mark.last)
+        done = joined((first, last) for first, last in between)
+        for first, last in done:
+            self._collect(found, first, last)
+        lacking = [mark for mark in wanted if not found[mark.run_id].complete]
+        if lacking:
+            some = {mark.run_id: found[mark.run_id] for mark in lacking}
+            for first, last in without(self._from(min(mark.start for mark in lacking)), self.last, done):
+                self._collect(some, first, last)
+        return [found[mark.run_id] for mark in wanted]
+
+    def _from(self, start: float) -> int:
+        moment = _stored_since(start)
+        return reading.first_since(self._session, self.stream, self._subject(">"), moment) or self.last + 1
+
+    def _collect(self, found: dict[str, RunSummary], first: int, last: int) -> None:
+        ids = [run_id.encode() for run_id in found] if len(found) <= _MOST_IDS else []
+        for message in self._onward(">", first, last):
+            if ids and not any(run_id in message.data for run_id in ids):
+                continue
+            event = self._event(message)
+            if event and event.run_id in found:
+                found[event.run_id].add(event)
+
+    def last_results(self, wanted: Callable[[str], bool]) -> Iterator[RunEvent]:
+        """The last result of each host whose word is wanted: the one that happened last, whenever it was stored."""
+        subjects = streams.subject_counts(self._session, self.stream, self._subject(f"{TASK_RESULT}.>"))
+        mine = [subject for subject in subjects if wanted(self._host_word(subject))]
+        what = f"Reading stream {self.stream}"
+        last: dict[str, RunEvent] = {}
+        stored: dict[str, float] = {}
+        for message in last_messages.of_each(self._session, what, self.stream, mine, direct=self._direct):
+            word = self._host_word(message.subject)
+            stored[word] = max(stored.get(word, 0.0), seconds_of(message.time) or 0.0)
+            self._note(last, word, message)
+        # What happened later may be stored before
+        windows = ((_before(event), stored[word]) for word, event in last.items())
+        for begin, end in joined_times(windows):
+            for message in self._onward(f"{TASK_RESULT}.>", datetime.fromtimestamp(begin, timezone.utc)):
+                if (seconds_of(message.time) or 0.0) > end:
+                    break
+                if self._host_word(message.subject) in last:
+                    self._note(last, self._host_word(message.subject), message)
+        yield from last.values()
+
+    def _note(self, last: dict[str, RunEvent], word: str, message: messages.Stored) -> None:
+        event = event_of(message)
+        known = last.get(word)
+        if event is None:
+            self._broken.add(message.sequence)
+        elif known is None or (known.moment, known.number) < (event.moment, event.number):
+            last[word] = event
+
+    def _host_word(self, subject: str) -> str:
+        return host_word_of(subject[len(self._prefix) + 1 :])
+
+    def _event(self, message: messages.Stored) -> RunEvent | None:
+        event = event_of(message)
+        if event is None:
+            self._broken.add(message.sequence)
+        return event
+
+    def _onward(self, kind: str, start: int | datetime, last: int = 0) -> Iterator[messages.Stored]:
+        end = last or self.last
+        found = reading.onward(self._session, self.stream, self._subject(kind), start)
+        return takewhile(lambda message: message.sequence <= end, found)
+
+    def _subject(self, kind: str) -> str:
+        return f"{self._prefix}.{kind}"
+
+
+def _mark_of_end(event: RunEvent) -> Mark:
+    return Mark(event.run_id, event.moment - length_of(event.data.get("duration")), last=event.place, end=event)
+
+
+def _stored_since(moment: float) -> datetime:
+    """What happened then, or later, is not stored before."""
+    return datetime.fromtimestamp(max(moment, 0.0), timezone.utc) - _CLOCKS
+
+
+def _before(event: RunEvent) -> float:
+    """From when on results may be stored that happened after this one."""
+    stored = seconds_of(event.stored) or 0.0
+    prompt = 0 <= stored - event.moment <= _AT_ONCE
+    return max(0.0, event.moment - (_AT_ONCE if prompt else _CLOCKS.total_seconds()))
+
+
+def joined_times(windows: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The windows in their order, those that are close to each other as one."""
+    found: list[tuple[float, float]] = []
+    for begin, end in sorted(windows):
+        if found and begin <= found[-1][1] + _CLOSE:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((begin, end))
+    return found
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The ranges in their order, those that overlap or touch as one."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(found[-1][1], last)
+        else:
+            found.append((first, last))
+    return found
+
+
+def without(first: int, last: int, done: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What of a range is in none of the joined ranges."""
+    left = []
+    for begin, end in done:
+        if begin > first:
+            left.append((first, min(begin - 1, last)))
+        first = max(first, end + 1)
+    left.append((first, last))
+    return [(begin, end) for begin, end in left if begin <= end]

@@ -1,0 +1,484 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Consumers: read, plan, apply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._api import account, consumers, jetstream, reading, streams
+from ..._options import codecs, fields
+from .. import losses, resource
+from ..ownership import marked
+from . import facts, rules, table
+from . import position as positions
+from . import proof as consumer_proof
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ..._connection import sessions, wire
+    from . import losses as consumer_losses
+
+
+@dataclass(frozen=True)
+class Current:
+    """What was read: the infos of the consumer and of its stream, None where there is none, and those of the stream's
+    other consumers, which only some plans need (``needs_others``). ``holder`` is the info of what keeps the position of
+    a consumer that is being made anew, ``target`` the sequence to reset it to. ``waiting`` is what ``consumer_losses``
+    has to know to tell what a narrower filter deletes. ``account`` has the limits of the account where one is made.
+    """
+
+    info: dict[str, Any] | None = None
+    stream: dict[str, Any] | None = None
+    others: tuple[dict[str, Any], ...] = ()
+    holder: dict[str, Any] | None = None
+    target: int | None = None
+    waiting: consumer_losses.Waiting | None = None
+    account: Mapping[str, Any] | None = None
+
+    @property
+    def before(self) -> dict[str, Any] | None:
+        """The consumer as it was: what holds the position of one that is being made anew has its filter."""
+        return self.holder or self.info
+
+    @property
+    def by_interest(self) -> bool:
+        """Whether the stream keeps what some consumer waits for, and no more."""
+        return bool(self.stream_config.get("retention") == "interest")
+
+    @property
+    def is_queue(self) -> bool:
+        """Whether the stream gives each message to one consumer alone."""
+        return bool(self.stream_config.get("retention") == "workqueue")
+
+    @property
+    def count(self) -> int:
+        """How many consumers the stream has."""
+        return int(((self.stream or {}).get("state") or {}).get("consumer_count") or 0)
+
+    @property
+    def ackable(self) -> int:
+        """How many messages may wait for acknowledgements, 0 for any number."""
+        from ..account_limits import max_ack_pending
+
+        return max_ack_pending(self.account or {}, self.stream_config)
+
+    @property
+    def created(self) -> str:
+        """When the stream was created. Sequences are of this one, and of none that has its name later."""
+        return str((self.stream or {}).get("created", ""))
+
+    @property
+    def stream_config(self) -> dict[str, Any]:
+        return dict(self.stream["config"]) if self.stream else {}
+
+    @classmethod
+    def listed(cls, name: str, stream: dict[str, Any] | None, found: Iterable[dict[str, Any]]) -> Current:
+        """From a listing of all consumers of the stream."""
+        by_name = {info["name"]: info for info in found}
+        mine, holder = by_name.pop(name, None), by_name.get(positions.holder_of(name))
+        return cls(mine, stream, tuple(by_name.values()), holder)
+
+
+class ConsumerResource:
+    noun = "consumer"
+    spec = table.SPEC
+    states = table.STATES
+    checks = fields.Spec()
+
+    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
+        self.check(options)
+        stream, name = options["stream"], options["name"]
+        if self.needs_others(options):
+            above = streams.info(session, stream)
+            return Current.listed(name, above, consumers.list_all(session, stream) if above else ())
+        above, info = consumers.info_beside_stream(session, stream, name)
+        holder = consumers.info(session, stream, positions.holder_of(name)) if options.get("recreate") else None
+        current = Current(info, above, (), holder, _target(session, options) if above else None)
+        if above and options["state"] == "present":
+            if info is None or options.get("recreate"):
+                current = replace(current, account=account.info(session))
+            if current.is_queue and current.count > bool(info):
+                found = consumers.list_all(session, stream)
+                current = replace(current, others=tuple(each for each in found if each["name"] != name))
+        return self.completed(session, current, options)
+
+    def completed(
+        self,
+        session: sessions.Session,
+        current: Current,
+        options: Mapping[str, Any],
+        coming: Iterable[dict[str, Any]] = (),
+    ) -> Current:
+        """With what the others wait for, where a filter that leaves out more than before makes that necessary.
+
+        ``coming`` are infos of consumers that will be there by then.
+        """
+        if options["state"] != "present" or current.before is None or not current.by_interest:
+            return current
+        from . import losses as consumer_losses
+
+        if not consumer_losses.narrowed(current.before, options):
+            return current
+        apart = (options["name"], positions.holder_of(options["name"]))
+        waiting = consumer_losses.read(session, options["stream"], apart)
+        return replace(current, waiting=waiting and ((*waiting[0], *coming), waiting[1]))
+
+    def needs_others(self, options: Mapping[str, Any]) -> bool:
+        """Whether the plan may depend on the stream's other consumers."""
+        return bool(options["state"] == "absent")
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raises OptionError where the options can't go together, whatever is on the server."""
+        found = fields.checked(table.SPEC, options.get)
+        given = {row.path: found[row.option] for row in table.SPEC if row.option in found}
+        rules.check_given(given)
+
+    def check_declared(self, options: Mapping[str, Any]) -> None:
+        """The same for an item of a document, which can't be an act."""
+        if options["state"] not in ("present", "absent"):
+            raise _errors.OptionError("state", f"{options['state']} does not last: do it with choria_consumer.")
+        self.check(options)
+
+    def plan(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
+        if options["state"] == "absent":
+            return self._plan_delete(current, options)
+        if current.stream is None:
+            raise streams.missing(options["stream"])
+        if options["state"] != "present":
+            return self._plan_act(current, options, server)
+        desired = self._desired(current, options, server)
+        if current.info is None:
+            plan = self._plan_create(current, desired, options)
+        else:
+            plan = self._plan_update(current, desired, options, server)
+        return resource.pedantically(plan, options, server)
+
+    def calls_of(self, plan: resource.Plan) -> list[jetstream.Call]:
+        """The calls that do what is planned, one after the other."""
+        if "calls" in plan.request:
+            return list(plan.request["calls"])
+        stream, config = plan.request["stream_name"], plan.request["config"]
+        if plan.action == resource.DELETE:
+            return [consumers.deleting(stream, plan.name)]
+        if plan.action == resource.CREATE:
+            return [consumers.creating(stream, config, pedantic=plan.pedantic)]
+        changed = {change.field for change in plan.changes}
+        calls = [consumers.updating(stream, config, pedantic=plan.pedantic)] if changed - {"paused_until"} else []
+        if "paused_until" in changed:
+            calls.append(consumers.pausing(stream, plan.name, config.get("pause_until")))
+        return calls
+
+    def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
+        if plan.action == resource.DELETE:
+            consumers.delete(session, plan.request["stream_name"], plan.name)
+            return plan.result
+        if "created" in plan.request:
+            consumer_proof.check_same_stream(session, plan)
+        for each in self.calls_of(plan):
+            jetstream.call(session, *each)
+        [proof] = consumer_proof.read_back(session, [(plan, plan.request["stream_name"], plan.name)])
+        if isinstance(proof, _errors.StreamsError):
+            raise proof
+        return {self.noun: proof}
+
+    def _desired(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
+        """The given fields with what follows from them. Raises what speaks against them."""
+        desired = resource.to_wire(table.SPEC, options, server)
+        del desired["stream"], desired["durable_name"]
+        for (path, value), since in table.VALUES_SINCE.items():
+            if desired.get(path) == value:
+                resource.check_age(table.ROWS[path]._replace(option=f"{path} {value}", since=since), value, server)
+        given, present = set(desired), facts.declared(current.info) if current.info else {}
+        if desired.get("pause_until") and not facts.ahead(desired["pause_until"], current.info or current.stream):
+            desired["pause_until"] = ""
+        exact = bool(options.get("exact") and present)
+        desired = marked(desired, present, options.get("owner"), exact=exact)
+        if exact:
+            desired = {**_unmanaged(desired, current.stream_config, server), **desired}
+        desired = _settled(_completed(desired, present), present, current)
+        whole = facts.filled({**present, **desired}, current.stream_config, current.ackable)
+        rules.check(whole, present, given)
+        new = {path for path in given if not (present and table.same(path, present, desired))}
+        rules.check_stream(whole, new, current.stream_config, current.ackable)
+        if not present or new & {"filter_subject", "filter_subjects"}:
+            rules.check_queue(options["name"], whole, current.stream_config, current.others, new=not present)
+        return desired
+
+    def _plan_create(self, current: Current, desired: dict[str, Any], options: Mapping[str, Any]) -> resource.Plan:
+        config = _sent({"durable_name": options["name"], **desired})
+        _check_number(current, options)
+        request: dict[str, Any] = {"stream_name": options["stream"], "config": config}
+        if current.holder:
+            # An earlier try was interrupted: it begins where that was
+            config = positions.resumed(config, current.holder)
+            calls = positions.replacing(current.stream_config, None, current.holder, config)
+            request.update(config=config, calls=calls)
+        lost = _lost_by_filter(current, config, options)
+        after = self._expected(current, options, config)
+        changes = tuple(
+            resource.Change(
+                table.ROWS[path].option,
+                None,
+                table.ROWS[path].codec.to_result(value),
+                resource.CREATE,
+            )
+            for path, value in desired.items()
+            if path in table.ROWS
+        )
+        return resource.Plan(
+            self.noun,
+            options["name"],
+            resource.CREATE,
+            request,
+            None,
+            after,
+            changes,
+            _consequences(messages_lost=lost),
+            warnings=_warnings(current, config, set(desired)),
+        )
+
+    def _plan_update(
+        self, current: Current, desired: dict[str, Any], options: Mapping[str, Any], server: wire.Server
+    ) -> resource.Plan:
+        info, what = current.info or {}, f"consumer {options['name']}"
+        before = facts.result_of(info)
+        recreate = bool(options.get("recreate"))
+        changes = resource.field_changes(
+            table.ROWS.values(),
+            what,
+            facts.declared(info),
+            desired,
+            server.version,
+            recreate=recreate,
+        )
+        if any(change.effect == fields.RECREATE for change in changes) or (current.holder and not changes):
+            return self._plan_recreation(current, desired, options, changes)
+        if not changes:
+            return resource.Plan(self.noun, options["name"], resource.NONE, {}, before, before, (), _consequences())
+        _check_bound(info, changes, what)
+        kept = {path: value for path, value in desired.items() if path not in table.START}
+        config = _sent(_merged(facts.there(info), kept))
+        lost = _lost_by_filter(current, config, options)
+        request = {"stream_name": options["stream"], "config": config}
+        return resource.Plan(
+            self.noun,
+            options["name"],
+            resource.UPDATE,
+            request,
+            before,
+            self._expected(current, options, config),
+            tuple(changes),
+            _consequences(messages_lost=lost),
+            warnings=_warnings(current, config, {change.field for change in changes}),
+        )
+
+    def _plan_recreation(
+        self, current: Current, desired: dict[str, Any], options: Mapping[str, Any], changes: list[resource.Change]
+    ) -> resource.Plan:
+        """It is made anew at its position, or where its start changes, there. Also ends what was interrupted."""
+        info, stream, name = current.info or {}, current.stream_config, options["name"]
+        if not current.is_queue and not current.holder:
+            _check_number(current, options)  # what holds its position is one more
+        config = _sent(_merged(facts.declared(info), desired))
+        moves = positions.moved_by(changes, info, config)
+        positions.check_skipped(f"consumer {name}", moves["messages_skipped"], bool(options["allow_data_loss"]))
+        lost = _lost_by_filter(current, config, options)
+        if not {change.field for change in changes} & set(table.START):
+            config = positions.anew(config, info, stream)
+        calls = positions.replacing(stream, info, current.holder, config)
+        if not changes:
+            calls, moves = calls[-1:], {}
+        request = {"stream_name": options["stream"], "config": config, "calls": calls, "created": current.created}
+        shown = tuple(changes) or (resource.Change("recreate", "interrupted", "finished", fields.RECREATE),)
+        return resource.Plan(
+            self.noun,
+            name,
+            resource.UPDATE,
+            request,
+            facts.result_of(info),
+            self._expected(current, options, config),
+            shown,
+            _consequences(**moves, messages_lost=lost),
+            warnings=_warnings(current, config, {change.field for change in changes}),
+        )
+
+    def _plan_act(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
+        """A reset, or the end of pins: they change no option."""
+        info, name = current.info, options["name"]
+        if info is None:
+            raise positions.missing_consumer(options["stream"], name)
+        before = facts.result_of(info)
+        if options["state"] == "reset":
+            positions.check_alone(options, ("opt_start_seq", "opt_start_time"))
+            calls, changes, moves = positions.resetting(info, current.target, server)
+        else:
+            positions.check_alone(options, ("priority_groups",))
+            calls, changes = positions.unpinning(info, options["priority_groups"])
+            moves = {}
+        request = {"stream_name": options["stream"], "config": info["config"], "calls": calls}
+        request["created"] = current.created
+        action = resource.UPDATE if calls else resource.NONE
+        return resource.Plan(self.noun, name, action, request, before, before, tuple(changes), _consequences(**moves))
+
+    def _plan_delete(self, current: Current, options: Mapping[str, Any]) -> resource.Plan:
+        info = current.info
+        if info is None:
+            return resource.Plan(self.noun, options["name"], resource.NONE, consequences=_consequences())
+        from . import losses as consumer_losses
+
+        lost = consumer_losses.lost_with(current.stream_config, info, current.others)
+        loss = losses.Loss(lost or 0, 1, "deleting it", at_least=lost is None)
+        loss.check(f"consumer {options['name']}", bool(options["allow_data_loss"]))
+        before, config = facts.result_of(info), facts.declared(info)
+        shown = {
+            row.option: before[row.option] for row in table.ROWS.values() if not row.equal(config.get(row.path), None)
+        }
+        return resource.Plan(
+            self.noun,
+            options["name"],
+            resource.DELETE,
+            {"stream_name": options["stream"], "config": info["config"]},
+            before,
+            None,
+            tuple(resource.Change(option, value, None, resource.DELETE) for option, value in shown.items()),
+            _consequences(messages_lost=lost, consumers_lost=1, messages_skipped=facts.unprocessed(info)),
+        )
+
+    def _expected(self, current: Current, options: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+        """The result as it is expected to be after the write."""
+        info = {"name": options["name"], "stream_name": options["stream"], **(current.info or {})}
+        whole = facts.filled(config, current.stream_config, current.ackable)
+        return facts.result_of({**info, "config": whole, "paused": "pause_until" in config})
+
+
+def _check_number(current: Current, options: Mapping[str, Any]) -> None:
+    """Raises Refused where the stream or the account allows no more consumers."""
+    from ..account_limits import max_consumers
+
+    most = max_consumers(current.account or {}, current.stream_config)
+    if 0 < most <= current.count:
+        raise _errors.Refused(
+            f"name: stream {options['stream']} may have {most} consumer{'' if most == 1 else 's'}, by its own limit or "
+            f"the account's, and has {current.count}: delete one, or raise max_consumers (JetStream error 10026).",
+            code="account_limit",
+            option="name",
+            err_code=10026,
+        )
+
+
+def _target(session: sessions.Session, options: Mapping[str, Any]) -> int | None:
+    """The sequence to reset to, None for the last acknowledgement."""
+    if options["state"] != "reset":
+        return None
+    if options["opt_start_time"] is None:
+        sequence: int | None = options["opt_start_seq"]
+        return sequence
+    stream, moment = options["stream"], codecs.parse_timestamp(options["opt_start_time"])
+    found = reading.first_since(session, stream, reading.ALL, moment)
+    state = (streams.info(session, stream) or {"state": {}})["state"]
+    return found or int(state.get("last_seq", 0)) + 1
+
+
+def _unmanaged(desired: Mapping[str, Any], stream: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
+    """What exact mode wants of the fields that nobody gave: what they would be in a new consumer."""
+    from ..exact import defaults
+
+    return {
+        **defaults(table.ROWS.values(), server),
+        **facts.filled({"ack_policy": "explicit", **desired}, stream),
+    }
+
+
+def _completed(desired: dict[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    """With what follows from it, and without what does not go with it any more."""
+    if not present:
+        desired = {"ack_policy": "explicit", **desired}  # as NATS clients do: the server's own default is none
+    for one, other, none in (("filter_subject", "filter_subjects", []), ("filter_subjects", "filter_subject", "")):
+        if desired.get(one) and present.get(other):
+            desired = {other: none, **desired}
+    if desired.get("backoff"):
+        desired = {"ack_wait": desired["backoff"][0], **desired}
+    dropped: list[str] = []
+    if desired.get("priority_policy") == "none":
+        dropped += ("priority_groups", "priority_timeout")
+    if desired.get("ack_policy") == "none" != present.get("ack_policy"):
+        dropped += table.ACKED_ONLY
+    if desired.get("deliver_policy") not in (None, present.get("deliver_policy")):
+        dropped += table.START
+    if desired.get("deliver_subject") and not present.get("deliver_subject"):
+        dropped += table.PULL_ONLY
+    if desired.get("deliver_subject") == "":
+        dropped += table.PUSH_ONLY
+    zeros = {path: table.ROWS[path].read({}) for path in dropped if present.get(path) and path not in desired}
+    return {**desired, **zeros}
+
+
+def _settled(desired: dict[str, Any], present: Mapping[str, Any], current: Current) -> dict[str, Any]:
+    """With 0 as what the server makes of it: a number that is not set."""
+    whole = facts.filled({**present, **desired}, current.stream_config, current.ackable)
+    return {
+        path: value if value or isinstance(value, (bool, list, dict)) else whole.get(path, value)
+        for path, value in desired.items()
+    }
+
+
+def _merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
+    """What is there, with what is wanted. Metadata that the server added stays."""
+    merged = {**config, **desired}
+    if "metadata" in desired:
+        labels = config.get("metadata") or {}
+        own = {key: text for key, text in labels.items() if key.startswith("_nats.") or key == facts.START_MARK}
+        merged["metadata"] = {**own, **desired["metadata"]}
+    return merged
+
+
+def _sent(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is empty: the server takes its defaults for what is left out."""
+    return {path: value for path, value in config.items() if value}
+
+
+def _warnings(current: Current, config: Mapping[str, Any], changed: set[str]) -> tuple[str, ...]:
+    if not changed & {"filter_subject", "filter_subjects"}:
+        return ()
+    stream = current.stream_config
+    return tuple(
+        f"consumer {config['durable_name']}: the filter '{wanted}' matches none of the subjects of stream "
+        f"{stream['name']}, which are {', '.join(stream.get('subjects') or ['none'])}: it gets no new messages."
+        for wanted in rules.without_match(config, stream)
+    )
+
+
+def _check_bound(info: Mapping[str, Any], changes: Iterable[resource.Change], what: str) -> None:
+    """Raises Refused where deliver_subject would change under a listener."""
+    if info.get("push_bound") and any(change.field == "deliver_subject" for change in changes):
+        raise _errors.Refused(
+            f"deliver_subject of {what} can't be changed while somebody listens on {info['config']['deliver_subject']} "
+            "(JetStream error 10013): end that first.",
+            code="update_refused",
+            option="deliver_subject",
+            err_code=10013,
+        )
+
+
+def _lost_by_filter(current: Current, config: Mapping[str, Any], options: Mapping[str, Any]) -> int | None:
+    """How many messages a narrower filter deletes, None where that is not known. Raises Refused where none may go."""
+    if current.before is None or not current.by_interest:
+        return 0
+    from . import losses as consumer_losses
+
+    loss = consumer_losses.lost(current.before, config, current.waiting)
+    loss.check(f"consumer {options['name']}", bool(options["allow_data_loss"]))
+    return None if loss.at_least else loss.messages
+
+
+def _consequences(**told: int | None) -> dict[str, Any]:
+    nothing = {"messages_lost": 0, "consumers_lost": 0, "messages_redelivered": 0, "messages_skipped": 0}
+    return {**nothing, **told}
+
+
+CONSUMER = ConsumerResource()

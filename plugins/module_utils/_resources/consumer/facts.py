@@ -1,0 +1,129 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Consumers as results show them, and what servers fill in. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ..._options import codecs, untrusted
+from ..stream.facts import facts
+from . import table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Where a consumer was to begin that was made anew at its position, in its metadata
+START_MARK = "choria.streams.start"
+_ACK_WAIT = 30 * codecs.NANOSECOND
+_PINNED = 120 * codecs.NANOSECOND
+_ACK_PENDING = 1000
+_WAITING = 512
+
+
+def filled(config: Mapping[str, Any], stream: Mapping[str, Any], ackable: int = 0) -> dict[str, Any]:
+    """A configuration with what the server fills in, which depends on that of the stream.
+
+    ``ackable`` is how many messages the account lets wait for acknowledgements, 0 for any number.
+    """
+    limits = stream.get("consumer_limits") or {}
+    backoff = config.get("backoff")
+    wanted: dict[str, Any] = {"max_deliver": -1, "inactive_threshold": limits.get("inactive_threshold", 0)}
+    if config.get("ack_policy") in ("explicit", "all"):
+        wanted["ack_wait"] = backoff[0] if backoff else _ACK_WAIT
+    if limits.get("max_ack_pending"):
+        wanted["max_ack_pending"] = limits["max_ack_pending"]
+    elif config.get("ack_policy") != "none":
+        wanted["max_ack_pending"] = min(_ACK_PENDING, ackable or _ACK_PENDING)
+    if config.get("ack_policy") == "flow_control":
+        wanted.update(flow_control=True, idle_heartbeat=codecs.NANOSECOND)
+    if not config.get("deliver_subject"):
+        wanted["max_waiting"] = _WAITING
+    if config.get("priority_policy") == "pinned_client":
+        wanted["priority_timeout"] = _PINNED
+    return {**wanted, **{path: value for path, value in config.items() if value}}
+
+
+def result_of(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The consumer as results show it: its options under their names, with what the server tells beside them."""
+    config = declared(info)
+    return {
+        "name": info["config"]["durable_name"] if "durable_name" in info["config"] else info["name"],
+        "stream": info["stream_name"],
+        **{row.option: row.codec.to_result(row.read(config)) for row in table.ROWS.values()},
+        **{key: fact for key, fact in facts(info).items() if key not in ("state", "origins")},
+        "state": _state(info),
+    }
+
+
+def declared(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as it was asked for: also where it begins, though it was made anew at its position since."""
+    return as_asked(there(info))
+
+
+def there(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration on the server. The time of a pause that is over says nothing any more."""
+    config = dict(info["config"])
+    if config.get("pause_until") and not ahead(config["pause_until"], info):
+        del config["pause_until"]
+    return config
+
+
+def as_asked(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the beginning that is in its metadata, and without that mark."""
+    labels = config.get("metadata") or {}
+    try:
+        begin = untrusted.load_object(labels[START_MARK])
+    except (KeyError, ValueError):  # none, or somebody else's
+        return config
+    rest = {path: value for path, value in config.items() if path not in table.START}
+    own = {key: text for key, text in labels.items() if key != START_MARK}
+    return {**rest, **begin, "metadata": own}
+
+
+def ahead(moment: str, info: Mapping[str, Any] | None) -> bool:
+    """Whether a time is still to come, by the clock of the server where it has answered."""
+    now = codecs.parse_timestamp(info["ts"]) if info and info.get("ts") else datetime.now(timezone.utc)
+    return codecs.parse_timestamp(moment) > now
+
+
+def unprocessed(info: Mapping[str, Any]) -> int:
+    """How many messages the consumer still has to deliver, or waits for the acknowledgement of."""
+    return int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0))
+
+
+def position(info: Mapping[str, Any], which: str) -> tuple[int, int]:
+    """The sequence in the stream and the number of deliveries of ``delivered`` or ``ack_floor``."""
+    found = info.get(which) or {}
+    return int(found.get("stream_seq", 0)), int(found.get("consumer_seq", 0))
+
+
+def _state(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "lag": unprocessed(info),
+        "pending": info.get("num_pending", 0),
+        "ack_pending": info.get("num_ack_pending", 0),
+        "redelivered": info.get("num_redelivered", 0),
+        "waiting": info.get("num_waiting", 0),
+        "delivered": _position(info.get("delivered")),
+        "ack_floor": _position(info.get("ack_floor")),
+        "paused": bool(info.get("paused")),
+        "pause_remaining": codecs.seconds(info.get("pause_remaining", 0)),
+        "push_bound": bool(info.get("push_bound")),
+        "pinned": [
+            {"group": group["group"], "client": group["pinned_client_id"], "since": group.get("pinned_ts")}
+            for group in info.get("priority_groups") or []
+            if group.get("pinned_client_id")
+        ],
+    }
+
+
+def _position(sequences: Mapping[str, Any] | None) -> dict[str, Any]:
+    there = sequences or {}
+    return {
+        "consumer_seq": there.get("consumer_seq", 0),
+        "stream_seq": there.get("stream_seq", 0),
+        "last_time": there.get("last_active"),
+    }

@@ -1,0 +1,214 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The consumers of a document: read, planned against what their streams will be, written and read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._api import consumers, jetstream, streams
+from .. import resource
+from ..consumer import proof as consumer_proof
+from ..consumer.consumer import CONSUMER, Current
+from ..consumer.position import holder_of
+from ..ownership import owner_of
+from . import model
+from . import state as document_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ..._connection import sessions
+
+
+# Of messages that a consumer waits for
+_ANY_NUMBER = 1 << 62
+
+
+def read_consumers(session: sessions.Session, document: model.Document, known: document_state.Known) -> None:
+    """Raises PermissionMissing where pruning needs the list of all consumers, and nobody may have it."""
+    populated = [name for name, info in known.infos.items() if info["state"].get("consumer_count")]
+    known.consumers = _by_name(consumers.list_many(session, populated if document.prune else ()))
+    items = [item for item in document.of_kind(model.CONSUMERS) if item.stream not in known.consumers]
+    known.consumers.update(_read(session, items, known.infos))
+
+
+def add_pruned_consumers(document: model.Document, known: document_state.Known) -> None:
+    """Adds the removal of what has its owner's mark and is not in it. Those of removed streams go with these."""
+    named = {item.name for item in document.of_kind(model.CONSUMERS)}
+    for stream, found in sorted(known.consumers.items()):
+        if stream in document.streams and document.streams[stream].absent:
+            continue
+        for name in sorted(found):
+            if owner_of(found[name]["config"]) == document.owner and f"{stream}/{name}" not in named:
+                options = {"stream": stream, "name": name, "state": "absent", "owner": document.owner}
+                document.add(
+                    model.Item(model.CONSUMERS, None, {**options, "allow_data_loss": document.allow_data_loss})
+                )
+
+
+def plan_consumers(
+    session: sessions.Session, document: model.Document, known: document_state.Known
+) -> Iterator[model.Problem]:
+    """Gives each consumer its plan, and tells what stands in the way. Streams have theirs already."""
+    for stream, items in _by_stream(document.of_kind(model.CONSUMERS)).items():
+        above = _stream_then(document, known, stream, session.server.version)
+        if above is not None:
+            yield from _plan_of_stream(session, document, known, above, items)
+
+
+def write_consumers(session: sessions.Session, items: list[model.Item]) -> None:
+    """Does what is planned, all items' first calls at once, then their second ones, and so on."""
+    left = [(item, CONSUMER.calls_of(item.plan)) for item in items if item.plan]
+    while left:
+        for (item, _calls), answer in zip(left, jetstream.call_many(session, [calls[0] for _item, calls in left])):
+            gone = (
+                model.is_removal(item)
+                and isinstance(answer, _errors.ApiError)
+                and answer.err_code in jetstream.NOT_THERE
+            )
+            item.error = answer if isinstance(answer, _errors.StreamsError) and not gone else None
+            item.written = item.written or item.error is None
+            item.proven = item.written and model.is_removal(item)
+        left = [(item, calls[1:]) for item, calls in left if calls[1:] and item.error is None]
+
+
+def prove_consumers(session: sessions.Session, items: list[model.Item]) -> None:
+    """Reads back what was written."""
+    planned = [(item.plan, item.stream, item.options["name"]) for item in items if item.plan]
+    proofs = consumer_proof.read_back(session, planned, document_state.FEW)
+    for item, proof in zip((item for item in items if item.plan), proofs):
+        if isinstance(proof, _errors.StreamsError):
+            item.error = proof
+
+
+def _read(
+    session: sessions.Session, items: Iterable[model.Item], infos: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """The infos of these consumers by stream and name, or of all of a stream where that is cheaper or needed."""
+    wanted = _by_stream(items)
+    queues = {name for name, info in (infos or {}).items() if _is_queue(info)}
+    whole = [
+        stream
+        for stream, few in wanted.items()
+        if len(few) > document_state.FEW or stream in queues or any(map(_needs_others, few))
+    ]
+    try:
+        found = _by_name(consumers.list_many(session, whole))
+    except _errors.PermissionMissing:
+        found = {}
+    rest = [
+        (stream, name)
+        for stream in wanted.keys() - found.keys()
+        for item in wanted[stream]
+        for name in ([item.options["name"]] + [holder_of(item.options["name"])] * bool(item.options.get("recreate")))
+    ]
+    for (stream, name), info in zip(rest, consumers.info_each(session, rest)):
+        found.setdefault(stream, {}).update({name: info} if info else {})
+    return found
+
+
+def _needs_others(item: model.Item) -> bool:
+    return CONSUMER.needs_others(item.options)
+
+
+def _by_stream(items: Iterable[model.Item]) -> dict[str, list[model.Item]]:
+    found: dict[str, list[model.Item]] = {}
+    for item in items:
+        found.setdefault(item.stream, []).append(item)
+    return found
+
+
+def _by_name(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, dict[str, Any]]]:
+    return {stream: {info["name"]: info for info in infos} for stream, infos in found.items()}
+
+
+def _stream_then(
+    document: model.Document, known: document_state.Known, name: str, release: tuple[int, ...]
+) -> dict[str, Any] | None:
+    """The stream as it is going to be; empty where it is not there then, None where that can't be planned."""
+    parent, info = document.streams.get(name), known.infos.get(name)
+    if parent is None or not parent.changes:
+        return None if parent and parent.plan is None else info or {}
+    if parent.plan is None or model.is_removal(parent):
+        return {}
+    return {**(info or {}), "config": model.definition_of(parent).expected(parent.plan.request, release)}
+
+
+def _plan_of_stream(
+    session: sessions.Session,
+    document: model.Document,
+    known: document_state.Known,
+    above: dict[str, Any],
+    items: list[model.Item],
+) -> Iterator[model.Problem]:
+    found = known.consumers.get(items[0].stream, {})
+    # What there is when an item is written: items before it are there then
+    there = {name: info for name, info in found.items() if not (_is_queue(above) and _removes(items, name))}
+    for item in sorted(items, key=lambda item: _is_queue(above) == (item.options["name"] not in found)):
+        name = item.options["name"]
+        try:
+            document.check_owner(item, found.get(name))
+            if not above and not item.absent:
+                raise _without_stream(document, item)
+            gone = not above or model.is_anew(document.streams.get(item.stream))
+            # The new stream has none
+            current = Current.listed(name, above or None, found.values() if item.absent or not gone else ())
+            if not item.absent:
+                others = tuple(info for other, info in there.items() if other != name) if not gone else ()
+                new = name not in found or item.options.get("recreate")
+                limits = document_state.account_of(session, known) if new else None
+                current = replace(current, others=others, account=limits)
+            if item.stream not in known.holders:  # else its messages are elsewhere, and what is lost is not known
+                current = CONSUMER.completed(session, current, item.options, _coming(items, found))
+            item.plan = _planned(session, item, current, goes_with_stream=gone and item.absent)
+        except _errors.StreamsError as error:
+            yield model.Problem(item.path, error)
+            continue
+        if item.changes and item.plan and not item.absent:
+            above = _with_one_more(above, name in there)
+            there[name] = {"name": name, "config": item.plan.request["config"]}
+
+
+def _is_queue(stream: Mapping[str, Any]) -> bool:
+    return bool(stream) and stream["config"].get("retention") == "workqueue"
+
+
+def _removes(items: Iterable[model.Item], name: str) -> bool:
+    return any(item.absent and item.options["name"] == name for item in items)
+
+
+def _coming(items: Iterable[model.Item], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The consumers that are new, and wait for all that is there: they are made before others are changed."""
+    return [
+        {"name": item.options["name"], "config": item.options, "num_pending": _ANY_NUMBER}
+        for item in items
+        if not item.absent and item.options["name"] not in found and item.options.get("deliver_policy") in (None, "all")
+    ]
+
+
+def _with_one_more(above: dict[str, Any], there: bool) -> dict[str, Any]:
+    state = above.get("state") or {}
+    return {**above, "state": {**state, "consumer_count": int(state.get("consumer_count") or 0) + (not there)}}
+
+
+def _planned(session: sessions.Session, item: model.Item, current: Current, *, goes_with_stream: bool) -> Any:
+    options = {**item.options, "allow_data_loss": True} if goes_with_stream else item.options
+    plan = CONSUMER.plan(current, options, session.server)
+    if plan.action == resource.NONE:
+        return replace(plan, before=None, after=None)
+    if goes_with_stream:
+        # What it loses is counted with the stream
+        return replace(plan, consequences=dict.fromkeys(plan.consequences, 0))
+    return plan
+
+
+def _without_stream(document: model.Document, item: model.Item) -> _errors.StreamsError:
+    if item.stream in document.streams:
+        return _errors.Refused(
+            f"stream {item.stream} is to be deleted: leave out its consumers, or keep it.", code="no_stream"
+        )
+    return streams.missing(item.stream)

@@ -1,0 +1,131 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a document: one plan for each item, made against what is there and what the others will make of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ... import _errors
+from ..._api import streams
+from .. import losses, placing, subjects
+from ..stream import base as stream_base
+from ..stream import recreate
+from . import model, state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..._connection import sessions
+
+
+def plan(session: sessions.Session, document: model.Document, known: state.Known) -> None:
+    """Gives each item its plan. Raises Problems with all that stands in the way of any."""
+    problems: list[model.Problem] = []
+    for item in document.of_kind(*model.STREAM_KINDS):
+        try:
+            _plan_stream(session, document, known, item)
+        except _errors.StreamsError as error:
+            problems.append(model.Problem(item.path, error))
+            # What it has now is what others must not have
+            item.subjects = tuple(known.infos.get(item.stream, {}).get("config", {}).get("subjects") or ())
+    problems += _overlaps(document, known, _listeners(session, document, known))
+    if document.has(model.CONSUMERS):
+        from .consumers import plan_consumers
+
+        problems += plan_consumers(session, document, known)
+    if document.has(model.KEYS):
+        from .keys import plan_keys
+
+        problems += plan_keys(session, document, known)
+    if problems:
+        raise model.Problems(problems)
+    changing = {item.stream for item in document.items if item.changes}
+    for name in known.infos.keys() - changing:
+        del known.infos[name]  # of thousands, those that stay need no place
+
+
+# Streams, buckets and governors
+
+
+def _plan_stream(session: sessions.Session, document: model.Document, known: state.Known, item: model.Item) -> None:
+    streamed, collective = model.definition_of(item), session.settings.collective
+    by_copy = item.options.get("recreate") == recreate.BY_COPY and not item.absent
+    current = _read_copied(session, known, item) if by_copy else None
+    info = known.infos.get(item.stream)
+    document.check_owner(item, info)
+    needs = streamed.needs(info, item.options, session.server, collective)
+    if current is None:
+        measured = (
+            streamed.measure(session, info, needs.desired or {}) if info and needs.measured else losses.NOT_MEASURED
+        )
+        current = stream_base.Current(info, measured, None, collective, desired=needs.desired)
+    if needs.limited:
+        current = current._replace(account=state.account_of(session, known))
+    if needs.placed:
+        found = state.servers_of(session, known).until(placing.enough(needs.placed, info or {}))
+        current = current._replace(servers=found)
+    item.plan = streamed.plan_change(current, item.options, session.server)
+    if known.account and item.changes and not model.is_removal(item):
+        from .. import account_limits
+
+        known.account = account_limits.with_stream(known.account, item.plan.request, current.config)
+    item.new_subjects = tuple(needs.subjects)
+    config = item.plan.request if item.changes else current.config
+    kept = config if config and not item.absent else None
+    item.subjects = tuple(streamed.expected(kept, session.server.version).get("subjects") or ()) if kept else ()
+
+
+def _read_copied(session: sessions.Session, known: state.Known, item: model.Item) -> stream_base.Current:
+    """What is there of a stream that may be copied. Where that was interrupted, it is known as it was before."""
+    # Who has its subjects now is looked at for all items together
+    current = model.definition_of(item).read(session, item.options)._replace(taken=None)
+    if current.info:
+        known.infos[item.stream] = current.info
+    if current.copying.under_way and current.copying.holder:
+        known.holders[item.stream] = current.copying.holder
+    known.consumers.setdefault(item.stream, {}).update({info["name"]: info for info in current.copying.kept})
+    return current
+
+
+def _listeners(session: sessions.Session, document: model.Document, known: state.Known) -> dict[str, list[str]]:
+    """Which streams listen to each new subject now. Empty where nobody may ask, and the server has to refuse.
+
+    A stream whose copying was interrupted counts as it was before, and its temporary stream as the same.
+    """
+    wanted = sorted({subject for item in document.of_kind(*model.STREAM_KINDS) for subject in item.new_subjects})
+    if known.subjects is not None:
+        index = subjects.SubjectIndex()
+        for name, taken in known.subjects.items():
+            index.add(taken, name)
+        found = {subject: index.overlapping(subject) for subject in wanted}
+    else:
+        try:
+            found = dict(zip(wanted, streams.names_many(session, wanted)))
+        except _errors.PermissionMissing:
+            return {}
+    held, before = {holder: name for name, holder in known.holders.items()}, subjects.SubjectIndex()
+    for name in known.holders:
+        before.add(known.infos[name]["config"].get("subjects") or (), name)
+    return {
+        subject: sorted({*before.overlapping(subject), *(held.get(name, name) for name in names)})
+        for subject, names in found.items()
+    }
+
+
+def _overlaps(
+    document: model.Document, known: state.Known, listeners: Mapping[str, list[str]]
+) -> Iterator[model.Problem]:
+    """Subjects that two streams would have. Those that change hands say which item has to be written first."""
+    later = subjects.SubjectIndex()
+    for item in document.of_kind(*model.STREAM_KINDS):
+        for subject in item.subjects:
+            clash = [name for name in later.overlapping(subject) if name != item.stream]
+            others = [name for name in listeners.get(subject, ()) if name not in document.streams]
+            if clash or others:
+                yield model.Problem(item.path, model.definition_of(item).overlap(subject, (clash or others)[0]))
+                break
+            givers = (document.streams[name] for name in listeners.get(subject, ()) if name != item.stream)
+            item.after += [giver for giver in givers if giver.changes]
+        later.add(item.subjects, item.stream)

@@ -1,0 +1,447 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Entries: one key of a bucket, with the value that it is to have, or none."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ... import _errors
+from ..._api import kv
+from ..._options import codecs, fields, mask, names, values
+from .. import resource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..._connection import sessions, wire
+
+# Each try is lost to one that succeeds: so many may count at once
+_TRIES_TO_COUNT = 200
+# What fits into 64 bits
+_WHOLE = re.compile(r"[+-]?\d{1,18}")
+_OPERATIONS = MappingProxyType({"present": kv.PUT, "absent": kv.DELETED, "purged": kv.PURGED})
+
+
+class Lifetime(codecs.Duration):
+    """Servers count the lifetimes of keys in whole seconds."""
+
+    def to_wire(self, value: Any) -> int:
+        length = super().to_wire(value)
+        if length % codecs.NANOSECOND:
+            raise ValueError(f"'{value}' is not in whole seconds, in which servers count the lifetimes of keys")
+        return length
+
+
+LIFETIME = fields.Field("ttl", Lifetime({"type": "str"}, 0, low=1), since=kv.LIFETIMES_SINCE)
+SPEC = fields.Spec(
+    (
+        fields.Field("bucket", names.BUCKET_NAME, argument_extra={"required": True}),
+        # Ansible would take the word for a secret
+        fields.Field("key", names.EXISTING_KEY, argument_extra={"required": True, "no_log": False}),
+        fields.Field("value", codecs.Codec({"type": "raw"})),
+        fields.Field("encoding", codecs.choice(*values.ENCODINGS), argument_extra={"default": values.TEXT}),
+        fields.Field("create_only", codecs.boolean(), argument_extra={"default": False}),
+        fields.Field("revision", codecs.whole(0)),
+        LIFETIME,
+    ),
+)
+
+
+class Current(NamedTuple):
+    """What was read: the bucket, the key's newest revision, how many of its revisions the bucket keeps, and the one
+    whose value it is to have again.
+    """
+
+    bucket: kv.Bucket
+    entry: kv.Entry | None = None
+    revisions: int = 0
+    wanted: kv.Entry | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self.entry is not None and self.entry.alive
+
+    @property
+    def revision(self) -> int:
+        return self.entry.revision if self.entry else 0
+
+
+_NOWHERE = kv.Bucket("")
+
+
+@dataclass(frozen=True)
+class EntryPlan(resource.Plan):
+    """A plan that knows where to write. ``texts`` are the value before and after, to be compared line by line.
+
+    The result has the value, and what is shown of the change has no secret.
+    """
+
+    bucket: kv.Bucket = _NOWHERE
+    encoding: str = values.TEXT
+    tries: int = _errors.TRIES
+    texts: tuple[str, str] = ("", "")
+    masking: mask.Mask = mask.USUAL
+
+    @property
+    def change_list(self) -> list[dict[str, Any]]:
+        return [
+            {**change, **self._shown(change["before"], change["after"], None)} if change["field"] == "value" else change
+            for change in super().change_list
+        ]
+
+    @property
+    def diff(self) -> dict[str, Any]:
+        headers = {"before_header": _header(self.name, self.before), "after_header": _header(self.name, self.after)}
+        return {**headers, **self._shown(*self.texts, "")}
+
+    def _shown(self, before: Any, after: Any, nothing: str | None) -> dict[str, Any]:
+        """What differs, without secrets. A side that is ``nothing`` has no value."""
+        if self.masking.hides(str((self.after or {}).get("key"))) and any(one.field == "value" for one in self.changes):
+            one = before if before == nothing else mask.HIDDEN
+            other = after if after == nothing else mask.HIDDEN if before == nothing else mask.CHANGED
+        else:
+            one, other = mask.nested(before, self.masking), mask.nested(after, self.masking)
+            if one == other and before != after:
+                other = mask.CHANGED
+        return {"before": one, "after": other}
+
+
+# What has no value yet gets a name that all clients take
+_NEW = fields.Spec((fields.Field("key", names.KEY),))
+
+
+class EntryResource:
+    spec = SPEC
+    states: Mapping[str, Any] = MappingProxyType(
+        {"state": {"type": "str", "choices": list(_OPERATIONS), "default": "present"}}
+    )
+    checks = fields.Spec()
+
+    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
+        check_offline(options)
+        key = options["key"]
+        try:
+            bucket, counts = kv.open_bucket(session, options["bucket"], key)
+            last = kv.last(session, bucket, key) if counts.get(key) else None
+        except _errors.PermissionMissing as error:
+            if error.failure.get("subject", "").rpartition(".")[0] != session.api("STREAM.INFO"):
+                raise
+            # Who may not look at the bucket may use its keys
+            bucket = kv.Bucket(options["bucket"])
+            last = kv.last(session, bucket, key)
+            counts = {key: 1 if last else 0}
+        return Current(bucket, last, counts.get(key, 0), _earlier(session, bucket, options))
+
+    def plan(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> EntryPlan:
+        desired = resource.to_wire(SPEC, options, server)
+        operation = _OPERATIONS[options["state"]]
+        ttl = None if operation != kv.PUT or options["ttl"] is None else desired.get("ttl", 0) // codecs.NANOSECOND
+        if options.get("increment") is not None:
+            options = {**options, "encoding": values.JSON}
+        if options.get("renew") and ttl is None and current.entry:
+            ttl = current.entry.ttl
+        value = _value(current, operation, options)
+        check_limits(current.bucket, len(value), ttl, server)
+        if _is_there(current, operation, value, ttl, options):
+            return _plan(current, options, resource.NONE)
+        request = {"operation": operation, "value": value, "ttl": ttl or 0, "expected": _expected(current, options)}
+        action = resource.DELETE if operation != kv.PUT else resource.UPDATE if current.alive else resource.CREATE
+        if action == resource.CREATE:
+            fields.checked(_NEW, options.get)
+        return _plan(current, options, action, request)
+
+    def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
+        if not isinstance(plan, EntryPlan) or plan.after is None:
+            raise TypeError("this is the plan of another resource")
+        bucket, key = plan.bucket, plan.after["key"]
+        try:
+            revision = kv.write(session, bucket, key, **plan.request)
+        except _errors.ApiError as error:
+            if kv.overtaken(error):
+                raise _errors.Overtaken(
+                    f"Key {key} of bucket {bucket.name} is being changed by others: try again.", tries=plan.tries
+                ) from error
+            raise
+        try:
+            written = kv.at_revision(session, bucket, key, revision)
+        except _errors.PermissionMissing:
+            newest = kv.last(session, bucket, key)
+            written = newest if newest and newest.revision == revision else None
+        told = _told(bucket, written, plan.encoding) if written else {**plan.after, "revision": revision}
+        return {"entry": told}
+
+
+class RevertibleEntry(EntryResource):
+    """What a document can't have: each time that they are written, a counter and an earlier revision are others."""
+
+    states = MappingProxyType(
+        {
+            **EntryResource.states,
+            "revert_to": {"type": "int"},
+            "increment": {"type": "int"},
+            "renew": {"type": "bool", "default": False},
+        }
+    )
+    checks = fields.Spec(
+        (fields.Field("revert_to", codecs.whole(1)), fields.Field("increment", codecs.Codec({"type": "int"})))
+    )
+
+
+ENTRY = EntryResource()
+REVERTIBLE = RevertibleEntry()
+
+
+# What can be said before anything is sent
+
+
+def check_offline(options: Mapping[str, Any]) -> None:
+    """Raises OptionError for what needs no server to be known."""
+    for error in resource.invalid(SPEC, options):
+        raise error
+    if options["create_only"] and options["revision"] is not None:
+        raise _errors.OptionError("create_only", "can't be given together with revision: give one of them.")
+    if options.get("renew"):
+        _check_renew(options)
+    if options.get("increment") is not None:
+        _check_increment(options)
+    elif options.get("revert_to") is not None:
+        if options["state"] != "present" or options["value"] is not None or options["create_only"]:
+            raise _errors.OptionError(
+                "revert_to", "does not go with value, create_only, and states but present: leave one out."
+            )
+    elif options["state"] == "present" and not (options.get("renew") and options["value"] is None):
+        _payload(options)
+
+
+def _check_renew(options: Mapping[str, Any]) -> None:
+    others = [name for name in ("increment", "revert_to") if options.get(name) is not None]
+    if options["state"] != "present" or options["create_only"] or others:
+        raise _errors.OptionError(
+            "renew", "does not go with create_only, increment, revert_to, and states but present: leave one out."
+        )
+
+
+def _check_increment(options: Mapping[str, Any]) -> None:
+    if not options["increment"]:
+        raise _errors.OptionError("increment", "is 0, which changes nothing: give another number, or leave it out.")
+    others = [name for name in ("value", "revision", "revert_to") if options.get(name) is not None]
+    if options["state"] != "present" or options["create_only"] or others:
+        raise _errors.OptionError(
+            "increment",
+            "does not go with value, create_only, revision, revert_to, and states but present: leave one out.",
+        )
+
+
+def _payload(options: Mapping[str, Any]) -> bytes:
+    if options["value"] is None:
+        raise _errors.OptionError("value", "is needed with state: present; an empty text is written as ''.")
+    try:
+        return values.to_bytes(options["value"], options["encoding"])
+    except ValueError as error:
+        raise _errors.OptionError("value", f"{error}.") from None
+
+
+def _earlier(session: sessions.Session, bucket: kv.Bucket, options: Mapping[str, Any]) -> kv.Entry | None:
+    """The revision to go back to. Raises Refused where that is no value of this key that is kept."""
+    revision = options.get("revert_to")
+    if revision is None:
+        return None
+    found = kv.at_revision(session, bucket, options["key"], revision)
+    if found is None or not found.alive:
+        reason = "is not kept, or is another key's" if found is None else "is no value, but its deletion"
+        raise _errors.Refused(
+            f"revert_to: revision {revision} of key {options['key']} of bucket {bucket.name} {reason}: look at what is "
+            "kept with the option history of the lookup choria_kv.",
+            code="no_revision",
+            option="revert_to",
+        )
+    return found
+
+
+# What follows from the state on the server
+
+
+def _value(current: Current, operation: str, options: Mapping[str, Any]) -> bytes:
+    if operation != kv.PUT:
+        return b""
+    if options.get("increment") is not None:
+        return str(_number(current, options) + int(options["increment"])).encode()
+    if options.get("renew") and options["value"] is None:
+        if not current.entry or not current.alive:
+            raise _errors.Refused(
+                f"renew: key {options['key']} of bucket {current.bucket.name} does not exist, and there is no value to "
+                "write: give value.",
+                code="missing",
+                option="value",
+            )
+        return current.entry.value
+    return current.wanted.value if current.wanted else _payload(options)
+
+
+def _number(current: Current, options: Mapping[str, Any]) -> int:
+    """The whole number that the key has, 0 where it does not exist. Raises Refused where it is something else."""
+    if not current.entry or not current.alive:
+        return 0
+    text = current.entry.value.decode(errors="replace").strip()
+    if not _WHOLE.fullmatch(text):
+        raise _errors.Refused(
+            f"increment: key {options['key']} of bucket {current.bucket.name} does not hold a whole number: check key, "
+            "or give it a number with value first.",
+            code="not_a_number",
+            option="increment",
+        )
+    return int(text)
+
+
+def check_limits(bucket: kv.Bucket, length: int, ttl: int | None, server: wire.Server, where: str = "value") -> None:
+    """Whether bucket and server take a value of this length in bytes. ``where`` names it. Raises Refused."""
+    if ttl and not bucket.lifetimes:
+        raise _errors.Refused(
+            f"ttl: bucket {bucket.name} does not let keys carry lifetimes: set its limit_marker_ttl with "
+            "choria_kv_bucket, or leave ttl out.",
+            code="refused",
+            option="ttl",
+        )
+    if ttl and ttl < bucket.shortest_lifetime:
+        raise _errors.Refused(
+            f"ttl: {ttl}s is shorter than limit_marker_ttl of bucket {bucket.name}, and the server would make it "
+            f"{bucket.shortest_lifetime}s: give that or more, or lower limit_marker_ttl with choria_kv_bucket.",
+            code="refused",
+            option="ttl",
+        )
+    limits = {"max_value_size of the bucket": bucket.max_value_size, "max_payload of the server": server.max_payload}
+    for limit, size in limits.items():
+        if 0 < size < length:
+            raise _errors.Refused(
+                f"{where}: has {length} bytes, and {limit} allows {size}: store less, or raise the limit.",
+                code="too_large",
+                option=where.partition("[")[0].partition(":")[0],
+            )
+
+
+def _is_there(current: Current, operation: str, value: bytes, ttl: int | None, options: Mapping[str, Any]) -> bool:
+    """Whether nothing has to be written."""
+    entry = current.entry
+    if operation == kv.PUT:
+        if entry is None or not entry.alive:
+            return False
+        if options.get("renew"):
+            return False
+        same_lifetime = ttl is None or ttl == (entry.ttl or 0)
+        return bool(options["create_only"]) or (same_lifetime and values.equal(entry.value, value, options["encoding"]))
+    # A purge also removes the old revisions that a deletion keeps
+    return entry is None or entry.operation in (operation, kv.PURGED)
+
+
+def _expected(current: Current, options: Mapping[str, Any]) -> int:
+    """The newest revision that the write depends on, -1 for any. Raises Refused where it is another one already."""
+    if options["create_only"] or options.get("increment") is not None:
+        return current.revision
+    wanted = options["revision"]
+    if wanted is None:
+        # Whoever goes back wants to replace what there is now, and nothing that comes in between
+        kept = options.get("renew") and options["value"] is None
+        return current.revision if current.wanted or kept else -1
+    if wanted != current.revision and not (wanted == 0 and not current.alive):
+        there = f"at revision {current.revision}" if current.revision else "not there"
+        if current.revision and not current.alive:
+            there = f"deleted, by revision {current.revision}"
+        raise _errors.Refused(
+            f"revision: key {options['key']} of bucket {current.bucket.name} is {there}, and {wanted} was expected: "
+            "somebody else changed it, so read it again before you decide.",
+            code="wrong_revision",
+            option="revision",
+            revision=current.revision,
+        )
+    return current.revision
+
+
+def _plan(
+    current: Current, options: Mapping[str, Any], action: str, request: dict[str, Any] | None = None
+) -> EntryPlan:
+    bucket, encoding = current.bucket, options["encoding"]
+    before = _told(bucket, current.entry, encoding) if current.entry else None
+    if not request:
+        return EntryPlan("entry", "", resource.NONE, before=before, after=before, consequences={"revisions_lost": 0})
+    expected = kv.Entry(options["key"], 0, "", request["operation"], request["value"], request["ttl"] or None)
+    after = {**_told(bucket, expected, encoding), "revision": None, "created": None}
+    return EntryPlan(
+        noun="entry",
+        name=f"{bucket.name}/{options['key']}",
+        action=action,
+        request=request,
+        before=before,
+        after=after,
+        changes=_changes(action, before or {}, after),
+        consequences={"revisions_lost": _lost(current, request["operation"])},
+        bucket=bucket,
+        encoding=encoding,
+        texts=_texts(current.entry, expected, encoding),
+        masking=options.get("mask") or mask.USUAL,
+        tries=_TRIES_TO_COUNT if options.get("increment") is not None else _errors.TRIES,
+    )
+
+
+def _changes(action: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[resource.Change, ...]:
+    effect = fields.IN_PLACE if action == resource.UPDATE else action
+    differ = [name for name in ("value", "ttl") if before.get(name) != after[name]]
+    if not differ and before.get("operation") != after["operation"]:
+        differ = ["operation"]
+    # What is renewed differs in its age alone
+    return tuple(resource.Change(name, before.get(name), after[name], effect) for name in differ or ["created"])
+
+
+def _lost(current: Current, operation: str) -> int:
+    """How many revisions the bucket does not keep then."""
+    if operation == kv.PURGED:
+        return current.revisions
+    history = int(current.bucket.config.get("max_msgs_per_subject") or 0)
+    return max(0, current.revisions + 1 - history) if history > 0 else 0
+
+
+# What is shown
+
+
+def _told(bucket: kv.Bucket, entry: kv.Entry, encoding: str) -> dict[str, Any]:
+    """The entry as results show it. What is not as ``encoding`` says, is shown as base64."""
+    value = None
+    if entry.alive:
+        try:
+            value = values.from_bytes(entry.value, encoding)
+        except ValueError:
+            encoding = values.BASE64
+            value = values.from_bytes(entry.value, encoding)
+    return {
+        "bucket": bucket.name,
+        "key": entry.key,
+        "operation": entry.operation,
+        "value": value,
+        "encoding": encoding,
+        "revision": entry.revision,
+        "created": entry.created,
+        "ttl": entry.ttl,
+    }
+
+
+def _header(name: str, told: Mapping[str, Any] | None) -> str:
+    revision, ttl = (told or {}).get("revision"), (told or {}).get("ttl")
+    return f"{name}{f', revision {revision}' if revision else ''}{f', ttl {ttl:g}s' if ttl else ''}"
+
+
+def _texts(before: kv.Entry | None, after: kv.Entry, encoding: str) -> tuple[str, str]:
+    """The values, or what else differs where they do not."""
+    one, other = _text(before, encoding), _text(after, encoding)
+    return (one, other) if one != other else (_rest(before), _rest(after))
+
+
+def _text(entry: kv.Entry | None, encoding: str) -> str:
+    return values.lines(entry.value, encoding) if entry and entry.alive else ""
+
+
+def _rest(entry: kv.Entry | None) -> str:
+    return f"operation: {entry.operation}\nttl: {entry.ttl}\n" if entry else ""

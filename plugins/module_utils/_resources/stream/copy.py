@@ -1,0 +1,315 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copies a stream to a temporary one and back into one that is made anew, while others publish and none is lost.
+
+What is on the server tells how far it came, so that it goes on wherever an earlier run ended. A stream that others
+publish to is frozen before the other one takes over: then it takes nothing more, and both can be compared.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._api import consumers, jetstream, stream_compare, streams
+from . import recreate, recreation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ..._connection import sessions
+
+# A frozen stream takes nothing that is published: it is not for long
+_FROZEN = 30.0
+_STORE = 10.0
+_LATER = 3600
+
+
+def try_out(session: sessions.Session, wanted: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> None:
+    """Raises Refused where the server would not take a stream of this configuration, or one of these consumers."""
+    name = recreation.temporary_name(wanted["name"])
+    trial = recreation.as_trial(wanted, name)
+    what, created = f"{wanted['name']} as it is wanted", False
+    _make_way(session, name)
+    try:
+        _create(session, trial)
+        created = True
+        for info in recreation.durable(found):
+            what = f"consumer {info['name']} of {wanted['name']} as it is wanted"
+            again, _reset = recreation.consumer_again(recreation.remembered(info), session.server.version)
+            consumers.create(session, name, again)
+        stream_compare.last_sequence(session, name, recreation.private_subject(name))
+    except _errors.ApiError as error:
+        raise _errors.Refused(
+            f"recreate: the server would refuse {what}, and nothing was changed: {error.description} (JetStream error "
+            f"{error.err_code}).",
+            code="not_copyable",
+            option="recreate",
+            err_code=error.err_code,
+        ) from error
+    finally:
+        if created:
+            streams.delete(session, name)
+
+
+def _make_way(session: sessions.Session, name: str) -> None:
+    """Takes away what an earlier run left under this name. Raises Refused where that holds messages of its own."""
+    info = streams.info(session, name)
+    if info is None:
+        return
+    ours = recreation.record_of(info) is not None
+    if recreation.mark_of(info["config"]) != recreation.TRIAL and not (ours and info["config"].get("mirror")):
+        recreate.check_free(info["config"], recreate.NO)
+        raise _in_the_way(name)
+    streams.delete(session, name)
+
+
+def _in_the_way(name: str) -> _errors.Refused:
+    return _errors.Refused(
+        f"recreate: stream {name} is in the way, which was not made here, and nothing was changed: delete it first "
+        "where nobody needs it, or leave out recreate.",
+        code="not_copyable",
+        option="recreate",
+    )
+
+
+def make_anew(session: sessions.Session, wanted: dict[str, Any]) -> None:
+    """Deletes a stream with all that it holds, and makes it anew."""
+    try_out(session, wanted, ())
+    streams.delete(session, wanted["name"])
+    _create(session, wanted)
+
+
+def copy(session: sessions.Session, wanted: dict[str, Any], patience: float, *, in_place: bool) -> None:
+    """Brings a stream into the wanted configuration with all of its messages and durable consumers.
+
+    ``patience`` is how many seconds the copying may make no progress. ``in_place`` tells that only an earlier copy has
+    to be brought to its end.
+    """
+    job = _Copy(session, wanted, patience)
+    job.end_earlier()
+    if in_place and job.turn_back():
+        return
+    job.begin()
+    job.move_there()
+    job.move_back()
+    job.end()
+
+
+def _create(session: sessions.Session, config: dict[str, Any]) -> None:
+    """Makes a stream whose name was another's a moment ago: its store may not be gone yet (nats-server 2.15)."""
+    deadline = time.monotonic() + _STORE
+    while True:
+        try:
+            streams.create(session, config)
+            return
+        except _errors.ApiError as error:
+            if error.err_code != jetstream.STORE_NOT_CREATED or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+class _Copy:
+    def __init__(self, session: sessions.Session, wanted: dict[str, Any], patience: float) -> None:
+        self.session = session
+        self.wanted = wanted
+        self.name = str(wanted["name"])
+        self.temporary = recreation.temporary_name(self.name)
+        self.patience = patience
+
+    # What is there
+
+    def config(self, name: str) -> dict[str, Any]:
+        """Empty where there is no such stream."""
+        info = streams.info(self.session, name)
+        return dict(info["config"]) if info else {}
+
+    def mark(self) -> str:
+        return recreation.mark_of(self.config(self.name))
+
+    def record(self) -> dict[str, Any]:
+        found = recreation.record_of(streams.info(self.session, self.temporary))
+        if found is None:
+            raise _errors.StreamsError(
+                f"recreate: stream {self.temporary} is gone, or not what was made here: somebody else works on it.",
+                code="not_applied",
+            )
+        return found
+
+    def check_origin(self) -> None:
+        """Raises Incomplete where the origin was created again: a mirror may look whole, and have messages of both."""
+        info = streams.info(self.session, self.name)
+        if info and info["created"] != self.record()["created"]:
+            raise stream_compare.Incomplete(
+                f"recreate: stream {self.name} was deleted and created again while it was copied: it is left as it is. "
+                "Run the task again to copy what it has now."
+            )
+
+    def end_earlier(self) -> None:
+        """Deletes the temporary stream of a copy that came to its end otherwise."""
+        there, temporary = self.config(self.name), self.config(self.temporary)
+        live = there and not recreation.mark_of(there) and not recreation.quiet(there)
+        if live and recreation.quiet(temporary) and recreation.mark_of(temporary) != recreation.TRIAL:
+            self.end()
+
+    def turn_back(self) -> bool:
+        """Ends a copy while the stream still has all its messages. False where the temporary one has taken over."""
+        there, origin = self.config(self.temporary), self.config(self.name)
+        if there and not (origin and recreation.waits(there, recreation.mark_of(origin))):
+            return False
+        if there:
+            streams.delete(self.session, self.temporary)
+        streams.update(self.session, self.wanted)
+        return True
+
+    # To the temporary stream
+
+    def begin(self) -> None:
+        there, info = self.config(self.temporary), streams.info(self.session, self.name)
+        if there:
+            trial = recreation.mark_of(there) == recreation.TRIAL
+            if not trial and recreate.RECORD not in (there.get("metadata") or {}):
+                raise _in_the_way(self.temporary)
+            earlier = there.get("mirror") and info and self.record()["created"] != info["created"]
+            if not (trial or earlier):
+                return
+            streams.delete(self.session, self.temporary)
+        if info is None:
+            raise stream_compare.gone(self.name)
+        found = consumers.list_all(self.session, self.name)
+        try_out(self.session, self.wanted, found)
+        known = [recreation.remembered(each) for each in recreation.durable(found)]
+        record = recreation.written(info["created"], info["config"], known)
+        _create(self.session, recreation.as_temporary(info["config"], self.wanted, record))
+
+    def move_there(self) -> None:
+        if self.config(self.temporary).get("mirror"):
+            if self.mark() != recreation.ORIGIN:
+                self._loosen_origin()
+                self._freeze_origin()
+            self._complete(self.temporary, self.name, thaw=None)
+            streams.update(self.session, recreation.promoted(self.config(self.temporary)))
+        if self.mark() != recreation.ORIGIN:
+            return
+        there = self.config(self.temporary)
+        if recreation.quiet(there):
+            self._settle(self.temporary, self.name)
+            streams.update(self.session, recreation.as_stand_in(self.record()["config"], there))
+        # Its consumers came further meanwhile
+        self._remember_consumers()
+        self._check_queue()
+        stream_compare.forget_deleted(self.session, self.temporary, self.name)
+        self.check_origin()
+        streams.delete(self.session, self.name)
+
+    def _loosen_origin(self) -> None:
+        config = self.config(self.name)
+        if config.get("consumer_limits"):
+            streams.update(self.session, recreation.loosened(config))
+
+    def _freeze_origin(self) -> None:
+        stream_compare.follow(self.session, self.temporary, self.name, self.patience)
+        self.check_origin()
+        config = self.config(self.name)
+        self._write_record(recreation.tightened(config, self.record()["config"]), [])
+        streams.update(self.session, recreation.marked_as(recreation.frozen(config), recreation.ORIGIN))
+        self._complete(self.temporary, self.name, thaw=config)
+
+    def _remember_consumers(self) -> None:
+        found = recreation.durable(consumers.list_all(self.session, self.name))
+        if found:
+            self._write_record(self.record()["config"], [recreation.remembered(info) for info in found])
+
+    def _check_queue(self) -> None:
+        """A mirror takes from a work queue what nobody else waits for, and then the queue proves nothing."""
+        found = recreation.durable(consumers.list_all(self.session, self.name))
+        recreation.check_queue(f"stream {self.name}", self.record()["config"], found)
+
+    def _write_record(self, config: Mapping[str, Any], known: list[Mapping[str, Any]]) -> None:
+        there, record = self.config(self.temporary), recreation.written(self.record()["created"], config, known)
+        streams.update(self.session, {**there, "metadata": {recreate.RECORD: record}})
+
+    # And back
+
+    def move_back(self) -> None:
+        there = self.config(self.name)
+        if there and recreation.mark_of(there) != recreation.TARGET:
+            return
+        target = recreation.as_mirror(self.wanted, self.name, self.temporary)
+        target = recreation.marked_as(target, recreation.TARGET)
+        if there and any(there.get(path) != target.get(path) for path in ("storage", "retention")):
+            streams.delete(self.session, self.name)  # made for something else that was wanted then
+            there = {}
+        if not there:
+            _create(self.session, target)
+            there = self.config(self.name)
+        if there.get("mirror"):
+            self._freeze_temporary()
+            streams.update(self.session, recreation.promoted(there))
+        self._settle(self.name, self.temporary)
+        self._give_consumers()
+        streams.update(self.session, self.wanted)
+
+    def _freeze_temporary(self) -> None:
+        config = self.config(self.temporary)
+        if not recreation.quiet(config):
+            stream_compare.follow(self.session, self.name, self.temporary, self.patience)
+            config = self.config(self.temporary)
+            streams.update(self.session, recreation.frozen(config))
+        live = recreation.as_stand_in(self.record()["config"], config)
+        self._complete(self.name, self.temporary, thaw=live)
+
+    def _give_consumers(self) -> None:
+        there = {info["name"]: info for info in consumers.list_all(self.session, self.name)}
+        for each in self.record()["consumers"]:
+            config, sequence = recreation.consumer_again(each, self.session.server.version)
+            name = config["durable_name"]
+            if not sequence:
+                if name not in there:
+                    consumers.create(self.session, self.name, config)
+                continue
+            # It must not deliver before it is where it was
+            if name not in there:
+                later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + _LATER))
+                consumers.create(self.session, self.name, {**config, "pause_until": later})
+            elif not there[name].get("paused"):
+                continue
+            jetstream.call(self.session, *consumers.resetting(self.name, name, sequence))
+            jetstream.call(self.session, *consumers.pausing(self.name, name, config.get("pause_until")))
+
+    def end(self) -> None:
+        old, new = streams.info(self.session, self.temporary), streams.info(self.session, self.name)
+        if old is None or new is None:
+            return
+        config, complete_to = new["config"], int(old["state"]["last_seq"])
+        finished = not (config.get("mirror") or recreation.mark_of(config) or recreation.quiet(config))
+        if not finished or not recreation.quiet(old["config"]) or int(new["state"]["last_seq"]) < complete_to:
+            raise _errors.StreamsError(
+                f"recreate: {self.temporary} is kept, since {self.name} is not what was planned: somebody else changed "
+                "it at that moment.",
+                code="not_applied",
+            )
+        streams.delete(self.session, self.temporary)
+
+    # Both ways
+
+    def _complete(self, name: str, origin: str, thaw: Mapping[str, Any] | None) -> None:
+        """Waits until a copy of a frozen stream is proven complete. Lets that go on as before where it takes long."""
+        stream_compare.last_sequence(self.session, origin, recreation.private_subject(origin))
+        try:
+            if origin == self.name:
+                self._check_queue()
+            stream_compare.complete(self.session, name, origin, _FROZEN)
+            if origin == self.name:
+                self.check_origin()
+        except (stream_compare.Incomplete, _errors.Refused):
+            if thaw:
+                streams.update(self.session, dict(thaw))
+            raise
+
+    def _settle(self, name: str, origin: str) -> None:
+        """Lets the copy go on counting after the last sequence that its origin gave, though that message is gone."""
+        last = stream_compare.last_sequence(self.session, origin, recreation.private_subject(origin))
+        stream_compare.move_on(self.session, name, recreation.private_subject(name), last)

@@ -1,0 +1,69 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The option ``recreate``, and by what a stream is known that is being copied. Copying itself is in copying.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ... import _errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NO, ANEW, BY_COPY = "false", "true", "copy"
+OPTION: dict[str, Any] = {"recreate": {"type": "str", "choices": [NO, ANEW, BY_COPY], "default": NO}}
+
+# In the metadata of a stream that is copied: what it is on that way. In the temporary one's: what is needed to go on.
+MARK, RECORD = "choria.streams.copy", "choria.streams.copy_of"
+
+
+class Copying(NamedTuple):
+    """``origin`` is the stream as it was before an earlier run began to change it, None where none did.
+
+    ``holder`` is the stream that has all messages, ``done`` how many steps are done, ``leftover`` tells that there is a
+    temporary stream. ``consumers`` are infos, and ``again`` the names of those that are made again. ``kept`` are infos
+    of those that are nowhere but in the record, as they will be.
+    """
+
+    origin: dict[str, Any] | None = None
+    holder: str = ""
+    done: int = 0
+    leftover: bool = False
+    consumers: tuple[Mapping[str, Any], ...] = ()
+    again: tuple[str, ...] = ()
+    sourcing: tuple[str, ...] = ()
+    kept: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the stream is not what it was, since an earlier run has begun to copy it."""
+        return self.origin is not None or self.done > 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something to finish or to clear away."""
+        return self.under_way or self.leftover
+
+
+NOT_COPYING = Copying()
+
+
+def check_free(config: Mapping[str, Any], mode: str) -> None:
+    """Raises Refused where the stream is part of a copy that was not finished, and this task does not finish it."""
+    metadata = config.get("metadata") or {}
+    if MARK in metadata and mode != BY_COPY:
+        raise _errors.Refused(
+            f"recreate: stream {config['name']} is being copied, and that was not finished: run the task with "
+            "recreate: copy again.",
+            code="copy_under_way",
+            option="recreate",
+        )
+    if RECORD in metadata and not config.get("mirror"):
+        raise _errors.Refused(
+            f"name: {config['name']} holds the messages of a stream that is being copied, and that was not finished: "
+            "run the task for that stream with recreate: copy again.",
+            code="copy_under_way",
+            option="name",
+        )

@@ -1,0 +1,337 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can't be changed in place: whether a copy can bring it about, and the configurations on the way. Pure.
+
+A stream is copied to a temporary one, deleted, made anew and copied back, as JetStream can't rename. Both copies are
+mirrors, which keep sequences, times and headers, and are made streams of their own once they are complete.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._options import fields, untrusted
+from .. import subjects
+from ..consumer import facts as consumer_facts
+from ..consumer.position import begun_at
+from . import recreate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ..._connection import wire
+    from .. import resource
+
+ORIGIN, TARGET, TRIAL = "origin", "target", "trial"
+# Still live, but without the limits of consumers that keep it from being copied
+LOOSENED = "loosened"
+_PROMOTION = (2, 12, 0)
+RESET = (2, 14, 0)
+_LONGEST_NAME, _LARGEST_RECORD, _TRIAL_SIZE = 255, 120 << 10, 1 << 20
+
+# No limit that deletes or refuses, and nothing that is done with a message but to store it
+_BARE: dict[str, Any] = {
+    "max_msgs": -1,
+    "max_bytes": -1,
+    "max_age": 0,
+    "max_msgs_per_subject": -1,
+    "max_msg_size": -1,
+    "max_consumers": -1,
+    "discard": "old",
+    "discard_new_per_subject": False,
+    "no_ack": False,
+    "subject_delete_marker_ttl": 0,
+}
+_ACTIVE = ("sources", "republish", "subject_transform", "consumer_limits", "first_seq")
+# What a mirror can't have, or what would keep a copy from following its origin
+_NOT_MIRRORED = (
+    "subjects",
+    "allow_atomic",
+    "allow_batched",
+    "allow_msg_counter",
+    "allow_msg_schedules",
+    "deny_delete",
+    "deny_purge",
+    "sealed",
+)
+
+
+# What has an effect on what is published or copied alone, and may keep the trial from answering
+_NOT_TRIED = ("sources", "mirror", "mirror_direct", "first_seq", "no_ack", "max_msg_size")
+
+
+def temporary_name(stream: str) -> str:
+    return f"COPY_OF_{stream}"
+
+
+def private_subject(stream: str) -> str:
+    """A subject on which nobody publishes, for a stream that has to be quiet."""
+    return f"choria.streams.copy.{stream}"
+
+
+# Configurations
+
+
+def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same stream without a subject that anybody publishes on, and without anything that deletes messages."""
+    kept = {path: value for path, value in config.items() if path not in _ACTIVE}
+    retention = "limits" if kept.get("retention") == "interest" else kept.get("retention")
+    return {**kept, **_BARE, "retention": retention, "subjects": [private_subject(config["name"])]}
+
+
+def loosened(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Servers apply the limits of consumers to the one by which a mirror reads, and refuse that then."""
+    return marked_as({path: value for path, value in config.items() if path != "consumer_limits"}, LOOSENED)
+
+
+def tightened(config: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a loosened stream as it was before; any other as it is."""
+    if mark_of(config) != LOOSENED:
+        return dict(config)
+    own = {key: text for key, text in config["metadata"].items() if key != recreate.MARK}
+    return {**config, "metadata": own, "consumer_limits": recorded.get("consumer_limits") or {}}
+
+
+def promoted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A mirror as a stream of its own, on which nobody publishes yet."""
+    return frozen({path: value for path, value in config.items() if path != "mirror"})
+
+
+def quiet(config: Mapping[str, Any]) -> bool:
+    return config.get("subjects") == [private_subject(config.get("name", ""))]
+
+
+def waits(temporary: Mapping[str, Any], mark: str) -> bool:
+    """Whether a temporary stream has not taken over from a stream with this mark, which has all its messages still."""
+    return mark != TARGET and (bool(temporary.get("mirror")) or quiet(temporary))
+
+
+def as_mirror(config: Mapping[str, Any], name: str, origin: str, **differing: Any) -> dict[str, Any]:
+    """A mirror that can become a stream of this configuration. The window lets it know the ids of copied messages."""
+    kept = {path: value for path, value in config.items() if path not in (*_ACTIVE, *_NOT_MIRRORED, "mirror")}
+    retention = "workqueue" if kept.get("retention") == "workqueue" else "limits"
+    own = {"name": name, "mirror": {"name": origin}, "allow_direct": False, "mirror_direct": False}
+    return {**kept, **_BARE, "retention": retention, **own, **differing}
+
+
+def as_temporary(config: Mapping[str, Any], wanted: Mapping[str, Any], record: str) -> dict[str, Any]:
+    """The temporary stream while it fills. It is in memory only where both the old and the new stream are."""
+    storage = "memory" if config["storage"] == wanted["storage"] == "memory" else "file"
+    name = temporary_name(config["name"])
+    differing = {"storage": storage, "retention": "limits", "metadata": {recreate.RECORD: record}}
+    mirror = as_mirror(config, name, config["name"], **differing)
+    mirror.pop("persist_mode", None)
+    return mirror
+
+
+def as_stand_in(config: Mapping[str, Any], temporary: Mapping[str, Any]) -> dict[str, Any]:
+    """The temporary stream while it takes what is published, as the stream of this configuration would."""
+    own = ("name", "storage", "retention", "metadata", "num_replicas", "placement", "persist_mode", "mirror_direct")
+    kept = {path: temporary[path] for path in own if path in temporary}
+    config = {path: value for path, value in config.items() if path not in (*own, "first_seq", "consumer_limits")}
+    return {**config, "deny_delete": False, "deny_purge": False, **kept}
+
+
+def as_trial(wanted: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An empty stream like the wanted one, which shows whether the server would take that. It answers a publisher."""
+    kept = {path: value for path, value in wanted.items() if path not in _NOT_TRIED}
+    if int(kept.get("max_bytes") or 0) > 0:  # as much as that again need not be free
+        kept["max_bytes"] = min(kept["max_bytes"], _TRIAL_SIZE)
+    return {**kept, "name": name, "subjects": [private_subject(name)], "metadata": {recreate.MARK: TRIAL}}
+
+
+# Consumers
+
+
+def consumer_again(remembered: Mapping[str, Any], release: tuple[int, ...]) -> tuple[dict[str, Any], int]:
+    """How to make a consumer that goes on where it was, and the sequence to reset it to afterwards, 0 for none."""
+    config, following = dict(remembered["config"]), int(remembered["next"])
+    beginning = config.get("deliver_policy", "all") in ("all", "by_start_sequence", "by_start_time")
+    if following <= 1 and beginning:
+        return config, 0
+    if release >= RESET and beginning:
+        return config, following
+    # What was new when it was made is not any more
+    return begun_at(config, following, consumer_facts.as_asked(config)), 0
+
+
+def remembered(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What has to be known of a consumer to make it again."""
+    return {"config": info["config"], "next": int(info["ack_floor"]["stream_seq"]) + 1}
+
+
+def as_info(remembered: Mapping[str, Any], stream: str, last: int, release: tuple[int, ...]) -> dict[str, Any]:
+    """The info of such a consumer as it will be. All that follows counts as pending, also what it does not take."""
+    config, _reset = consumer_again(remembered, release)
+    reached = {"stream_seq": int(remembered["next"]) - 1}
+    pending = max(0, last - reached["stream_seq"])
+    named = {"name": config["durable_name"], "stream_name": stream, "config": config}
+    return {**named, "ack_floor": reached, "delivered": reached, "num_pending": pending}
+
+
+def durable(infos: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that stay when nobody uses them, without those that servers make for mirrors and sources."""
+    return [info for info in infos if info["config"].get("durable_name") and not _internal(info)]
+
+
+def passing(infos: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that end with the stream, and that clients make again."""
+    return [info for info in infos if not info["config"].get("durable_name") and not _internal(info)]
+
+
+def _internal(info: Mapping[str, Any]) -> bool:
+    metadata = info["config"].get("metadata") or {}
+    return any(key.startswith(("_nats.mirror.", "_nats.source.")) for key in metadata)
+
+
+# The record
+
+
+def written(created: str, config: Mapping[str, Any], consumers: Sequence[Mapping[str, Any]]) -> str:
+    """The record as text, also of when the origin was made. Raises Refused where it would be too large."""
+    text = json.dumps({"created": created, "config": config, "consumers": list(consumers)})
+    if len(text.encode()) > _LARGEST_RECORD:
+        raise _errors.Refused(
+            f"recreate: stream {config['name']} has too many consumers ({len(consumers)}) to be copied with them: "
+            "delete some first.",
+            code="not_copyable",
+            option="recreate",
+        )
+    return text
+
+
+def record_of(info: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The record of a temporary stream, None for any other."""
+    text = ((info or {}).get("config", {}).get("metadata") or {}).get(recreate.RECORD)
+    try:
+        return untrusted.load_object(text) if text else None
+    except ValueError:  # somebody else's
+        return None
+
+
+def mark_of(config: Mapping[str, Any]) -> str:
+    return str((config.get("metadata") or {}).get(recreate.MARK, ""))
+
+
+def marked_as(config: Mapping[str, Any], mark: str) -> dict[str, Any]:
+    return {**config, "metadata": {**(config.get("metadata") or {}), recreate.MARK: mark}}
+
+
+# Refusals
+
+
+def check_copyable(
+    what: str,
+    config: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    changes: Iterable[resource.Change],
+    server: wire.Server,
+) -> None:
+    """Raises Refused where messages can't be copied from one configuration to the other without loss."""
+    check_name(what, config["name"])
+    named = {change.field for change in changes if change.effect == fields.RECREATE}
+    reason = _obstacle(config, wanted, named, server)
+    if reason:
+        raise _errors.Refused(
+            f"recreate: {what} can't be copied: {reason}. With recreate: true it is deleted and made anew.",
+            code="not_copyable",
+            option="recreate",
+        )
+
+
+def _obstacle(config: Mapping[str, Any], wanted: Mapping[str, Any], named: set[str], server: wire.Server) -> str:
+    if server.version < _PROMOTION:
+        return f"that needs nats-server 2.12, and {server.runs}"
+    if config.get("mirror") or wanted.get("mirror"):
+        return "the messages of a mirror are those of its origin, and are copied from there"
+    if config.get("allow_msg_counter") or wanted.get("allow_msg_counter"):
+        return "the server copies no counters to where they go on counting"
+    if config.get("allow_msg_schedules"):
+        return "the server forgets the schedules of copied messages"
+    if config.get("sealed"):
+        return "a sealed stream can't be told to wait"
+    if "first_seq" in named:
+        return "a copy keeps the sequence numbers, and first_seq would change them"
+    return ""
+
+
+def check_name(what: str, stream: str) -> None:
+    """Raises Refused where no stream can have the temporary name, which trying out the new one takes as well."""
+    if len(temporary_name(stream)) > _LONGEST_NAME:
+        raise _errors.Refused(
+            f"recreate: the name of {what} is too long for {temporary_name('…')}, as which the server is asked whether "
+            "it takes the new one: delete it with state: absent, then make it.",
+            code="not_copyable",
+            option="recreate",
+        )
+
+
+def check_downstream(what: str, sourcing: Iterable[str]) -> None:
+    """Raises Refused where other streams would take messages twice."""
+    names = ", ".join(sorted(sourcing))
+    if names:
+        raise _errors.Refused(
+            f"recreate: {what} is among the sources of {names}, which could take its messages twice: take that source "
+            "away before, and give it back with opt_start_seq afterwards.",
+            code="not_copyable",
+            option="recreate",
+        )
+
+
+def check_queue(what: str, config: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> None:
+    """Raises Refused where a mirror would take messages away from a work queue: what no consumer waits for."""
+    if config.get("retention") != "workqueue":
+        return
+    heard = [wanted for info in durable(found) for wanted in subjects.filters(info["config"])]
+    unheard = [
+        subject for subject in config.get("subjects") or [] if not any(subjects.covers(each, subject) for each in heard)
+    ]
+    if unheard:
+        raise _errors.Refused(
+            f"recreate: {what} is a work queue in which no consumer waits for {', '.join(unheard)}, and copying takes "
+            "away what nobody waits for: make such a consumer first.",
+            code="not_copyable",
+            option="recreate",
+        )
+
+
+def check_consumers(
+    what: str, wanted: Mapping[str, Any], found: Iterable[Mapping[str, Any]], server: wire.Server
+) -> None:
+    """Raises Refused where consumers could not go on where they are."""
+    if wanted.get("retention") != "workqueue" or server.version >= RESET:
+        return
+    moved = [info["name"] for info in durable(found) if int(info["ack_floor"]["stream_seq"])]
+    if moved:
+        raise _errors.Refused(
+            f"recreate: {what} has consumers that could not go on where they are before nats-server 2.14: delete "
+            f"{', '.join(moved)} first.",
+            code="not_copyable",
+            option="recreate",
+        )
+
+
+# What people are told
+
+
+def steps_back(stream: str, again: bool) -> list[str]:
+    """What is done to end a copy that has not begun to change anything for good."""
+    return [f"delete {temporary_name(stream)}", *([f"let {stream} go on as before"] if again else [])]
+
+
+def steps(stream: str, changed: Iterable[resource.Change], again: Sequence[str], done: int = 0) -> list[str]:
+    """What is done, one after the other, without the first ones that an earlier run has done."""
+    temporary = temporary_name(stream)
+    other = ", ".join(f"{change.field} {_errors.in_words(change.after)}" for change in changed)
+    told = [
+        f"copy all messages to {temporary}",
+        f"let {temporary} take what is published",
+        f"delete {stream}, and make it anew{f' with {other}' if other else ''}",
+        f"copy all messages back to {stream}",
+        f"let {stream} take what is published" + (f", and {', '.join(again)} consume it" if again else ""),
+        f"delete {temporary}",
+    ]
+    return told[done:]

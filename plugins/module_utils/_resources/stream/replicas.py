@@ -1,0 +1,64 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes that copy data to other servers: in which order they are made, and how long they are waited for. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._options import codecs, fields
+from .. import resource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+_LONG_ENOUGH = "5m"
+WAIT: dict[str, Any] = {
+    "wait": {"type": "bool", "default": True},
+    "wait_timeout": {"type": "str", "default": _LONG_ENOUGH},
+}
+
+# The codecs of these
+CHECKS = fields.Spec((fields.Field("wait_timeout", codecs.duration()),))
+
+
+def patience(options: Mapping[str, Any]) -> float:
+    """For how many seconds to wait until all copies are current, 0 for not at all. Raises OptionError."""
+    try:
+        seconds = codecs.parse_duration(options.get("wait_timeout") or _LONG_ENOUGH)
+    except ValueError as error:
+        raise _errors.OptionError("wait_timeout", f"{error}.") from error
+    return seconds if options.get("wait", True) else 0
+
+
+def moved(changes: Iterable[resource.Change]) -> bool:
+    """Whether copies of the stream appear, disappear or go to other servers."""
+    return bool({change.field for change in changes} & {"placement", "replicas"})
+
+
+def first_step(
+    config: Mapping[str, Any], request: Mapping[str, Any], changes: Iterable[resource.Change], wait: float
+) -> dict[str, Any]:
+    """What has to be done before the request, since the server takes no placement together with what else moves data.
+
+    Few copies are moved rather than many: placement comes before more replicas, and after fewer. Raises Refused where
+    nobody waits for the first step.
+    """
+    together = {change.field for change in changes} & {"placement", "replicas", "retention"}
+    if "placement" not in together or len(together) == 1:
+        return {}
+    if not wait:
+        other = sorted(together - {"placement"})[0]
+        raise _errors.Refused(
+            f"placement can't change together with {other} (JetStream error 10123): change one, wait until all "
+            "replicas are current, then the other, or let wait: true do so.",
+            code="update_refused",
+            option="placement",
+            err_code=10123,
+        )
+    if int(request["num_replicas"]) > int(config["num_replicas"]):
+        return resource.merged(config, {"placement": request.get("placement") or {}})
+    return resource.merged(request, {"placement": config.get("placement") or {}})

@@ -1,0 +1,175 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Streams: their table, after features seen with nats-server 2.10 to 2.15."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ..._options import codecs, fields, names
+from .. import resource, shared_fields
+from . import base, recreate, windows
+from .replicas import WAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..._connection import wire
+
+PRESENT_OR_ABSENT: dict[str, Any] = {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
+EXACT: dict[str, Any] = {"type": "bool", "default": False}
+REPLICATED: dict[str, Any] = {**PRESENT_OR_ABSENT, **WAIT}
+WITH_DATA: dict[str, Any] = {
+    **REPLICATED,
+    "allow_data_loss": {"type": "bool", "default": False},
+    "exact": EXACT,
+    "wait_for_origins": {"type": "bool", "default": False},
+    **recreate.OPTION,
+}
+RECREATE_EMPTY = "With recreate: true it is made anew without its messages."
+ONCE_ON = "Once on, it stays on, unless recreate makes it anew."
+# What sealing a stream, markers of deleted subjects, and schedules turn on as well
+SEALED = {"max_age": 0, "discard": "new", "deny_delete": True, "deny_purge": True}
+WITH_MARKERS = {"allow_msg_ttl": True, "allow_rollup_hdrs": True}
+WITH_SCHEDULES = {"allow_rollup_hdrs": True}
+
+CONSUMER_LIMITS = codecs.obj(
+    fields.Field("inactive_threshold", codecs.duration()), fields.Field("max_ack_pending", codecs.whole(-1))
+)
+_MIRROR, _SOURCES = shared_fields.origins()
+
+
+class _FirstSequence(codecs.Whole):
+    """A stream begins with 1, whether that or nothing is said."""
+
+    def _filled(self, wire: Any) -> Any:
+        return wire if wire and wire > 1 else 0
+
+
+SPEC = fields.Spec(
+    (
+        fields.Field("name", names.STREAM_NAME, argument_extra={"required": True}),
+        shared_fields.DESCRIPTION,
+        fields.Field("subjects", codecs.names(names.SUBJECT)),
+        fields.Field(
+            "retention",
+            codecs.choice("limits", "interest", "workqueue"),
+            update=fields.refused(
+                10052, shared_fields.RECREATE_BY_HAND, lambda before, after, release: "workqueue" in (before, after)
+            ),
+        ),
+        fields.Field(
+            "max_consumers",
+            shared_fields.limit(),
+            update=fields.refused(
+                10052, "Upgrade to nats-server 2.12.", lambda before, after, release: release < shared_fields.V2_12
+            ),
+        ),
+        fields.Field("max_msgs", shared_fields.limit()),
+        fields.Field("max_bytes", codecs.size()),
+        fields.Field("max_msgs_per_subject", shared_fields.limit()),
+        fields.Field("max_age", codecs.duration(0.1)),
+        fields.Field("max_msg_size", codecs.size((1 << 31) - 1)),
+        shared_fields.STORAGE,
+        fields.Field("compression", codecs.choice("none", "s2")),
+        fields.Field(
+            "first_seq",
+            _FirstSequence({"type": "int"}, 0, low=0),
+            update=fields.without_effect("It counts only when a stream is created: leave the option out."),
+        ),
+        shared_fields.REPLICAS,
+        fields.Field("no_ack", codecs.boolean()),
+        fields.Field("discard", codecs.choice("old", "new")),
+        fields.Field("discard_new_per_subject", codecs.boolean()),
+        fields.Field("duplicate_window", codecs.duration(0.1, nothing="is the default")),
+        fields.Field("placement", shared_fields.PLACEMENT),
+        fields.Field("mirror", _MIRROR, update=shared_fields.MIRROR_CHANGE),
+        fields.Field("sources", _SOURCES),
+        fields.Field("subject_transform", codecs.obj(*shared_fields.TRANSFORM)),
+        fields.Field("republish", shared_fields.REPUBLISH),
+        fields.Field("allow_direct", codecs.boolean()),
+        fields.Field("mirror_direct", codecs.boolean()),
+        fields.Field(
+            "sealed",
+            codecs.boolean(),
+            update=fields.only_once_on(10052, "A sealed stream stays sealed: delete it to be rid of it."),
+        ),
+        fields.Field("deny_delete", codecs.boolean(), update=fields.only_once_on(10052, ONCE_ON)),
+        fields.Field("deny_purge", codecs.boolean(), update=fields.only_once_on(10052, ONCE_ON)),
+        fields.Field("allow_rollup_hdrs", codecs.boolean()),
+        fields.Field("consumer_limits", CONSUMER_LIMITS),
+        shared_fields.METADATA,
+        fields.Field(
+            "allow_msg_ttl", codecs.boolean(), since=shared_fields.V2_11, update=fields.only_once_on(10052, ONCE_ON)
+        ),
+        fields.Field("subject_delete_marker_ttl", codecs.duration(1), since=shared_fields.V2_11),
+        fields.Field(
+            "allow_msg_counter",
+            codecs.boolean(),
+            since=shared_fields.V2_12,
+            update=fields.refused(10052, RECREATE_EMPTY),
+        ),
+        fields.Field("allow_atomic", codecs.boolean(), since=shared_fields.V2_12),
+        fields.Field("allow_batched", codecs.boolean(), since=shared_fields.V2_14),
+        fields.Field(
+            "allow_msg_schedules",
+            codecs.boolean(),
+            since=shared_fields.V2_12,
+            update=fields.only_once_on(10052, ONCE_ON),
+        ),
+        fields.Field(
+            "persist_mode",
+            codecs.choice("default", "async"),
+            since=shared_fields.V2_12,
+            update=fields.refused(10052, shared_fields.RECREATE_BY_HAND),
+        ),
+    )
+)
+
+
+class StreamResource(base.StreamBacked):
+    noun = "stream"
+    spec = SPEC
+    states = MappingProxyType({**WITH_DATA, resource.PEDANTIC.option: resource.PEDANTIC.argument()})
+
+    def plan_change(self, current: base.Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
+        return resource.pedantically(super().plan_change(current, options, server), options, server)
+
+    def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+        if desired.get("sealed"):
+            desired = {**SEALED, **desired}
+        if desired.get("subject_delete_marker_ttl"):
+            desired = {**WITH_MARKERS, **desired}
+        if desired.get("allow_msg_schedules"):
+            desired = {**WITH_SCHEDULES, **desired}
+        whole = {**current, **desired}
+        if desired.get("subjects") == [] and not (whole.get("mirror") or whole.get("sources")):
+            desired = {**desired, "subjects": [name]}  # what the server makes of none
+        if desired.get("mirror") == {} and current.get("mirror_direct"):
+            desired = {"mirror_direct": False, **desired}  # the server would refuse it without a mirror
+        return desired
+
+    def unmanaged(
+        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: wire.Server
+    ) -> dict[str, Any]:
+        from ..exact import keep_mirror
+
+        keep_mirror(f"stream {name}", desired, current)
+        wanted = super().unmanaged(name, desired, current, server)
+        wanted["duplicate_window"] = windows.by_server(desired, server.version)
+        if desired.get("mirror") or desired.get("sources"):
+            # Their subjects are those of the origins, and what follows from these is the server's choice
+            return {path: value for path, value in wanted.items() if path != "mirror_direct"}
+        return {**wanted, "subjects": [name]}
+
+    def expected(self, config: Mapping[str, Any], release: tuple[int, ...]) -> dict[str, Any]:
+        filled = dict(config)
+        if not (filled.get("mirror") or filled.get("sources")):
+            filled["subjects"] = filled.get("subjects") or [filled["name"]]
+        filled["duplicate_window"] = filled.get("duplicate_window") or windows.by_server(filled, release)
+        return filled
+
+
+STREAM = StreamResource()

@@ -1,0 +1,39 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""For how long streams remember the ids of messages. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..._options import codecs
+from .. import shared_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DEFAULT = 120 * codecs.NANOSECOND
+
+
+def window_for(max_age: int | None) -> int:
+    """The duplicate window, in nanoseconds, that Choria and nats.go give a stream of this maximal age."""
+    return min(_DEFAULT, max_age) if max_age else _DEFAULT
+
+
+def by_server(config: Mapping[str, Any], release: tuple[int, ...]) -> int:
+    """What the server makes of a window that is not given (checkStreamCfg in server/stream.go)."""
+    without = config.get("mirror") or (config.get("sources") and release >= shared_fields.V2_14)
+    return 0 if without else window_for(config.get("max_age"))
+
+
+def settled(desired: dict[str, Any], current: Mapping[str, Any], release: tuple[int, ...]) -> dict[str, Any]:
+    """With 0 as what the server makes of it. A window that nobody asked for follows max_age down, since the server
+    refuses one that is longer.
+    """
+    if desired.get("duplicate_window") == 0:
+        return {**desired, "duplicate_window": by_server({**current, **desired}, release)}
+    age = int(desired.get("max_age") or 0)
+    if "duplicate_window" not in desired and age and int(current.get("duplicate_window") or 0) > age:
+        return {**desired, "duplicate_window": age}
+    return desired

@@ -1,0 +1,176 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sender in a process of its own, to which a run hands its events through a pipe.
+
+Ansible forks itself for each task on each host, and what it touches after that is copied, page by page. A connection
+touches much, a pipe next to nothing. The end of the run, of whatever kind, is the end of the pipe: what the process has
+by then is sent, or goes to disk.
+
+The run keeps each event until the process reports that it is stored or on disk. When a process dies, another one takes
+over with what is left. When that dies as well before it has settled anything, the run writes to disk by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ...module_utils import _errors
+from ...module_utils._operations.runs.journal import number_of
+from .outbox import MOST_BYTES
+from .sender import GRACE, Report
+from .sender_pipe import Job, SenderPipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .last_resort import LastResort
+
+__all__ = ["Job", "SenderProcess"]
+
+# For its start, in the shortest runs on the busiest machines
+_MARGIN = 2.0
+# How often the run asks how far the process is, in seconds
+_ASK_EVERY = 0.25
+
+
+class SenderProcess:
+    """The side of the run, which waits in ``finish`` alone. ``warn`` shows a sentence at once."""
+
+    def __init__(self, job: Job, warn: Callable[[str], None]) -> None:
+        """Raises Refused when no process can be started."""
+        # It ends within this once it has seen the end of the run
+        self._patience = job.flush_timeout + GRACE + _MARGIN
+        self._job, self._warn = job, warn
+        self._pipe: SenderPipe | None = SenderPipe(job)
+        self._last_resort: LastResort | None = None
+        self._able = False
+        self._unsettled: deque[bytes] = deque()
+        self._bytes = 0
+        # All that were put, and those of them that did not fit into memory
+        self._count = self._missed = 0
+        self._last_id = ""
+        # How many the process at work has settled, and how many of these it has dropped
+        self._here_settled = self._here_dropped = 0
+        self._report: dict[str, Any] = {}
+        self._asked = time.monotonic()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process, 0 when there is none any more."""
+        return self._pipe.pid if self._pipe else 0
+
+    def put(self, subject: str, event_id: str, payload: bytes) -> None:
+        """Hands over an event. It is dropped when memory is full: a run never waits for its reports.
+
+        Raises Refused when the process can't do its job, which is known a moment after the start.
+        """
+        self._count, self._last_id = self._count + 1, event_id
+        line = b"%s %s %s\n" % (subject.encode(), event_id.encode(), payload)
+        if self._bytes + len(line) >= MOST_BYTES:
+            self._listen()
+        if self._last_resort:
+            self._last_resort.put(line)
+        elif self._bytes + len(line) >= MOST_BYTES:
+            self._missed += 1
+        elif self._pipe:
+            self._unsettled.append(line)
+            self._bytes += len(line)
+            self._pipe.write(line)
+            if not self._able or self._pipe.dead or time.monotonic() - self._asked > _ASK_EVERY:
+                self._listen()
+
+    def abandon(self) -> None:
+        """Reports nothing any more. The process delivers what it has, and takes the run for one without an end."""
+        if self._pipe:
+            self._pipe.end(self._handed + self._missed, 0)
+            self._pipe.close()
+
+    def finish(self) -> Report:
+        """Waits until all is delivered, and at most for ``flush_timeout``; what is left then stays on disk.
+
+        Raises Refused when the process could not do its job.
+        """
+        deadline = self._end()
+        while self._pipe and not (self._pipe.dead and self._report):
+            pipe = self._pipe
+            if not (pipe.dead or pipe.await_answer(deadline)):
+                break
+            self._listen()
+            if self._pipe is not pipe:  # another process took over
+                deadline = self._end()
+        if self._last_resort:
+            return self._last_resort.finish()
+        if self._pipe:
+            self._pipe.close()
+        return Report(**self._report) if self._report else self._unknown()
+
+    @property
+    def _handed(self) -> int:
+        """How many events the process at work was handed."""
+        return self._here_settled + len(self._unsettled)
+
+    def _end(self) -> float:
+        """Hands over the end of the run. Returns when the process has to be done."""
+        deadline = time.monotonic() + self._patience
+        if self._pipe:
+            self._pipe.end(self._handed + self._missed, deadline)
+        return deadline
+
+    def _unknown(self) -> Report:
+        """It is not killed, since it ends by itself, and may still write to the disk what would be lost."""
+        text = f"what became of {self._count} events is not known: the process that sends them does not answer."
+        return Report(0, 0, 0, f"{text} A later run delivers what is on disk.", False)
+
+    def _listen(self) -> None:
+        """Takes what the process reports, and replaces it when it is dead. Raises Refused."""
+        self._asked = time.monotonic()
+        pipe = self._pipe
+        while pipe and (answers := pipe.listen()):
+            for answer in answers:
+                self._take(answer)
+        if pipe and pipe.dead and not self._report:
+            pipe.close()
+            self._take_over()
+
+    def _take(self, answer: dict[str, Any]) -> None:
+        if "refused" in answer:
+            raise _errors.Refused(answer["refused"], code="process")
+        self._able = True
+        if "settled" in answer:
+            for _event in range(answer["settled"] - self._here_settled):
+                self._bytes -= len(self._unsettled.popleft())
+            self._here_settled, self._here_dropped = answer["settled"], answer["dropped"]
+        elif answer:
+            self._report = answer
+
+    def _take_over(self) -> None:
+        """Starts another process with what is not settled, or writes to disk from here. Raises StreamsError."""
+        before = self._job
+        again = before.restarted and not self._here_settled
+        self._job = before._replace(
+            restarted=True,
+            settled=before.settled + self._here_settled,
+            dropped=before.dropped + self._here_dropped,
+            sequence=number_of(self._last_id),
+        )
+        self._here_settled = self._here_dropped = 0
+        self._pipe = None
+        reason = "The process that sends died twice."
+        if not again:
+            try:
+                self._pipe = SenderPipe(self._job)
+            except _errors.Refused as error:
+                reason = f"The process that sends died. {error.message}"
+        if self._pipe:
+            for line in self._unsettled:
+                self._pipe.write(line)
+            return
+        self._warn(f"{reason} Events of this run are only written to disk from now on.")
+        from .last_resort import LastResort
+
+        self._last_resort = LastResort(self._job, self._missed)
+        while self._unsettled:
+            self._last_resort.put(self._unsettled.popleft())

@@ -1,0 +1,151 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ways of events: what they have in common, and the one that leads straight to the stream.
+
+A transport takes a window of events, and tells how many of the first are settled and what stood in the way of the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import compress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ...module_utils import _errors
+from ...module_utils._api.messages import publish_many
+from ...module_utils._connection.client import preload
+from ...module_utils._connection.sessions import Session
+from ...module_utils._connection.wire import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ...module_utils._connection.settings import Settings
+    from ...module_utils._operations.runs.journal import Outgoing
+
+CONTENT_TYPE = "application/cloudevents+json"
+_MESSAGE_TOO_LARGE, _WRONG_STREAM = 10054, 10060
+# What does not go away by itself: these credentials, options and libraries are what this run has
+_HOPELESS = (_errors.PermissionMissing, _errors.OptionError, _errors.LibraryMissing)
+
+
+@dataclass
+class Sent:
+    """What became of a window: the first ``settled`` need not be sent again, ``lost`` of them since they never can be.
+
+    ``problem`` is a sentence that says why the next one could not; without one it can be sent at once. ``hopeless``:
+    what stands in the way stays there while this run lasts.
+    """
+
+    settled: int = 0
+    lost: int = 0
+    problem: str = ""
+    hopeless: bool = False
+
+
+class Transport(Protocol):
+    """``target`` is what must be the same in a later run that delivers what is left, ``place`` where events end up.
+
+    ``warning`` is a sentence on what happens to them there, empty when all is well.
+    """
+
+    window: int
+    target: dict[str, Any]
+    place: str
+
+    @property
+    def warning(self) -> str: ...
+
+    def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
+        """Has something called every so often while servers are waited for."""
+
+    def send(self, events: Sequence[Outgoing]) -> Sent: ...
+
+    def close(self) -> None: ...
+
+
+class Direct:
+    """Publishes with acknowledgements, over one connection.
+
+    A window is sent when the one before it is stored, so that an event that got lost is sent again before what follows.
+    Within a window that can't be had: Nats-Expected-Last-Msg-Id would be the means, but a replicated stream on which it
+    does not hold stops working for good ("critical write error", nats-server 2.14 and 2.15).
+    """
+
+    window = 1024
+    # Short enough to arrive as one while leaders change
+    _window_in_cluster = 64
+
+    def __init__(self, settings: Settings, prefix: str, stream: str) -> None:
+        """Raises LibraryMissing where this Python can't connect."""
+        preload(settings)
+        self.place = f"in stream {stream}"
+        self.target = {
+            "transport": "direct",
+            "servers": sorted(settings.servers),
+            "api": settings.api,
+            "stream": stream,
+            "prefix": prefix,
+        }
+        self._prefix, self._stream = prefix, stream
+        self._warnings = [*settings.warnings]
+        self._session = Session(settings, warn=self._warnings.append)
+
+    @property
+    def warning(self) -> str:
+        """What a user has to know of the connection, such as a password that went out in clear."""
+        return " ".join(dict.fromkeys(self._warnings))
+
+    def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
+        self._session.meanwhile(seconds, call)
+
+    def send(self, events: Sequence[Outgoing]) -> Sent:
+        requests = [Request(event.subject, event.payload, self._headers(event)) for event in events]
+        try:
+            server = self._session.connected
+            requests = requests[: self._window_in_cluster] if server.clustered else requests
+            limit = server.max_payload
+            fits = [request.size <= limit for request in requests]
+            fitting = list(compress(requests, fits))
+            # As one window of the session: of several it would send the next one whatever became of the first
+            answers = iter(publish_many(self._session, f"Storing in {self._stream}", fitting, len(events)))
+        except _errors.StreamsError as error:
+            return Sent(problem=error.message, hopeless=isinstance(error, _HOPELESS))
+        sent = Sent()
+        for fit in fits:
+            answer = next(answers) if fit else _errors.Refused("It is too large.", code="too_large")
+            if not self._settle(sent, answer):
+                break
+        return sent
+
+    def _headers(self, event: Outgoing) -> dict[str, str]:
+        """What makes it harmless to send an event twice."""
+        return {"Nats-Msg-Id": event.id, "Nats-Expected-Stream": self._stream, "Content-Type": CONTENT_TYPE}
+
+    def _settle(self, sent: Sent, answer: dict[str, Any] | _errors.StreamsError) -> bool:
+        """Adds what became of one event. False where the rest has to be sent again."""
+        err_code = answer.err_code if isinstance(answer, _errors.ApiError) else 0
+        if not isinstance(answer, _errors.StreamsError):
+            sent.settled += 1
+        elif err_code == _MESSAGE_TOO_LARGE or answer.failure.get("code") == "too_large":
+            sent.settled += 1
+            sent.lost += 1
+        else:
+            sent.problem, sent.hopeless = self._reason(answer), isinstance(answer, _HOPELESS)
+            return False
+        return True
+
+    def _reason(self, error: _errors.StreamsError) -> str:
+        subjects = f"{self._prefix}.>"
+        if isinstance(error, _errors.ApiError) and error.err_code == _WRONG_STREAM:
+            return f"another stream than {self._stream} takes {subjects}: give its name in stream, or other subjects."
+        if error.failure.get("code") == "no_responders":
+            return (
+                f"no stream takes {subjects}: create it with choria.streams.choria_stream "
+                f"(name: {self._stream}, subjects: ['{subjects}'])."
+            )
+        return error.message
+
+    def close(self) -> None:
+        self._session.close()

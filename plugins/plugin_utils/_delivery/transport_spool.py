@@ -1,0 +1,112 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way of events by the spool of this host's Choria Server. Imported where it is taken."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from ...module_utils import _errors
+from ...module_utils._api import streams
+from ...module_utils._choria.spool import find_spool
+from ...module_utils._choria.submission_message import MAX_TTL, Message, subject_of
+from ...module_utils._connection.sessions import Session
+from .transport import CONTENT_TYPE, Sent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ...module_utils._choria.spool import Spool
+    from ...module_utils._connection.settings import Settings
+    from ...module_utils._operations.runs.journal import Outgoing
+
+# As often as in a month, which is as long as it keeps them
+_MAX_TRIES = 1_000_000
+_PRIORITY = 4
+# How long the end of a run waits for the answer of brokers that don't answer, in seconds
+_LOOK_FOR = 1.0
+
+
+def _spool(server_config: str | None) -> Spool:
+    try:
+        return find_spool(None, server_config)
+    except _errors.OptionError as error:
+        raise _errors.OptionError("server_config", error.reason) from error
+
+
+class ChoriaSpool:
+    """Hands events to this host's Choria Server, as reliable messages of the lowest priority."""
+
+    window = 16  # each waits for the disk
+
+    def __init__(self, server_config: str | None, settings: Settings, prefix: str, *, look: bool) -> None:
+        """With ``look`` the servers of ``settings`` are asked whether a stream takes what Choria Server publishes.
+
+        Raises StreamsError when there is no spool.
+        """
+        spool = _spool(server_config)
+        self.place = f"in the spool of Choria Server, {spool.path}"
+        self.target = {"transport": "spool", "path": str(spool.path), "prefix": prefix}
+        self._spool = spool
+        self._identity = settings.identity or (spool.config.identity if spool.config else "") or socket.getfqdn()
+        self._warning = ""
+        self._looking: threading.Thread | None = None
+        if look and spool.config:
+            subject = subject_of(spool.config.main_collective, prefix)
+            self._looking = threading.Thread(target=self._look, args=(settings, subject), daemon=True)
+            self._looking.start()
+
+    @property
+    def warning(self) -> str:
+        if self._looking:
+            self._looking.join(_LOOK_FOR)
+        return self._warning
+
+    def _look(self, settings: Settings, prefix: str) -> None:
+        """A spool takes everything, and Choria Server throws away at last what no stream takes. Nobody would notice."""
+        try:
+            with Session(settings, read_only=True) as session:
+                if not streams.names(session, f"{prefix}.run_started"):
+                    self._warning = (
+                        f"No stream takes {prefix}.>, on which Choria Server publishes these events: they stay in "
+                        f"its spool for 31 days, until a stream does. Add '{prefix}.>' to the subjects of the stream."
+                    )
+        except _errors.StreamsError:
+            pass  # this host need not reach brokers, nor may everyone ask for streams
+
+    def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
+        """Nothing is waited for."""
+
+    def send(self, events: Sequence[Outgoing]) -> Sent:
+        sent = Sent()
+        for event in events:
+            message = Message(
+                subject=event.subject,
+                payload=event.payload,
+                sender=f"user {os.geteuid()}",
+                identity=self._identity,
+                reliable=True,
+                priority=_PRIORITY,
+                ttl=MAX_TTL,
+                max_tries=_MAX_TRIES,
+                headers={"Content-Type": CONTENT_TYPE},
+                id=event.id,
+            )
+            try:
+                message.check()
+                message.check_size()
+                self._spool.write(message)
+            except _errors.OptionError:
+                sent.lost += 1
+            except _errors.StreamsError as error:
+                sent.problem = error.message
+                break
+            sent.settled += 1
+        return sent
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,264 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of Ansible's plays, tasks and results goes into the events of a run: what is named here, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ansible.playbook.handler import Handler
+from ansible.playbook.task_include import TaskInclude
+
+from ...module_utils._options import mask
+from .masking import Masking
+
+if TYPE_CHECKING:
+    from ansible.executor.task_result import CallbackTaskResult
+    from ansible.playbook.included_file import IncludedFile
+    from ansible.playbook.play import Play
+    from ansible.playbook.task import Task
+
+# What users may add to results by the option ``include``
+ARGS, DIFF, ENVIRONMENT, OUTPUT = "args", "diff", "environment", "output"
+
+_OURS = "choria.streams."
+_PASSED_ON = ("msg", "rc", "attempts", "retries")
+# How much of the end of an output is passed on, in characters, and how much of it is looked at
+_TAIL, _LOOKED_AT = 8192, 32768
+# How Ansible's words end when the action gave its own under another name
+_NOTHING_SAID = "Unknown error."
+FAILURES = ("failed", "unreachable")
+_NO_TRACEBACK = "(traceback unavailable)"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What users chose to have in results: ``include`` of the above, ``facts`` by patterns of their names.
+
+    ``masking`` is for what is cut where a secret may begin: behind the cut nobody would know it.
+    """
+
+    include: frozenset[str] = frozenset()
+    facts: tuple[str, ...] = ()
+    items: bool = True
+    masking: Masking = field(default_factory=Masking)
+
+
+def play_data(play: Play) -> dict[str, Any]:
+    return {"name": play.get_name(), "uuid": str(play._uuid)}
+
+
+class SameForAll(NamedTuple):
+    """What is the same of a task on all of its hosts; ``name`` is None where it is a template."""
+
+    name: str | None
+    uuid: str
+    path: str
+    handler: bool
+
+    @classmethod
+    def of(cls, task: Task) -> SameForAll:
+        name = str(task.get_name())
+        static = not _is_template(_written_name(task)) and not _is_template(name)
+        return cls(name if static else None, str(task._uuid), task.get_path(), isinstance(task, Handler))
+
+    def task_data(self, task: Task) -> dict[str, Any]:
+        return {
+            "name": task_name(task) if self.name is None else self.name,
+            "uuid": self.uuid,
+            "action": task.resolved_action or task.action,
+            "path": self.path,
+        }
+
+
+def task_name(task: Task) -> str:
+    """The task's name. Where ``no_log`` is set, or may turn out to be, as it is written, with no template filled in."""
+    raw = _written_name(task)
+    if not _is_template(raw) or not task.no_log:
+        return str(task.get_name())
+    return f"{task._role.get_name()} : {raw}" if task._role else raw
+
+
+def _written_name(task: Task) -> str:
+    return str((task.get_ds() or {}).get("name") or "")
+
+
+def _is_template(text: str) -> bool:
+    return "{{" in text or "{%" in text
+
+
+def included_data(included: IncludedFile) -> dict[str, Any]:
+    """What was included for which hosts. Its variables stay behind."""
+    where = "role" if included._is_role else "file"
+    task = SameForAll.of(included._task).task_data(included._task)
+    return {"task": task, where: included._filename, "hosts": [str(host) for host in included._hosts]}
+
+
+def status(state: str, *, changed: bool = False, ignored: bool = False) -> str:
+    """``ok``, ``changed``, ``failed``, ``skipped``, ``unreachable`` or ``ignored``."""
+    if state == "ok":
+        return "changed" if changed else "ok"
+    return "ignored" if ignored else state
+
+
+def is_rescued(task: Task) -> bool:
+    """Whether a block around the task has a ``rescue`` that takes its failure."""
+    inner, outer = task, task._parent
+    while outer is not None:
+        if getattr(outer, "rescue", None) and any(child._uuid == inner._uuid for child in outer.block):
+            return True
+        inner, outer = outer, outer._parent
+    return False
+
+
+def is_hidden(task: Task, result: Mapping[str, Any]) -> bool:
+    """Whether ``no_log`` hides the result, or that of a loop item."""
+    return task.no_log is True or "censored" in result or bool(result.get("_ansible_no_log"))
+
+
+def task_result_data(result: CallbackTaskResult, contents: Contents, *, failed: bool) -> dict[str, Any]:
+    """What of a task's result is passed on; of a hidden one nothing."""
+    task, found = result.task, result.result
+    if is_hidden(task, found):
+        return {"no_log": True}
+    if failed and isinstance(task, TaskInclude):
+        # Its items were fine when the loop ended, and Ansible does not say whose file could not be included then
+        found = {name: value for name, value in found.items() if name != "results"}
+    data = result_data(found, contents, failed=failed)
+    if task.delegate_to:
+        data["delegated_to"] = str(task.delegate_to)
+    if result.is_changed() and task.notify:
+        data["notified"] = [task.notify] if isinstance(task.notify, str) else list(task.notify)
+    if found.get("ansible_job_id"):
+        data["job_id"] = found["ansible_job_id"]
+    if ARGS in contents.include:
+        data["args"] = _arguments(task, found)
+    if ENVIRONMENT in contents.include:
+        # What is a template as a whole is text here, and what it would be is not told
+        parts = [part for part in task.environment or [] if isinstance(part, Mapping)]
+        data["environment"] = {name: value for part in parts for name, value in part.items()}
+    return data
+
+
+def _arguments(task: Task, found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of the task: as the module shows them, else as they are written, without its secrets."""
+    args = (found.get("invocation") or {}).get("module_args") or task.args
+    action = str(task.resolved_action or task.action)
+    if not isinstance(args, Mapping) or not action.startswith(_OURS):
+        return args
+    args = _without_hidden_tasks(args)
+    if action == f"{_OURS}choria_config":
+        from ...module_utils._operations.config_file import shown_options as shown
+    elif action == f"{_OURS}choria_kv_sync":
+        from ...module_utils._operations.kv.sync import shown
+    else:
+        return mask.shown(args)
+    return mask.shown(shown(args))
+
+
+def _without_hidden_tasks(value: Any) -> Any:
+    """Tasks inside of a task, of which those with ``no_log`` have no more than their names."""
+    if isinstance(value, (list, tuple)):
+        return [_without_hidden_tasks(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if value.get("no_log") in (None, False, "false", "no"):
+        return {key: _without_hidden_tasks(item) for key, item in value.items()}
+    return {key: item if key in ("name", "no_log") else mask.HIDDEN for key, item in value.items()}
+
+
+def item_result_data(result: CallbackTaskResult, contents: Contents) -> dict[str, Any]:
+    """What of the result of a loop's item is passed on; of a hidden one the status alone."""
+    data = item_data(result.result, contents)
+    if data["status"] == "failed" and result.task.ignore_errors is True:
+        data["status"] = "ignored"
+    return {"status": data["status"], "no_log": True} if is_hidden(result.task, result.result) else data
+
+
+def result_data(result: Mapping[str, Any], contents: Contents, *, failed: bool = False) -> dict[str, Any]:
+    """What of a result, or of a loop item's, is passed on."""
+    data = {name: result[name] for name in _PASSED_ON if result.get(name) not in (None, "", [])}
+    reason = _reason(result) if failed else None
+    if reason:
+        data["msg"] = reason
+    if "msg" not in data and result.get("skip_reason"):
+        data["msg"] = result["skip_reason"]
+    for kind in ("warnings", "deprecations"):
+        if result.get(kind):
+            data[kind] = [message["msg"] if isinstance(message, Mapping) else message for message in result[kind]]
+    governor = result.get("governor")
+    if isinstance(governor, Mapping) and "waited" in governor:  # a module's may be the governor itself
+        data["governor"] = governor
+    if contents.facts and result.get("ansible_facts"):
+        data["facts"] = _facts(result["ansible_facts"], contents.facts)
+    if DIFF in contents.include and result.get("diff"):
+        data["diff"] = result["diff"] if isinstance(result["diff"], list) else [result["diff"]]
+    if OUTPUT in contents.include:
+        data.update(_output(result, contents.masking))
+    items = result.get("results")
+    if contents.items and isinstance(items, list) and items and all(_is_item(item) for item in items):
+        data["items"] = [item_data(item, contents) for item in items]
+    return data
+
+
+def _reason(result: Mapping[str, Any]) -> str | None:
+    """Why a task failed, when it is not in ``msg``, or ``msg`` does not say it."""
+    if isinstance(result.get("reason"), str):  # of includes, up to ansible-core 2.20
+        return str(result["reason"]) or None
+    told = str(result.get("msg") or "")
+    if isinstance(result.get("message"), str) and (not told or told.endswith(_NOTHING_SAID)):
+        return str(result["message"]) or None
+    return None
+
+
+def item_data(item: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
+    state = _item_status(item)
+    data = {"status": state, **result_data(item, contents, failed=state in FAILURES)}
+    label = item.get("_ansible_item_label")
+    if isinstance(label, (str, int, float)):  # of items with an inner life only what loop_control says of them
+        data["label"] = str(label)
+    return data
+
+
+def _is_item(item: Any) -> bool:
+    return isinstance(item, Mapping) and "ansible_loop_var" in item
+
+
+def _item_status(item: Mapping[str, Any]) -> str:
+    # ansible-core 2.21 leaves failed and skipped out of what callbacks see, but not what goes with them
+    for state, signs in (
+        ("unreachable", ("unreachable",)),
+        ("failed", ("failed", "exception")),
+        ("skipped", ("skipped", "skip_reason")),
+    ):
+        if any(item.get(sign) for sign in signs):
+            return state
+    return status("ok", changed=bool(item.get("changed")))
+
+
+def _facts(facts: Mapping[str, Any], patterns: tuple[str, ...]) -> dict[str, Any]:
+    """The facts whose names match, without the prefix that those of modules have."""
+    named = {str(name).removeprefix("ansible_"): value for name, value in facts.items()}
+    return {name: value for name, value in named.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
+
+
+def _output(result: Mapping[str, Any], masking: Masking) -> dict[str, Any]:
+    found = {
+        "stdout": result.get("stdout") or result.get("module_stdout"),
+        "stderr": result.get("stderr") or result.get("module_stderr"),
+        "traceback": None if result.get("exception") == _NO_TRACEBACK else result.get("exception"),
+    }
+    ends = {name: _end(str(text), masking) for name, text in found.items() if text}
+    return {"output": ends} if ends else {}
+
+
+def _end(text: str, masking: Masking) -> str:
+    looked_at = max(_LOOKED_AT, _TAIL + masking.reach)
+    end = masking.text(text[-looked_at:])
+    if len(text) > looked_at:  # a secret may begin before it
+        end = end[masking.reach :]
+    return end[-_TAIL:]

@@ -1,0 +1,110 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Passes secrets that are learned in any process of a run to the one that masks its events.
+
+Ansible forks a process for each task on each host, and templates are rendered there. Such a process inherits a file
+that the run opened before, and appends what it learns. It does so before it sends the result, so whoever reads the file
+when a result arrives knows the secrets in it. The file has no name, and programs that Ansible starts do not inherit it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+try:
+    from ansible.module_utils.secrets import register_secrets
+except ImportError:  # before ansible-core 2.22, which masks nothing by itself
+    register_secrets = None
+
+from ...module_utils._options.mask import SHORTEST, USUAL, Mask, is_nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class Channel:
+    """A file without a name that all processes of the run share: each line is a secret in JSON."""
+
+    def __init__(self) -> None:
+        self._descriptor = _anonymous_file()
+        fcntl.fcntl(self._descriptor, fcntl.F_SETFL, fcntl.fcntl(self._descriptor, fcntl.F_GETFL) | os.O_APPEND)
+        self._read = 0
+        # What need not be written again: what a process had read before it was forked, and has written since
+        self._known: set[str] = set()
+
+    def write(self, secrets: Iterable[str]) -> None:
+        new = {secret for secret in secrets if secret not in self._known}
+        if new:
+            self._known |= new
+            data = "".join(f"{json.dumps(secret)}\n" for secret in sorted(new)).encode()
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+    def read(self) -> list[str]:
+        """Return the secrets that were written since the last call."""
+        length = os.fstat(self._descriptor).st_size - self._read
+        if length <= 0:
+            return []
+        # Another process may be about to write the rest of a line
+        data = os.pread(self._descriptor, length, self._read)
+        data = data[: data.rfind(b"\n") + 1]
+        self._read += len(data)
+        secrets = [str(json.loads(line)) for line in data.splitlines()]
+        self._known.update(secrets)
+        return secrets
+
+
+_channel: Channel | None = None
+
+
+def open_channel() -> Channel:
+    """Return the channel of this run. Processes that are forked later write into it."""
+    global _channel  # forked processes find it here
+    if _channel is None:
+        _channel = Channel()
+    return _channel
+
+
+def learn(secrets: Iterable[str]) -> None:
+    """Make secrets known to the process that masks events, where there is one."""
+    if _channel:
+        _channel.write(secrets)
+
+
+def learn_values(key: str, value: Any, mask: Mask = USUAL) -> None:
+    """Make known what a plugin returns for a key, as far as this key or one inside of the value looks like a secret's.
+
+    Ansible itself masks it as well since 2.22.
+    """
+    found = {text for text in secrets_in(key, value, mask) if len(text) >= SHORTEST}
+    if found:
+        learn(found)
+        if register_secrets:
+            register_secrets(found)
+
+
+def secrets_in(key: str, value: Any, mask: Mask, *, secret: bool = False) -> Iterator[str]:
+    """Return the texts and numbers in data that are secrets by their keys, as text."""
+    secret = secret or mask.hides(key)
+    if isinstance(value, Mapping):
+        paired = mask.hides_value_of(value)
+        for name, item in value.items():
+            yield from secrets_in(str(name), item, mask, secret=secret or (name == "value" and paired))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from secrets_in("", item, mask, secret=secret)
+    elif secret and isinstance(value, (str, int, float)) and not is_nothing(value):
+        yield str(value)
+
+
+def _anonymous_file() -> int:
+    if hasattr(os, "memfd_create"):  # Linux: it is not even on a disk
+        return os.memfd_create("choria_results")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,245 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finds the secrets of a run: what is vaulted, and variables whose names say that they are secrets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ansible import constants as C
+from ansible import context
+from ansible._internal._datatag._tags import Origin, VaultedValue
+from ansible.errors import AnsibleError
+from ansible.parsing.vault import EncryptedString, VaultSecretsContext, is_encrypted_file
+
+from .learned_secrets import open_channel
+from .rendering import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ansible.executor.task_result import CallbackTaskResult
+    from ansible.playbook.play import Play
+    from ansible.playbook.task import Task
+
+    from .masking import Masking
+
+# Variables of Ansible's own that hold all others again, names of hosts and roles, or what modules found out
+_NOT_LOOKED_AT = frozenset(
+    ("vars", "hostvars", "groups", "group_names", "play_hosts", "role_names", "ansible_facts", "environment")
+)
+_SETTING = frozenset(("set_fact", "include_vars"))
+# What results tell of their tasks and of files, which is no secret where the name of the result tells of one. Facts are
+# looked at by their own names.
+_OF_ANY_RESULT = frozenset(
+    (
+        *("cmd", "delta", "end", "start", "invocation", "ansible_loop_var", "_ansible_item_label", "ansible_facts"),
+        *("dest", "group", "mode", "owner", "path", "src", "stat", "state", "url"),
+        *("deprecations", "diff", "exception", "failed_when_result", "false_condition", "skip_reason", "warnings"),
+    )
+)
+
+
+class KnownSecrets:
+    """Teaches a ``Masking`` the secrets of a run."""
+
+    def __init__(self, masking: Masking) -> None:
+        self._masking = masking
+        self._channel = open_channel()
+        self.watches_templates = watch(masking.hides, self._channel.write)
+        self._secrets: set[str] = set()
+        self._vaulted_files: dict[str, bool] = {}
+        self._play: Play | None = None
+        # Hosts of which a result set variables that callbacks are not shown as they are, with the names, None for any
+        self._changed: dict[str, set[str] | None] = {}
+        # Values of variables that many hosts or tasks of a play share, kept so that no other object gets their ids
+        self._seen: dict[tuple[int, bool], Any] = {}
+
+    def of_templates(self) -> None:
+        """What was rendered in any process of the run, and what lookups found there."""
+        for text in self._channel.read():
+            self._add(text)
+
+    def of_surroundings(self) -> None:
+        """Passwords of vaults, connections and become, and variables of the environment."""
+        vaults = VaultSecretsContext.current(optional=True)
+        for _name, vault in (vaults.secrets if vaults else None) or []:
+            self._add((vault.bytes or b"").decode(errors="replace"))
+        for name in ("connection_password_file", "become_password_file"):
+            self._add(_password(context.CLIARGS.get(name) or getattr(C, name.upper(), None)))
+        self._look(os.environ)
+
+    def of_play(self, play: Play, prompted: Iterable[str]) -> None:
+        """Variables of the play's hosts, and of the others as far as the inventory has them."""
+        if self._play is None or self._play._uuid != play._uuid:  # not for each batch of hosts
+            self._seen.clear()
+        self._play = play
+        manager = play.get_variable_manager()
+        inventory = manager._inventory
+        for owner in (*inventory.groups.values(), *inventory.hosts.values()):
+            self._look(owner.vars, lasting=True)
+        for host in inventory.get_hosts(play.hosts):
+            self._look(manager.get_vars(play=play, host=host, include_hostvars=False), lasting=True)
+        for name in prompted:
+            self._add(play.vars.get(name))
+
+    def of_task(self, task: Task) -> None:
+        """Variables of a task, of the blocks and includes around it and of its role."""
+        role = task._role
+        if role:
+            chain = task.get_dep_chain()
+            self._look(role.get_default_vars(dep_chain=chain), lasting=True)
+            self._look(role.get_vars(chain), lasting=True)
+        self._look(task.get_vars(), lasting=True)
+
+    def of_changed(self) -> None:
+        """Variables that results have set. They are there when the next task starts, or its result comes."""
+        if not self._play:
+            return
+        manager = self._play.get_variable_manager()
+        for host, names in self._changed.items():
+            # Of thousands of hosts, all variables of each would take long
+            for variables in (manager._vars_cache.get(host, {}), manager._nonpersistent_fact_cache.get(host, {})):
+                self._look({name: variables[name] for name in variables if names is None or name in names})
+        self._changed.clear()
+
+    def of_result(self, result: CallbackTaskResult) -> None:
+        """Variables that a result sets. Where it is hidden, or shows no vaulted values, they are looked up later."""
+        self.of_changed()
+        task, found = result.task, result.result
+        items = _items(found)
+        for part in (found, *items):
+            self.of_part(task, part)
+        if result.is_skipped():
+            return
+        sets = str(task.action).rpartition(".")[2] in _SETTING
+        names = {name for part in (found, *items) for name in part.get("ansible_facts") or ()}
+        if "censored" in found:
+            self._remember(result, None if sets else _registered(task))
+        elif sets or any(item.get("ansible_facts") for item in items):
+            self._remember(result, names or None)
+        if self._tells(task):
+            self._remember(result, _registered(task))
+
+    def _remember(self, result: CallbackTaskResult, names: Iterable[str] | None) -> None:
+        for host in self._owners(result):
+            known = self._changed.setdefault(host, set())
+            self._changed[host] = None if names is None or known is None else known.union(names)
+
+    def _owners(self, result: CallbackTaskResult) -> set[str]:
+        """The hosts whose variables a result may set: those as well that facts are delegated to."""
+        task, found = result.task, result.result
+        owners = {result.host.get_name()}
+        if task.delegate_facts and task.delegate_to:
+            delegated = [part.get("_ansible_delegated_vars") for part in (found, *_items(found))]
+            named = {str(part.get("ansible_delegated_host")) for part in delegated if isinstance(part, Mapping)}
+            if not named and "{" in str(task.delegate_to) and self._play:
+                # Hidden with the result of a loop: any host that has variables of its own by now
+                named = set(self._play.get_variable_manager()._inventory.hosts)
+            owners |= named or {str(task.delegate_to)}
+        return owners
+
+    def of_part(self, task: Task, found: Mapping[str, Any]) -> None:
+        """What a result, or that of a loop's item, shows of variables."""
+        if isinstance(found.get("ansible_facts"), Mapping):
+            self._look(found["ansible_facts"])
+        if "censored" not in found and not found.get("skipped") and self._tells(task):
+            self._walk(found, True, {})
+
+    def _tells(self, task: Task) -> bool:
+        """Whether the name under which a result is registered says that it is a secret."""
+        return any(self._masking.hides(name) for name in _registered(task))
+
+    def _look(self, variables: Mapping[str, Any], *, lasting: bool = False) -> None:
+        """Looks at variables; at values that are there for all of the play only once."""
+        met: dict[tuple[int, bool], Any] = {}
+        for name, value in variables.items():
+            if name not in _NOT_LOOKED_AT:
+                secret = self._masking.hides(name)
+                # Facts are many, and no secrets
+                if secret or not name.startswith("ansible_") or isinstance(value, EncryptedString):
+                    if (id(value), secret) not in self._seen:
+                        self._walk(value, secret, met)
+                    if lasting and isinstance(value, (Mapping, list, tuple)):
+                        self._seen[id(value), secret] = value
+
+    def _walk(self, value: Any, secret: bool, met: dict[tuple[int, bool], Any]) -> None:
+        if isinstance(value, (str, EncryptedString)):
+            if self._is_vaulted(value) or (secret and "{{" not in value):
+                self._add(value)
+        elif isinstance(value, (Mapping, list, tuple)):
+            if (id(value), secret) not in met:
+                met[id(value), secret] = value
+                for name, item in _pairs(_own(value) if secret else value):
+                    self._walk(item, secret or self._masking.hides(name), met)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and (secret or self._is_vaulted(value)):
+            self._add(str(value))
+
+    def _is_vaulted(self, value: Any) -> bool:
+        if isinstance(value, EncryptedString) or VaultedValue.is_tagged_on(value):
+            return True
+        origin = Origin.get_tag(value)
+        path = origin.path if origin else None
+        if not path:
+            return False
+        if path not in self._vaulted_files:
+            self._vaulted_files[path] = _is_vaulted_file(path)
+        return self._vaulted_files[path]
+
+    def _add(self, value: Any) -> None:
+        try:
+            # Decrypted here it is for the workers as well, which are forked from this process
+            text = str(value or "")
+        except AnsibleError:  # no vault has a password for it, so that no task can use it
+            return
+        if text not in self._secrets:
+            self._secrets.add(text)
+            self._masking.add(text)
+
+
+def _registered(task: Task) -> list[str]:
+    # ansible-core 2.21 has a mapping of names here
+    return [task.register] if isinstance(task.register, str) else list(task.register or ())
+
+
+def _items(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    results = found.get("results")
+    return [item for item in results if isinstance(item, Mapping)] if isinstance(results, list) else []
+
+
+def _own(value: Any) -> Any:
+    """What a result has that others have not, and other values as they are."""
+    if not isinstance(value, Mapping) or "changed" not in value:
+        return value
+    others = {*_OF_ANY_RESULT, value.get("ansible_loop_var")}
+    if value.get("failed") or "results" in value or "rc" in value:
+        others.add("msg")  # what Ansible or the module says of the task
+    return {name: item for name, item in value.items() if name not in others}
+
+
+def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return ((str(name), item) for name, item in value.items())
+    return (("", item) for item in value)
+
+
+def _is_vaulted_file(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return bool(is_encrypted_file(file))
+    except OSError:
+        return False
+
+
+def _password(path: str | None) -> str:
+    """What a file of a password holds. One that is a program is not run again."""
+    if not path or not os.path.isfile(path) or os.access(path, os.X_OK):
+        return ""
+    try:
+        with open(path, errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
