@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dev import BUILD, ROOT, Environment, MissingError, pip, prepare, python_folders
+from dev import BUILD, ROOT, VENVS, Environment, MissingError, pip, prepare, python_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,15 +29,23 @@ GATES = Environment(
     ("3.13", "3.12", "3.14", "3.11"),
     ("-r", "requirements.txt", "-r", "tests/requirements.txt", "-r", "tests/tools/requirements.txt"),
 )
+# What Galaxy runs on an upload. It needs older versions of the tools above.
+IMPORTER = Environment("importer", GATES.pythons, ("ansible-core>=2.21,<2.22", "galaxy-importer==0.4.44"))
+BUILDER = Environment("builder", GATES.pythons, ("ansible-builder==3.2.0",))
 TREE = Path("ansible_collections", "choria", "streams")
+ACTIONLINT = "v1.7.12"
 # What may be at the top of the tarball: what users need
 PACKED = {
     "CHANGELOG.rst",
+    "CODE_OF_CONDUCT.md",
+    "CONTRIBUTING.md",
     "FILES.json",
     "LICENSE",
     "LICENSES",
     "MANIFEST.json",
     "README.md",
+    "SECURITY.md",
+    "bindep.txt",
     "changelogs",
     "docs",
     "meta",
@@ -106,6 +114,17 @@ def shellcheck() -> None:
     call(GATES, "shellcheck", ".ci/run", *map(str, sorted(ROOT.glob("extensions/molecule/**/*.sh"))))
 
 
+def actionlint() -> None:
+    """Check the workflows. It is built with Go: its package for pip downloads it from no package index."""
+    program = VENVS / f"actionlint-{ACTIONLINT}" / "actionlint"
+    if not program.exists():
+        if not shutil.which("go"):
+            raise SkippedError("there is no go to build actionlint with: install the package golang-go")
+        module = f"github.com/rhysd/actionlint/cmd/actionlint@{ACTIONLINT}"
+        call(GATES, "env", f"GOBIN={program.parent}", "go", "install", module)
+    call(GATES, str(program), "-color")
+
+
 def prime_pip(environment: Environment) -> None:
     """Let ansible-test make its virtual environments from the package index alone."""
     [source] = environment.bin.parent.glob("lib/python*/site-packages/ansible_test/_internal/python_requirements.py")
@@ -125,6 +144,23 @@ def unobtainable(environment: Environment) -> list[str]:
     return [path.name.split(".")[1] for path in files if re.search(r"(?m)^[\w.-]+ *@ *https?://", path.read_text())]
 
 
+def copy_tree(folder: Path) -> Path:
+    """Copy the files that git knows or would add below a folder for collections, and return where they are."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    tree = folder / TREE
+    for name in filter(None, listing.stdout.decode().split("\0")):
+        # Deleted, but not yet in git's index
+        if (ROOT / name).exists():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name)
+    return tree
+
+
 def sanity(environment: Environment) -> None:
     """ansible-test sanity on a copy, since it refuses a tree that is reached by a symbolic link or ignored by git."""
     if list(ROOT.glob("tests/sanity/ignore-*.txt")):
@@ -134,19 +170,8 @@ def sanity(environment: Environment) -> None:
     if skipped:
         print(f"Not run with {environment.name}, since what they need is in no package index: {', '.join(skipped)}")
     without = [argument for name in skipped for argument in ("--skip-test", name)]
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-    )
     with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / TREE
-        for name in filter(None, listing.stdout.decode().split("\0")):
-            # Deleted, but not yet in git's index
-            if (ROOT / name).exists():
-                (tree / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, tree / name)
+        tree = copy_tree(Path(folder))
         call(
             environment,
             "ansible-test",
@@ -187,6 +212,56 @@ def package(cores: Sequence[Environment]) -> None:
                         raise FailedError(f"ansible-doc shows nothing of {', '.join(missing)}")
 
 
+def changelog() -> None:
+    """Lint the fragments, and the changelog.yaml that a release makes of them, in a copy of the tree."""
+    call(GATES, "antsibull-changelog", "lint", cwd=BUILD / TREE)
+    with tempfile.TemporaryDirectory() as folder:
+        tree = copy_tree(Path(folder))
+        released = tree / "changelogs" / "changelog.yaml"
+        if released.exists():
+            call(GATES, "antsibull-changelog", "lint-changelog-yaml", "--strict", str(released), cwd=tree)
+        release = ["antsibull-changelog", "release", "--version", "999.0.0", "--date", "2026-01-01"]
+        call(GATES, *release, cwd=tree, collections=Path(folder))
+        call(GATES, "antsibull-changelog", "lint-changelog-yaml", "--strict", str(released), cwd=tree)
+
+
+def galaxy_importer() -> None:
+    """Import the tarball as Galaxy does. Its ansible-lint, which ends after some time, has a gate of its own."""
+    prepare([IMPORTER])
+    with tempfile.TemporaryDirectory() as folder:
+        call(IMPORTER, "ansible-galaxy", "collection", "build", "--output-path", folder)
+        [tarball] = Path(folder).glob("choria-streams-*.tar.gz")
+        settings = Path(folder) / "importer.cfg"
+        settings.write_text("[galaxy-importer]\nRUN_ANSIBLE_LINT = False\nRUN_ANSIBLE_TEST = False\n")
+        output = call(
+            IMPORTER,
+            "env",
+            f"GALAXY_IMPORTER_CONFIG={settings}",
+            "python",
+            "-m",
+            "galaxy_importer.main",
+            str(tarball),
+            cwd=Path(folder),
+            capture=True,
+        )
+    print(output)
+    if "ERROR" in output or "WARNING" in output:
+        raise FailedError("galaxy-importer complains")
+
+
+def execution_environment() -> None:
+    """Install what ansible-builder reads from the collection, and nothing else, and log in with it."""
+    prepare([BUILDER])
+    with tempfile.TemporaryDirectory() as folder:
+        copy_tree(Path(folder))
+        answer = Path(folder) / "requirements.txt"
+        call(BUILDER, "ansible-builder", "introspect", folder, "--write-pip", str(answer), "--write-bindep", os.devnull)
+        wanted = BUILD / "ee-requirements.txt"
+        wanted.write_text(answer.read_text())
+    prepare([GATES._replace(name="ee", requirements=("ansible-core>=2.21,<2.22", "-r", str(wanted.relative_to(ROOT))))])
+    call(GATES, "pytest", "-q", "-p", "no:cacheprovider", "tests/ee")
+
+
 def all_gates(cores: Sequence[Environment]) -> dict[str, Callable[[], object]]:
     return {
         "ruff-format": lambda: call(GATES, "ruff", "format", "--check", "."),
@@ -195,9 +270,12 @@ def all_gates(cores: Sequence[Environment]) -> dict[str, Callable[[], object]]:
         "ansible-lint": lambda: call(GATES, "ansible-lint", "--strict"),
         "docs": lambda: call(GATES, "antsibull-docs", "lint-collection-docs", "--plugin-docs", ".", cwd=BUILD / TREE),
         "reuse": lambda: call(GATES, "reuse", "lint"),
-        "changelog": lambda: call(GATES, "antsibull-changelog", "lint", cwd=BUILD / TREE),
+        "changelog": changelog,
         "shellcheck": shellcheck,
+        "actionlint": actionlint,
         "package": lambda: package(cores),
+        "galaxy-importer": galaxy_importer,
+        "execution-environment": execution_environment,
         **{f"sanity-{core.name}": functools.partial(sanity, core) for core in cores},
     }
 

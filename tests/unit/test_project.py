@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import subprocess
 from pathlib import Path
 
@@ -65,3 +66,23 @@ def test_each_plugin_has_an_integration_test(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(names("modules") | names("action")))
 def test_each_module_is_tried_in_check_mode(name: str) -> None:
     assert f'Try("{name}", ' in (ROOT / "tests" / "integration" / "test_check_mode.py").read_text()
+
+
+def test_each_integration_target_has_aliases() -> None:
+    """Without them, `ansible-test integration` puts no target into a group."""
+    targets = sorted(path.parent for path in (ROOT / "tests" / "integration" / "targets").glob("*/tasks"))
+    assert targets
+    assert [path.name for path in targets if "\ngha/" not in (path / "aliases").read_text()] == []
+
+
+@pytest.mark.parametrize("field", ["documentation", "homepage", "issues", "repository"])
+def test_galaxy_links_the_project(field: str) -> None:
+    assert str(yaml.safe_load((ROOT / "galaxy.yml").read_text())[field]).startswith("https://")
+
+
+@pytest.mark.parametrize("name", ["CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"])
+def test_files_at_the_root_link_what_there_is(name: str) -> None:
+    text = (ROOT / name).read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert "code of conduct" in text.lower() or name == "SECURITY.md"
