@@ -139,6 +139,20 @@ broker:
       description: The replicated streams that it leads, where it runs.
       type: list
       elements: str
+    streams:
+      description: The streams that it leads and those that only it has, where it runs.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the stream.
+          type: str
+        replicas:
+          description: How many copies it should have.
+          type: int
+        max_age:
+          description: How long it keeps messages, in seconds. V(0) is for ever.
+          type: float
 failure:
   description: The machine-readable part of an error, with C(code) and C(option).
   returned: failure

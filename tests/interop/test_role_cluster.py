@@ -19,9 +19,12 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
+from ansible_collections.choria.streams.plugins.module_utils._choria.config import read_config
 from ansible_collections.choria.streams.plugins.module_utils._operations.broker import peer as broker_peer
-from ansible_collections.choria.streams.plugins.module_utils._operations.broker.broker import read
+from ansible_collections.choria.streams.plugins.module_utils._operations.broker.broker import connect, read
 from ansible_collections.choria.streams.plugins.module_utils._operations.config_file import render
+from ansible_collections.choria.streams.plugins.module_utils._options.codecs import NANOSECOND
+from ansible_collections.choria.streams.plugins.plugin_utils._role.brokers import brokers as sum_up
 from support.choria import ChoriaProcess
 from support.ports import free_port
 from support.tls import Authority
@@ -132,6 +135,29 @@ def test_five_brokers_are_a_cluster(brokers: list[Broker]) -> None:
         PATIENCE,
         "each stream of the brokers has its copies",
     )
+
+
+def drift(brokers: list[Broker]) -> list[str]:
+    """How streams of the brokers differ from what the role wants."""
+    options = {"max_wait": "0", "timeout": "10s"}
+    answers = [{"item": broker.identity, **read({"config": str(broker.config), **options})} for broker in brokers]
+    return [one["text"] for one in sum_up(answers, COPIES, {"machine": "1d"})["drift"]]
+
+
+def test_a_stream_that_somebody_changed(brokers: list[Broker]) -> None:
+    wait_until(lambda: drift(brokers) == [], PATIENCE, "the streams are as they should be")
+    config = read_config(str(brokers[0].config))
+    with connect(config, brokers[0].identity, 10.0) as client:
+        client.sign_in(lambda _nonce: {})
+        found = client.request("$JS.API.STREAM.INFO.CHORIA_MACHINE", "_INBOX")["config"]
+        changed = json.dumps({**found, "max_age": 7200 * NANOSECOND}).encode()
+        answer = client.request("$JS.API.STREAM.UPDATE.CHORIA_MACHINE", "_INBOX", changed)
+    assert "error" not in answer
+    # At once: its leader knows, while other brokers may still have their old copies
+    assert drift(brokers) == ["CHORIA_MACHINE keeps messages for 7200s in place of 86400s"]
+    brokers[0].shutdown()
+    brokers[0].start()
+    wait_until(lambda: drift(brokers) == [], PATIENCE, "a broker that starts repairs it")
 
 
 def test_two_of_five_may_be_lost(brokers: list[Broker]) -> None:

@@ -110,3 +110,16 @@ def test_the_result_names_the_cluster_and_what_the_broker_leads() -> None:
         "offline": ["b3"],
     }
     assert (found["identity"], found["client_port"], found["led"]) == ("b1", 4222, ["EVENTS"])
+
+
+def test_only_the_leader_of_a_stream_shows_its_settings() -> None:
+    found = statistics()
+    [detail, single] = found.streams["account_details"][0]["stream_detail"]
+    detail["config"] = {"num_replicas": 3, "max_age": 90 * SECOND}
+    assert facts(found)["streams"] == [{"name": "EVENTS", "replicas": 3, "max_age": 90.0}]
+    # This copy may be older than that of the leader
+    detail["cluster"]["leader"] = "b2"
+    assert facts(found)["streams"] == []
+    # A server without a cluster
+    del single["cluster"]
+    assert facts(found)["streams"] == [{"name": "ONE", "replicas": 1, "max_age": 0.0}]

@@ -41,6 +41,7 @@ class RawClient:
         self.where = f"{address[0]} port {address[1]}"
         self._timeout = timeout
         self._rest = b""
+        self._requests = 0
         self._ends = time.monotonic() + timeout
         self._socket = self._call(lambda: socket.create_connection(address, timeout))
         try:
@@ -72,7 +73,11 @@ class RawClient:
     def request(self, subject: str, inbox: str, payload: bytes = b"") -> dict[str, Any]:
         """Return the JSON object that answers the request. ``inbox`` is the prefix that the credentials allow."""
         reply = f"{inbox}.{secrets.token_hex(8)}"
-        self._send(f"SUB {reply} 1\r\nPUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n")
+        # A number of its own: a server passes over a second subscription with the same one
+        self._requests += 1
+        self._send(
+            f"SUB {reply} {self._requests}\r\nPUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
+        )
         found = _MESSAGE.fullmatch(self._wait(lambda line: bool(_MESSAGE.fullmatch(line))))
         size = int(found.group(1)) if found else 0
         if size > _MOST_ANSWER:

@@ -14,6 +14,7 @@ from ansible_collections.choria.streams.plugins.module_utils._options.names impo
 from ansible_collections.choria.streams.plugins.module_utils._resources.document import model
 
 from . import values
+from .brokers import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     Given = Mapping[str, Any]
 
 SUPPORTED = ("Debian", "RedHat")
-# The streams that brokers make themselves
-SYSTEM_STREAMS = ("advisory", "event", "executor", "machine")
 _LONG = 10 * 365 * 86400
 
 _NAME = values.text(r"[A-Za-z0-9_-]+", "a name of letters, digits, _ and -")
@@ -79,7 +78,7 @@ KINDS: dict[str, values.Kind] = {
     "choria_stream_store": values.own_folder,
     "choria_stream_replicas": values.number(1, 5),
     "choria_stream_retention": values.mapping(
-        values.text("|".join(SYSTEM_STREAMS), f"one of {', '.join(SYSTEM_STREAMS)}"), _RETENTION
+        values.text("|".join(STREAMS), f"one of {', '.join(STREAMS)}"), _RETENTION
     ),
     "choria_server_batch": values.number(1, 1_000_000),
     "choria_facts": values.mapping(values.anything, values.anything),

@@ -186,6 +186,22 @@ def facts(found: Statistics) -> dict[str, Any]:
         "led": sorted(
             stream["name"] for stream in _replicated(found.streams) if stream["cluster"].get("leader") == own
         ),
+        "streams": [_settings(stream) for stream in _all(found.streams) if _leads(own, stream)],
+    }
+
+
+def _leads(own: str, stream: Mapping[str, Any]) -> bool:
+    """Return True for a stream that this broker leads, or that has no copy elsewhere. Others may know it as it was."""
+    cluster = stream.get("cluster")
+    return not isinstance(cluster, dict) or cluster.get("leader") == own
+
+
+def _settings(stream: Mapping[str, Any]) -> dict[str, Any]:
+    config = stream.get("config") or {}
+    return {
+        "name": stream["name"],
+        "replicas": config.get("num_replicas", 1),
+        "max_age": config.get("max_age", 0) / codecs.NANOSECOND,
     }
 
 
@@ -243,8 +259,12 @@ def _peers(group: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
             yield str(peer["name"]), not peer.get("offline") and heard_of and silent <= _LONGEST_SILENCE
 
 
-def _replicated(streams: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _all(streams: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for account in streams.get("account_details") or []:
-        for stream in account.get("stream_detail") or []:
-            if isinstance(stream.get("cluster"), dict) and (stream.get("config") or {}).get("num_replicas", 1) > 1:
-                yield stream
+        yield from account.get("stream_detail") or []
+
+
+def _replicated(streams: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for stream in _all(streams):
+        if isinstance(stream.get("cluster"), dict) and (stream.get("config") or {}).get("num_replicas", 1) > 1:
+            yield stream
