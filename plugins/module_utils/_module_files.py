@@ -51,7 +51,6 @@ def run_file(spec: fields.Spec, prepare: Callable[[dict[str, Any]], TextFile], s
     module = module_of(spec, connects=False, shown=shown, secrets=secrets, add_file_common_args=True)
     with failing(module):
         _check_attributes(module.params)
-    os.umask(0o077)  # atomic_move gives a new file what the umask allows
     path = module.params["path"]
     with failing(module):
         if not os.path.isdir(os.path.dirname(os.path.abspath(path))) and not module.check_mode:
@@ -120,7 +119,11 @@ def _write_file(module: AnsibleModule, path: str, text: str | None) -> None:
         raise _errors.OptionError(
             "path", f"{path} can't be written ({error.strerror}): check path and permissions."
         ) from error
-    module.atomic_move(made, os.path.abspath(path))
+    before = os.umask(0o077)  # atomic_move gives a new file what the umask allows
+    try:
+        module.atomic_move(made, os.path.abspath(path))
+    finally:
+        os.umask(before)
 
 
 def run_files(

@@ -36,6 +36,7 @@ from support.connect import settings
 from support.credentials import NKey, Operator, write_creds
 from support.playbook import run_playbook
 from support.ports import free_port
+from support.proxy import Proxy
 from support.server import NatsServer
 from support.tls import Authority
 from support.waiting import wait_until
@@ -693,6 +694,26 @@ def test_a_write_on_a_broken_connection(make_server: MakeServer) -> None:
         wait_until(lambda: server.monitor("connz")["num_connections"] == 0)
         with pytest.raises(OutcomeUnknown, match="broke while waiting for an answer"):
             streams.purge(session, "A")
+
+
+def test_a_server_that_comes_back_between_two_requests(make_server: MakeServer) -> None:
+    """The second request waits for it, as it would if the connection broke a moment later."""
+    server = make_server()
+    with Proxy(server.port) as proxy, Session(settings(servers=proxy.url)) as session:
+        streams.create(session, {"name": "A", "subjects": ["a"]})
+        proxy.refusing = True
+        proxy.cut()
+
+        def let_in() -> None:
+            wait_until(lambda: proxy.refused >= 1)
+            proxy.refusing = False
+
+        thread = threading.Thread(target=let_in)
+        thread.start()
+        try:
+            assert streams.names(session) == ["A"]
+        finally:
+            thread.join()
 
 
 def test_a_session_that_only_reads(world: World) -> None:

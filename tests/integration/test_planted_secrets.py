@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,7 +151,14 @@ def process_list() -> Iterator[list[str]]:
         thread.join()
 
 
-def test_nothing_shows_or_keeps_them(make_server: MakeServer, tmp_path: Path) -> None:
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder for sockets, whose paths have a limit of 107 bytes: ansible-core makes one in TMPDIR."""
+    with tempfile.TemporaryDirectory(prefix="s-") as folder:
+        yield Path(folder)
+
+
+def test_nothing_shows_or_keeps_them(make_server: MakeServer, short_path: Path) -> None:
     server = make_server()
     declare(server)
     prepared = {
@@ -161,19 +169,19 @@ def test_nothing_shows_or_keeps_them(make_server: MakeServer, tmp_path: Path) ->
     first = [{"hosts": "all", "gather_facts": False, "tasks": [{"choria.streams.choria_resources": prepared}]}]
     run_playbook(first, env={"CHORIA_STREAMS_SERVERS": server.url}).check()
     for name in ("tmp", "remote", "machines"):
-        (tmp_path / name).mkdir()
+        (short_path / name).mkdir()
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     with process_list() as seen:
         result = run_playbook(
             PLAY.replace("ODD", ODD).replace("PLANTED", PLANTED),
-            inventory={"all": {"hosts": {"web1": {**local, "folder": str(tmp_path / "machines")}}}},
+            inventory={"all": {"hosts": {"web1": {**local, "folder": str(short_path / "machines")}}}},
             env=environment(
                 server,
-                TMPDIR=str(tmp_path / "tmp"),
-                ANSIBLE_LOCAL_TEMP=str(tmp_path / "tmp"),
-                ANSIBLE_REMOTE_TEMP=str(tmp_path / "remote"),
+                TMPDIR=str(short_path / "tmp"),
+                ANSIBLE_LOCAL_TEMP=str(short_path / "tmp"),
+                ANSIBLE_REMOTE_TEMP=str(short_path / "remote"),
                 ANSIBLE_INJECT_INVOCATION="true",
-                CHORIA_STREAMS_RESULTS_SPOOL=str(tmp_path / "tmp" / "spool"),
+                CHORIA_STREAMS_RESULTS_SPOOL=str(short_path / "tmp" / "spool"),
                 CHORIA_STREAMS_RESULTS_INCLUDE="args,diff,environment,output",
                 CHORIA_STREAMS_RESULTS_FACTS="*",
                 CHORIA_STREAMS_RESULTS_EVENTS="play_started,task_started,task_result,item_result,included",
@@ -182,7 +190,7 @@ def test_nothing_shows_or_keeps_them(make_server: MakeServer, tmp_path: Path) ->
             args=["-vvvv"],
         ).check()
     assert seen == []
-    left = [path for name in ("tmp", "remote") for path in (tmp_path / name).rglob("*") if path.is_file()]
+    left = [path for name in ("tmp", "remote") for path in (short_path / name).rglob("*") if path.is_file()]
     assert [path for path in left if PLANTED.encode() in path.read_bytes()] == []
     found = events(server)
     assert_complete(found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import os
 import time
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
@@ -57,11 +58,16 @@ def argument_spec(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return _specs[name]
 
 
+def current_umask() -> int:
+    os.umask(umask := os.umask(0o077))
+    return umask
+
+
 def run_module(name: str, arguments: dict[str, Any], *, check_mode: bool = False) -> Outcome:
     module = importlib.import_module(f"{_MODULES}.{name}")
     output, began = io.StringIO(), time.monotonic()
     given = {**arguments, "_ansible_check_mode": check_mode, "_ansible_diff": True}
-    raised = ""
+    raised, umask = "", current_umask()
     with patch_module_args(given), redirect_stdout(output), redirect_stderr(io.StringIO()):
         try:
             module.main()
@@ -72,6 +78,8 @@ def run_module(name: str, arguments: dict[str, Any], *, check_mode: bool = False
                 return Outcome(0.0, {"failed": True, "msg": str(error)})  # Ansible sends nothing like that
             raised = "".join(traceback.format_exception(error)[-3:])
     seconds = time.monotonic() - began
+    if current_umask() != umask:
+        raised = raised or "it left another umask"
     try:
         result = json.loads(output.getvalue().strip().splitlines()[-1]) if output.getvalue().strip() else {}
     except ValueError:

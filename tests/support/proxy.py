@@ -60,6 +60,7 @@ class Proxy:
         self.silent = False
         self.refusing = False
         self.connections = 0
+        self.refused = 0
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -104,6 +105,7 @@ class Proxy:
             except OSError:
                 server = None
             if server is None:
+                self.refused += 1
                 client.close()
                 continue
             server.settimeout(None)

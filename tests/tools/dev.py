@@ -218,16 +218,20 @@ def install_oldest_host() -> None:
 
 def supervise(command: Sequence[str], **options: Any) -> int:
     """Run a command to its end. A request to end this program is one to the command, which is waited for."""
-    process = subprocess.Popen(command, cwd=ROOT, **options)
+    process: subprocess.Popen[bytes] | None = None
 
     # Ctrl-C reaches the command as well: wait until it has put things in order. Other requests to end become a Ctrl-C.
     def forward(number: int, _frame: object) -> None:
         signals.append(number)
-        if number != signal.SIGINT:
+        if process and number != signal.SIGINT:
             process.send_signal(signal.SIGINT)
 
     before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
+        # After the handlers: what runs in a shell's background ignores Ctrl-C, and the command would inherit that
+        process = subprocess.Popen(command, cwd=ROOT, **options)
+        if signals:
+            process.send_signal(signal.SIGINT)
         status = process.wait()
     finally:
         for number, handler in before.items():

@@ -11,11 +11,15 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import dev
 from support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.once
 
@@ -109,9 +113,16 @@ def closed(url: str) -> bool:
         return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0
 
 
-def serve(code: str) -> subprocess.Popen[str]:
+def serve(code: str, before: Callable[[], object] | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, str(dev.ROOT / "tests/tools/dev.py"), "serve", "python", "-c", SHOW_URL + code]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=before,
+    )
 
 
 @pytest.mark.parametrize("status", [0, 3])
@@ -149,6 +160,18 @@ def test_server_ends_after_an_interrupted_command(number: signal.Signals) -> Non
     _output, errors = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in errors
     assert process.returncode != 0
+    assert closed(url)
+
+
+def test_a_command_in_the_background_is_ended() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C."""
+    code = "[time.sleep(0.1) for _ in range(600)]"
+    process = serve(code, lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    assert process.stdout
+    url = process.stdout.readline().strip()
+    process.send_signal(signal.SIGTERM)
+    _output, errors = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in errors
     assert closed(url)
 
 

@@ -117,10 +117,10 @@ class Pipeline:
         self._reached = asyncio.Event()
 
     async def run(self) -> list[Answer]:
-        """An answer or an error for each request, in their order. Raises what prevents the first connection."""
+        """An answer or an error for each request, in their order. Raises what prevents the connection."""
         session = self._session
         try:
-            await session._ready()
+            await self._connect(time.monotonic() + self._timeout if session._client else 0.0)
             self._heard = self._tried = time.monotonic()
             session._on_break = self._reached.set
             await self._exchange()
@@ -129,6 +129,16 @@ class Pipeline:
             session._on_break = None
             for pending in self._pendings:
                 session._pending.pop(pending.token, None)
+
+    async def _connect(self, end: float) -> None:
+        """Connect, and try again until ``end``: a server that was there may come back. Raises StreamsError."""
+        while True:
+            try:
+                return await self._session._ready()
+            except _errors.Unreachable:
+                if time.monotonic() + _RECONNECT > end:
+                    raise
+            await asyncio.sleep(_RECONNECT)
 
     async def _exchange(self) -> None:
         problem: Problem | None = None
@@ -226,16 +236,11 @@ class Pipeline:
             if not pending.repeats:
                 pending.fail(self._lost(pending, broken(session.settings)))
         self._heard = heard  # answers of the server extend the time, and this is none
-        while self._unanswered or more:
+        if self._unanswered or more:
             try:
-                await session._ready()
-                break
-            except _errors.Unreachable as error:
-                if time.monotonic() + _RECONNECT > self._heard + self._timeout:
-                    return _always(error)
+                await self._connect(self._heard + self._timeout)
             except _errors.StreamsError as error:
                 return _always(error)
-            await asyncio.sleep(_RECONNECT)
         self._tried = time.monotonic()
         for pending in self._open:
             if session._alive:

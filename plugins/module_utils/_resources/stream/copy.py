@@ -214,8 +214,19 @@ class _Copy:
         self.check_origin()
         config = self.config(self.name)
         self._write_record(recreation.tightened(config, self.record()["config"]), [])
-        streams.update(self.session, recreation.marked_as(recreation.frozen(config), recreation.ORIGIN))
+        self._freeze(config, recreation.ORIGIN)
         self._complete(self.temporary, self.name, thaw=config)
+
+    def _freeze(self, config: Mapping[str, Any], mark: str = "") -> None:
+        """End what a stream takes and deletes, and then ``no_ack``.
+
+        A server acknowledges the very request that ends ``no_ack`` where the stream takes ``$JS.API.>``, and that may
+        arrive before the answer.
+        """
+        frozen = recreation.frozen(config)
+        if config.get("no_ack"):
+            streams.update(self.session, {**frozen, "no_ack": True})
+        streams.update(self.session, recreation.marked_as(frozen, mark) if mark else frozen)
 
     def _remember_consumers(self) -> None:
         found = recreation.durable(consumers.list_all(self.session, self.name))
@@ -254,10 +265,10 @@ class _Copy:
 
     def _freeze_temporary(self) -> None:
         config = self.config(self.temporary)
-        if not recreation.quiet(config):
+        if not recreation.quiet(config) or config.get("no_ack"):
             stream_compare.follow(self.session, self.name, self.temporary, self.patience)
             config = self.config(self.temporary)
-            streams.update(self.session, recreation.frozen(config))
+            self._freeze(config)
         live = recreation.as_stand_in(self.record()["config"], config)
         self._complete(self.name, self.temporary, thaw=live)
 
