@@ -60,9 +60,9 @@ lint: python3
 screenshot: python3
 	@$(DEV) run python tests/tools/screenshot.py docs/run-report.png
 
-# antsibull-docs reads the documentation of every plugin, and says what is wrong with it
+# The documentation site, in .build/site
 docs: python3
-	@python3 tests/tools/gates.py docs
+	@python3 tests/tools/docsite.py
 
 bench: python3
 	@$(DEV) run python benchmarks/run.py

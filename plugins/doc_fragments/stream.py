@@ -142,7 +142,7 @@ options:
             description: The subjects to rewrite.
             type: str
           dest:
-            description: What they become, such as V(copy.{{wildcard(1)}}).
+            description: What they become, such as V(copy.{{wildcard(1\)}}).
             type: str
       consumer:
         description: A durable consumer of the origin to read through (nats-server 2.14).
@@ -202,7 +202,7 @@ options:
             description: The subjects to rewrite.
             type: str
           dest:
-            description: What they become, such as V(copy.{{wildcard(1)}}).
+            description: What they become, such as V(copy.{{wildcard(1\)}}).
             type: str
       consumer:
         description: A durable consumer of the origin to read through (nats-server 2.14).

@@ -42,7 +42,7 @@ options:
       - Templates of the agent itself, such as C({{ lookup "data.release" "" }}), need C(!unsafe) before them, or
         Ansible would take them for its own.
       - Values of C(environment) are not shown, neither among the options nor in differences.
-      - A file of the controller is C({{ lookup('ansible.builtin.file', 'machine.yaml') | from_yaml }}).
+      - A file of the controller is V({{ lookup('ansible.builtin.file', 'machine.yaml'\) | from_yaml }}).
     type: dict
   files:
     description: Further files of the machine, such as the scripts that its watchers run.

@@ -255,7 +255,16 @@ def execution_environment() -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy_tree(Path(folder))
         answer = Path(folder) / "requirements.txt"
-        call(BUILDER, "ansible-builder", "introspect", folder, "--write-pip", str(answer), "--write-bindep", os.devnull)
+        call(
+            BUILDER,
+            "ansible-builder",
+            "introspect",
+            folder,
+            "--write-pip",
+            str(answer),
+            "--write-bindep",
+            f"{folder}/bindep.txt",
+        )
         wanted = BUILD / "ee-requirements.txt"
         wanted.write_text(answer.read_text())
     prepare([GATES._replace(name="ee", requirements=("ansible-core>=2.21,<2.22", "-r", str(wanted.relative_to(ROOT))))])
@@ -269,6 +278,7 @@ def all_gates(cores: Sequence[Environment]) -> dict[str, Callable[[], object]]:
         "mypy": lambda: call(GATES, "mypy", str(BUILD / TREE / "plugins"), "tests"),
         "ansible-lint": lambda: call(GATES, "ansible-lint", "--strict"),
         "docs": lambda: call(GATES, "antsibull-docs", "lint-collection-docs", "--plugin-docs", ".", cwd=BUILD / TREE),
+        "site": lambda: call(GATES, "python3", "tests/tools/docsite.py"),
         "reuse": lambda: call(GATES, "reuse", "lint"),
         "changelog": changelog,
         "shellcheck": shellcheck,
