@@ -51,6 +51,7 @@ def server(kind: str) -> Iterator[NatsServer]:
 def session(server: NatsServer) -> Iterator[Session]:
     """A session with a server that has no streams."""
     with Session(settings(servers=server.url)) as session:
+        server.wait_removed()
         for name in streams.names(session):
             streams.delete(session, name)
         yield session

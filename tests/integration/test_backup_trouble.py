@@ -143,7 +143,7 @@ def test_the_stream_is_created_again_before_the_snapshot(
     connected: tuple[NatsServer, Session], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The backup is of the new one alone, and one of as many messages is no reason to keep the old backup."""
-    _server, session = connected
+    server, session = connected
     fill(session, count=20)
     begin = snapshot.snapshot
     new: list[Any] = []
@@ -159,9 +159,11 @@ def test_the_stream_is_created_again_before_the_snapshot(
     made = backup(session, tmp_path, stream="ORDERS")["backup"]
     assert (made["messages"], made["last_seq"]) == (30, 30)
     assert not backup(session, tmp_path, stream="ORDERS")["changed"]
+    server.wait_removed()
     streams.delete(session, "ORDERS")
     fill(session, count=30)
     assert backup(session, tmp_path, True, stream="ORDERS")["changed"]
+    server.wait_removed()
     streams.delete(session, "ORDERS")
     restore(session, made["path"])
     assert content(session, "ORDERS") == new

@@ -38,6 +38,7 @@ def server() -> Iterator[NatsServer]:
 def proxy(server: NatsServer) -> Iterator[Proxy]:
     """A proxy before a server that has the stream O and the bucket B."""
     with Session(settings(servers=server.url)) as session:
+        server.wait_removed()
         for name in streams.names(session):
             streams.delete(session, name)
         streams.create(session, {"name": "O", "subjects": ["o.>"]})

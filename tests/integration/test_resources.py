@@ -318,6 +318,7 @@ def test_an_interrupted_copy_is_finished(make_server: MakeServer) -> None:
             assert bucket["state"]["last_seq"] == 3
             assert not declared(session, **wanted)["changed"]
             assert sorted(streams.names(session)) == ["A", "B", "KV_SHOP"]
+            server.wait_removed()
             for name in streams.names(session):
                 streams.delete(session, name)
     assert writes > 30

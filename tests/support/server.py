@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .ending import end_with_us, has_ended
+from .waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +89,14 @@ class NatsServer:
         """What a monitoring page says, for example monitor("varz")["total_connections"]."""
         with urllib.request.urlopen(f"{self.monitor_url}/{path}", timeout=5) as reply:
             return dict(json.load(reply))
+
+    def wait_removed(self) -> None:
+        """Wait until the files of deleted streams are gone.
+
+        Where a stream of the same name is deleted before that, its files stay in place, and the next stream of that
+        name finds them (fileStore.Delete in server/filestore.go of nats-server).
+        """
+        wait_until(lambda: not any(self.folder.glob("store/jetstream/*/streams/..*")))
 
     def log(self) -> str:
         """All that the server wrote, over its restarts; also after stop()."""
