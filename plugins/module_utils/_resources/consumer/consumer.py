@@ -105,28 +105,33 @@ class ConsumerResource:
             if current.is_queue and current.count > bool(info):
                 found = consumers.list_all(session, stream)
                 current = replace(current, others=tuple(each for each in found if each["name"] != name))
-        return self.completed(session, current, options)
+        if self.narrowed(current, options):
+            from . import losses as consumer_losses
+
+            current = self.completed(current, options, consumer_losses.read(session, stream))
+        return current
+
+    def narrowed(self, current: Current, options: Mapping[str, Any]) -> bool:
+        """Whether a filter that leaves out more than before makes it necessary to know what the others wait for."""
+        if options["state"] != "present" or current.before is None or not current.by_interest:
+            return False
+        from . import losses as consumer_losses
+
+        return consumer_losses.narrowed(current.before, options)
 
     def completed(
         self,
-        session: sessions.Session,
         current: Current,
         options: Mapping[str, Any],
+        waiting: consumer_losses.Waiting | None,
         coming: Iterable[dict[str, Any]] = (),
     ) -> Current:
-        """With what the others wait for, where a filter that leaves out more than before makes that necessary.
-
-        ``coming`` are infos of consumers that will be there by then.
-        """
-        if options["state"] != "present" or current.before is None or not current.by_interest:
-            return current
-        from . import losses as consumer_losses
-
-        if not consumer_losses.narrowed(current.before, options):
+        """With what the others wait for. ``coming`` are infos of consumers that will be there by then."""
+        if waiting is None:
             return current
         apart = (options["name"], positions.holder_of(options["name"]))
-        waiting = consumer_losses.read(session, options["stream"], apart)
-        return replace(current, waiting=waiting and ((*waiting[0], *coming), waiting[1]))
+        others = tuple(info for info in waiting[0] if info["name"] not in apart)
+        return replace(current, waiting=((*others, *coming), waiting[1]))
 
     def needs_others(self, options: Mapping[str, Any]) -> bool:
         """Whether the plan may depend on the stream's other consumers."""

@@ -36,11 +36,10 @@ def narrowed(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return not all(_heard(new, old) for old in subjects.filters(before["config"]))
 
 
-def read(session: sessions.Session, stream: str, apart: Iterable[str]) -> Waiting | None:
-    """The stream's consumers but these, and how many messages each subject has; None where nobody may read that."""
+def read(session: sessions.Session, stream: str) -> Waiting | None:
+    """The stream's consumers, and how many messages each subject has; None where nobody may read that."""
     try:
-        others = tuple(info for info in consumers.list_all(session, stream) if info["name"] not in apart)
-        return others, streams.subject_counts(session, stream)
+        return tuple(consumers.list_all(session, stream)), streams.subject_counts(session, stream)
     except _errors.PermissionMissing:
         return None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # How long a change may take in a cluster until all who answer know it, and how often it is looked at, in seconds
 _TAKES_EFFECT, _LOOK = 5.0, 0.1
+# The consumers in a page of a list, and how many of a long list a request for one is worth
+_PAGE, _WORTH = 256, 4
 
 
 def check_same_stream(session: sessions.Session, plan: resource.Plan) -> None:
@@ -36,20 +39,30 @@ def check_same_stream(session: sessions.Session, plan: resource.Plan) -> None:
         )
 
 
+def is_listed(wanted: int, there: int) -> bool:
+    """Return whether to list the consumers of a stream, of which so many are there, rather than read those wanted.
+
+    A list comes in pages of 256, one after the other.
+    """
+    return wanted > 1 and there <= max(_PAGE, wanted * _WORTH)
+
+
 def read_back(
-    session: sessions.Session, written: Sequence[tuple[resource.Plan, str, str]], few: int = 1
+    session: sessions.Session,
+    written: Sequence[tuple[resource.Plan, str, str]],
+    before: Mapping[str, int] = MappingProxyType({}),
 ) -> list[dict[str, Any] | _errors.StreamsError]:
     """Return each consumer as results show it, or the error where it is not what was planned.
 
-    ``written`` are plans with the names of stream and consumer. All consumers of a stream are listed where more than
-    ``few`` of them are read. In a cluster a consumer whose copies change has no
+    ``written`` are plans with the names of stream and consumer, ``before`` how many consumers a stream had before. All
+    of a stream are listed where that takes fewer requests. In a cluster a consumer whose copies change has no
     leader for a moment, and who answers then may not know of the change (seen with nats-server 2.14): what is not as
     planned is read again for a while.
     """
     proofs: list[dict[str, Any] | _errors.StreamsError] = [{} for _each in written]
     left, deadline = list(range(len(written))), time.monotonic() + _TAKES_EFFECT
     while left:
-        infos = _read(session, [written[index][1:] for index in left], few)
+        infos = _read(session, [written[index][1:] for index in left], before)
         for index, info in zip(left, infos):
             try:
                 proofs[index] = _proven(written[index][0], info)
@@ -62,11 +75,14 @@ def read_back(
     return proofs
 
 
-def _read(session: sessions.Session, wanted: list[tuple[str, str]], few: int) -> list[dict[str, Any] | None]:
+def _read(
+    session: sessions.Session, wanted: list[tuple[str, str]], before: Mapping[str, int]
+) -> list[dict[str, Any] | None]:
     """Return the info of each stream's consumer, None where it does not exist."""
     numbers = Counter(stream for stream, _name in wanted)
+    whole = [name for name, number in numbers.items() if is_listed(number, before.get(name, 0) + number)]
     try:
-        listed = consumers.list_many(session, [stream for stream, number in numbers.items() if number > few])
+        listed = consumers.list_many(session, whole)
     except _errors.PermissionMissing:
         listed = {}
     found = {(stream, info["name"]): info for stream, infos in listed.items() for info in infos}

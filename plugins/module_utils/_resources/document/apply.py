@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._api import jetstream, origins, streams
-from ..._connection import sessions
+from ..._connection import sessions, together
 from .. import resource
 from ..stream import facts as stream_facts
 from . import model, state
@@ -25,7 +26,7 @@ def apply(session: sessions.Session, document: model.Document, known: state.Know
     for group, following in zip(groups, [*groups[1:], []]):
         _write_group(session, document, group)
         if not _has_streams(following):
-            _prove(session, document)
+            _prove(session, document, known)
 
 
 def _has_streams(group: list[model.Item]) -> bool:
@@ -102,6 +103,7 @@ def _apply_alone(session: sessions.Session, item: model.Item) -> None:
 
 def _write_streams(session: sessions.Session, items: list[model.Item]) -> None:
     calls = [model.definition_of(item).call_of(item.plan) for item in items if item.plan]
+    refused = []
     for item, answer in zip(items, jetstream.call_many(session, calls)):
         gone = (
             model.is_removal(item)
@@ -109,20 +111,27 @@ def _write_streams(session: sessions.Session, items: list[model.Item]) -> None:
             and answer.err_code == jetstream.STREAM_NOT_FOUND
         )
         item.error = answer if isinstance(answer, _errors.StreamsError) and not gone else None
-        if item.plan and isinstance(item.error, _errors.ApiError):
-            item.error = model.definition_of(item).explained(session, item.plan, item.error)
+        if isinstance(item.error, _errors.ApiError):
+            refused.append(item)
         item.written = item.error is None
         item.proven = item.written and model.is_removal(item)
+    for item, error in zip(refused, together.read_together(session, [partial(_explained, item) for item in refused])):
+        item.error = error
 
 
-def _prove(session: sessions.Session, document: model.Document) -> None:
+def _explained(item: model.Item, session: sessions.Session) -> _errors.StreamsError | None:
+    if not item.plan or not isinstance(item.error, _errors.ApiError):
+        return item.error
+    return model.definition_of(item).explained(session, item.plan, item.error)
+
+
+def _prove(session: sessions.Session, document: model.Document, known: state.Known) -> None:
     """Reads back what was written: a reply that says ok is no proof."""
     items = [item for item in document.of_kind(*model.STREAM_KINDS) if item.written and not item.proven]
     try:
         names = {item.stream for item in items}
         there = state.infos_again(session, names) if items else {}
-        late = {name: streams.info_after_write(session, name) for name in names - there.keys()}
-        there.update({name: info for name, info in late.items() if info})
+        there.update(_late(session, sorted(names - there.keys())))
         silent = [info for info in there.values() if origins.never_heard(info)]
         there.update(origins.wait_until_heard(session, silent) if silent else {})
     except _errors.StreamsError as error:
@@ -138,15 +147,24 @@ def _prove(session: sessions.Session, document: model.Document) -> None:
         item.proven = True
     consumers = [item for item in document.of_kind(model.CONSUMERS) if item.written and not item.proven]
     if consumers:
-        _prove_consumers(session, consumers)
+        _prove_consumers(session, consumers, known)
     document.failed = document.failed or any(item.error for item in document.items)
 
 
-def _prove_consumers(session: sessions.Session, items: list[model.Item]) -> None:
+def _late(session: sessions.Session, names: list[str]) -> dict[str, dict[str, Any]]:
+    """The infos of streams that were not found right after they were written."""
+    found = together.read_together(session, [partial(streams.info_after_write, name=name) for name in names])
+    for info in found:
+        if isinstance(info, _errors.StreamsError):
+            raise info
+    return {name: info for name, info in zip(names, found) if isinstance(info, dict)}
+
+
+def _prove_consumers(session: sessions.Session, items: list[model.Item], known: state.Known) -> None:
     from .consumers import prove_consumers
 
     try:
-        prove_consumers(session, items)
+        prove_consumers(session, items, known)
     except _errors.StreamsError as error:
         _fail(items, error)
     for item in items:

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._api import consumers, jetstream, streams
+from ..._connection import together
 from .. import resource
+from ..consumer import losses as consumer_losses
 from ..consumer import proof as consumer_proof
 from ..consumer.consumer import CONSUMER, Current
 from ..consumer.position import holder_of
@@ -54,10 +57,37 @@ def plan_consumers(
     session: sessions.Session, document: model.Document, known: document_state.Known
 ) -> Iterator[model.Problem]:
     """Gives each consumer its plan, and tells what stands in the way. Streams have theirs already."""
-    for stream, items in _by_stream(document.of_kind(model.CONSUMERS)).items():
-        above = _stream_then(document, known, stream, session.server.version)
-        if above is not None:
-            yield from _plan_of_stream(session, document, known, above, items)
+    by_stream = _by_stream(document.of_kind(model.CONSUMERS))
+    above = {stream: _stream_then(document, known, stream, session.server.version) for stream in by_stream}
+    waiting = _waiting(session, known, by_stream, above)
+    for stream, items in by_stream.items():
+        then = above[stream]
+        if then is not None:
+            yield from _plan_of_stream(session, document, known, then, items, waiting.get(stream))
+
+
+def _waiting(
+    session: sessions.Session,
+    known: document_state.Known,
+    by_stream: Mapping[str, list[model.Item]],
+    above: Mapping[str, dict[str, Any] | None],
+) -> dict[str, consumer_losses.Waiting | _errors.StreamsError | None]:
+    """What the consumers of streams wait for, read of all streams at once where a narrower filter needs it."""
+
+    def needed(stream: str, item: model.Item) -> bool:
+        found = known.consumers.get(stream, {})
+        return CONSUMER.narrowed(Current.listed(item.options["name"], above[stream], found.values()), item.options)
+
+    # Where messages are elsewhere while they are copied, what is lost is not known
+    wanted = [
+        stream
+        for stream, items in by_stream.items()
+        if _retention(above[stream]) == "interest"
+        and stream not in known.holders
+        and any(needed(stream, item) for item in items)
+    ]
+    reads = [partial(consumer_losses.read, stream=stream) for stream in wanted]
+    return dict(zip(wanted, together.read_together(session, reads)))
 
 
 def write_consumers(session: sessions.Session, items: list[model.Item]) -> None:
@@ -76,25 +106,30 @@ def write_consumers(session: sessions.Session, items: list[model.Item]) -> None:
         left = [(item, calls[1:]) for item, calls in left if calls[1:] and item.error is None]
 
 
-def prove_consumers(session: sessions.Session, items: list[model.Item]) -> None:
+def prove_consumers(session: sessions.Session, items: list[model.Item], known: document_state.Known) -> None:
     """Reads back what was written."""
     planned = [(item.plan, item.stream, item.options["name"]) for item in items if item.plan]
-    proofs = consumer_proof.read_back(session, planned, document_state.FEW)
+    before = {name: int(info["state"].get("consumer_count") or 0) for name, info in known.infos.items()}
+    proofs = consumer_proof.read_back(session, planned, before)
     for item, proof in zip((item for item in items if item.plan), proofs):
         if isinstance(proof, _errors.StreamsError):
             item.error = proof
 
 
 def _read(
-    session: sessions.Session, items: Iterable[model.Item], infos: Mapping[str, Any] | None = None
+    session: sessions.Session, items: Iterable[model.Item], infos: Mapping[str, Any]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """The infos of these consumers by stream and name, or of all of a stream where that is cheaper or needed."""
-    wanted = _by_stream(items)
-    queues = {name for name, info in (infos or {}).items() if _is_queue(info)}
+    """The infos of these consumers by stream and name, or of all of a stream where that is cheaper or needed.
+
+    A stream without consumers is not asked.
+    """
+    numbers = {name: int(info["state"].get("consumer_count") or 0) for name, info in infos.items()}
+    wanted = _by_stream(item for item in items if numbers.get(item.stream))
+    queues = {name for name, info in infos.items() if _is_queue(info)}
     whole = [
         stream
-        for stream, few in wanted.items()
-        if len(few) > document_state.FEW or stream in queues or any(map(_needs_others, few))
+        for stream, some in wanted.items()
+        if consumer_proof.is_listed(len(some), numbers[stream]) or stream in queues or any(map(_needs_others, some))
     ]
     try:
         found = _by_name(consumers.list_many(session, whole))
@@ -144,6 +179,7 @@ def _plan_of_stream(
     known: document_state.Known,
     above: dict[str, Any],
     items: list[model.Item],
+    waiting: consumer_losses.Waiting | _errors.StreamsError | None,
 ) -> Iterator[model.Problem]:
     found = known.consumers.get(items[0].stream, {})
     # What there is when an item is written: items before it are there then
@@ -162,8 +198,10 @@ def _plan_of_stream(
                 new = name not in found or item.options.get("recreate")
                 limits = document_state.account_of(session, known) if new else None
                 current = replace(current, others=others, account=limits)
-            if item.stream not in known.holders:  # else its messages are elsewhere, and what is lost is not known
-                current = CONSUMER.completed(session, current, item.options, _coming(items, found))
+            if CONSUMER.narrowed(current, item.options):
+                if isinstance(waiting, _errors.StreamsError):
+                    raise waiting
+                current = CONSUMER.completed(current, item.options, waiting, _coming(items, found))
             item.plan = _planned(session, item, current, goes_with_stream=gone and item.absent)
         except _errors.StreamsError as error:
             yield model.Problem(item.path, error)
@@ -174,7 +212,11 @@ def _plan_of_stream(
 
 
 def _is_queue(stream: Mapping[str, Any]) -> bool:
-    return bool(stream) and stream["config"].get("retention") == "workqueue"
+    return _retention(stream) == "workqueue"
+
+
+def _retention(stream: Mapping[str, Any] | None) -> str:
+    return str(stream["config"].get("retention", "")) if stream else ""
 
 
 def _removes(items: Iterable[model.Item], name: str) -> bool:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ... import _errors
 from ..._api import kv
+from ..._connection import together
 from .. import resource
 from ..kv.entry import ENTRY, Current, EntryPlan
 from . import model
@@ -17,7 +19,7 @@ from . import model
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..._connection import sessions
+    from ..._connection import sessions, wire
     from . import state
 
 _TRIES = 3
@@ -28,64 +30,97 @@ def plan_keys(session: sessions.Session, document: model.Document, known: state.
     by_bucket: dict[str, list[model.Item]] = {}
     for item in document.of_kind(model.KEYS):
         by_bucket.setdefault(item.options["bucket"], []).append(item)
+    batches: list[_Batch] = []
     for name, items in by_bucket.items():
-        try:
-            yield from _plan_bucket(session, document, known, name, items)
-        except _errors.StreamsError as error:
-            yield model.Problem(items[0].path, error)
+        buckets = _buckets(document, known, name, items)
+        if isinstance(buckets, list):
+            yield from buckets
+            continue
+        batches += (_Batch(*buckets, items[start : start + kv.BATCH]) for start in range(0, len(items), kv.BATCH))
+    read = together.read_together(session, [partial(_entries, batch) for batch in batches])
+    counted: list[_Batch] = []
+    for batch, entries in zip(batches, read):
+        if isinstance(entries, _errors.StreamsError):
+            yield model.Problem(batch.items[0].path, entries)
+            continue
+        yield from _plan_batch(session.server, batch, entries, counted)
+    counts = together.read_together(session, [partial(_counts, batch) for batch in counted])
+    for batch, found in zip(counted, counts):
+        if isinstance(found, _errors.StreamsError):
+            yield model.Problem(batch.items[0].path, found)
+            continue
+        for item in batch.items:
+            key = item.options["key"]
+            item.plan = _planned(session.server, batch, item, batch.entries.get(key), found[key])
 
 
-def _plan_bucket(
-    session: sessions.Session,
-    document: model.Document,
-    known: state.Known,
-    name: str,
-    items: list[model.Item],
-) -> Iterator[model.Problem]:
-    """The keys of one bucket, which may be planned itself."""
+@dataclass
+class _Batch:
+    """Keys of one bucket. ``there`` is the bucket as it is, None where it is to be made, ``bucket`` as it will be.
+
+    ``entries`` are the newest revisions of keys whose values have to be counted.
+    """
+
+    there: kv.Bucket | None
+    bucket: kv.Bucket
+    items: list[model.Item]
+    entries: dict[str, kv.Entry] = field(default_factory=dict)
+
+
+def _buckets(
+    document: model.Document, known: state.Known, name: str, items: list[model.Item]
+) -> tuple[kv.Bucket | None, kv.Bucket] | list[model.Problem]:
+    """A bucket as it is and as it will be, since it may be planned itself; or what stands in the way of its keys."""
     parent, info = document.streams.get(items[0].stream), known.infos.get(items[0].stream)
     config = parent.plan.request if parent and parent.changes and parent.plan else info["config"] if info else {}
     if parent and parent.plan and parent.plan.action == resource.DELETE:
         error = _errors.Refused(f"bucket {name} is to be deleted: leave out its keys, or keep it.", code="no_bucket")
-        yield from (model.Problem(item.path, error) for item in items)
-        return
+        return [model.Problem(item.path, error) for item in items]
     if not config:
         # Where it is the bucket that can't be planned, that is told already
-        yield from (model.Problem(item.path, kv.no_bucket(name)) for item in items if parent is None)
-        return
+        return [model.Problem(item.path, kv.no_bucket(name)) for item in items if parent is None]
     there = None
     if info and not model.is_anew(parent):
         holder = known.holders.get(items[0].stream, "")
         there = kv.Bucket(name, info["config"], int(info["state"]["last_seq"]), holder)
-    bucket = kv.Bucket(name, config, there.last_sequence if there else 0)
-    for start in range(0, len(items), kv.BATCH):
-        yield from _plan_batch(session, there, bucket, items[start : start + kv.BATCH])
+    return there, kv.Bucket(name, config, there.last_sequence if there else 0)
+
+
+def _entries(batch: _Batch, session: sessions.Session) -> dict[str, kv.Entry]:
+    if not batch.there or not batch.there.last_sequence:
+        return {}
+    return kv.last_many(session, batch.there, [item.options["key"] for item in batch.items])
+
+
+def _counts(batch: _Batch, session: sessions.Session) -> dict[str, int]:
+    return kv.count_values(session, batch.there or batch.bucket, [item.options["key"] for item in batch.items])
+
+
+def _planned(
+    server: wire.Server, batch: _Batch, item: model.Item, entry: kv.Entry | None, revisions: int
+) -> resource.Plan:
+    return ENTRY.plan(Current(batch.bucket, entry, revisions), item.options, server)
 
 
 def _plan_batch(
-    session: sessions.Session, there: kv.Bucket | None, bucket: kv.Bucket, items: list[model.Item]
+    server: wire.Server, batch: _Batch, entries: dict[str, kv.Entry], counted: list[_Batch]
 ) -> Iterator[model.Problem]:
-    keys = [item.options["key"] for item in items]
-    entries = kv.last_many(session, there, keys) if there else {}
-
-    def planned(item: model.Item, revisions: int) -> EntryPlan:
-        current = Current(bucket, entries.get(item.options["key"]), revisions)
-        return ENTRY.plan(current, item.options, session.server)
-
-    counted = []
-    for item in items:
+    """Plans keys, and adds those whose values have to be counted for that to ``counted``."""
+    more = _Batch(batch.there, batch.bucket, [])
+    several = int(batch.bucket.config.get("max_msgs_per_subject") or 0) != 1
+    for item in batch.items:
+        key = item.options["key"]
         try:
-            item.plan = planned(item, 1 if item.options["key"] in entries else 0)
+            item.plan = _planned(server, batch, item, entries.get(key), 1 if key in entries else 0)
         except _errors.StreamsError as error:
             yield model.Problem(item.path, error)
             continue
-        if item.changes and item.options["key"] in entries and int(bucket.config.get("max_msgs_per_subject") or 0) != 1:
-            counted.append(item)
         if not item.changes:
             item.plan = replace(item.plan, before=None, after=None)
-    counts = kv.count_values(session, there or bucket, [item.options["key"] for item in counted])
-    for item in counted:
-        item.plan = planned(item, counts[item.options["key"]])
+        elif several and key in entries:
+            more.items.append(item)
+            more.entries[key] = entries[key]
+    counted += [more] if more.items else []
 
 
 def write_keys(session: sessions.Session, items: list[model.Item], tries: int = _TRIES) -> None:
@@ -98,16 +133,13 @@ def write_keys(session: sessions.Session, items: list[model.Item], tries: int = 
         item.written = item.proven = item.error is None
         if kv.overtaken(answer) and tries > 1:
             again.append(item)
-    for item in again:
-        item.error = None
-        try:
-            _revise(session, item)
-        except _errors.StreamsError as error:
-            item.error = error
+    for item, plan in zip(again, together.read_together(session, [partial(_revised, item) for item in again])):
+        item.error = plan if isinstance(plan, _errors.StreamsError) else None
+        item.plan = item.plan if isinstance(plan, _errors.StreamsError) else plan
     if again:
         write_keys(session, [item for item in again if item.error is None and item.changes], tries - 1)
 
 
-def _revise(session: sessions.Session, item: model.Item) -> None:
-    """Plans a key anew that somebody else wrote after it was planned."""
-    item.plan = ENTRY.plan(ENTRY.read(session, item.options), item.options, session.server)
+def _revised(item: model.Item, session: sessions.Session) -> resource.Plan:
+    """The plan of a key that somebody else wrote after it was planned."""
+    return ENTRY.plan(ENTRY.read(session, item.options), item.options, session.server)

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._api import streams
-from .. import losses, placing, subjects
+from ..._connection import together
+from .. import placing, subjects
 from ..stream import base as stream_base
 from ..stream import recreate
 from . import model, state
@@ -18,14 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..._connection import sessions
+    from .. import losses
+
+    _Read = tuple[stream_base.Needs, stream_base.Current]
 
 
 def plan(session: sessions.Session, document: model.Document, known: state.Known) -> None:
     """Gives each item its plan. Raises Problems with all that stands in the way of any."""
     problems: list[model.Problem] = []
-    for item in document.of_kind(*model.STREAM_KINDS):
+    beside = _read_beside(session, document, known)
+    for item, read in beside.items():
         try:
-            _plan_stream(session, document, known, item)
+            if isinstance(read, _errors.StreamsError):
+                raise read
+            _plan_stream(session, known, item, *read)
         except _errors.StreamsError as error:
             problems.append(model.Problem(item.path, error))
             # What it has now is what others must not have
@@ -49,22 +57,56 @@ def plan(session: sessions.Session, document: model.Document, known: state.Known
 # Streams, buckets and governors
 
 
-def _plan_stream(session: sessions.Session, document: model.Document, known: state.Known, item: model.Item) -> None:
-    streamed, collective = model.definition_of(item), session.settings.collective
-    by_copy = item.options.get("recreate") == recreate.BY_COPY and not item.absent
-    current = _read_copied(session, known, item) if by_copy else None
-    info = known.infos.get(item.stream)
-    document.check_owner(item, info)
-    needs = streamed.needs(info, item.options, session.server, collective)
-    if current is None:
-        measured = (
-            streamed.measure(session, info, needs.desired or {}) if info and needs.measured else losses.NOT_MEASURED
-        )
-        current = stream_base.Current(info, measured, None, collective, desired=needs.desired)
+def _read_beside(
+    session: sessions.Session, document: model.Document, known: state.Known
+) -> dict[model.Item, _Read | _errors.StreamsError]:
+    """What the plan of each stream needs beside its info, or what stands in the way. All streams are read at once."""
+    items = list(document.of_kind(*model.STREAM_KINDS))
+    found: dict[model.Item, _Read | _errors.StreamsError] = {}
+    copied = _read_copied(session, known, [item for item in items if _by_copy(item)])
+    measured = []
+    for item in items:
+        info, current = known.infos.get(item.stream), copied.get(item)
+        try:
+            if isinstance(current, _errors.StreamsError):
+                raise current
+            document.check_owner(item, info)
+            collective = session.settings.collective
+            needs = model.definition_of(item).needs(info, item.options, session.server, collective)
+        except _errors.StreamsError as error:
+            found[item] = error
+            continue
+        if current is None:
+            current = stream_base.Current(info, collective=collective, desired=needs.desired)
+            measured += [item] if info and needs.measured else []
+        found[item] = needs, current
+    numbers = together.read_together(session, [partial(_measured, item, found[item]) for item in measured])
+    for item, number in zip(measured, numbers):
+        read = found[item]
+        if isinstance(number, _errors.StreamsError):
+            found[item] = number
+        elif not isinstance(read, _errors.StreamsError):
+            found[item] = read[0], read[1]._replace(measured=number)
+    return found
+
+
+def _measured(item: model.Item, read: Any, session: sessions.Session) -> losses.Measured:
+    needs, current = read
+    return model.definition_of(item).measure(session, current.info, needs.desired or {})
+
+
+def _plan_stream(
+    session: sessions.Session,
+    known: state.Known,
+    item: model.Item,
+    needs: stream_base.Needs,
+    current: stream_base.Current,
+) -> None:
+    streamed = model.definition_of(item)
     if needs.limited:
         current = current._replace(account=state.account_of(session, known))
     if needs.placed:
-        found = state.servers_of(session, known).until(placing.enough(needs.placed, info or {}))
+        found = state.servers_of(session, known).until(placing.enough(needs.placed, current.info or {}))
         current = current._replace(servers=found)
     item.plan = streamed.plan_change(current, item.options, session.server)
     if known.account and item.changes and not model.is_removal(item):
@@ -77,16 +119,31 @@ def _plan_stream(session: sessions.Session, document: model.Document, known: sta
     item.subjects = tuple(streamed.expected(kept, session.server.version).get("subjects") or ()) if kept else ()
 
 
-def _read_copied(session: sessions.Session, known: state.Known, item: model.Item) -> stream_base.Current:
-    """What is there of a stream that may be copied. Where that was interrupted, it is known as it was before."""
-    # Who has its subjects now is looked at for all items together
-    current = model.definition_of(item).read(session, item.options)._replace(taken=None)
-    if current.info:
-        known.infos[item.stream] = current.info
-    if current.copying.under_way and current.copying.holder:
-        known.holders[item.stream] = current.copying.holder
-    known.consumers.setdefault(item.stream, {}).update({info["name"]: info for info in current.copying.kept})
-    return current
+def _by_copy(item: model.Item) -> bool:
+    return item.options.get("recreate") == recreate.BY_COPY and not item.absent
+
+
+def _read_copied(
+    session: sessions.Session, known: state.Known, items: list[model.Item]
+) -> dict[model.Item, stream_base.Current | _errors.StreamsError]:
+    """What is there of streams that may be copied. Where that was interrupted, it is known as it was before."""
+    found: dict[model.Item, stream_base.Current | _errors.StreamsError] = {}
+    for item, current in zip(items, together.read_together(session, [partial(_read_alone, item) for item in items])):
+        found[item] = current
+        if isinstance(current, _errors.StreamsError):
+            continue
+        # Who has its subjects now is looked at for all items together
+        found[item] = current = current._replace(taken=None)
+        if current.info:
+            known.infos[item.stream] = current.info
+        if current.copying.under_way and current.copying.holder:
+            known.holders[item.stream] = current.copying.holder
+        known.consumers.setdefault(item.stream, {}).update({info["name"]: info for info in current.copying.kept})
+    return found
+
+
+def _read_alone(item: model.Item, session: sessions.Session) -> stream_base.Current:
+    return model.definition_of(item).read(session, item.options)
 
 
 def _listeners(session: sessions.Session, document: model.Document, known: state.Known) -> dict[str, list[str]]:

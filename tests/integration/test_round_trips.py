@@ -1,0 +1,179 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How many exchanges with the server work needs: far from a server each takes its time, however little it asks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.choria.streams.plugins.module_utils import _errors
+from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._connection.together import read_together
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
+from ansible_collections.choria.streams.plugins.module_utils._module_document import items_of
+from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import KINDS, SPEC, Document
+from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import bring_about
+from support.connect import settings
+from support.counted import CountedSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+    from conftest import MakeServer
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture
+def session(make_server: MakeServer) -> Iterator[CountedSession]:
+    with CountedSession(settings(servers=make_server().url, timeout="60s")) as session:
+        yield session
+
+
+def brought_about(session: CountedSession, document: dict[str, Any]) -> int:
+    """Bring about a document. Return how many exchanges that took."""
+    result = ArgumentSpecValidator(SPEC.argument_spec(), **SPEC.rules).validate(document)
+    assert not result.error_messages
+    params = result.validated_parameters
+    session.restart()
+    bring_about(session, Document.of(params, items_of(KINDS, params)), False, True)
+    return session.exchanges
+
+
+def mixed(size: int, version: int = 0) -> dict[str, Any]:
+    """About so many resources of all kinds. Those of another version differ in everything that can be updated."""
+    part = max(1, size // 10)
+    age = "24h" if not version else "12h"  # may delete messages, so that it is counted how many
+    streams_ = [
+        {"name": f"S{number}", "subjects": [f"s{number}.>"], "storage": "memory", "max_age": age}
+        for number in range(part)
+    ]
+    wanted = [
+        {"stream": f"S{number % part}", "name": f"C{number}", "description": f"version {version}"}
+        for number in range(4 * part)
+    ]
+    buckets = [{"name": f"B{number}", "history": 5 + version, "storage": "memory"} for number in range(2 * part)]
+    governors = [{"name": f"G{number}", "capacity": 5 + version, "expire": "20m"} for number in range(part)]
+    keys = [{"bucket": f"B{number}", "key": "key", "value": f"{version}"} for number in range(2 * part)]
+    return {"streams": streams_, "consumers": wanted, "kv_buckets": buckets, "governors": governors, "keys": keys}
+
+
+@pytest.mark.parametrize("size", [10, 100, 1000])
+def test_a_larger_document_takes_no_more_exchanges(session: CountedSession, size: int) -> None:
+    """Pages of lists and parts of groups are all that comes with its size: 2 lists, and 3 groups of more than 256."""
+    more = 7 if size == 1000 else 0
+    assert brought_about(session, mixed(size)) <= 9 + more
+    assert brought_about(session, mixed(size)) <= 3 + more
+    assert brought_about(session, mixed(size, version=1)) <= 10 + more
+    assert session.requests <= 2.5 * size + 20
+
+
+def test_one_key_of_each_bucket(session: CountedSession) -> None:
+    count = 100
+    buckets = [{"name": f"B{number}", "history": 5, "storage": "memory"} for number in range(count)]
+    keys = [{"bucket": f"B{number}", "key": "key", "value": "1"} for number in range(count)]
+    brought_about(session, {"kv_buckets": buckets, "keys": keys})
+    assert brought_about(session, {"keys": keys}) <= 3
+    changed = [{**key, "value": "2"} for key in keys]
+    assert brought_about(session, {"keys": changed}) <= 5
+
+
+def test_filters_that_get_narrower(session: CountedSession) -> None:
+    """What the other consumers of a stream by interest wait for is read of all streams at once."""
+    count = 20
+    declared = [
+        {"name": f"I{number}", "subjects": [f"i{number}.>"], "retention": "interest", "storage": "memory"}
+        for number in range(count)
+    ]
+    consumers = [{"stream": f"I{number}", "name": "C", "filter_subject": f"i{number}.>"} for number in range(count)]
+    brought_about(session, {"streams": declared, "consumers": consumers})
+    narrower = [{**each, "filter_subject": f"i{number}.a"} for number, each in enumerate(consumers)]
+    assert brought_about(session, {"consumers": narrower}) <= 6
+
+
+# Reads together
+
+
+def fill(session: Session, count: int) -> None:
+    streams.create(session, {"name": "S", "subjects": ["s.*"], "storage": "memory"})
+    for answer in messages.publish_many(session, "Filling", (Request(f"s.{number}", b"x") for number in range(count))):
+        assert isinstance(answer, dict)
+
+
+def test_reads_of_different_lengths(session: CountedSession) -> None:
+    """As many exchanges as the longest of 600 reads waits for, three times, since 256 run at a time."""
+    fill(session, 5)
+
+    def read(number: int, each: Session) -> list[int]:
+        found = [messages.get(each, "S", sequence=1 + step) for step in range(number % 3)]
+        return [message.sequence for message in found if message]
+
+    session.restart()
+    results = read_together(session, [partial(read, number) for number in range(600)])
+    assert results == [list(range(1, 1 + number % 3)) for number in range(600)]
+    assert session.exchanges <= 6
+    assert session.requests == 600
+
+
+def test_the_error_of_a_read_is_its_own(session: CountedSession) -> None:
+    fill(session, 1)
+
+    def read(stream: str, each: Session) -> object:
+        return messages.get(each, stream, sequence=1)
+
+    found = read_together(session, [partial(read, name) for name in ("S", "NONE", "S")])
+    assert [isinstance(result, _errors.ApiError) for result in found] == [False, True, False]
+
+
+def test_a_bug_in_a_read_is_raised(session: CountedSession) -> None:
+    def wrong(each: Session) -> list[str]:
+        streams.names(each)
+        raise IndexError("of a read")
+
+    with pytest.raises(IndexError, match="of a read"):
+        read_together(session, [wrong, wrong])
+
+
+def test_a_signal_ends_all_reads(session: CountedSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    session.connect()
+    ended: list[str] = []
+
+    def read(each: Session) -> None:
+        try:
+            streams.names(each)
+        finally:
+            ended.append("read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "request_many", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            read_together(session, [read, read])
+    assert streams.names(session) == []
+
+
+def test_a_read_does_not_write(session: CountedSession) -> None:
+    def write(each: Session) -> list[str]:
+        return [streams.create(each, {"name": "S"})["type"]]
+
+    reads: list[Callable[[Session], list[str]]] = [write, streams.names]
+    found = read_together(session, reads)
+    assert isinstance(found[0], _errors.Refused)
+    assert found[1] == []
+
+
+def test_nobody_answers(session: CountedSession, make_server: MakeServer) -> None:
+    server = make_server()
+    with CountedSession(settings(servers=server.url, timeout="1s")) as other:
+        other.connect()
+        server.stop()
+        found = read_together(other, [streams.names, streams.names])
+    assert all(isinstance(error, _errors.Unreachable) for error in found)

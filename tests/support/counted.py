@@ -1,0 +1,34 @@
+# Copyright (c) 2026 The choria.streams developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A session that counts what it sends, for tests and benchmarks of how much work needs how many exchanges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
+
+
+class CountedSession(Session):
+    """Counts ``exchanges``, which wait for each other, and the ``requests`` that are sent in them together."""
+
+    exchanges = requests = 0
+
+    def __enter__(self) -> CountedSession:
+        return self
+
+    def request_many(self, requests: Iterable[Request], *arguments: Any, **options: Any) -> Any:
+        wanted = list(requests)
+        self.exchanges += bool(wanted)
+        self.requests += len(wanted)
+        return super().request_many(wanted, *arguments, **options)
+
+    def restart(self) -> None:
+        """Count from 0 again."""
+        self.exchanges = self.requests = 0
