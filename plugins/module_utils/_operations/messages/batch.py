@@ -40,7 +40,9 @@ def publish(session: sessions.Session, options: Mapping[str, Any], check_mode: b
     if not 0 < len(batch) <= _MOST:
         raise _errors.OptionError("messages", f"has {len(batch)} entries, and a batch has 1 to {_MOST}.")
     if session.server.version < V2_12:
-        raise refused("messages", f"needs nats-server 2.12, and {session.server.runs}: publish one by one", "too_old")
+        raise refused(
+            "messages", f"needs nats-server 2.12, and {session.server.runs}: publish one by one", "server_too_old"
+        )
     owners = {each.subject: stream_publish.owner_of(session, each) for each in batch}
     names = {(owner or {}).get("config", {}).get("name") for owner in owners.values()}
     if len(names) > 1:
