@@ -79,7 +79,7 @@ EACH = settings(
     suppress_health_check=list(HealthCheck),
 )
 # Modules that Ansible has for actions alone
-_ACTIONS = {"choria_governor_run"}
+_ACTIONS = {"choria_governor_run", "choria_run_page"}
 # They may be any text, and wait as long as they say
 _FREE = {"max_wait", "timeout", "connect_timeout", "wait_timeout"}
 

@@ -18,6 +18,7 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.governor
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import ENTRY
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
+from support import runs
 from support.manage import Manager
 from support.playbook import PlaybookResult, run_playbook
 from support.server import NatsServer
@@ -99,6 +100,7 @@ TRIED = [
     Try("choria_machine", True, {"choria_config": "FOLDER/server.conf", "state": "purged", "keep": []}),
     Try("choria_machine_info", False, {}),
     Try("choria_run_info", False, {}),
+    Try("choria_run_page", True, {"dest": "FOLDER/page.html"}),
     Try("choria_results_journal", True, {"spool": "FOLDER/journals", "state": "absent", "older_than": "0s"}),
     Try("choria_config", True, {"path": "FOLDER/client.conf", "settings": {"identity": "other"}}),
     Try("choria_config_info", False, {"choria_config": "FOLDER/server.conf"}),
@@ -126,6 +128,7 @@ def prepare(manager: Manager, folder: Path) -> None:
     manager.apply(CONSUMER, stream="ORDERS", name="worker")
     for subject, payload in (("orders.old", b"1"), ("orders.old", b"2"), ("mcollective.governor.SEATS", b"web1")):
         manager.session.request(subject, payload)
+    runs.store(manager.session, runs.whole_run("one", [("web1", "ok")]))
     for priority in range(5):
         (folder / "spool" / f"P{priority}").mkdir(mode=0o700, parents=True)
     (folder / "machines" / "OLD").mkdir(parents=True)

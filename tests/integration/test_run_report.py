@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The playbook run_report: which runs it turns into a page, and that nothing in them becomes markup."""
+"""The playbook run_report and its action: which runs they turn into a page, and that nothing in them becomes markup."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.session
 from support import runs
 from support.connect import settings
 from support.deployments import report
-from support.playbook import ROOT
+from support.playbook import ROOT, run_playbook
 from support.server import NatsServer
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def server() -> Iterator[NatsServer]:
 def test_page_of_one_run(server: NatsServer, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     first = report(server, page, run="evil").check()
-    assert first.task("Tell where it is").message == f"file://{page}"
+    assert first.task("Show where it is").message == f"file://{page}"
     assert page.stat().st_mode & 0o777 == 0o600
     text = page.read_text()
     assert text.count("&lt;script&gt;window.planted") > 30
@@ -58,13 +59,13 @@ def test_page_of_one_run(server: NatsServer, tmp_path: Path) -> None:
 
 def test_page_of_a_playbook(server: NatsServer, tmp_path: Path) -> None:
     found = report(server, tmp_path / "page.html", last=2, playbooks=["site.y*"]).check()
-    assert [run["run_id"] for run in found.task("Read the runs").result["runs"]] == ["third", "second"]
+    assert [run["run_id"] for run in found.task("Write the page").result["runs"]] == ["third", "second"]
     assert (tmp_path / "page.html").read_text().count('<article class="run"') == 2
 
 
 def test_page_of_what_choria_server_published(server: NatsServer, tmp_path: Path) -> None:
     found = report(server, tmp_path / "page.html", last=5, subject_prefix=SUBMITTED).check()
-    [run] = found.task("Read the runs").result["runs"]
+    [run] = found.task("Write the page").result["runs"]
     assert (run["run_id"], run["complete"]) == ("submitted", True)
 
 
@@ -73,10 +74,10 @@ def test_page_of_what_choria_server_published(server: NatsServer, tmp_path: Path
     [
         (
             {"playbooks": ["other.yml"]},
-            "There is something to report",
-            "Stream ANSIBLE_RUNS does not have a run of other.yml: check what was asked for, or enable the callback",
+            "Write the page",
+            "Stream ANSIBLE_RUNS does not have a run of other.yml: check run_id and playbooks, or enable",
         ),
-        ({"stream": "NONE"}, "Read the runs", "stream: there is no stream NONE: make it with"),
+        ({"stream": "NONE"}, "Write the page", "stream: there is no stream NONE: make it with"),
     ],
     ids=["no run", "no stream"],
 )
@@ -86,6 +87,24 @@ def test_nothing_to_read(
     page = tmp_path / "page.html"
     assert report(server, page, **given).task(task).message.startswith(expected)
     assert not page.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"dest": "."}, r"dest: \S+ is a folder: add the name of the page's file\."),
+        ({"dest": "none/page.html"}, r"dest: there is no folder \S+/none on the controller: create it first\."),
+        ({"dest": "page.html", "max_hosts": 0}, r"max_hosts: is no number above 0"),
+        ({"dest": "page.html", "limit": 0}, r"limit: "),
+        ({"dest": "page.html", "run_id": "first", "limit": 1}, r"parameters are mutually exclusive: run_id\|limit"),
+        ({"dest": "page.html", "statuses": ["ok"]}, r"statuses: there is no such option: there are dest, stream, "),
+        ({}, r"missing required arguments: dest"),
+    ],
+)
+def test_wrong_options(server: NatsServer, given: dict[str, object], expected: str) -> None:
+    task = {"name": "Page", "choria.streams.choria_run_page": {"servers": [server.url], **given}}
+    result = run_playbook([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}])
+    assert re.search(expected, result.task("Page").message), result.output
 
 
 def test_make_report() -> None:

@@ -203,7 +203,7 @@ TRIED: dict[str, list[Task]] = {
         module("choria_submit", subject="WHO", payload="x", transport="direct"),
     ],
     "callback `choria_results`": [],  # tried below, as is what reads its stream
-    "`choria_run_info`": [],
+    "`choria_run_info`, `choria_run_page`": [],
 }
 IMPOSSIBLE = "no"
 # All that a server's token can have
@@ -348,6 +348,6 @@ def test_permissions_of_the_callback(manager: Manager, tokens: Tokens, kind: str
         },
     ).check()
     assert "5 events in stream ANSIBLE_RUNS" in result.output
-    reader = tokens.config(kind, table()["`choria_run_info`"][kind])
+    reader = tokens.config(kind, table()["`choria_run_info`, `choria_run_page`"][kind])
     read = {"choria.streams.choria_run_info": {"stream": "ANSIBLE_RUNS", "choria_config": str(reader)}}
     run_playbook([{"hosts": "localhost", "gather_facts": False, "tasks": [read]}]).check()

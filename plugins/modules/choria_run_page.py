@@ -1,0 +1,150 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes the page of runs. It runs on the controller, see ``plugins/action/choria_run_page.py``."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: choria_run_page
+version_added: 0.1.0
+short_description: Write runs as one HTML page
+description:
+  - Reads runs that the callback P(choria.streams.choria_results#callback) submitted, and writes them as one HTML page.
+    The page needs no other file and no network.
+  - It reads and writes on the controller. The playbook C(choria.streams.run_report) is a play with this task.
+  - The page has what tasks wrote, so that only the user who runs Ansible can read it (mode 0600).
+author:
+  - The choria.streams developers (@choria-io)
+options:
+  dest:
+    description: The file on the controller. A file that is there is replaced.
+    type: path
+    required: true
+  stream:
+    description: The stream to which the callback submits, or a mirror of it.
+    type: str
+    default: ANSIBLE_RUNS
+  subject_prefix:
+    description: The first words of the subjects of events.
+    type: str
+    default: ansible.runs
+  run_id:
+    description: The one run with this id. Not with O(playbooks) and O(limit).
+    type: str
+  playbooks:
+    description:
+      - Only runs of these playbooks, as shell patterns for their paths or file names, such as V(site.yml) or V(/srv/*).
+      - A pattern with V(!) before it leaves out what it fits.
+    type: list
+    elements: str
+  limit:
+    description: At most this many of the newest runs, by default 1.
+    type: int
+  max_results:
+    description: At most this many failures, and as many results, are shown of each run. The counts are of all.
+    type: int
+    default: 50000
+  max_hosts:
+    description: The timeline and the facts of each run show at most this many hosts.
+    type: int
+    default: 1000
+extends_documentation_fragment:
+  - choria.streams.connection
+  - choria.streams.attributes
+attributes:
+  check_mode:
+    support: full
+    details: The runs are read, and no file is written.
+  diff_mode:
+    support: none
+    details: A page is long, and has all that tasks wrote.
+  idempotent:
+    support: full
+    details: The same runs give the same page.
+  async:
+    support: none
+    description: Can be run with C(async).
+notes:
+  - Variables C(choria_streams_<option>), the environment variables C(CHORIA_STREAMS_<OPTION>) of the controller and the
+    section C([choria_streams]) of C(ansible.cfg) set the connection options too.
+seealso:
+  - module: choria.streams.choria_run_info
+  - plugin: choria.streams.choria_results
+    plugin_type: callback
+"""
+
+EXAMPLES = r"""
+---
+# With runs in the stream ANSIBLE_RUNS, as the callback choria_results sends them
+- name: Write the page of the newest run
+  choria.streams.choria_run_page:
+    dest: run.html
+
+- name: Write the last five runs of a playbook on one page
+  choria.streams.choria_run_page:
+    dest: site.html
+    playbooks: [site.yml]
+    limit: 5
+"""
+
+RETURN = r"""
+---
+dest:
+  description: The page's file.
+  returned: success
+  type: str
+  sample: /home/ann/run.html
+size:
+  description: Its size in bytes.
+  returned: success
+  type: int
+stream:
+  description: The stream of the runs.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+runs:
+  description: The runs of the page, the newest first.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    run_id:
+      description: The id of the run.
+      type: str
+    outcome:
+      description: How it ended, as P(choria.streams.choria_run_info#module) returns it.
+      type: str
+    started:
+      description: When it started, RFC 3339 UTC.
+      type: str
+    finished:
+      description: When it ended, RFC 3339 UTC; null where the stream has no end of it.
+      type: str
+    duration:
+      description: How long it took in seconds.
+      type: float
+    complete:
+      description: Whether all of its events are in the stream.
+      type: bool
+    counts:
+      description: The number of results by status, and seconds.
+      type: dict
+failure:
+  description: The machine-readable part of an error.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: >-
+        What kind of failure it was, such as V(not_found), V(option), V(unreachable), V(permission) or V(api).
+      type: str
+    option:
+      description: The option to change, where it is one.
+      type: str
+"""

@@ -1,0 +1,202 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Turns what choria_run_info returns into one HTML page. Pure, but for the files of the page's template.
+
+The page is rendered by one call of plain Jinja2, which escapes each value: a run of many hosts has thousands of them,
+and Ansible's own templating takes twenty times as long. What the template shows is chosen and grouped here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ._run_page_groups import facts_by_host, failure_groups, governed_rows, warning_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_TEMPLATES = Path(__file__).resolve().parents[2] / "playbooks" / "templates" / "run_report"
+SIGNS = {
+    **{"ok": "✓", "changed": "●", "failed": "✕", "unreachable": "⊘", "skipped": "\N{EN DASH}"},
+    **{"ignored": "≈", "rescued": "↺", "succeeded": "✓", "interrupted": "■", "running": "…", "lost": "?"},
+}
+STATUSES = ("ok", "changed", "failed", "unreachable", "rescued", "ignored", "skipped")
+# How many characters of messages and of output the table of all results may have
+_MOST_TEXT = 3_000_000
+
+
+def page(found: Mapping[str, Any], max_hosts: int = 1000) -> str:
+    """The page of the runs in ``found``, a result of choria_run_info with ``runs``, ``stream`` and ``unreadable``.
+
+    ``max_hosts`` is how many hosts the timeline and the facts of a run show at most. The same runs give the same page.
+    """
+    source = json.dumps(found["runs"])
+    # Events may have NaN and Infinity, which no browser takes for JSON
+    runs = json.loads(source, parse_constant=str)
+    shown: str = _template().render(
+        runs=[_view(run, max_hosts) for run in runs],
+        over_runs=_over_runs(runs),
+        stream=found["stream"]["name"],
+        unreadable=found["unreadable"],
+        nonce=hashlib.sha256(source.encode()).hexdigest(),
+        signs=SIGNS,
+        statuses=STATUSES,
+    )
+    # A text may have half of a surrogate pair, which no file can have
+    return shown.encode("utf-8", "replace").decode("utf-8")
+
+
+@cache
+def _template() -> Any:
+    # Set here and nowhere else: whatever the template shows is escaped, for text and for attributes in quotes
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        loader=FileSystemLoader(_TEMPLATES),
+    )
+    # The filter tojson escapes <, >, & and ', so that data can't end the element that it is in
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    environment.filters.update(dur=length, listed=_listed, share=share, text=text)
+    return environment.get_template("report.html.j2")
+
+
+def length(seconds: Any) -> str:
+    """A length in words: ``0.25 s``, ``3 min 07 s``."""
+    if not number(seconds):
+        return "\N{EN DASH}"
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def share(part: float, whole: float) -> str:
+    """Per cent of the whole, for the width of a bar."""
+    return f"{100 * part / max(whole, 0.001):.3f}"
+
+
+def text(value: Any) -> str:
+    """Text as it is, other data as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, indent=4, sort_keys=True, ensure_ascii=False)
+
+
+def _view(run: dict[str, Any], max_hosts: int) -> dict[str, Any]:
+    """The run, and what is shown of it."""
+    results, counts = run["results"], run["counts"]
+    bad = [host for host in run["hosts"] if host["failed"]]
+    bad += [host for host in run["hosts"] if host["unreachable"] and not host["failed"]]
+    good = [host for host in run["hosts"] if not host["failed"] and not host["unreachable"]]
+    changed = [row for row in results if row["status"] == "changed"]
+    ignored = [row for row in results if row["status"] == "ignored"]
+    return {
+        **run,
+        "about": _about(run["about"]),
+        "shown": (bad + good)[:max_hosts],
+        "mixed": bool(bad and good),
+        "total": max(run["duration"], counts["ended"], 0.001),
+        "told": {kind: sum(len(_listed(row.get(kind))) for row in results) for kind in ("warnings", "deprecations")},
+        "results_counted": sum(counts[status] for status in STATUSES),
+        "failure_groups": failure_groups(run["failures"]),
+        "ignored": ignored,
+        "ignored_groups": failure_groups(ignored),
+        "again": _again(run, bad),
+        "bad": bad,
+        "slowest": sorted(run["tasks"], key=lambda task: task["duration"], reverse=True)[:10],
+        "changed": changed,
+        "changed_hosts": len({row["host"] for row in changed}),
+        "governed": governed_rows(results),
+        "warning_rows": warning_rows(results),
+        "facts": facts_by_host(results, max_hosts),
+        "data": _columns(results),
+    }
+
+
+def _about(about: dict[str, Any]) -> dict[str, str]:
+    """What is known of a run's circumstances as texts, empty where there are none."""
+    names = ("user", "controller", "ansible_version", "limit", "batch")
+    shown = {name: text(about.get(name) or "") for name in names}
+    playbook = text(about.get("playbook") or "")
+    git = about["git"] if isinstance(about.get("git"), dict) else {}
+    job = about["job"] if isinstance(about.get("job"), dict) else {}
+    commit = [text(git.get("commit") or "")[:12], git.get("branch"), "with local changes" if git.get("dirty") else ""]
+    tags = [tag for tag in _listed(about.get("tags")) if tag != "all"]
+    return {
+        **shown,
+        "playbook": playbook,
+        "name": playbook.rpartition("/")[2],
+        "check_mode": "yes" if about.get("check_mode") else "",
+        "tags": _joined(tags, ", "),
+        "skip_tags": _joined(_listed(about.get("skip_tags")), ", "),
+        "commit": _joined(commit, " "),
+        "job": _joined((job.get(name) for name in ("system", "id", "url")), " "),
+    }
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _joined(values: Iterable[Any], between: str) -> str:
+    return between.join(text(value) for value in values if value)
+
+
+def _again(run: Mapping[str, Any], bad: Sequence[Mapping[str, Any]]) -> str:
+    """The command line that repeats the run for the hosts with failures."""
+    inventory = run["about"].get("inventory")
+    command = ["ansible-playbook"]
+    if isinstance(inventory, list) and inventory:
+        command += ["-i", ",".join(map(text, inventory))]
+    command += ["--limit", ",".join(host["host"] for host in bad), text(run["about"].get("playbook") or "")]
+    return shlex.join(command)
+
+
+def _columns(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """All results by columns, as the page's script reads them."""
+    plain_columns = ("sequence", "host", "task", "status", "rescued", "began", "duration")
+    return {
+        **{name: [row.get(name) for row in results] for name in plain_columns},
+        "waited": {str(row["sequence"]): row["governor"]["waited"] for row in governed_rows(results)},
+        "msg": _some(results, "msg"),
+        "output": _some(results, "output"),
+        "signs": SIGNS,
+    }
+
+
+def _some(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Values by the number of their event: as many of the first as there is room for."""
+    having = [row for row in rows if name in row]
+    size = len(json.dumps([row[name] for row in having]))
+    kept = having[: int(len(having) * min(_MOST_TEXT / max(size, 1), 1))]
+    return {str(row["sequence"]): row[name] for row in kept}
+
+
+def _over_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many hosts each task changed in which run, the oldest run first; None where a run did not have the task."""
+    oldest = list(reversed(runs))
+    by_run: list[dict[str, int]] = []
+    for run in oldest:
+        changed: dict[str, int] = {}
+        for task in run["tasks"]:
+            changed[task["task"]] = changed.get(task["task"], 0) + task["changed"]
+        by_run.append(changed)
+    names = dict.fromkeys(task["task"] for run in runs for task in run["tasks"] if task["changed"])
+    return {"names": list(names), "rows": [(name, [of.get(name) for of in by_run]) for name in list(names)[:60]]}
