@@ -22,7 +22,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.runs.in
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs.info import read
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs.summary import STATUSES
 from ansible_collections.choria.streams.plugins.plugin_utils._action import failing, options_of, settings_of
-from ansible_collections.choria.streams.plugins.plugin_utils._run_page import page
+from ansible_collections.choria.streams.plugins.plugin_utils._results.run_page import page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

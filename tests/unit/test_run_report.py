@@ -18,7 +18,7 @@ from jinja2 import Environment, nodes
 from ansible_collections.choria.streams.plugins.module_utils._api.messages import Stored
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs.events import event_of
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs.summary import STATUSES, Kept, RunSummary
-from ansible_collections.choria.streams.plugins.plugin_utils._run_page import length, page
+from ansible_collections.choria.streams.plugins.plugin_utils._results.run_page import length, page
 from support import runs
 
 if TYPE_CHECKING:

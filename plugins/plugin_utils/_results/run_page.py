@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ._run_page_groups import facts_by_host, failure_groups, governed_rows, warning_rows
+from .run_page_groups import facts_by_host, failure_groups, governed_rows, warning_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_TEMPLATES = Path(__file__).resolve().parents[2] / "playbooks" / "templates" / "run_report"
+_TEMPLATES = Path(__file__).resolve().parents[3] / "playbooks" / "templates" / "run_report"
 SIGNS = {
     **{"ok": "✓", "changed": "●", "failed": "✕", "unreachable": "⊘", "skipped": "\N{EN DASH}"},
     **{"ignored": "≈", "rescued": "↺", "succeeded": "✓", "interrupted": "■", "running": "…", "lost": "?"},
