@@ -8,14 +8,23 @@ from __future__ import annotations
 import os
 import re
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import kv, messages, replicas, streams
 from ansible_collections.choria.streams.plugins.module_utils._api import stream_snapshot as snapshot
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._errors import NoAnswer, OutcomeUnknown, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
+from ansible_collections.choria.streams.plugins.module_utils._errors import (
+    NoAnswer,
+    OutcomeUnknown,
+    Refused,
+    StreamsError,
+)
+from ansible_collections.choria.streams.plugins.module_utils._operations.backup import backups, restoring
+from support.backups import backup, content, restore
 from support.cluster import nats_cluster
 from support.connect import settings
 from support.waiting import wait_until
@@ -110,6 +119,90 @@ def test_a_snapshot_whose_leader_dies(cluster: list[NatsServer]) -> None:
             cluster[int(leader[1:]) - 1].kill()
             with pytest.raises(NoAnswer, match="does not lead the stream any more"):
                 list(chunks)
+
+
+def large(session: Session) -> None:
+    streams.create(session, {"name": "LARGE", "subjects": ["large"], "num_replicas": 3})
+    answers = messages.publish_many(session, "Filling", [Request("large", os.urandom(64 << 10)) for _n in range(256)])
+    assert not [answer for answer in answers if isinstance(answer, StreamsError)]
+
+
+class DyingReceiver:
+    """Chunks of a backup. The server that takes those of ``stream`` is killed once, before the one of this number."""
+
+    def __init__(self, cluster: list[NatsServer], stream: str, number: int) -> None:
+        self._cluster, self._stream, self._number = cluster, stream, number
+        self._read = backups.chunks
+        self.killed: NatsServer | None = None
+
+    def __enter__(self) -> DyingReceiver:
+        backups.chunks = self._chunks
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        backups.chunks = self._read
+
+    def _chunks(self, path: Path, size: int) -> Iterator[bytes]:
+        for number, chunk in enumerate(self._read(path, size)):
+            if number == self._number and not self.killed:
+                self.killed = self._cluster[int(self._receiver()[1:]) - 1]
+                self.killed.kill()
+            yield chunk
+
+    def _receiver(self) -> str:
+        """It leads the stream, which the API does not show yet."""
+        for server in self._cluster:
+            for account in server.monitor("jsz?accounts=1&streams=1").get("account_details") or []:
+                for stream in account.get("stream_detail") or []:
+                    leader = (stream.get("cluster") or {}).get("leader")
+                    if stream["name"] == self._stream and leader:
+                        return str(leader)
+        raise AssertionError("nobody takes the chunks")
+
+
+@pytest.mark.parametrize(("version", "number"), [(None, 40), ("2.14", 40), ("2.10", 127)])
+def test_a_restore_whose_leader_dies(tmp_path: Path, version: str | None, number: int) -> None:
+    """It begins again at the next leader, and is whole; the one that died takes it over when it is back."""
+    with nats_cluster(version=version) as servers, open_session(servers) as session:
+        large(session)
+        before = content(session, "LARGE")
+        path = backup(session, tmp_path, stream="LARGE")["backup"]["path"]
+        streams.delete(session, "LARGE")
+        with DyingReceiver(servers, "LARGE", number) as dying:
+            assert restore(session, path)["changed"]
+        assert dying.killed
+        dying.killed.start()
+        replicas.wait_until_current(session, "LARGE", 60)
+        assert content(session, "LARGE") == before
+        assert not restore(session, path)["changed"]
+
+
+def test_another_stream_is_made_while_a_restore_begins_again(cluster: list[NatsServer], tmp_path: Path) -> None:
+    """It stays, also when it has the same configuration."""
+    with open_session(cluster) as session:
+        large(session)
+        path = backup(session, tmp_path, stream="LARGE")["backup"]["path"]
+        streams.delete(session, "LARGE")
+        read = backups.read(Path(path))
+        attempt = restoring._Attempt(session, read, {**read.config})
+        with DyingReceiver(cluster, "LARGE", 40) as dying, pytest.raises(StreamsError) as lost:
+            attempt.run()
+        assert dying.killed and attempt.is_lost(lost.value)
+        dying.killed.start()
+
+        def made() -> object:
+            try:
+                streams.delete(session, "LARGE")  # servers may keep it, empty
+                streams.create(session, {**read.config})
+                return session.request("large", b"theirs")
+            except StreamsError:
+                return False
+
+        wait_until(made, 60)
+        with pytest.raises(Refused, match="created by somebody else while it was restored"):
+            attempt.run()
+        attempt.remove()
+        assert [message.data for message in content(session, "LARGE")] == [b"theirs"]
 
 
 def test_no_leader_is_named(cluster: list[NatsServer]) -> None:

@@ -309,8 +309,11 @@ class Snapshot(TypedDict):
     state: StreamState
 
 
-class RestoreBegun(TypedDict):
+class RestoreBegun(TypedDict, total=False):
+    """Servers whose leader dies at that moment may create the stream, empty, and tell when (nats-server 2.14)."""
+
     deliver_subject: shapes.Name
+    created: shapes.Time
 
 
 class PubAckNeeds(TypedDict):

@@ -40,12 +40,27 @@ def current(info: Mapping[str, Any]) -> bool:
     return not moving(info) and complete and all(peer.get("current") and not peer.get("offline") for peer in others)
 
 
+def safe(info: Mapping[str, Any]) -> bool:
+    """Return True where most of a stream's copies are up to date, so that what it has outlives its leader."""
+    cluster = info.get("cluster")
+    if not cluster:
+        return True
+    others = cluster.get("replicas") or []
+    good = sum(bool(peer.get("current") and not peer.get("offline")) for peer in others)
+    return bool(cluster.get("leader")) and 1 + good > _wanted(info) // 2
+
+
 def wait_until_current(session: sessions.Session, name: str, seconds: float) -> dict[str, Any]:
     """The stream's info once all of its copies are up to date, and stay so for a moment.
 
     Raises StreamsError (``not_current``) when it takes longer than ``seconds``.
     """
     return _wait_until(session, name, current, seconds, looks=2)
+
+
+def wait_until_safe(session: sessions.Session, name: str, seconds: float) -> dict[str, Any]:
+    """The same once most of its copies are up to date."""
+    return _wait_until(session, name, safe, seconds, looks=2)
 
 
 def wait_until_at_rest(session: sessions.Session, name: str, seconds: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ The protocol is nats-server's own (server/jetstream_api.go, streamSnapshot and p
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ _BEGINS = 20.0
 # How often to look whether the stream is still there, with the leader that sends the snapshot, while nothing comes
 _LOOK = 5.0
 BROKEN_OFF = "snapshot"
+# The server takes no more chunks when it was busy with one for five seconds, or none came
+SILENT = 10.0
+# Building the stream when all is there. In a cluster the stream is read after that time.
+_FINISHING = 30.0
 # Reading every message before it begins, or building the stream when all is there, takes as long as it takes
 _LONG = 3600.0
 
@@ -135,29 +140,60 @@ def _check_end(what: str, message: wire.Message) -> None:
     )
 
 
-def restore(
-    session: sessions.Session, config: dict[str, Any], state: dict[str, Any], chunks: Iterable[bytes]
-) -> dict[str, Any]:
-    """Builds a stream with this configuration from the chunks of an archive. Returns its info as the server has it.
+@dataclass
+class Receiver:
+    """The server that takes the chunks of a restore.
 
-    Raises StreamsError where the server refuses, then it may have begun to build the stream.
+    ``subject`` is where it takes them, empty where it created the stream without awaiting any. ``heard`` is when it
+    last answered, by time.monotonic(). ``ended`` is True when it was sent the last chunk.
+    """
+
+    subject: str
+    heard: float
+    ended: bool = False
+
+
+def begin_restore(session: sessions.Session, config: dict[str, Any], state: dict[str, Any]) -> Receiver:
+    """Ask for a stream with this configuration to be built from an archive.
+
+    Raises ApiError (``NAME_IN_USE_BY_RESTORE``) where there is a stream of that name, or somebody builds one.
     """
     name = config["name"]
-    what = f"Restoring stream {name}"
-    begun = jetstream.call(session, what, f"STREAM.RESTORE.{name}", {"config": config, "state": state})
-    deliver = begun["deliver_subject"]
-    rest = iter(chunks)
-    while batch := [wire.Request(deliver, chunk) for chunk in islice(rest, _BATCH)]:
-        for answer in session.request_many(batch, timeout=_PATIENCE):
+    what, body = f"Restoring stream {name}", {"config": config, "state": state}
+    call = f"STREAM.RESTORE.{name}"
+    # Servers answer when the new stream has a leader
+    answer = session.request(session.api(call), jetstream.encode(body), timeout=max(_BEGINS, session.settings.timeout))
+    begun = jetstream.decode_call(what, call, body, answer)
+    if not ("deliver_subject" in begun or "created" in begun):
+        raise _errors.WrongAnswer(what, "deliver_subject is missing", written=True)
+    return Receiver(begun.get("deliver_subject", ""), time.monotonic())
+
+
+def send_restore(session: sessions.Session, name: str, receiver: Receiver, chunks: Iterable[bytes]) -> dict[str, Any]:
+    """Send the chunks of an archive. Returns the stream's info as the server has it.
+
+    Raises Unreachable where the connection breaks, NoAnswer where the receiver does not answer any more, and other
+    errors where the server refuses. It may have begun to build the stream.
+    """
+    what, rest = f"Restoring stream {name}", iter(chunks)
+    if not receiver.subject:
+        raise _lost(what, _errors.NoAnswer("Nobody takes chunks."))
+    while batch := [wire.Request(receiver.subject, chunk) for chunk in islice(rest, _BATCH)]:
+        for answer in session.request_many(batch, timeout=max(SILENT, session.settings.timeout)):
             if isinstance(answer, _errors.StreamsError):
                 raise _lost(what, answer)
             if answer[0].data:
                 _refusal(what, answer[0])
+            receiver.heard = time.monotonic()
+    receiver.ended = True
+    # In a cluster another server may lead the stream by now, which knows nothing of the chunks, and never answers
+    patience = max(_FINISHING, session.settings.timeout) if session.connected.clustered else _LONG
     try:
         # An empty chunk ends it
-        return jetstream.decode(what, session.request(deliver, timeout=_LONG), answers.StreamInfo, written=True)
-    except _errors.NoAnswer as error:
+        end = session.request(receiver.subject, timeout=patience)
+    except (_errors.NoAnswer, _errors.Unreachable) as error:
         raise _lost(what, error) from error
+    return jetstream.decode(what, end, answers.StreamInfo, written=True)
 
 
 def _refusal(what: str, answer: wire.Message) -> None:
@@ -169,7 +205,9 @@ def _refusal(what: str, answer: wire.Message) -> None:
 
 
 def _lost(what: str, error: _errors.StreamsError) -> _errors.StreamsError:
-    """In the words of a restore, what a request tells whose receiver is gone."""
+    """The error of a chunk without an answer, in the words of a restore."""
+    if isinstance(error, _errors.OutcomeUnknown) and isinstance(error.reason, _errors.Unreachable):
+        return error.reason
     if isinstance(error, _errors.NoAnswer):
         return _errors.NoAnswer(
             f"{what}: the server broke it off without telling why: look at its log, and check that it has the space.",

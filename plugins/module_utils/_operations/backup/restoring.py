@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import jetstream, streams
+from ..._api import jetstream, replicas, streams
 from ..._api import stream_snapshot as snapshot
-from ..._options import names
+from ..._options import codecs, connection, names
 from . import backups
 from .archive import FILES
-from .backup import same_state
+from .backup import same_state, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 _PROMOTION_SINCE = (2, 12, 0)
 _PAUSE = 0.05
 _PATIENCE = 60.0
+# How often a restore is begun, how long to wait for the end of one whose last chunk was sent, and between looks
+_TRIES, _FINISHING, _AGAIN = 4, 3600.0, 0.5
+# By how many seconds the clocks of servers may differ
+_SKEW = 1.0
+# Of the configuration, what tells a stream from another one of its name
+_TELLING = ("subjects", "storage", "retention", "num_replicas", "max_age")
 # What would work on the messages once more on their way, what no mirror can have, and what would hinder the consumer
 # by which it follows. The stream gets it in the end.
 _NOT_MIRRORED = (
@@ -88,32 +94,137 @@ class Wanted:
 
 
 def sent(session: sessions.Session, backup: Backup, config: dict[str, Any]) -> None:
-    """Sends a backup. Where that fails, what the server had built of it is removed."""
-    data = backups.chunks(backup.data, min(snapshot.CHUNK_SENT, session.connected.max_payload))
-    try:
-        snapshot.restore(session, config, dict(backup.state), data)
-    except (_errors.StreamsError, OSError) as error:
-        if not _overtaken(error):
-            _remove_unfinished(session, config["name"], backup.state)
-        if isinstance(error, OSError):
-            raise backups.unusable(backup.path, error) from error
-        raise
+    """Send a backup. Begin again where the server that takes it dies, or does not lead the stream any more.
+
+    Where that fails in the end, what the server had built of it is removed.
+    """
+    attempt = _Attempt(session, backup, config)
+    for left in reversed(range(_TRIES)):
+        try:
+            attempt.run()
+            return
+        except (_errors.StreamsError, OSError) as error:
+            if left and attempt.is_lost(error):
+                continue
+            attempt.remove()
+            if isinstance(error, OSError):
+                raise backups.unusable(backup.path, error) from error
+            raise
 
 
-def _overtaken(error: Exception) -> bool:
-    """Whether somebody else builds a stream of that name. Servers tell it in the words of another error, too."""
+class _Attempt:
+    """The attempts to build one stream, of which there was none before the first."""
+
+    def __init__(self, session: sessions.Session, backup: Backup, config: dict[str, Any]) -> None:
+        self.session, self.backup, self.config = session, backup, config
+        self.name = str(config["name"])
+        self.receiver: snapshot.Receiver | None = None
+        self.failed = False
+        self.empty_since = 0.0
+        self.clustered = session.connected.clustered or session.settings.api != connection.DEFAULT_API
+
+    def run(self) -> None:
+        """Raise StreamsError or OSError where it does not come to its end."""
+        session, again, self.failed = self.session, self.failed, True
+        if again and not self._may_begin():
+            return
+        if not again:
+            self._begin()
+        data = backups.chunks(self.backup.data, min(snapshot.CHUNK_SENT, session.connected.max_payload))
+        if self.receiver is not None:
+            snapshot.send_restore(session, self.name, self.receiver, data)
+        # Only the leader has the messages yet
+        replicas.wait_until_safe(session, self.name, _PATIENCE)
+
+    def _begin(self) -> None:
+        try:
+            self.receiver = snapshot.begin_restore(self.session, self.config, dict(self.backup.state))
+        except (_errors.NoAnswer, _errors.Unreachable):
+            self.receiver = snapshot.Receiver("", time.monotonic())
+            raise
+
+    def _may_begin(self) -> bool:
+        """Begin again when the server has given up. False where the stream turns out to be whole."""
+        ended = self.receiver is not None and self.receiver.ended
+        deadline = time.monotonic() + (_FINISHING if ended else _PATIENCE)
+        while True:
+            try:
+                info = streams.info(self.session, self.name)
+                if info and same_state(info["state"], self.backup.state):
+                    return False
+                if info and not self._is_ours(info):
+                    raise _made_meanwhile(self.name)
+                if not info or self._is_deserted(info):
+                    if info:
+                        streams.delete(self.session, self.name)
+                    self._begin()
+                    return True
+            except _errors.StreamsError as error:
+                # The server knows of what we began for as long as it awaits chunks
+                if time.monotonic() > deadline or not (self.is_lost(error) or is_in_use(error)):
+                    raise
+            time.sleep(_AGAIN)
+
+    def is_lost(self, error: Exception) -> bool:
+        """Return True where a restore can be begun again after this error.
+
+        A lone server that is there and takes no more has a reason of its own, such as a full disk.
+        """
+        if isinstance(error, _errors.NoAnswer):
+            return self.clustered
+        return isinstance(error, _errors.Unreachable)
+
+    def remove(self) -> None:
+        """Delete what is left of a failed restore."""
+        with suppress(_errors.StreamsError):
+            info = streams.info(self.session, self.name)
+            if info and not same_state(info["state"], self.backup.state) and self._is_ours(info):
+                streams.delete(self.session, self.name)
+
+    def _is_deserted(self, info: Mapping[str, Any]) -> bool:
+        """Return True where nobody builds a stream of ours any more.
+
+        Where the answer to our request got lost, an empty one may be somebody else's, who is about to fill it.
+        """
+        if self.receiver is None or self.receiver.subject:
+            return True
+        self.empty_since = self.empty_since or time.monotonic()
+        return time.monotonic() - self.empty_since > snapshot.SILENT
+
+    def _is_ours(self, info: Mapping[str, Any]) -> bool:
+        """Return True where a stream was created before our receiver last answered, and has no more than the backup.
+
+        There was none when we began, and while the server builds ours nobody else can create one of that name. One
+        that is created while our request stays without an answer has to be empty.
+        """
+        if self.receiver is None or not info.get("ts"):
+            return False
+        now, then = info["state"], self.backup.state
+        same = all(info["config"].get(key) == self.config.get(key) for key in _TELLING if self.config.get(key))
+        same &= settings(info["config"])["metadata"] == settings(self.config)["metadata"]
+        same &= not now["messages"] or now["first_ts"] == then["first_ts"]
+        age = codecs.parse_timestamp(info["ts"]) - codecs.parse_timestamp(info["created"])
+        silent = time.monotonic() - self.receiver.heard
+        known = bool(self.receiver.subject)
+        part = now["messages"] <= then["messages"] and now["last_seq"] <= then["last_seq"] * known
+        return same and part and age.total_seconds() >= silent - _SKEW
+
+
+def _made_meanwhile(name: str) -> _errors.Refused:
+    return _errors.Refused(
+        f"stream: stream {name} was created by somebody else while it was restored, and it is not overwritten: delete "
+        "it first, or restore under another name (stream or bucket).",
+        code="exists",
+        option="stream",
+    )
+
+
+def is_in_use(error: Exception) -> bool:
+    """Return True where somebody builds a stream of that name. Servers also say so in the words of another error."""
     return isinstance(error, _errors.ApiError) and (
         error.err_code == jetstream.NAME_IN_USE_BY_RESTORE
         or f"({jetstream.NAME_IN_USE_BY_RESTORE})" in error.description
     )
-
-
-def _remove_unfinished(session: sessions.Session, name: str, state: Mapping[str, Any]) -> None:
-    """There was no stream of that name before. One that is whole is not ours: somebody else restored it meanwhile."""
-    with suppress(_errors.StreamsError):
-        info = streams.info(session, name)
-        if info and not same_state(info["state"], state):
-            streams.delete(session, name)
 
 
 def check_copied(session: sessions.Session, wanted: Wanted) -> None:
