@@ -75,8 +75,8 @@ notes:
     The server sees to the age of messages as ever, so that those which are too old by now are gone at once;
     RV(stream.expired) counts them.
   - >-
-    When the leader of the stream dies in the middle, the restore begins again, up to three times. A stream that somebody
-    else creates meanwhile is left as it is, and the task fails.
+    When the leader of the stream dies in the middle, the restore begins again, up to three times. A stream that
+    somebody else creates meanwhile is left as it is, and the task fails.
   - >-
     A restore that is interrupted may leave a part of the stream on servers since nats-server 2.15. The next run then
     refuses, since there is a stream, which has to be deleted first.
