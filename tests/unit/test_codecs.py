@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._options import codecs
+from ansible_collections.choria.streams.plugins.module_utils._options import codecs, composite
 from ansible_collections.choria.streams.plugins.module_utils._options.fields import Field
 
 SECOND = codecs.NANOSECOND
 NAME = codecs.text(r"[a-z]+", "a name is made of small letters")
-INNER = codecs.obj(
+INNER = composite.obj(
     Field("name", NAME),
     Field("wait", codecs.duration(), wire="pause"),
     Field("where", codecs.text(), default="here"),
@@ -83,8 +83,8 @@ BOTH_WAYS: list[tuple[codecs.Codec, Any, Any, Any]] = [
         {"name": "a", "wait": 60, "where": "here"},
     ),
     (INNER, {"name": None}, {}, None),
-    (codecs.objects(INNER), [{"name": "a"}], [{"name": "a"}], [{"name": "a", "where": "here"}]),
-    (codecs.objects(INNER), [], [], []),
+    (composite.objects(INNER), [{"name": "a"}], [{"name": "a"}], [{"name": "a", "where": "here"}]),
+    (composite.objects(INNER), [], [], []),
 ]
 
 DURATION_HELP = "is not a duration: write seconds, or text such as 90s, 20m, 1h30m or 7d"
@@ -146,8 +146,8 @@ REFUSED: list[tuple[codecs.Codec, Any, str]] = [
     (codecs.labels(), {"a": None}, "'a' must be text"),
     (INNER, {"wait": 5}, "needs name too"),
     (INNER, {"name": "A"}, "name: 'A' is not allowed: a name is made of small letters"),
-    (codecs.objects(INNER), [{"name": "a"}, {}], "has an empty entry"),
-    (codecs.objects(INNER), [{"name": "a", "wait": "soon"}], f"wait: 'soon' {DURATION_HELP}"),
+    (composite.objects(INNER), [{"name": "a"}, {}], "has an empty entry"),
+    (composite.objects(INNER), [{"name": "a", "wait": "soon"}], f"wait: 'soon' {DURATION_HELP}"),
 ]
 
 # codec, wire values that mean the same, one that does not
@@ -167,9 +167,9 @@ SAME: list[tuple[codecs.Codec, list[Any], Any]] = [
     (INNER, [None, {}, {"pause": 0}, {"where": "here"}], {"name": "a"}),
     (INNER, [None, {}], {"where": "there"}),
     (INNER, [{"name": "a"}, {"name": "a", "where": "here", "pause": 0, "new": 1}], {"name": "a", "where": "there"}),
-    (codecs.objects(INNER), [None, []], [{"name": "a"}]),
+    (composite.objects(INNER), [None, []], [{"name": "a"}]),
     (
-        codecs.objects(INNER),
+        composite.objects(INNER),
         [[{"name": "a"}, {"name": "b"}], [{"name": "b"}, {"name": "a", "where": "here"}]],
         [{"name": "a"}, {"name": "a"}],
     ),

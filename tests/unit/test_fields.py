@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Server
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused
-from ansible_collections.choria.streams.plugins.module_utils._options import codecs
+from ansible_collections.choria.streams.plugins.module_utils._options import codecs, composite
 from ansible_collections.choria.streams.plugins.module_utils._options.fields import (
     IN_PLACE,
     LEVELS,
@@ -46,9 +46,10 @@ SPEC = Spec(
         Field("kind", codecs.choice("file", "memory"), update=refused(10052, "Make another.")),
         Field("first", codecs.whole(0), update=without_effect("Leave it out.")),
         Field("locked", codecs.boolean(), update=only_once_on(10052, "It stays on.")),
-        Field("origin", codecs.obj(Field("name", codecs.text()), Field("reader", codecs.text(), since=NEW))),
+        Field("origin", composite.obj(Field("name", codecs.text()), Field("reader", codecs.text(), since=NEW))),
         Field(
-            "origins", codecs.objects(codecs.obj(Field("name", codecs.text()), Field("via", codecs.text(), since=NEW)))
+            "origins",
+            composite.objects(composite.obj(Field("name", codecs.text()), Field("via", codecs.text(), since=NEW))),
         ),
     ),
     {"mutually_exclusive": [("age", "size")]},

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import sys
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -107,6 +108,15 @@ def imports_of(path: str) -> list[Import]:
     return imports(path, (PLUGINS / path).read_text())
 
 
+def files_of(item: Import) -> set[str]:
+    """The file of ours that an import takes, or that it takes a name from."""
+    if item.name[: len(PACKAGE)] != PACKAGE:
+        return set()
+    target = item.name[len(PACKAGE) :]
+    files = (f"{'/'.join(name)}.py" for name in (target, target[:-1]))
+    return {file for file in files if (PLUGINS / file).is_file()}
+
+
 def sent(path: str, *, types: bool) -> set[str]:
     """The files of ours that Ansible sends with this one: with those that only type checkers need, or without."""
     found, waiting = set[str](), [path]
@@ -114,10 +124,8 @@ def sent(path: str, *, types: bool) -> set[str]:
         path = waiting.pop()
         found.add(path)
         for item in imports_of(path):
-            if item.name[: len(PACKAGE)] == PACKAGE and (types or not item.types):
-                target = item.name[len(PACKAGE) :]
-                files = (f"{'/'.join(name)}.py" for name in (target, target[:-1]))
-                waiting += [file for file in files if (PLUGINS / file).is_file() and file not in found]
+            if types or not item.types:
+                waiting += [file for file in files_of(item) if file not in found]
     return found
 
 
@@ -178,6 +186,12 @@ def test_imports(path: str) -> None:
 def test_nothing_is_sent_for_types_alone(path: str) -> None:
     """Ansible also sends what TYPE_CHECKING guards. Each file takes its time, on the controller and on the host."""
     assert sent(path, types=True) - sent(path, types=False) == set()
+
+
+def test_no_circles() -> None:
+    """Also where only a function or a type checker imports."""
+    paths = [str(path.relative_to(PLUGINS)) for path in PLUGINS.rglob("*.py")]
+    TopologicalSorter({path: set().union(*map(files_of, imports_of(path))) for path in paths}).prepare()
 
 
 OURS = "from ansible_collections.choria.streams.plugins"

@@ -17,7 +17,7 @@ from .. import _errors
 from .._choria import issuing
 from .._choria.signing import claims_signed_by
 from .._choria.tokens import CLIENT, SERVER
-from .._options import codecs, fields, names, untrusted
+from .._options import codecs, composite, fields, names, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,9 +47,9 @@ _YEAR_9999 = 253370764800  # seconds since 1970
 _AUTHORITY_VALIDITY = 10 * 365 * 86400  # seconds
 
 
-def _entries(*more: fields.Field) -> codecs.Objects:
+def _entries(*more: fields.Field) -> composite.Objects:
     rows = (fields.Field("name", codecs.Codec({"type": "str", "required": True})), *more)
-    return codecs.objects(codecs.obj(*rows))
+    return composite.objects(composite.obj(*rows))
 
 
 def _strings(default: list[str], choices: tuple[str, ...] = (), item: codecs.Text | None = None) -> codecs.Codec:

@@ -24,8 +24,6 @@ from .quantities import (  # pylint: disable=unused-import  # noqa: F401  # pars
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from . import fields
-
 _MOST_METADATA = 128 << 10
 
 
@@ -38,19 +36,16 @@ def seconds(nanoseconds: int) -> int | float:
 class Codec:
     """A value that is the same in option, wire and result. The others specialise this one.
 
-    ``spec`` is what Ansible's argument specification says of the type, ``own`` the attributes that a special codec
-    declares. ``to_wire`` raises ValueError with the reason.
+    ``spec`` is what Ansible's argument specification says of the type, ``zero`` the value on the wire that means "not
+    set". ``to_wire`` raises ValueError with the reason.
     """
 
-    # No dataclass: modules are started anew for each task, and wait for the code that dataclasses generate
-    def __init__(self, spec: dict[str, Any], zero: Any = None, **own: Any) -> None:
-        self.spec, self.zero = spec, zero
-        self.__dict__.update(own)
+    inner: tuple[Any, ...] = ()
+    """The fields of the objects that it holds."""
 
-    @property
-    def inner(self) -> tuple[fields.Field, ...]:
-        """The fields of the objects that it holds."""
-        return ()
+    # No dataclass: modules are started anew for each task, and wait for the code that dataclasses generate
+    def __init__(self, spec: dict[str, Any], zero: Any = None) -> None:
+        self.spec, self.zero = spec, zero
 
     def to_wire(self, value: Any) -> Any:
         """What is sent for a value. Also what has no rules of its own must be something that can be sent."""
@@ -74,9 +69,13 @@ class Codec:
 
 
 class Text(Codec):
-    pattern: str = ""
-    shape: str = ""
-    max_bytes: int = 0
+    """Text that matches ``pattern``, of at most ``max_bytes`` (0: any). ``shape`` says what the pattern allows."""
+
+    def __init__(
+        self, spec: dict[str, Any], zero: Any = None, *, pattern: str = "", shape: str = "", max_bytes: int = 0
+    ) -> None:
+        super().__init__(spec, zero)
+        self.pattern, self.shape, self.max_bytes = pattern, shape, max_bytes
 
     def to_wire(self, value: Any) -> str:
         if value is None or isinstance(value, (dict, list)):
@@ -97,10 +96,20 @@ class Text(Codec):
 
 
 class Whole(Codec):
-    low: int | None = None
-    high: int | None = None
-    extra: tuple[int, ...] = ()
-    why: str = ""
+    """A whole number from ``low`` to ``high``, or one of ``extra``. ``why`` is the reason for the bounds."""
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        zero: Any = None,
+        *,
+        low: int | None = None,
+        high: int | None = None,
+        extra: tuple[int, ...] = (),
+        why: str = "",
+    ) -> None:
+        super().__init__(spec, zero)
+        self.low, self.high, self.extra, self.why = low, high, extra, why
 
     def to_wire(self, value: Any) -> int:
         number = int(value)
@@ -116,11 +125,22 @@ class Whole(Codec):
 
 
 class Duration(Codec):
-    """Text or seconds in, nanoseconds on the wire, seconds in results."""
+    """Text or seconds in, nanoseconds on the wire, seconds in results.
 
-    low: float = 0
-    zero_allowed: bool = True
-    nothing: str = "turns it off"
+    At least ``low`` seconds, or 0 where ``zero_allowed``, which does what ``nothing`` says.
+    """
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        zero: Any = None,
+        *,
+        low: float = 0,
+        zero_allowed: bool = True,
+        nothing: str = "turns it off",
+    ) -> None:
+        super().__init__(spec, zero)
+        self.low, self.zero_allowed, self.nothing = low, zero_allowed, nothing
 
     def to_wire(self, value: Any) -> int:
         length = parse_nanoseconds(value)
@@ -141,7 +161,9 @@ class Duration(Codec):
 class Size(Codec):
     """Text or bytes in, bytes on the wire and in results. Servers read 0 and -1 alike as no limit."""
 
-    high: int | None = None
+    def __init__(self, spec: dict[str, Any], zero: Any = None, *, high: int | None = None) -> None:
+        super().__init__(spec, zero)
+        self.high = high
 
     def to_wire(self, value: Any) -> int:
         number = parse_size(value)
@@ -168,9 +190,11 @@ class Timestamp(Codec):
 
 
 class Names(Codec):
-    """A list of texts whose order does not matter."""
+    """A list of texts whose order does not matter. ``item`` checks each of them."""
 
-    item: Text | None = None
+    def __init__(self, spec: dict[str, Any], zero: Any = None, *, item: Text | None = None) -> None:
+        super().__init__(spec, zero)
+        self.item = item
 
     def to_wire(self, value: Any) -> list[str]:
         untrusted.check_data(value)
@@ -222,86 +246,17 @@ class Labels(Codec):
 class Mapped(Codec):
     """An option whose values have other names on the wire, such as ``compression: true`` of a bucket for ``s2``."""
 
-    forward: Callable[[Any], Any]
-    back: Callable[[Any], Any]
+    def __init__(
+        self, spec: dict[str, Any], zero: Any, *, forward: Callable[[Any], Any], back: Callable[[Any], Any]
+    ) -> None:
+        super().__init__(spec, zero)
+        self.forward, self.back = forward, back
 
     def to_wire(self, value: Any) -> Any:
         return self.forward(value)
 
     def to_result(self, wire: Any) -> Any:
         return self.back(self._filled(wire))
-
-
-class Object(Codec):
-    """A dict option with fields of its own. One in which nothing is set is none, and takes away what is there."""
-
-    members: tuple[fields.Field, ...] = ()
-    needs: tuple[str, ...] = ()
-
-    @property
-    def inner(self) -> tuple[fields.Field, ...]:
-        return self.members
-
-    def to_wire(self, value: Any) -> dict[str, Any]:
-        wire: dict[str, Any] = {}
-        for field in self.members:
-            if value.get(field.option) is not None:
-                try:
-                    wire[field.path] = field.codec.to_wire(value[field.option])
-                except ValueError as error:
-                    raise ValueError(f"{field.option}: {error}") from error
-        lacking = [name for name in self.needs if wire and not value.get(name)]
-        if lacking:
-            raise ValueError(f"needs {' and '.join(lacking)} too")
-        return wire
-
-    def to_result(self, wire: Any) -> dict[str, Any] | None:
-        if self.equal(wire, None):
-            return None
-        there = [
-            field for field in self.members if field.default is not None or not field.equal(wire.get(field.path), None)
-        ]
-        return {field.option: field.codec.to_result(field.read(wire)) for field in there}
-
-    def equal(self, one: Any, other: Any) -> bool:
-        one, other = one or {}, other or {}
-        return all(field.equal(one.get(field.path), other.get(field.path)) for field in self.members)
-
-
-class Objects(Codec):
-    """A list of objects whose order does not matter."""
-
-    item: Object | None = None
-
-    @property
-    def inner(self) -> tuple[fields.Field, ...]:
-        return self._item.members
-
-    def to_wire(self, value: Any) -> list[Any]:
-        wire = [self._item.to_wire(entry) for entry in value]
-        if not all(wire):
-            raise ValueError("has an empty entry")
-        return wire
-
-    def to_result(self, wire: Any) -> list[Any]:
-        return [self._item.to_result(entry) for entry in wire or []]
-
-    def equal(self, one: Any, other: Any) -> bool:
-        left, right = list(one or []), list(other or [])
-        if len(left) != len(right):
-            return False
-        for entry in left:
-            match = next((index for index, rest in enumerate(right) if self._item.equal(entry, rest)), None)
-            if match is None:
-                return False
-            del right[match]
-        return True
-
-    @property
-    def _item(self) -> Object:
-        if self.item is None:
-            raise TypeError("a codec for a list of objects needs the codec of one")
-        return self.item
 
 
 def text(pattern: str = "", shape: str = "", max_bytes: int = 0) -> Text:
@@ -351,12 +306,3 @@ def labels() -> Labels:
 
 def mapped(spec: dict[str, Any], forward: Callable[[Any], Any], back: Callable[[Any], Any], zero: Any = None) -> Mapped:
     return Mapped(spec, zero, forward=forward, back=back)
-
-
-def obj(*members: fields.Field, needs: tuple[str, ...] = (), kind: type[Object] = Object) -> Object:
-    options = {field.option: field.argument() for field in members}
-    return kind({"type": "dict", "options": options}, None, members=members, needs=needs)
-
-
-def objects(item: Object) -> Objects:
-    return Objects({"type": "list", "elements": "dict", "options": item.spec["options"]}, None, item=item)

@@ -50,6 +50,20 @@ _VALUES = frozenset(("environment", "headers"))
 _WILD = re.compile(r"\*|\?|\[.*?\]")
 _SCHEME = re.compile(r"\s*(?:\w+:/+)?")
 _HOST = re.compile(r"(?:[\w.-]+|\[[\w:.%]+\])(?::\d{1,5})?/?\s*")
+# In a text. They are strings, which re compiles where they are used and keeps: most modules need none of them.
+# Words are taken whole (by looking ahead, since Python 3.9 has no ++), and looks ahead are bounded: the time must not
+# grow with the square of a long word.
+_URL = r"://(?:[^\s/?#]{0,999}@|[^\s/@:]{0,99}:(?!\d+[/?#])[^\s@]{0,999}@)"
+# A server's address with credentials before it, and no scheme: an image's digest (@sha256:…) is no port
+_NO_SCHEME = r"""(?<![^\s,;"'(\[{=])[^\s:@/,;"'(\[{=]{1,99}:[^\s@"']{1,255}(?=@[\w.-]{1,255}:\d{1,5}(?!\w))"""
+_ASSIGNED = (
+    r"""(?i)(?<![\w.-])(?=(?P<key>[\w.-]+))(?P=key)\\*["']?\s*(?:=>|[:=])\s*(?:(?:bearer|basic|digest|token)\s+)?"""
+)
+_VALUE = r"""(?P<quote>\\*["']).*?(?P=quote)|[^\s&"'<>\\]+"""
+_OPTION = r"""(?<![\w-])(?=(?P<key>--?\w[\w-]*))(?P=key)["']?(?:,\s*|\s+)["']?"""
+_WORD = r"""(?P<quote>)[^\s"',]+"""
+_BEARER = r"(?i)\b(bearer|basic) +[\w.~+/=-]{8,}"
+_PEM = r"(?s)-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)"
 
 
 class Mask:
@@ -133,13 +147,33 @@ def nested(value: Any, mask: Mask) -> Any:
 
 
 def text(value: str, mask: Mask) -> str:
-    """Return the text without secrets, as far as what stands around them says that they are."""
+    """Return the text without secrets, as far as what stands around them says that they are: URLs, PEM, bearer tokens,
+    and what follows a telling key.
+    """
     lower = value.lower()
-    if "@" not in lower and not any(word in lower for word in (*mask.words, "private key", "bearer", "basic")):
-        return value
-    from .mask_text import masked  # which compiles patterns that few modules need
+    if "@" in value:
+        value = re.sub(_URL, "://", value) if "://" in value else value
+        value = re.sub(_NO_SCHEME, HIDDEN, value)
+    if "PRIVATE KEY" in value:
+        value = re.sub(_PEM, HIDDEN, value)
+    if "bearer" in lower or "basic" in lower:
+        value = re.sub(_BEARER, rf"\1 {HIDDEN}", value)
+    if any(word in lower for word in mask.words):
+        value = _without_assigned(_ASSIGNED, _VALUE, value, mask)
+        value = _without_assigned(_OPTION, _WORD, value, mask)
+    return value
 
-    return masked(value, mask)
+
+def _without_assigned(keys: str, values: str, text: str, mask: Mask) -> str:
+    """Return the text with marks in the places of the values that follow telling keys."""
+    parts, end, pattern = [], 0, re.compile(values)
+    for key in re.finditer(keys, text):
+        value = pattern.match(text, key.end()) if key.end() > end and mask.hides(key["key"]) else None
+        if value:
+            mark = value["quote"] or ""
+            parts.append(f"{text[end : key.end()]}{mark}{HIDDEN}{mark}")
+            end = value.end()
+    return "".join([*parts, text[end:]])
 
 
 def is_nothing(value: Any) -> bool:

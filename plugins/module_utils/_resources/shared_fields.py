@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._options import codecs, fields, names
+from .._options import codecs, composite, fields, names
 
 V2_11, V2_12, V2_14 = (2, 11, 0), (2, 12, 0), (2, 14, 0)
 UNLIMITED = -1
@@ -34,8 +34,8 @@ def limit() -> codecs.Whole:
 
 
 TRANSFORM = (fields.Field("src", names.SUBJECT), fields.Field("dest", names.SUBJECT))
-PLACEMENT = codecs.obj(fields.Field("cluster", codecs.text()), fields.Field("tags", codecs.names()))
-REPUBLISH = codecs.obj(
+PLACEMENT = composite.obj(fields.Field("cluster", codecs.text()), fields.Field("tags", codecs.names()))
+REPUBLISH = composite.obj(
     fields.Field("src", names.SUBJECT, default=">"),
     fields.Field("dest", names.SUBJECT),
     fields.Field("headers_only", codecs.boolean()),
@@ -44,8 +44,8 @@ REPUBLISH = codecs.obj(
 
 
 def origins(
-    mirrored: type[codecs.Object] = codecs.Object, collected: type[codecs.Object] = codecs.Object
-) -> tuple[codecs.Object, codecs.Objects]:
+    mirrored: type[composite.Object] = composite.Object, collected: type[composite.Object] = composite.Object
+) -> tuple[composite.Object, composite.Objects]:
     """The codecs of a mirror and of sources, which kinds may have of their own."""
     name = names.STREAM_NAME
     rest = (
@@ -54,24 +54,24 @@ def origins(
         fields.Field("filter_subject", names.SUBJECT),
         fields.Field(
             "external",
-            codecs.obj(
+            composite.obj(
                 fields.Field("api", names.SUBJECT, argument_extra={"required": True}),
                 fields.Field("deliver", names.SUBJECT),
             ),
         ),
-        fields.Field("subject_transforms", codecs.objects(codecs.obj(*TRANSFORM))),
+        fields.Field("subject_transforms", composite.objects(composite.obj(*TRANSFORM))),
         fields.Field(
             "consumer",
-            codecs.obj(
+            composite.obj(
                 fields.Field("name", codecs.text(), argument_extra={"required": True}),
                 fields.Field("deliver_subject", names.SUBJECT),
             ),
             since=V2_14,
         ),
     )
-    mirror = codecs.obj(fields.Field("name", name), *rest, needs=("name",), kind=mirrored)
-    source = codecs.obj(fields.Field("name", name, argument_extra={"required": True}), *rest, kind=collected)
-    return mirror, codecs.objects(source)
+    mirror = composite.obj(fields.Field("name", name), *rest, needs=("name",), kind=mirrored)
+    source = composite.obj(fields.Field("name", name, argument_extra={"required": True}), *rest, kind=collected)
+    return mirror, composite.objects(source)
 
 
 MIRROR_CHANGE = fields.refused(

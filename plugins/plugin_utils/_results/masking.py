@@ -12,8 +12,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ...module_utils._options import mask
 from ...module_utils._options.mask import HIDDEN, PATTERNS, SHORTEST, Mask
-from ...module_utils._options.mask_text import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -92,7 +92,7 @@ class Masking:
             if known in text:
                 alone = self._known[known]
                 text = alone.sub(HIDDEN, text) if alone else text.replace(known, HIDDEN)
-        text = masked(text.replace(_OF_ANSIBLE, HIDDEN), self._mask)
+        text = mask.text(text.replace(_OF_ANSIBLE, HIDDEN), self._mask)
         for expression in self._expressions:
             text = expression.sub(HIDDEN, text)
         return text

@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._options import codecs, fields
+from ..._options import codecs, composite, fields
 from ..._resources import subjects
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _TIMES = ("at", "every", "cron")
 _LITERAL = codecs.text(r"[^\s.*>]+(\.[^\s.*>]+)*", "a target is one subject: words joined by dots, without * and >")
 SCHEDULE = fields.Field(
     "schedule",
-    codecs.obj(
+    composite.obj(
         fields.Field("at", codecs.timestamp()),
         fields.Field("every", codecs.duration(1, zero_allowed=False)),
         fields.Field("cron", codecs.text(r"@\w+|\S+( \S+){5}", "give six fields, of which the first are seconds")),

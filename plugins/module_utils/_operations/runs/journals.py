@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
 from ..._connection.settings import Settings
-from ..._options import codecs, connection, fields, names
+from ..._options import codecs, composite, connection, fields, names
 from .journal import SUFFIX, Spool, spool_path
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ SPEC = fields.Spec(
         fields.Field("servers", codecs.names()),
         fields.Field(
             "address",
-            codecs.obj(
+            composite.obj(
                 fields.Field("servers", codecs.names(), argument_extra={"required": True}),
                 fields.Field("stream", names.STREAM_NAME),
                 fields.Field("subject_prefix", _PREFIX),

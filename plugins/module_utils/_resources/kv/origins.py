@@ -12,7 +12,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from ..._options import codecs, names
+from ..._options import composite, names
 from .. import subjects
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TRANSFORMS = "subject_transforms"
 
 
-class Origin(codecs.Object):
+class Origin(composite.Object):
     """One origin. ``of_keys`` tells that moving keys is the rule, so that results have to say where none are."""
 
     of_keys: bool = False

@@ -8,9 +8,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..._options import codecs, fields, names
+from ..._options import codecs, composite, fields, names
 from .. import resource, shared_fields
-from . import base, recreate, windows
+from . import base, recreate, rules, windows
 from .replicas import WAIT
 
 if TYPE_CHECKING:
@@ -30,12 +30,8 @@ WITH_DATA: dict[str, Any] = {
 }
 RECREATE_EMPTY = "With recreate: true it is made anew without its messages."
 ONCE_ON = "Once on, it stays on, unless recreate makes it anew."
-# What sealing a stream, markers of deleted subjects, and schedules turn on as well
-SEALED = {"max_age": 0, "discard": "new", "deny_delete": True, "deny_purge": True}
-WITH_MARKERS = {"allow_msg_ttl": True, "allow_rollup_hdrs": True}
-WITH_SCHEDULES = {"allow_rollup_hdrs": True}
 
-CONSUMER_LIMITS = codecs.obj(
+CONSUMER_LIMITS = composite.obj(
     fields.Field("inactive_threshold", codecs.duration()), fields.Field("max_ack_pending", codecs.whole(-1))
 )
 _MIRROR, _SOURCES = shared_fields.origins()
@@ -87,7 +83,7 @@ SPEC = fields.Spec(
         fields.Field("placement", shared_fields.PLACEMENT),
         fields.Field("mirror", _MIRROR, update=shared_fields.MIRROR_CHANGE),
         fields.Field("sources", _SOURCES),
-        fields.Field("subject_transform", codecs.obj(*shared_fields.TRANSFORM)),
+        fields.Field("subject_transform", composite.obj(*shared_fields.TRANSFORM)),
         fields.Field("republish", shared_fields.REPUBLISH),
         fields.Field("allow_direct", codecs.boolean()),
         fields.Field("mirror_direct", codecs.boolean()),
@@ -139,11 +135,11 @@ class StreamResource(base.StreamBacked):
 
     def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
         if desired.get("sealed"):
-            desired = {**SEALED, **desired}
+            desired = {**rules.SEALED, **desired}
         if desired.get("subject_delete_marker_ttl"):
-            desired = {**WITH_MARKERS, **desired}
+            desired = {**rules.WITH_MARKERS, **desired}
         if desired.get("allow_msg_schedules"):
-            desired = {**WITH_SCHEDULES, **desired}
+            desired = {**rules.WITH_SCHEDULES, **desired}
         whole = {**current, **desired}
         if desired.get("subjects") == [] and not (whole.get("mirror") or whole.get("sources")):
             desired = {**desired, "subjects": [name]}  # what the server makes of none
