@@ -12,7 +12,7 @@ import traceback
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.choria.streams.plugins.module_utils._connection import pipeline, sessions, wire
+from ansible_collections.choria.streams.plugins.module_utils._connection import requests, sessions, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def killed(act: Callable[[], object], writes: int) -> bool:
 
 
 def is_write(through: sessions.Session, request: wire.Request) -> bool:
-    return not pipeline.is_read(through.settings.api, request.subject)
+    return not requests.is_read(through.settings.api, request.subject)
 
 
 def _kill_after(writes: int) -> None:

@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._connection import pipeline, sessions, wire
+from .._connection import requests, sessions, wire
 from .._options import shapes, untrusted
 from . import answers
 
@@ -79,7 +79,7 @@ def call_many(session: sessions.Session, calls: Iterable[Call]) -> list[dict[str
 
 def decode_call(what: str, subject: str, body: Any, message: wire.Message) -> dict[str, Any]:
     """The answer to a call. Raises as ``decode`` does, also where it is one to another call."""
-    written = not (pipeline.is_read_call(subject) or subject.startswith("STREAM.SNAPSHOT."))
+    written = not (requests.is_read_call(subject) or subject.startswith("STREAM.SNAPSHOT."))
     answer = decode(what, message, answers.shape_of(subject), written=written)
     problem = answers.mismatch(subject, body, answer)
     if problem:

@@ -10,16 +10,17 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from . import pipeline, wire
+from .requests import Pending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from . import sessions
+    from . import wire
+    from .requests import Link
 
 
 async def gathered(
-    session: sessions.Session, request: wire.Request, seconds: float, enough: Callable[[list[wire.Message]], bool]
+    session: Link, request: wire.Request, seconds: float, enough: Callable[[list[wire.Message]], bool]
 ) -> list[wire.Message]:
     """The answers, until ``enough`` is true of them or the ``seconds`` are over; none where nobody answers.
 
@@ -27,7 +28,7 @@ async def gathered(
     """
     await session._ready()
     arrived = asyncio.Event()
-    pending = pipeline.Pending(request._replace(many=True), False, lambda _ended: arrived.set())
+    pending = Pending(request._replace(many=True), False, lambda _ended: arrived.set())
     pending.token, end = session._new_token(), time.monotonic() + seconds
     session._pending[pending.token] = pending
     try:

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any, Optional, TypedDict
 
 from .. import _errors
 from .._options import shapes, untrusted
-from . import pipeline, reasons, wire
+from . import reasons, wire
+from .requests import Pending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from . import sessions
+    from .requests import Link, Problem
 
 # How long to wait for each answer, in seconds
 _PATIENCE = 2.0
@@ -62,7 +63,7 @@ class _Answer(TypedDict, total=False):
     cluster: Optional[_Cluster]
 
 
-async def explained(session: sessions.Session, subject: str, timeout: float) -> pipeline.Problem:
+async def explained(session: Link, subject: str, timeout: float) -> Problem:
     """What makes the error of each request that stays without an answer. ``subject`` is that of the first one."""
     patience, api = min(_PATIENCE, timeout), session.settings.api
     plain = partial(reasons.no_answer, session.settings)
@@ -97,7 +98,7 @@ def _code(answer: Mapping[str, Any]) -> int:
     return int((answer.get("error") or {}).get("err_code") or 0)
 
 
-async def _stream_of(session: sessions.Session, subject: str, patience: float) -> str:
+async def _stream_of(session: Link, subject: str, patience: float) -> str:
     if subject.startswith("$KV."):
         return f"KV_{subject.split('.')[1]}"
     names = await _ask(session, "STREAM.NAMES", {"subject": subject}, patience)
@@ -105,11 +106,11 @@ async def _stream_of(session: sessions.Session, subject: str, patience: float) -
     return str(found[0])
 
 
-async def _ask(session: sessions.Session, call: str, body: Any, patience: float) -> dict[str, Any] | None:
+async def _ask(session: Link, call: str, body: Any, patience: float) -> dict[str, Any] | None:
     """The answer of one call, None where none comes."""
     answered = asyncio.Event()
-    request = wire.Request(session.api(call), b"" if body is None else json.dumps(body).encode())
-    pending = pipeline.Pending(request, False, lambda _ended: answered.set())
+    request = wire.Request(f"{session.settings.api}.{call}", b"" if body is None else json.dumps(body).encode())
+    pending = Pending(request, False, lambda _ended: answered.set())
     pending.token = session._new_token()
     session._pending[pending.token] = pending
     try:
@@ -124,7 +125,7 @@ async def _ask(session: sessions.Session, call: str, body: Any, patience: float)
     return None if answer is None or shapes.problem(answer, _Answer) else answer
 
 
-def _of_cluster(stream: str, cluster: Mapping[str, Any], connected: str, timeout: float) -> pipeline.Problem:
+def _of_cluster(stream: str, cluster: Mapping[str, Any], connected: str, timeout: float) -> Problem:
     peers = [peer for peer in cluster.get("replicas") or [] if isinstance(peer, dict)]
     leader = str(cluster.get("leader") or "")
     away = [peer for peer in peers if peer.get("offline") or int(peer.get("active") or 0) > _AWAY]
@@ -142,7 +143,7 @@ def _of_cluster(stream: str, cluster: Mapping[str, Any], connected: str, timeout
     return _no_leader(f"stream {stream}", f"group {cluster.get('raft_group', '')}, since {since}", timeout, names)
 
 
-def _no_leader(what: str, group: str, timeout: float, away: list[str] | None = None) -> pipeline.Problem:
+def _no_leader(what: str, group: str, timeout: float, away: list[str] | None = None) -> Problem:
     detail = f" ({group})" if group else ""
     missing = f"not heard of: {', '.join(away)}" if away else "too few of its servers answer"
     remedy = "check that its servers run and reach each other, and raise timeout where an election takes longer"
@@ -157,7 +158,7 @@ def _no_leader(what: str, group: str, timeout: float, away: list[str] | None = N
     return problem
 
 
-def _busy(there: str, timeout: float) -> pipeline.Problem:
+def _busy(there: str, timeout: float) -> Problem:
     def problem(subject: str) -> _errors.StreamsError:
         return _errors.NoAnswer(
             f"No answer on {subject} within timeout ({timeout:g}s), though {there} and answers: it is busy, or the "

@@ -12,25 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from . import wire
 from .client import close
+from .requests import Pending, is_read, repeats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Union
+    from collections.abc import Sequence
 
-    from . import sessions
-
-    Answer = Union[list[wire.Message], _errors.StreamsError]
-    Problem = Callable[[str], _errors.StreamsError]
-    """Makes the error of a request from its subject."""
+    from . import wire
+    from .requests import Answer, Link, Problem
 
 # How many requests are made before they are sent
 _AT_ONCE = 500
@@ -38,69 +33,6 @@ _AT_ONCE = 500
 _AGAIN = (2.0, 3.0)
 # Between attempts to connect, while answers are due
 _RECONNECT = 0.25
-# The requests of the JetStream API that change nothing. All others are writes. A watch's consumer only brings us what
-# is written, and ends with it.
-_READS = re.compile(
-    r"(INFO|STREAM\.(INFO|LIST|NAMES|MSG\.GET)|CONSUMER\.(INFO|LIST|NAMES)|DIRECT\.GET)(\.|$)"
-    rf"|CONSUMER\.(CREATE|DELETE)\.[^.]+\.{wire.WATCH_PREFIX}",
-)
-# Writes of the API that change nothing the second time. What was deleted is answered as not found then.
-_IDEMPOTENT = re.compile(r"(STREAM\.(CREATE|UPDATE|DELETE|MSG\.DELETE)|CONSUMER\.(CREATE|UPDATE|DELETE|PAUSE))\.")
-# The server elects a leader, or is still at an earlier copy of the same message (nats-server server/errors.json)
-_NOT_YET = re.compile(rb'"err_code":\s*(10008|10009|10158)\b')
-_SHORT = 1000
-
-
-def is_read(api: str, subject: str) -> bool:
-    """Whether a request changes nothing. ``api`` is the prefix of the JetStream API."""
-    return subject == wire.PEERS or (subject.startswith(f"{api}.") and is_read_call(subject[len(api) + 1 :]))
-
-
-def is_read_call(call: str) -> bool:
-    """The same of a call of the JetStream API, by its subject below the API's prefix."""
-    return bool(_READS.match(call))
-
-
-def repeats(api: str, request: wire.Request) -> bool:
-    """Whether a request does no harm when it is sent twice."""
-    if request.again is not None:
-        return request.again
-    if "Nats-Msg-Id" in (request.headers or {}):
-        return True
-    call = request.subject[len(api) + 1 :] if request.subject.startswith(f"{api}.") else ""
-    return bool(_READS.match(call) or _IDEMPOTENT.match(call))
-
-
-class Pending:
-    """A request whose answer is awaited. ``sent`` is how often it was sent, ``done`` whether its end is known."""
-
-    __slots__ = ("_ended", "done", "error", "messages", "repeats", "request", "sent", "token")
-
-    def __init__(self, request: wire.Request, repeats: bool, ended: Callable[[bool], None]) -> None:
-        self.request, self.repeats, self._ended = request, repeats, ended
-        self.done = False
-        self.error: Exception | None = None
-        self.messages: list[wire.Message] = []
-        self.sent = 0
-        self.token = ""
-
-    def feed(self, message: wire.Message) -> None:
-        if self.done:
-            return  # a second answer
-        # Nobody listens while a leader is elected: an earlier copy may have been heard by the one before
-        unheard = self.sent > 1 and message.status == "503"
-        if self.repeats and (unheard or (len(message.data) < _SHORT and _NOT_YET.search(message.data))):
-            return
-        self.messages.append(message._replace(repeated=self.sent > 1) if self.sent > 1 else message)
-        if not self.request.many or message.status:
-            self.done = True
-        self._ended(self.done)
-
-    def fail(self, error: Exception) -> None:
-        if not self.done:
-            self.error = error
-            self.done = True
-            self._ended(True)
 
 
 class Pipeline:
@@ -108,7 +40,7 @@ class Pipeline:
     last answer.
     """
 
-    def __init__(self, session: sessions.Session, requests: Sequence[wire.Request], size: int, timeout: float) -> None:
+    def __init__(self, session: Link, requests: Sequence[wire.Request], size: int, timeout: float) -> None:
         self._session, self._size, self._timeout = session, size, timeout
         api = session.settings.api
         self._pendings = [Pending(request, repeats(api, request), self._progress) for request in requests]

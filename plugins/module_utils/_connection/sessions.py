@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _errors
 from .._options import connection, shapes, untrusted
-from . import pipeline, wire
+from . import pipeline, requests, wire
 from .client import close, connect
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Session:
         self._client: Any = None
         self._server: wire.Server | None = None
         self._behind: wire.Server | None = None
-        self._pending: dict[str, pipeline.Pending] = {}
+        self._pending: dict[str, requests.Pending] = {}
         self._counter = 0
         self._inbox = ""
         self._inbox_problem: _errors.PermissionMissing | None = None
@@ -259,7 +259,7 @@ class Session:
             self._used = time.monotonic()
 
     def _guard(self, subject: str) -> None:
-        if pipeline.is_read(self.settings.api, subject):
+        if requests.is_read(self.settings.api, subject):
             return
         self.wrote = not self.read_only
         if self.read_only:
@@ -341,7 +341,7 @@ class Session:
         if not wait:
             await self._send(request, "")
             return
-        pending = self._pending["publish"] = pipeline.Pending(request, False, lambda _ended: None)
+        pending = self._pending["publish"] = requests.Pending(request, False, lambda _ended: None)
         try:
             await self._send(request, "")
             await self._flush()
