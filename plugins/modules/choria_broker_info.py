@@ -86,6 +86,12 @@ broker:
       description: Why it is not healthy, a sentence for each reason. A healthy broker has none.
       type: list
       elements: str
+    whole:
+      description: Whether it sees all brokers and all copies of streams in their places. So its cluster can spare one.
+      type: bool
+    serves:
+      description: Whether it runs, and takes part in its cluster.
+      type: bool
     store:
       description: The folder of its streams by its configuration file.
       type: str

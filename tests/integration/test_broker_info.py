@@ -104,6 +104,8 @@ def test_what_does_not_run_or_is_not_deployed(tmp_path: Path) -> None:
     assert look(tmp_path / "nothing.conf") == {
         "deployed": False,
         "running": False,
+        "serves": False,
+        "whole": False,
         "problems": ["it is not deployed"],
         "store": None,
         "store_used": False,

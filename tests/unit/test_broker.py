@@ -12,8 +12,9 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._operations.broker.broker import (
     Client,
     Statistics,
+    client_problems,
+    cluster_problems,
     facts,
-    problems,
 )
 
 SECOND = 1_000_000_000
@@ -36,7 +37,7 @@ def statistics(*, leader: str = "b1", peers: Any = (B2, B3), health: str = "ok",
 
 
 def wrong(found: Statistics, client: Client = HEALTHY, peers: Any = ("b1", "b2", "b3")) -> list[str]:
-    return list(problems(found, client, peers))
+    return [*cluster_problems(found, peers), *client_problems(client)]
 
 
 def test_a_healthy_broker_has_no_problem() -> None:

@@ -27,7 +27,7 @@ BROKER: dict[str, Any] = {
     "identity": "b1",
     "store": "/var/lib/choria/streams",
     "store_used": True,
-    "cluster": {"name": "CHORIA", "peer_port": 5222},
+    "cluster": {"name": "CHORIA", "peer_port": 5222, "leader": "b2"},
 }
 ALONE = {"name": None, "peer_port": None}
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -50,6 +50,8 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {}),
     ({"choria_broker_peer_port": "5222"}, {}),
+    # It is alone with its port, which may be the wrong one
+    ({"choria_broker_peer_port": 5333}, {"cluster": {"name": "CHORIA", "peer_port": 5222, "leader": None}}),
     # Stopped brokers all start with the new settings
     ({"choria_identity": "b9", "choria_broker_peer_port": 5333}, {"running": False}),
     ({"choria_stream_store": "/srv/choria", "store_used": True}, {}),

@@ -68,7 +68,8 @@ def _cluster_problems(wanted: Mapping[str, Any], host: str, broker: Mapping[str,
             "(choria_backup), deploy with another choria_stream_store that is empty, and restore them (choria_restore)."
         )
         return
-    if not cluster["name"]:
+    # A broker that takes no part in a cluster may join one under any name and port
+    if not cluster["name"] or not cluster["leader"]:
         return
     if broker["identity"] != identity:
         yield (

@@ -29,6 +29,7 @@ _STREAMS = "/jsz?accounts=true&streams=true&config=true"
 _PAUSE = 1.0  # between two looks: statistics have no events
 _MOST_STATISTICS = 64 << 20
 _LONGEST_SILENCE = 5 * codecs.NANOSECOND
+_IDLE = {"running": False, "serves": False, "whole": False}
 
 SPEC = fields.Spec(
     (
@@ -72,16 +73,19 @@ def read(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _look(values: Mapping[str, Any], timeout: float) -> dict[str, Any]:
     if not os.path.exists(values["config"]):
-        return {"deployed": False, "running": False, "problems": ["it is not deployed"], **_store_of("")}
+        return {"deployed": False, **_IDLE, "problems": ["it is not deployed"], **_store_of("")}
     config = read_config(values["config"])
-    result: dict[str, Any] = {"deployed": True, **_store_of(config.get("plugin.choria.network.stream.store"))}
+    result: dict[str, Any] = {"deployed": True, **_IDLE, **_store_of(config.get("plugin.choria.network.stream.store"))}
     try:
         found = read_statistics(config, timeout)
     except _errors.Unreachable as error:
-        return {**result, "running": False, "problems": [error.message]}
+        return {**result, "problems": [error.message]}
     client = try_client(config, values.get("server_name") or config.identity, timeout)
     result.update(running=True, client=client._asdict(), **facts(found))
-    result["problems"] = list(problems(found, client, values.get("peers")))
+    missing = list(cluster_problems(found, values.get("peers")))
+    result.update(problems=[*missing, *client_problems(client)], whole=not missing)
+    # Without a leader of its cluster it takes no part in it, and nothing is lost when it restarts
+    result["serves"] = not result["cluster"]["name"] or bool(result["cluster"]["leader"])
     return result
 
 
@@ -205,26 +209,30 @@ def _settings(stream: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def problems(found: Statistics, client: Client, peers: Collection[str] | None) -> Iterator[str]:
-    """Yield one sentence for each reason why the broker is not healthy.
+def client_problems(client: Client) -> Iterator[str]:
+    """Yield why clients can't use the broker."""
+    if client.signed_in is False or client.jetstream is False:
+        yield f"clients can't use it: {client.problem or 'JetStream does not answer'}"
+
+
+def cluster_problems(found: Statistics, peers: Collection[str] | None) -> Iterator[str]:
+    """Yield one sentence for each reason why the broker is not well, or misses others or copies of streams.
 
     ``peers`` are the brokers that the cluster should have, None to accept any. Only the leader of the cluster knows
     which are there, so that all brokers together have to be asked.
     """
     if found.health.get("status") != "ok":
         yield f"it says it is not well: {found.health.get('error') or found.health.get('status') or 'no reason given'}"
-    if client.signed_in is False or client.jetstream is False:
-        yield f"clients can't use it: {client.problem or 'JetStream does not answer'}"
     meta, own = found.streams.get("meta_cluster") or {}, str(found.server.get("server_name", ""))
     if peers is not None and len(peers) > 1 and not meta.get("leader"):
         yield "its cluster has no leader"
     if peers is not None and meta.get("leader") == own:
-        yield from _cluster_problems(meta, own, set(peers))
+        yield from _peer_problems(meta, own, set(peers))
     for stream in _replicated(found.streams):
         yield from _stream_problems(stream, own)
 
 
-def _cluster_problems(meta: Mapping[str, Any], own: str, wanted: set[str]) -> Iterator[str]:
+def _peer_problems(meta: Mapping[str, Any], own: str, wanted: set[str]) -> Iterator[str]:
     online = dict(_peers(meta))
     online[own] = True
     missing = sorted(name for name in wanted if not online.get(name))
