@@ -27,7 +27,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-if [ $# = 0 ]; then set -- default cluster package upgrade absent scale; fi
+if [ $# = 0 ]; then set -- default cluster package upgrade absent changes scale; fi
 sums=() status=0
 for scenario in "$@"; do
     printf '\n==== molecule: %s\n' "$scenario"

@@ -18,7 +18,8 @@ author:
 options:
   _input:
     description:
-      - A dict with C(authority), the path of the authority's certificate, C(pairs) and C(tokens).
+      - A dict with C(authority), the path of the authority's certificate, C(trusted), paths of further ones, C(pairs)
+        and C(tokens).
       - An entry of C(pairs) has C(option), C(certificate), C(key) and C(names). The certificate has to be valid for
         each of the names.
       - An entry of C(tokens) has C(option), C(token), C(seed) and C(purposes), those that the token may have.
@@ -32,7 +33,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ material | choria.streams.choria_role_material_problems }}"
   vars:
-    material: {authority: /nowhere/ca.pem, pairs: [], tokens: []}
+    material: {authority: /nowhere/ca.pem, trusted: [], pairs: [], tokens: []}
 """
 
 RETURN = r"""

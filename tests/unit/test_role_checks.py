@@ -155,6 +155,10 @@ WRONG: list[tuple[str, Any]] = [
     *(("choria_submission_size", value) for value in (0, -1, "x", None)),
     *(("choria_registration", [name]) for name in NO_NAMES),
     *(("choria_issuer", name) for name in NO_NAMES),
+    *(("choria_trusted_authorities", value) for value in (["ca.pem"], "ca.pem", [""], ["a\nb"], None)),
+    *(("choria_trusted_issuers", {name: "ab" * 32}) for name in ("a b", "a\n", "choria")),
+    *(("choria_trusted_issuers", {"other": key}) for key in ("", "ab", "xy" * 32, "ab" * 32 + "\n", None)),
+    ("choria_trusted_issuers", ["other"]),
     *(("choria_policies", {name: "policy default deny"}) for name in ("../../cron.d/x", "a b", "a\n", "")),
     *(("choria_policies", {"puppet": policy}) for policy in ("", None, ["b"])),
     ("choria_policies", []),
@@ -262,6 +266,11 @@ RIGHT: list[dict[str, Any]] = [
         "choria_stream_retention": {"event": "7d", "machine": "0s"},
     },
     {"choria_security_provider": "choria", "choria_issuer_public_key": "ab" * 32},
+    {
+        "choria_tls_ca": "ca.pem",
+        "choria_trusted_authorities": ["old.pem"],
+        "choria_trusted_issuers": {"old": "ab" * 32},
+    },
     {"choria_streams": [{"name": "A", "max_age": "1d"}], "choria_keys": [{"bucket": "B", "key": "a", "value": "b"}]},
 ]
 

@@ -29,6 +29,7 @@ def material_problems(material: Mapping[str, Any]) -> list[str]:
     not in check mode, and checks before that the others exist.
 
     - ``authority``: the PEM file of the option choria_tls_ca.
+    - ``trusted``: the PEM files of the option choria_trusted_authorities.
     - ``pairs``: a list of dicts with ``option`` (which messages name), ``certificate``, ``key``, and ``names``, the
       names and addresses that the certificate has to be valid for.
     - ``tokens``: a list of dicts with ``option``, ``token``, ``seed`` and ``purposes``, those that the token may have.
@@ -40,6 +41,11 @@ def material_problems(material: Mapping[str, Any]) -> list[str]:
             client = _client(material["authority"])
         except (OSError, ValueError) as error:
             found.append(f"choria_tls_ca: {material['authority']} can't be used: {_reason(error)}.")
+    for trusted in filter(_is_file, material["trusted"]):
+        try:
+            _client(trusted)
+        except (OSError, ValueError) as error:
+            found.append(f"choria_trusted_authorities: {trusted} can't be used: {_reason(error)}.")
     for pair in material["pairs"] if client else ():
         if _is_file(pair["certificate"]):
             found += _pair_problems(material["authority"], **pair)

@@ -54,7 +54,11 @@ KINDS: dict[str, values.Kind] = {
     "choria_tls_certificate_path": values.path,
     "choria_tls_key_path": values.path,
     "choria_puppet_ssldir": values.path,
+    "choria_trusted_authorities": values.each(values.one_line),
     "choria_issuer": _NAME,
+    "choria_trusted_issuers": values.mapping(
+        _NAME, values.text(r"[0-9a-fA-F]{64}", "the public key of an issuer, 64 hexadecimal digits")
+    ),
     "choria_broker_port": _PORT,
     "choria_broker_peer_port": _PORT,
     "choria_broker_stats_port": _PORT,
@@ -116,7 +120,15 @@ ENTRIES: dict[str, tuple[str, dict[str, values.Kind]]] = {
     "choria_security_clients": ("name", {"name": _IDENTITY}),
 }
 # What rules need beside the variables above
-_SWITCHES = ("broker", "install_method", "archive", "security_provider", "security_folder", "issuer_public_key")
+_SWITCHES = (
+    "broker",
+    "install_method",
+    "archive",
+    "security_provider",
+    "security_folder",
+    "issuer_public_key",
+    "tls_ca",
+)
 _RESOURCES = ("resources_prune", "keys_mask", *(kind.option for kind in model.KINDS))
 NEEDED = {*KINDS, *ENTRIES, *(f"choria_{name}" for name in (*_SWITCHES, *_RESOURCES))}
 _PORTS = ("broker_port", "broker_peer_port", "broker_stats_port", "leafnode_port", "gateway_port", "websocket_port")
@@ -243,6 +255,10 @@ def _security(given: Given, host: str, os_family: str) -> Iterator[str]:
             "choria_security_provider is choria, but choria_issuer_public_key is not the public key of an issuer, "
             "which has 64 hexadecimal digits; or let choria_security_folder make one."
         )
+    if given["choria_trusted_authorities"] and not given["choria_tls_ca"]:
+        yield "choria_trusted_authorities needs choria_tls_ca: give the certificates of all authorities to the role."
+    if given["choria_issuer"] in given["choria_trusted_issuers"]:
+        yield f"choria_trusted_issuers has {given['choria_issuer']}, which is choria_issuer: name only others."
     for user in given["choria_client_users"]:
         for one, other in (("certificate", "key"), ("token", "seed")):
             if bool(user.get(one)) != bool(user.get(other)):
