@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -284,3 +285,42 @@ def test_secret_options_are_not_logged() -> None:
 def test_settings_of_a_plugin_are_those_of_a_module() -> None:
     given = {"servers": [SERVER], "validate_certs": True, "connect_timeout": "5s", "timeout": "10s"}
     assert Settings.from_options(given.get) == settings(servers=SERVER)
+
+
+def test_tls_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process reads them once, the system's authorities too, however many settings and connections it has."""
+    read: list[str] = []
+    load_authorities, load_own = ssl.SSLContext.load_verify_locations, ssl.SSLContext.load_cert_chain
+
+    def of_file(context: ssl.SSLContext, *arguments: Any, **options: Any) -> None:
+        read.append("ca_path")
+        load_authorities(context, *arguments, **options)
+
+    def of_system(context: ssl.SSLContext, *_purpose: Any) -> None:
+        read.append("system")  # which authorities that has depends on the machine
+        load_authorities(context, str(authority.path))
+
+    def own(context: ssl.SSLContext, *arguments: Any, **options: Any) -> None:
+        read.append("client_cert")
+        load_own(context, *arguments, **options)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", of_file)
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", of_system)
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", own)
+    authority = Authority(tmp_path)
+    client = authority.issue("client")
+    files = {"client_cert": str(client.certificate), "client_key": str(client.key), "servers": ["tls://localhost"]}
+    contexts = [settings(**files, ca_path=str(authority.path)).tls_context() for _time in range(3)]
+    assert read == ["ca_path", "client_cert"]
+    assert contexts[0] is contexts[2]
+    del read[:]
+    for _time in range(3):
+        settings(**files).tls_context()
+    assert read == ["client_cert", "system"]
+    del read[:]
+    renewed = authority.issue("client")
+    assert renewed.certificate == client.certificate
+    settings(**files).tls_context()
+    assert read == ["client_cert", "system"]
+    assert settings(**files, validate_certs=False).tls_context().verify_mode == ssl.CERT_NONE
+    assert settings(**files).tls_context().verify_mode == ssl.CERT_REQUIRED

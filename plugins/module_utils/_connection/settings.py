@@ -135,12 +135,24 @@ class Settings(NamedTuple):
 
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        elif not self.ca_path:
+        elif not self.ca_path and not context.cert_store_stats()["x509_ca"]:
             context.load_default_certs()  # takes 30 ms
         return context
 
     def _context_of_files(self) -> ssl.SSLContext:
-        """A context with the authorities of ``ca_path`` and our certificate, without the system's authorities."""
+        """A context with the authorities of ``ca_path`` and our certificate, without the system's authorities.
+
+        A process makes it once, and again where a file has changed.
+        """
+        paths = (self.ca_path, self.client_cert, self.client_key)
+        key = (self.validate_certs, *((path, _version(path)) for path in paths))
+        if key not in _contexts:
+            context = self._new_context()
+            _contexts.clear()
+            _contexts[key] = context
+        return _contexts[key]
+
+    def _new_context(self) -> ssl.SSLContext:
         import ssl  # which takes several MiB of a process that may never connect, as one that only checks its options
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -171,6 +183,18 @@ class Settings(NamedTuple):
         if isinstance(error, ValueError):
             return f"client_key {self.client_key} is protected by a passphrase: give a key without one."
         return f"{self.client_cert} must hold a certificate and client_key {self.client_key} its private key, as PEM."
+
+
+_contexts: dict[tuple[Any, ...], ssl.SSLContext] = {}
+
+
+def _version(path: str) -> tuple[int, ...]:
+    """What differs where a file is replaced, or written anew."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _no_passphrase() -> str:
