@@ -12,10 +12,12 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import kv, messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api.kv_snapshot import snapshot
 from ansible_collections.choria.streams.plugins.module_utils._connection.together import read_together
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._module_document import items_of
+from ansible_collections.choria.streams.plugins.module_utils._operations.kv import past
 from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import KINDS, SPEC, Document
 from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import bring_about
 from support.connect import settings
@@ -97,6 +99,52 @@ def test_filters_that_get_narrower(session: CountedSession) -> None:
     assert brought_about(session, {"consumers": narrower}) <= 6
 
 
+# Keys
+
+
+def put(session: Session, bucket: kv.Bucket, values: dict[str, bytes]) -> None:
+    writes = [(bucket, key, {"operation": kv.PUT, "value": value}) for key, value in values.items()]
+    assert not [answer for answer in kv.write_many(session, writes) if isinstance(answer, _errors.StreamsError)]
+
+
+def bucket_of(session: Session, values: dict[str, bytes]) -> kv.Bucket:
+    """A bucket that keeps five revisions of each key."""
+    config = {"name": "KV_B", "subjects": ["$KV.B.>"], "allow_direct": True, "max_msgs_per_subject": 5}
+    streams.create(session, {**config, "allow_rollup_hdrs": True, "storage": "memory"})
+    put(session, kv.Bucket("B"), values)
+    return kv.open_bucket(session, "B")[0]
+
+
+def test_many_keys(session: CountedSession) -> None:
+    """A list of them, then batches of 1,024 that are under way together."""
+    values = {f"a.{number}": b"%d" % number for number in range(5000)}
+    bucket = bucket_of(session, values)
+    session.restart()
+    found = snapshot(session, bucket, "a.")
+    assert {key: entry.value for key, entry in found.items()} == values
+    assert session.exchanges <= 3
+
+
+def test_values_that_are_large_together(session: CountedSession) -> None:
+    """What is under way stays below what a server keeps for a client."""
+    values = {f"a.{number}": b"x" * 60_000 for number in range(1100)}
+    bucket = bucket_of(session, values)
+    session.restart()
+    assert {key: entry.value for key, entry in kv.last_many(session, bucket, list(values)).items()} == values
+    assert session.exchanges <= 8
+
+
+def test_a_prefix_as_it_was(session: CountedSession) -> None:
+    """Keys that were written since are read together, however many they are."""
+    bucket = bucket_of(session, {f"a.{number}": b"old" for number in range(500)})
+    then = bucket.last_sequence
+    put(session, bucket, {f"a.{number}": b"new" for number in range(400, 1000)})
+    session.restart()
+    found = past.below_as_of(session, bucket, "a.", then)
+    assert {key: entry.value for key, entry in found.items()} == {f"a.{number}": b"old" for number in range(500)}
+    assert session.exchanges <= 4
+
+
 # Reads together
 
 
@@ -107,7 +155,7 @@ def fill(session: Session, count: int) -> None:
 
 
 def test_reads_of_different_lengths(session: CountedSession) -> None:
-    """As many exchanges as the longest of 600 reads waits for, three times, since 256 run at a time."""
+    """As many exchanges as the longest of 600 reads waits for, twice, since 512 run at a time."""
     fill(session, 5)
 
     def read(number: int, each: Session) -> list[int]:
@@ -117,7 +165,7 @@ def test_reads_of_different_lengths(session: CountedSession) -> None:
     session.restart()
     results = read_together(session, [partial(read, number) for number in range(600)])
     assert results == [list(range(1, 1 + number % 3)) for number in range(600)]
-    assert session.exchanges <= 6
+    assert session.exchanges <= 4
     assert session.requests == 600
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # nats-server's limit for one request with multi_last (server/stream.go)
 BATCH = 1024
 BATCHES_SINCE = (2, 11, 0)
+# Batches that are under way together, and their bytes: half of what a server keeps for a client (max_pending)
+_TOGETHER, _BYTES = 16, 32 << 20
 
 
 def of_each(
@@ -62,15 +64,19 @@ def there(answers: Iterable[messages.Stored | _errors.StreamsError | None]) -> I
 
 
 def _batches(session: sessions.Session, stream: str, subjects: Sequence[str], up_to: int) -> Iterator[messages.Stored]:
-    for start in range(0, len(subjects), BATCH):
-        body: dict[str, Any] = {"multi_last": list(subjects[start : start + BATCH])}
-        if up_to:
-            body["up_to_seq"] = up_to
-        beyond = 1
-        while beyond:
-            # The server ends a page when it has sent 64 MiB
-            found, beyond = messages.direct_page(session, stream, body)
-            yield from found
-            if not found:
-                break
-            body["seq"] = found[-1].sequence + 1
+    moment = {"up_to_seq": up_to} if up_to else {}
+    bodies: list[dict[str, Any]] = [
+        {"multi_last": list(subjects[start : start + BATCH]), **moment} for start in range(0, len(subjects), BATCH)
+    ]
+    for start in range(0, len(bodies), _TOGETHER):
+        asked = bodies[start : start + _TOGETHER]
+        while asked:
+            left = []
+            for body in asked:
+                body["max_bytes"] = _BYTES // len(asked)
+            for body, (found, beyond) in zip(asked, messages.direct_pages(session, stream, asked)):
+                yield from found
+                if found and beyond:
+                    body["seq"] = found[-1].sequence + 1
+                    left.append(body)
+            asked = left

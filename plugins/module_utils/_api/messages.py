@@ -180,7 +180,26 @@ def direct_page(session: sessions.Session, stream: str, body: dict[str, Any]) ->
 
     ``body`` has ``multi_last``, ``batch``, ``up_to_seq`` … (nats-server 2.11).
     """
-    messages = session.request_all(session.api(f"DIRECT.GET.{stream}"), jetstream.encode(body))
+    return direct_pages(session, stream, [body])[0]
+
+
+def direct_pages(
+    session: sessions.Session, stream: str, bodies: Sequence[dict[str, Any]]
+) -> list[tuple[list[Stored], int]]:
+    """``direct_page`` of several batch requests, pipelined. Raises the first error."""
+    subject = session.api(f"DIRECT.GET.{stream}")
+    requests = [wire.Request(subject, jetstream.encode(body), many=True) for body in bodies]
+    answers_ = session.request_many(requests)
+    found = []
+    for number, body in enumerate(bodies):
+        answer, answers_[number] = answers_[number], []  # many messages: those that are decoded need no place
+        if isinstance(answer, _errors.StreamsError):
+            raise answer
+        found.append(_page_of(stream, body, answer))
+    return found
+
+
+def _page_of(stream: str, body: dict[str, Any], messages: list[wire.Message]) -> tuple[list[Stored], int]:
     last = messages[-1]
     if last.status not in ("204", "404"):
         reason = last.headers.get("Description", "") or f"status {last.status}"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # Threads at a time
-_MOST = 256
+_MOST = 512
 # The window and the timeout of what is no request
 _NEITHER = (0, None)
 

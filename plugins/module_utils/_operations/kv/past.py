@@ -10,11 +10,13 @@ nothing is kept from then is known not to have existed only while the bucket has
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Union
 
 from ... import _errors
 from ..._api import kv, reading, streams
 from ..._api.kv_snapshot import selection
+from ..._connection import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +51,10 @@ def below_as_of(session: sessions.Session, bucket: kv.Bucket, prefix: str, momen
 def _kept(session: sessions.Session, bucket: kv.Bucket, keys: Sequence[str], revision: int) -> dict[str, kv.Entry]:
     found = kv.last_many(session, bucket, keys, revision) if revision else {}
     rest = [key for key in keys if key not in found]
-    for key in kv.last_many(session, bucket, rest) if rest else ():
-        earlier = _before(session, bucket, key, revision)
+    reads = [partial(_before, bucket=bucket, key=key, revision=revision) for key in rest]
+    for key, earlier in zip(rest, together.read_together(session, reads)):
+        if isinstance(earlier, _errors.StreamsError):
+            raise earlier
         if earlier:
             found[key] = earlier
     return found
@@ -63,7 +67,7 @@ def _revision(session: sessions.Session, bucket: kv.Bucket, moment: Moment) -> i
     return later - 1 if later else kv.open_bucket(session, bucket.name)[0].last_sequence
 
 
-def _before(session: sessions.Session, bucket: kv.Bucket, key: str, revision: int) -> kv.Entry | None:
+def _before(session: sessions.Session, *, bucket: kv.Bucket, key: str, revision: int) -> kv.Entry | None:
     """The newest revision of a key up to this one, None where it had none. Raises StreamsError where nobody knows."""
     kept = kv.history(session, bucket, key)
     earlier = [entry for entry in kept if entry.revision <= revision]
