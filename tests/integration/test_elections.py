@@ -24,6 +24,7 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import (
     StreamsError,
 )
 from ansible_collections.choria.streams.plugins.module_utils._operations.backup import backups, restoring
+from support import sending
 from support.backups import backup, content, restore
 from support.cluster import nats_cluster
 from support.connect import settings
@@ -233,3 +234,21 @@ def test_no_leader_is_named(cluster: list[NatsServer]) -> None:
 
         wait_until(named, 60)
     assert re.search(rf"stream KV_B has no leader \(group {group}, since 20\S+Z\), not heard of: n2, n3", found)
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_results_say_that_their_stream_has_no_leader(cluster: list[NatsServer], tmp_path: Path, replicas: int) -> None:
+    """And not that there is no such stream."""
+    with open_session(cluster) as session:
+        streams.create(session, {"name": sending.STREAM, "subjects": sending.SUBJECTS, "num_replicas": replicas})
+        leader = cluster[int(leader_of(session, sending.STREAM)[1:]) - 1]
+    ours, other = (server for server in cluster if server is not leader)
+    sender = sending.sender(ours.url, tmp_path)
+    for server in (leader, other)[:replicas]:
+        server.kill()
+    for event in sending.events(3):
+        sender.put(*event)
+    wait_until(lambda: "has no leader" in sender._problem, 60, lambda: sender._problem)
+    report = sender.finish(0.5)
+    assert (report.stored, report.spooled) == (0, 3)
+    assert "has no leader" in report.text and "no stream takes" not in report.text

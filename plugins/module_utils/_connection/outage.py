@@ -63,14 +63,17 @@ class _Answer(TypedDict, total=False):
     cluster: Optional[_Cluster]
 
 
-async def explained(session: Link, subject: str, timeout: float) -> Problem:
-    """What makes the error of each request that stays without an answer. ``subject`` is that of the first one."""
+async def explained(session: Link, subject: str, timeout: float, stream: str = "") -> Problem:
+    """What makes the error of each request that stays without an answer. ``subject`` is that of the first one.
+
+    ``stream`` is the one that it belongs to, where that is known.
+    """
     patience, api = min(_PATIENCE, timeout), session.settings.api
     plain = partial(reasons.no_answer, session.settings)
     if subject.startswith(f"{api}."):
         match = _STREAM.match(subject[len(api) + 1 :])
         stream = match.group(1) if match else ""
-    else:
+    elif not stream:
         stream = await _stream_of(session, subject, patience)
     found = await _ask(session, f"STREAM.INFO.{stream}", None, patience) if stream else None
     cluster = (found or {}).get("cluster") or {}

@@ -173,11 +173,14 @@ class Session:
         self._guard(subject)
         self._drive(self._publish(wire.Request(subject, payload, headers), wait))
 
-    def explain(self, subject: str) -> _errors.StreamsError:
-        """The error of a request that nobody answers, with the cause as far as these credentials may ask for it."""
+    def explain(self, subject: str, stream: str = "") -> _errors.StreamsError:
+        """The error of a request that nobody answers, with the cause as far as these credentials may ask for it.
+
+        ``stream`` is the one that the subject belongs to, where that is known.
+        """
         from .outage import explained
 
-        return self._drive(explained(self, subject, self.settings.timeout))(subject)
+        return self._drive(explained(self, subject, self.settings.timeout, stream))(subject)
 
     def subscribe(self, subject: str, queue: str = "") -> None:
         """Lets ``receive`` hear a subject. With ``queue`` one member of that group gets each message."""

@@ -8,11 +8,13 @@ A transport takes a window of events, and tells how many of the first are settle
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...module_utils import _errors
+from ...module_utils._api import streams
 from ...module_utils._api.messages import publish_many
 from ...module_utils._connection.client import preload
 from ...module_utils._connection.sessions import Session
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from ...module_utils._operations.runs.journal import Outgoing
 
 CONTENT_TYPE = "application/cloudevents+json"
+# A subject that events may have, and after how many seconds servers are asked again why nobody takes them
+_ANY, _ASK_AGAIN = "run_started", 5.0
 _MESSAGE_TOO_LARGE, _WRONG_STREAM = 10054, 10060
 # What does not go away by itself: these credentials, options and libraries are what this run has
 _HOPELESS = (_errors.PermissionMissing, _errors.OptionError, _errors.LibraryMissing)
@@ -89,6 +93,7 @@ class Direct:
             "prefix": prefix,
         }
         self._prefix, self._stream = prefix, stream
+        self._why, self._asked = "", 0.0
         self._warnings = [*settings.warnings]
         self._session = Session(settings, warn=self._warnings.append)
 
@@ -140,12 +145,35 @@ class Direct:
         subjects = f"{self._prefix}.>"
         if isinstance(error, _errors.ApiError) and error.err_code == _WRONG_STREAM:
             return f"another stream than {self._stream} takes {subjects}: give its name in stream, or other subjects."
-        if error.failure.get("code") == "no_responders":
-            return (
-                f"no stream takes {subjects}: create it with choria.streams.choria_stream "
-                f"(name: {self._stream}, subjects: ['{subjects}'])."
-            )
-        return error.message
+        return self._unheard(subjects) if error.failure.get("code") == "no_responders" else error.message
+
+    def _unheard(self, subjects: str) -> str:
+        """Why nobody takes events: there is no such stream, or it has no leader. Asks servers every few seconds."""
+        if not self._why or time.monotonic() - self._asked > _ASK_AGAIN:
+            remedy = f"choria.streams.choria_stream (name: {self._stream}, subjects: ['{subjects}'])"
+            self._why = self._outage() or f"no stream takes {subjects}: create it with {remedy}."
+            self._asked = time.monotonic()
+        return self._why
+
+    def _outage(self) -> str:
+        """Why the stream, which may be there, takes nothing. Empty where it is not there."""
+        subject = f"{self._prefix}.{_ANY}"
+        try:
+            if not self._session.connected.clustered:
+                return ""
+            error = self._session.explain(subject, self._stream)
+            if error.failure.get("code") == "no_leader":
+                return error.message
+            if not streams.names(self._session, subject):
+                return ""
+        except _errors.Unreachable as error:
+            return error.message
+        except _errors.StreamsError:
+            pass  # these credentials may not ask
+        return (
+            f"nothing listens on {self._prefix}.>: stream {self._stream} has no leader at the moment, or is not there: "
+            "check that its servers run, and that it exists."
+        )
 
     def close(self) -> None:
         self._session.close()
