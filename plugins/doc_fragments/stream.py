@@ -121,6 +121,9 @@ options:
           - >-
             Of a bucket these are keys, such as V(app.>), or subjects such as V($KV.CFG.app.>). What can't match a key
             is refused.
+          - >-
+            A new filter that matches neither a subject of an origin in this account nor a message that it holds is
+            refused.
         type: str
       external:
         description: Where the origin lies in another account or JetStream domain.
@@ -181,6 +184,9 @@ options:
           - >-
             Of a bucket these are keys, such as V(app.>), or subjects such as V($KV.CFG.app.>). What can't match a key
             is refused.
+          - >-
+            A new filter that matches neither a subject of an origin in this account nor a message that it holds is
+            refused.
         type: str
       external:
         description: Where the origin lies in another account or JetStream domain.

@@ -82,9 +82,13 @@ options:
     type: list
     elements: str
   filter_subject:
-    description: >-
-      The subject of the messages to deliver, which may hold wildcards; all where it is empty. Not together with
-      O(filter_subjects).
+    description:
+      - >-
+        The subject of the messages to deliver, which may hold wildcards; all where it is empty. Not together with
+        O(filter_subjects).
+      - >-
+        A new filter that matches neither a subject of the stream nor a message that it holds is refused, unless the
+        stream copies or transforms messages.
     type: str
   filter_subjects:
     description: Several such subjects, none of which may hold another.

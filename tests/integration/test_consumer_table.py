@@ -69,7 +69,7 @@ SAMPLES: dict[str, list[Sample]] = {
     "ack_wait": [sample("30s", "1h", "1ms")],
     "max_deliver": [sample(-1, 1, 20)],
     "backoff": [sample(["1s", "5s"], ["5s", "1s", "1m"], []), sample(["1s", "5s"], ["2s"], max_deliver=2)],
-    "filter_subject": [sample("walk.a", "walk.*.b", "", "elsewhere")],
+    "filter_subject": [sample("walk.a", "walk.*.b", "", "*.*.c")],
     "filter_subjects": [sample(["walk.a", "walk.b.>"], ["walk.c"], [])],
     "replay_policy": [sample("instant", "original")],
     "deliver_subject": [sample("deliver.one", "deliver.two", ""), sample("", "deliver.one")],

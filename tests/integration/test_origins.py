@@ -11,11 +11,13 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
-from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._errors import Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import facts as stream_facts
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.info import streams_of
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
+from support.inprocess import run_module
 from support.manage import Manager
 from support.playbook import run_playbook
 from support.server import NatsServer
@@ -111,3 +113,59 @@ def test_warnings_of_a_task_and_of_a_document(server: NatsServer) -> None:
     for name in ("ONE", "TWO"):
         warnings = result.task(name).result["warnings"]
         assert [text for text in warnings if f"{name} has heard nothing of its origin NOWHERE" in str(text)]
+
+
+UNMATCHED: list[dict[str, Any]] = [
+    {"mirror": {"name": "HERE", "filter_subject": "there.>"}},
+    {"sources": [{"name": "HERE"}, {"name": "HERE", "filter_subject": "there.>"}]},
+    {"sources": [{"name": "HERE", "subject_transforms": [{"src": "there.>", "dest": "x.>"}]}]},
+]
+
+
+@pytest.mark.parametrize("given", UNMATCHED, ids=str)
+def test_a_filter_that_matches_nothing(manager: Manager, given: dict[str, Any]) -> None:
+    field = next(iter(given))
+    with pytest.raises(Refused) as refused:
+        manager.plan(STREAM, name="COPY", **given)
+    assert refused.value.message == (
+        f"{field}: 'there.>' matches none of the subjects of HERE, which are here.>, and no message that it holds, so "
+        "nothing would be copied: change the filter, or give HERE such a subject first."
+    )
+    with pytest.raises(Refused, match=r"^sources: 'there.>' matches none"):
+        moved = [{"src": "there.>", "dest": "$KV.COPY.>"}]
+        manager.plan(BUCKET, name="COPY", sources=[{"name": "HERE", "subject_transforms": moved}])
+    # What the server has already is no mistake of this task, and what is elsewhere is not known
+    streams.create(manager.session, {"name": "COPY", **given})
+    assert not manager.plan(STREAM, name="COPY", **given).changed
+    manager.plan(STREAM, name="FAR", mirror={"name": "HERE", "external": {"api": "$JS.far.API"}, "filter_subject": "x"})
+
+
+def test_a_filter_of_what_an_origin_still_holds(manager: Manager) -> None:
+    """Messages of a subject that the origin gave up stay there, and are copied."""
+    manager.apply(STREAM, name="HERE", subjects=["elsewhere"])
+    applied(manager, STREAM, name="COPY", mirror={"name": "HERE", "filter_subject": "here.a"}, wait_for_origins=True)
+    info = streams.info(manager.session, "COPY")
+    assert info is not None
+    assert info["state"]["messages"] == 1000
+    [warning] = manager.plan(CONSUMER, stream="HERE", name="C", filter_subject="here.*").warnings
+    assert warning.endswith("which are elsewhere: it gets no new messages.")
+    with pytest.raises(Refused, match=r"^filter_subject: 'there' of consumer C matches none of the subjects of stream"):
+        manager.plan(CONSUMER, stream="HERE", name="C", filter_subject="there")
+    with pytest.raises(Refused, match=r"^filter_subjects: 'there' of consumer C"):
+        manager.plan(CONSUMER, stream="HERE", name="C", filter_subjects=["here.a", "there"])
+
+
+def test_origins_of_the_same_document(manager: Manager) -> None:
+    """An origin counts as it is going to be."""
+    streams_wanted = [
+        {"name": "HERE", "subjects": ["here.>", "new.>"]},
+        {"name": "COPY", "mirror": {"name": "HERE", "filter_subject": "new.a"}},
+        {"name": "FRESH", "subjects": ["fresh.>"]},
+        {"name": "MORE", "sources": [{"name": "FRESH", "filter_subject": "fresh.a"}, {"name": "HERE"}]},
+    ]
+    document = {"servers": manager.session.settings.servers, "owner": "me", "streams": streams_wanted}
+    assert "failure" not in run_module("choria_resources", document, check_mode=True)
+    streams_wanted[2] = {"name": "FRESH", "subjects": ["other"]}
+    streams_wanted[0] = {"name": "HERE", "subjects": ["here.>"]}
+    result = run_module("choria_resources", document, check_mode=True)
+    assert [problem["path"] for problem in result["failure"]["problems"]] == ["streams[1]", "streams[3]"], result

@@ -219,6 +219,7 @@ MEANT = (
     "sealed: true sets it to",
     "a roll-up is a purge, and deny_purge is true",
     "src of a transform is a filter too",  # nats-server 2.10 looks at no origin elsewhere
+    "matches none of the subjects of",
 )
 CONSUMED: list[dict[str, Any]] = [
     {},

@@ -86,6 +86,13 @@ def subject_counts(session: sessions.Session, name: str, subject: str = ">") -> 
             raise _errors.WrongAnswer(f"Counting the subjects of stream {name}", "its pages repeat themselves")
 
 
+def holds(session: sessions.Session, name: str, subject: str) -> bool:
+    """Whether a stream has any message whose subject matches. One that is not there has none."""
+    what, body = f"Looking for subjects of stream {name}", {"subjects_filter": subject}
+    found = _or_none(lambda: jetstream.call(session, what, f"STREAM.INFO.{name}", body))
+    return bool(found and found["state"].get("subjects"))
+
+
 def deleted_sequences(session: sessions.Session, name: str) -> list[int]:
     """The sequences between a stream's first and last message that hold none any more."""
     answer = jetstream.call(session, f"Reading stream {name}", f"STREAM.INFO.{name}", {"deleted_details": True})

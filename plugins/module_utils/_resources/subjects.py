@@ -41,6 +41,13 @@ def filters(config: Mapping[str, Any]) -> list[str]:
     return config.get("filter_subjects") or [config.get("filter_subject") or ">"]
 
 
+def may_match(subject: str, stream: Mapping[str, Any]) -> bool:
+    """Whether new messages of a stream can match. What it copies or transforms may have any subject."""
+    if stream.get("mirror") or stream.get("sources") or stream.get("subject_transform"):
+        return True
+    return any(meet(subject, taken) for taken in stream.get("subjects") or ())
+
+
 class SubjectIndex:
     """Subjects and whose they are, as a tree of their words. ``*`` is any word, ``>`` one word and all after it."""
 

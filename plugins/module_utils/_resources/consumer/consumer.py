@@ -30,6 +30,7 @@ class Current:
     other consumers, which only some plans need (``needs_others``). ``holder`` is the info of what keeps the position of
     a consumer that is being made anew, ``target`` the sequence to reset it to. ``waiting`` is what ``consumer_losses``
     has to know to tell what a narrower filter deletes. ``account`` has the limits of the account where one is made.
+    ``stored`` are those of the filters that match messages of the stream, None where that is not known.
     """
 
     info: dict[str, Any] | None = None
@@ -39,6 +40,7 @@ class Current:
     target: int | None = None
     waiting: consumer_losses.Waiting | None = None
     account: Mapping[str, Any] | None = None
+    stored: frozenset[str] | None = None
 
     @property
     def before(self) -> dict[str, Any] | None:
@@ -109,7 +111,7 @@ class ConsumerResource:
             from . import losses as consumer_losses
 
             current = self.completed(current, options, consumer_losses.read(session, stream))
-        return current
+        return self.matched(session, current, options)
 
     def narrowed(self, current: Current, options: Mapping[str, Any]) -> bool:
         """Whether a filter that leaves out more than before makes it necessary to know what the others wait for."""
@@ -132,6 +134,15 @@ class ConsumerResource:
         apart = (options["name"], positions.holder_of(options["name"]))
         others = tuple(info for info in waiting[0] if info["name"] not in apart)
         return replace(current, waiting=((*others, *coming), waiting[1]))
+
+    def matched(self, session: sessions.Session, current: Current, options: Mapping[str, Any]) -> Current:
+        """With what the messages of the stream say to filters that none of its subjects match."""
+        given = options.get("filter_subject") or options.get("filter_subjects")
+        wanted = rules.without_match(options, current.stream_config) if given and current.stream else ()
+        if not wanted or options["state"] != "present":
+            return current
+        found = frozenset(each for each in wanted if streams.holds(session, options["stream"], each))
+        return replace(current, stored=found)
 
     def needs_others(self, options: Mapping[str, Any]) -> bool:
         """Whether the plan may depend on the stream's other consumers."""
@@ -211,6 +222,7 @@ class ConsumerResource:
         new = {path for path in given if not (present and table.same(path, present, desired))}
         rules.check_stream(whole, new, current.stream_config, current.ackable)
         if not present or new & {"filter_subject", "filter_subjects"}:
+            rules.check_filters(options["name"], whole, current.stream_config, current.stored)
             rules.check_queue(options["name"], whole, current.stream_config, current.others, new=not present)
         return desired
 

@@ -45,13 +45,27 @@ def _raise_first(problems: Iterable[Problem], given: Collection[str]) -> None:
 
 
 def without_match(config: Mapping[str, Any], stream: Mapping[str, Any]) -> list[str]:
-    """The filters that no subject of the stream can match. Other streams' messages come under any subject."""
-    if stream.get("mirror") or stream.get("sources") or stream.get("subject_transform"):
-        return []
-    taken = stream.get("subjects") or []
-    return [
-        wanted for wanted in subjects.filters(config) if not any(subjects.meet(wanted, subject) for subject in taken)
-    ]
+    """The filters that no new message of the stream can match."""
+    return [wanted for wanted in subjects.filters(config) if not subjects.may_match(wanted, stream)]
+
+
+def check_filters(
+    name: str, config: Mapping[str, Any], stream: Mapping[str, Any], stored: Collection[str] | None
+) -> None:
+    """Raises Refused where a filter matches nothing of the stream, and none of the messages that it holds.
+
+    ``stored`` are the filters that some of these match, None where that is not known.
+    """
+    lost = [wanted for wanted in without_match(config, stream) if stored is not None and wanted not in stored]
+    if lost:
+        option = "filter_subjects" if config.get("filter_subjects") else "filter_subject"
+        raise _errors.Refused(
+            f"{option}: '{lost[0]}' of consumer {name} matches none of the subjects of stream {stream['name']}, which "
+            f"are {', '.join(stream.get('subjects') or ['none'])}, and no message that it holds: change the filter, or "
+            "give the stream such a subject first.",
+            code="filter",
+            option=option,
+        )
 
 
 def _conflicts(config: Mapping[str, Any]) -> Iterator[Problem]:

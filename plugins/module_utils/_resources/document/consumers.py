@@ -202,6 +202,8 @@ def _plan_of_stream(
                 if isinstance(waiting, _errors.StreamsError):
                     raise waiting
                 current = CONSUMER.completed(current, item.options, waiting, _coming(items, found))
+            if item.stream not in known.holders:  # else its messages are elsewhere
+                current = CONSUMER.matched(session, current, item.options)
             item.plan = _planned(session, item, current, goes_with_stream=gone and item.absent)
         except _errors.StreamsError as error:
             yield model.Problem(item.path, error)

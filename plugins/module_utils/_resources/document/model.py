@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ... import _errors
 from ..._options import codecs, fields
 from ..._options.mask import MASK, Mask
-from .. import resource
+from .. import origin_filters, resource
 from ..kv.bucket import BUCKET
 from ..ownership import owner_of
 from ..stream import base as stream_base
@@ -132,9 +132,11 @@ class Item:
     written: bool = False
     proven: bool = False
     doubts: list[str] = field(default_factory=list)
-    # Of streams: the subjects that it has then, those that are new to it, and the items that have to be written before
+    # Of streams: the subjects that it has then, those and the filters of origins that are new to it, and the items that
+    # have to be written before
     subjects: tuple[str, ...] = ()
     new_subjects: tuple[str, ...] = ()
+    new_filters: tuple[origin_filters.Filter, ...] = ()
     after: list[Item] = field(default_factory=list)
 
     @property

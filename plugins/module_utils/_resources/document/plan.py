@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ... import _errors
 from ..._api import streams
 from ..._connection import together
-from .. import placing, subjects
+from .. import origin_filters, placing, subjects
 from ..stream import base as stream_base
 from ..stream import recreate
 from . import model, state
@@ -39,6 +39,7 @@ def plan(session: sessions.Session, document: model.Document, known: state.Known
             # What it has now is what others must not have
             item.subjects = tuple(known.infos.get(item.stream, {}).get("config", {}).get("subjects") or ())
     problems += _overlaps(document, known, _listeners(session, document, known))
+    problems += _unmatched(session, document, known)
     if document.has(model.CONSUMERS):
         from .consumers import plan_consumers
 
@@ -113,7 +114,7 @@ def _plan_stream(
         from .. import account_limits
 
         known.account = account_limits.with_stream(known.account, item.plan.request, current.config)
-    item.new_subjects = tuple(needs.subjects)
+    item.new_subjects, item.new_filters = tuple(needs.subjects), needs.filters
     config = item.plan.request if item.changes else current.config
     kept = config if config and not item.absent else None
     item.subjects = tuple(streamed.expected(kept, session.server.version).get("subjects") or ()) if kept else ()
@@ -133,7 +134,7 @@ def _read_copied(
         if isinstance(current, _errors.StreamsError):
             continue
         # Who has its subjects now is looked at for all items together
-        found[item] = current = current._replace(taken=None)
+        found[item] = current = current._replace(taken=None, unmatched=None)
         if current.info:
             known.infos[item.stream] = current.info
         if current.copying.under_way and current.copying.holder:
@@ -186,3 +187,22 @@ def _overlaps(
             givers = (document.streams[name] for name in listeners.get(subject, ()) if name != item.stream)
             item.after += [giver for giver in givers if giver.changes]
         later.add(item.subjects, item.stream)
+
+
+def _unmatched(session: sessions.Session, document: model.Document, known: state.Known) -> Iterator[model.Problem]:
+    """Filters that match nothing of their origins, as these are going to be."""
+
+    def origin_of(name: str) -> Mapping[str, Any] | None:
+        origin = document.streams.get(name)
+        if origin is None:
+            return known.infos[name]["config"] if name in known.infos else origin_filters.read(session, name)
+        if origin.plan is None or origin.absent:
+            return None
+        if not origin.changes:
+            return dict(known.infos[name]["config"])
+        return model.definition_of(origin).expected(origin.plan.request, session.server.version)
+
+    for item in document.of_kind(*model.STREAM_KINDS):
+        refused = origin_filters.first_refusal(session, item.new_filters, origin_of) if item.new_filters else None
+        if refused:
+            yield model.Problem(item.path, refused)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ... import _errors
 from ..._api import account, jetstream, origins, peers, streams
 from ..._options import connection, fields
-from .. import losses, placing, resource
+from .. import losses, origin_filters, placing, resource
 from ..ownership import marked
 from . import recreate, windows
 from .facts import facts
@@ -33,7 +33,7 @@ class Current(NamedTuple):
     streams have. ``collective`` is where one is made that is told none, ``copying`` what is needed to copy the stream.
     ``desired`` is the configuration that the options ask for beside this info, where it is known already. ``account``
     has the limits of the account and what is used, where a plan may exceed them. ``servers`` are those that may hold
-    the stream, where a plan needs others than before and they are known.
+    the stream, where a plan needs others than before and they are known. ``unmatched`` refuses a filter of an origin.
     """
 
     info: dict[str, Any] | None = None
@@ -44,6 +44,7 @@ class Current(NamedTuple):
     desired: dict[str, Any] | None = None
     account: Mapping[str, Any] | None = None
     servers: Sequence[peers.Peer] | None = None
+    unmatched: _errors.Refused | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -57,7 +58,8 @@ class Current(NamedTuple):
 class Needs(NamedTuple):
     """What a plan has to know beside the stream's info: whether other streams have these new ``subjects``, with
     ``measured`` what ``measure`` tells, with ``copied`` what has to be known of a stream that can't be updated, with
-    ``limited`` what the account allows, with ``placed`` which servers there are for this configuration.
+    ``limited`` what the account allows, with ``placed`` which servers there are for this configuration,
+    with ``filters`` whether origins have anything that these match.
     ``desired`` is the configuration that it was found from, None where there is to be none.
     """
 
@@ -67,6 +69,7 @@ class Needs(NamedTuple):
     copied: bool = False
     limited: bool = False
     placed: Mapping[str, Any] = MappingProxyType({})
+    filters: tuple[origin_filters.Filter, ...] = ()
 
 
 class StreamBacked:
@@ -153,7 +156,10 @@ class StreamBacked:
         taken = _taken(session, (name, found.holder), needs.subjects)
         limits = account.info(session) if needs.limited else None
         servers = peers.Peers(session).until(placing.enough(needs.placed, info or {})) if needs.placed else None
-        return Current(info, measured, taken, collective, found, needs.desired, limits, servers)
+        unmatched = origin_filters.first_refusal(
+            session, needs.filters, lambda each: origin_filters.read(session, each)
+        )
+        return Current(info, measured, taken, collective, found, needs.desired, limits, servers, unmatched)
 
     def needs(
         self, info: dict[str, Any] | None, options: Mapping[str, Any], server: wire.Server, collective: str
@@ -175,7 +181,8 @@ class StreamBacked:
             not info or copied or any(present.get(path) != desired.get(path, present.get(path)) for path in _LIMITED)
         )
         placed = {**present, **desired} if placing.asked({**present, **desired}, present, server) else {}
-        return Needs(desired, new, losses.limits(present, desired), copied, limited, placed)
+        filters = origin_filters.new({**present, **desired}, present)
+        return Needs(desired, new, losses.limits(present, desired), copied, limited, placed, filters)
 
     def measure(
         self, session: sessions.Session, info: Mapping[str, Any], desired: Mapping[str, Any]
@@ -204,6 +211,8 @@ class StreamBacked:
         desired = current.desired or self._desired(options, config, server, current.collective)
         for subject, owner in (current.taken or {}).items():
             raise self.overlap(subject, owner)
+        if current.unmatched:
+            raise current.unmatched
         placing.check_cluster(desired, current.info or {}, server)
         if config and not current.copying.unfinished and all(config.get(path) == desired[path] for path in desired):
             return self._plan_nothing(name)
