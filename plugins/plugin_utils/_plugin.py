@@ -16,6 +16,7 @@ from ..module_utils import _errors
 from ..module_utils._connection.settings import Settings
 from ..module_utils._options import arguments, quantities
 from ..module_utils._options.connection import AROUND, FOREIGN, NAMES, TASK, chosen, environment, is_unset
+from ._ansible_compat import is_omit
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -153,8 +154,7 @@ def _checked(lookup: LookupBase, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_left_out(value: Any) -> bool:
     """Whether a variable or an option of a lookup says that it is not set: null, an empty text, or omit."""
-    # Ansible keeps the type of omit to itself
-    return is_unset(value) or type(value).__name__ == "_OmitType"
+    return is_unset(value) or is_omit(value)
 
 
 def _rendered(lookup: LookupBase, value: Any) -> Any:

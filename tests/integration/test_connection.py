@@ -18,7 +18,7 @@ import pytest
 from nats.errors import FlushTimeoutError
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, reading, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection import client, sessions
+from ansible_collections.choria.streams.plugins.module_utils._connection import nats_compat, sessions
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import (
@@ -552,7 +552,7 @@ def test_missing_libraries(
     scheme: str,
     with_seed: bool,
 ) -> None:
-    client._client_class.cache_clear()
+    nats_compat.client_class.cache_clear()
     monkeypatch.setattr(importlib.import_module("nats.aio.transport"), "aiohttp", None)
     monkeypatch.setitem(sys.modules, module, None)
     given: dict[str, Any] = {"nkey_seed": world.nkey.seed} if with_seed else {}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
-from ansible_collections.choria.streams.plugins.module_utils._connection import client
+from ansible_collections.choria.streams.plugins.module_utils._connection import nats_compat
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from support.connect import settings
@@ -276,7 +276,7 @@ def test_websockets_after_other_connections(world: World, monkeypatch: pytest.Mo
     """nats-py was imported without aiohttp by then."""
     connect(world.plain.url)
     transport = importlib.import_module("nats.aio.transport")
-    client._client_class.cache_clear()
+    nats_compat.client_class.cache_clear()
     for name in ("aiohttp", "multidict"):
         monkeypatch.setattr(transport, name, None)
     assert connect(f"ws://127.0.0.1:{world.ws}") == ([], False)

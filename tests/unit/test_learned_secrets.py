@@ -135,5 +135,5 @@ def test_variables_of_other_hosts(learned: set[str]) -> None:
 
 
 def test_another_ansible_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rendering, "_Lazy", None)
+    monkeypatch.setattr(_rendering, "LAZY", None)
     assert not _rendering.watch(USUAL.hides, print)

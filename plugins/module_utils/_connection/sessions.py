@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _errors
 from .._options import connection, shapes, untrusted
-from . import pipeline, requests, wire
+from . import nats_compat, pipeline, requests, wire
 from .client import close, connect
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ class Session:
         if self._client is not None:
             self._first += 1  # the server that we had is away, so another one is tried before it
         self._client = await connect(self.settings, self._first, self._on_error, self._on_closed, self._warn)
-        self._server, self._behind = wire.Server.from_info(self._client._server_info), None
+        self._server, self._behind = wire.Server.from_info(nats_compat.server_info(self._client)), None
         self._inbox = f"{self._client.new_inbox()}"
         await self._client.subscribe(f"{self._inbox}.*", cb=self._on_reply)
         for subject, queue in self._subscriptions.items():
@@ -320,16 +320,16 @@ class Session:
     async def _unsubscribe(self, subject: str = "") -> None:
         from nats.errors import Error
 
-        ours = [each for each in self._client._subs.values() if not each.subject.startswith(self._inbox)]
+        ours = [each for each in nats_compat.subscriptions(self._client) if not each.subject.startswith(self._inbox)]
         if subject:
             ours = [each for each in ours if each.subject == subject]
         try:
             for subscription in ours:
-                await self._client._send_unsubscribe(subscription._id)
+                await nats_compat.send_unsubscribe(self._client, subscription)
             await self._flush()
             for subscription in ours:
                 # unsubscribe() drops what has come and was not handed on yet
-                await subscription._pending_queue.join()
+                await nats_compat.handed_on(subscription)
                 await subscription.unsubscribe()
         except Error as error:
             raise self._broken() from error

@@ -6,7 +6,7 @@
 A callback sees variables as they are written. Rendering their templates once more would run their lookups again, which
 may write, or give something else. So this watches as Ansible renders them, in whatever process: all variables and all
 parts of data are rendered by one method of a class that is private to ansible-core, the same from 2.19 to 2.22, and
-those of another host by a method of HostVarsVars. All that this needs of Ansible's inner workings is in this file.
+those of another host by a method of HostVarsVars.
 """
 
 from __future__ import annotations
@@ -16,16 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.vars.hostvars import HostVarsVars
 
-try:
-    from ansible._internal._templating._lazy_containers import _AnsibleLazyTemplateMixin as _Lazy
-    from ansible._internal._templating._lazy_containers import _LazyValue
-except ImportError:  # another release than those that this was written for
-    _Lazy = _LazyValue = None
+from .._ansible_compat import LAZY, LAZY_VALUE, RENDER, is_lazy, without_rendering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_METHOD = "_proxy_or_render_lazy_value"
 # Data under such keys, which is rendered item by item later. Kept, so that nothing else gets their ids; the processes
 # that Ansible forks end with their task, and that of the run renders little.
 _inside: dict[int, Any] = {}
@@ -42,10 +37,10 @@ class Watch:
 def watch(hides: Callable[[str], bool], learn: Callable[[list[str]], None]) -> bool:
     """Call ``learn`` with texts that are rendered under a key that ``hides`` names. Return False if that can't be."""
     Watch.learn = staticmethod(learn)
-    if _Lazy is None or not hasattr(_Lazy, _METHOD):
+    if not hasattr(LAZY, RENDER):
         return False
     if Watch.hides is None:
-        setattr(_Lazy, _METHOD, _watched(getattr(_Lazy, _METHOD)))
+        setattr(LAZY, RENDER, _watched(getattr(LAZY, RENDER)))
         HostVarsVars.__getitem__ = _watched_host(HostVarsVars.__getitem__)
     Watch.hides = staticmethod(hides)
     return True
@@ -55,7 +50,7 @@ def _watched(render: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any]
     @wraps(render)
     def watched(self: Any, key: Any, value: Any) -> Any:
         new = render(self, key, value)
-        if isinstance(value, _LazyValue) and (id(self) in _inside or _hides(key)):
+        if isinstance(value, LAZY_VALUE) and (id(self) in _inside or _hides(key)):
             _look(value.value, new)
         return new
 
@@ -80,7 +75,7 @@ def _hides(key: Any) -> bool:
 def _look(written: Any, rendered: Any) -> None:
     """Learn what a template gave. What is written out is known from the variable itself."""
     if isinstance(rendered, (dict, list, tuple)):
-        if isinstance(rendered, _Lazy):
+        if is_lazy(rendered):
             if len(_inside) >= _MOST_INSIDE:
                 _inside.clear()
             _inside[id(rendered)] = rendered
@@ -92,8 +87,8 @@ def _look(written: Any, rendered: Any) -> None:
 
 def _texts(value: Any) -> Iterator[str]:
     """The texts and numbers in data. Nothing is rendered for that: templates in it are watched when they are."""
-    if isinstance(value, _Lazy):
-        value = value._non_lazy_copy()
+    if is_lazy(value):
+        value = without_rendering(value)
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):

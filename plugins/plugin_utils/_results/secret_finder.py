@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C
 from ansible import context
-from ansible._internal._datatag._tags import Origin, VaultedValue
 from ansible.errors import AnsibleError
 from ansible.parsing.vault import EncryptedString, VaultSecretsContext, is_encrypted_file
 
+from .._ansible_compat import file_of, inventory_of, is_vaulted, variables_set
 from .learned_secrets import open_channel
 from .rendering import watch
 
@@ -78,7 +78,7 @@ class KnownSecrets:
             self._seen.clear()
         self._play = play
         manager = play.get_variable_manager()
-        inventory = manager._inventory
+        inventory = inventory_of(play)
         for owner in (*inventory.groups.values(), *inventory.hosts.values()):
             self._look(owner.vars, lasting=True)
         for host in inventory.get_hosts(play.hosts):
@@ -99,10 +99,9 @@ class KnownSecrets:
         """Variables that results have set. They are there when the next task starts, or its result comes."""
         if not self._play:
             return
-        manager = self._play.get_variable_manager()
         for host, names in self._changed.items():
             # Of thousands of hosts, all variables of each would take long
-            for variables in (manager._vars_cache.get(host, {}), manager._nonpersistent_fact_cache.get(host, {})):
+            for variables in variables_set(self._play, host):
                 self._look({name: variables[name] for name in variables if names is None or name in names})
         self._changed.clear()
 
@@ -138,7 +137,7 @@ class KnownSecrets:
             named = {str(part.get("ansible_delegated_host")) for part in delegated if isinstance(part, Mapping)}
             if not named and "{" in str(task.delegate_to) and self._play:
                 # Hidden with the result of a loop: any host that has variables of its own by now
-                named = set(self._play.get_variable_manager()._inventory.hosts)
+                named = set(inventory_of(self._play).hosts)
             owners |= named or {str(task.delegate_to)}
         return owners
 
@@ -179,10 +178,9 @@ class KnownSecrets:
             self._add(str(value))
 
     def _is_vaulted(self, value: Any) -> bool:
-        if isinstance(value, EncryptedString) or VaultedValue.is_tagged_on(value):
+        if isinstance(value, EncryptedString) or is_vaulted(value):
             return True
-        origin = Origin.get_tag(value)
-        path = origin.path if origin else None
+        path = file_of(value)
         if not path:
             return False
         if path not in self._vaulted_files:

@@ -22,6 +22,7 @@ from ansible.utils.vars import combine_vars, load_extra_vars
 from ansible.vars.clean import clean_facts, namespace_facts
 
 from ...module_utils import _errors
+from .._ansible_compat import engine_of, is_lazy
 from .._run import check
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class InnerTask:
                     "skipped": True,
                     "skip_reason": "Conditional result was False",
                 }
-            self._task.post_validate(templar._engine)
+            self._task.post_validate(engine_of(templar))
             return self._attempts(variables, templar)
         except Exception as error:
             return _result_of(error)
@@ -172,7 +173,7 @@ class InnerTask:
 
 def is_written_out(value: Any) -> bool:
     """Whether inner tasks stand in the playbook, and don't come out of a template, which keeps what it gives lazy."""
-    return not isinstance(value, str) and not type(value).__name__.startswith("_AnsibleLazy")
+    return not isinstance(value, str) and not is_lazy(value)
 
 
 def keep_facts(around: ActionBase, facts: Mapping[str, Any]) -> None:
