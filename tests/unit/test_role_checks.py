@@ -23,6 +23,7 @@ GIVEN: dict[str, Any] = {
     "choria_broker_hosts": ["broker1"],
     "choria_broker": False,
     "choria_identity": HOST,
+    "choria_architecture": "arm64",
     "choria_repository": "mirror://mirrorlists.example.net/apt/mirrors.txt",
     "choria_tls_ca": "",
     "choria_tls_certificate": "",
@@ -109,6 +110,12 @@ WRONG: list[tuple[str, Any]] = [
     *(("choria_identity", name) for name in ("", " ", "a b", "a\n", "-a", "../a", None, 7, "a,b", "a'b")),
     *(("choria_collectives", [name]) for name in NO_NAMES),
     *(("choria_security_names", [name]) for name in NO_HOSTS),
+    *(("choria_broker_peer_address", name) for name in NO_HOSTS if name),
+    *(
+        ("choria_firewall_peers", value)
+        for value in (["b1"], [""], ["192.0.2.1/24"], ["192.0.2.1; flush"], "192.0.2.1", [1])
+    ),
+    *(("choria_architecture", value) for value in ("a b", "a\n", "../a", None)),
     *(("choria_version", value) for value in ("1 2", "1\n", "1;rm", "-1", None, "$(id)")),
     *(("choria_archive_checksum", value) for value in NO_CHECKSUMS if value is not None),
     *(("choria_repository_key_checksum", value) for value in NO_CHECKSUMS if value is not None),
@@ -257,6 +264,10 @@ RIGHT: list[dict[str, Any]] = [
         "choria_governed_jobs": [
             {**JOB, "schedule": "", "on_calendar": "*:0/30", "user": "www-data", "max_wait": "1h30m"}
         ]
+    },
+    {
+        "choria_firewall_peers": ["192.0.2.1", "192.0.2.0/24", "2001:db8::/64"],
+        "choria_broker_peer_address": "192.0.2.9",
     },
     {"choria_stream_store": "/srv/choria/streams", "choria_machine_store": "", "choria_submission_spool": ""},
     {"choria_machines": [{"name": "a", "archive": "a.tar", "archive_checksum": f"sha256:{'0' * 64}"}]},

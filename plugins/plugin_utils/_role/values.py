@@ -179,6 +179,14 @@ def address(value: Any) -> None:
         raise ValueError(f"is {shown(value)}: give an IP address, such as '::' for all") from None
 
 
+def network(value: Any) -> None:
+    """Check an address, or a network such as 192.0.2.0/24."""
+    try:
+        ipaddress.ip_network(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError(f"is {shown(value)}: give an IP address, or a network such as 192.0.2.0/24") from None
+
+
 def path(value: Any) -> None:
     """Check an absolute path in characters that units, cron and shells read as they are."""
     shape = "an absolute path of letters, digits and . _ @ + -, without .. and without a slash at its end"
