@@ -50,8 +50,8 @@ RETURN = r"""
 _value:
   description:
     - A dict with C(ill), the brokers that are not healthy, and C(drift), the streams that are missing or differ.
-    - Each is a list of dicts with C(name) and C(text), a sentence without its end. Those of C(ill) also have C(whole),
-      whether only clients are affected.
+    - Each is a list of dicts with C(name) and C(text), a sentence without its end. Those of C(ill) also have C(well)
+      and C(whole) of the module.
   type: dict
 """
 

@@ -86,6 +86,9 @@ broker:
       description: Why it is not healthy, a sentence for each reason. A healthy broker has none.
       type: list
       elements: str
+    well:
+      description: Whether it runs, and its own copies of streams are current.
+      type: bool
     whole:
       description: Whether it sees all brokers and all copies of streams in their places. So its cluster can spare one.
       type: bool

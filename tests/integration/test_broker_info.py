@@ -105,6 +105,7 @@ def test_what_does_not_run_or_is_not_deployed(tmp_path: Path) -> None:
         "deployed": False,
         "running": False,
         "serves": False,
+        "well": False,
         "whole": False,
         "problems": ["it is not deployed"],
         "store": None,

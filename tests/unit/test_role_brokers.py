@@ -82,3 +82,10 @@ def test_all_ill_brokers_are_named_with_their_problems() -> None:
         "b3 (Failed to connect to the host via ssh)",
         "b4 (no answer)",
     ]
+
+
+def test_an_ill_broker_may_still_hold_its_streams() -> None:
+    expired = answer("b1", problems=("clients can't use it: its certificate has expired",))
+    expired["broker"].update(well=True, whole=True)
+    found = brokers([expired, {"item": "b2"}], 1, {})["ill"]
+    assert [(one["name"], one["well"], one["whole"]) for one in found] == [("b1", True, True), ("b2", False, False)]

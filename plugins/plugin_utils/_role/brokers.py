@@ -24,7 +24,7 @@ STREAMS = {
 def brokers(answers: Sequence[Mapping[str, Any]], replicas: Any, retention: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``ill`` and ``drift``, each a list of dicts with ``name`` and ``text``.
 
-    Those of ``ill`` also have ``whole``, whether the broker sees all brokers and copies of streams in their places.
+    Those of ``ill`` also have ``well`` and ``whole`` of choria_broker_info.
 
     ``answers`` are the results of a loop with choria_broker_info over all brokers, whose items are the names of the
     brokers. ``replicas`` and ``retention`` are the variables choria_stream_replicas and choria_stream_retention.
@@ -34,7 +34,7 @@ def brokers(answers: Sequence[Mapping[str, Any]], replicas: Any, retention: Mapp
             {
                 "name": str(answer.get("item", "")),
                 "text": f"{answer.get('item', '')} ({'; '.join(reasons)})",
-                "whole": bool((answer.get("broker") or {}).get("whole")),
+                **{key: bool((answer.get("broker") or {}).get(key)) for key in ("well", "whole")},
             }
             for answer, reasons in ((answer, _problems(answer)) for answer in answers)
             if reasons

@@ -29,7 +29,7 @@ _STREAMS = "/jsz?accounts=true&streams=true&config=true"
 _PAUSE = 1.0  # between two looks: statistics have no events
 _MOST_STATISTICS = 64 << 20
 _LONGEST_SILENCE = 5 * codecs.NANOSECOND
-_IDLE = {"running": False, "serves": False, "whole": False}
+_IDLE = {"running": False, "serves": False, "well": False, "whole": False}
 
 SPEC = fields.Spec(
     (
@@ -83,7 +83,7 @@ def _look(values: Mapping[str, Any], timeout: float) -> dict[str, Any]:
     client = try_client(config, values.get("server_name") or config.identity, timeout)
     result.update(running=True, client=client._asdict(), **facts(found))
     missing = list(cluster_problems(found, values.get("peers")))
-    result.update(problems=[*missing, *client_problems(client)], whole=not missing)
+    result.update(problems=[*missing, *client_problems(client)], well=_is_well(found), whole=not missing)
     # Without a leader of its cluster it takes no part in it, and nothing is lost when it restarts
     result["serves"] = not result["cluster"]["name"] or bool(result["cluster"]["leader"])
     return result
@@ -209,6 +209,10 @@ def _settings(stream: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _is_well(found: Statistics) -> bool:
+    return found.health.get("status") == "ok"
+
+
 def client_problems(client: Client) -> Iterator[str]:
     """Yield why clients can't use the broker."""
     if client.signed_in is False or client.jetstream is False:
@@ -221,7 +225,7 @@ def cluster_problems(found: Statistics, peers: Collection[str] | None) -> Iterat
     ``peers`` are the brokers that the cluster should have, None to accept any. Only the leader of the cluster knows
     which are there, so that all brokers together have to be asked.
     """
-    if found.health.get("status") != "ok":
+    if not _is_well(found):
         yield f"it says it is not well: {found.health.get('error') or found.health.get('status') or 'no reason given'}"
     meta, own = found.streams.get("meta_cluster") or {}, str(found.server.get("server_name", ""))
     if peers is not None and len(peers) > 1 and not meta.get("leader"):
