@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import signal
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -67,6 +69,13 @@ def nats_server() -> Iterator[NatsServer]:
         _servers.append(server)
         yield server
         _servers.remove(server)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder for sockets, whose paths have a limit of 107 bytes: ansible-core makes one in TMPDIR."""
+    with tempfile.TemporaryDirectory(prefix="s-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -389,10 +389,14 @@ def ours(pid: int) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
-def test_dead_run_starts_no_new_work(nats_server: NatsServer, session: Session, tmp_path: Path, number: int) -> None:
-    """Neither on further hosts, nor with the next item of a loop, nor with the next task of the same host."""
-    name = f"DEAD{number:d}"
+@pytest.mark.parametrize("how", ["SIGHUP", "SIGKILL", "terminal"])
+def test_dead_run_starts_no_new_work(nats_server: NatsServer, session: Session, tmp_path: Path, how: str) -> None:
+    """Neither on further hosts, nor with the next item of a loop, nor with the next task of the same host.
+
+    ``terminal`` is what happens when an ssh session breaks: sshd closes its end of the terminal.
+    """
+    name = f"DEAD_{how}"
+    theirs, terminal = os.openpty() if how == "terminal" else (None, None)
     make(session, name, 1)
     tasks = [
         {"ansible.builtin.shell": f"touch {tmp_path}/{{{{ inventory_hostname }}}}-{{{{ item }}}}; sleep 2"},
@@ -403,12 +407,17 @@ def test_dead_run_starts_no_new_work(nats_server: NatsServer, session: Session, 
         inventory=["a", "b", "c", "d"],
         args=["--forks", "4"],
         env=environment(nats_server),
+        terminal=terminal,
     )
     connections = int(nats_server.monitor("varz")["connections"])
     until(lambda: begun(tmp_path))
     until(lambda: int(nats_server.monitor("varz")["connections"]) >= 5)
     sessions_of_workers = workers(playbook)
-    end_run(playbook, number)
+    if theirs is not None and terminal is not None:
+        os.close(terminal)
+        os.close(theirs)
+    else:
+        end_run(playbook, getattr(signal, how))
     until(lambda: not any(ours(pid) for pid in sessions_of_workers), timeout=15)
     assert len(begun(tmp_path)) == 1
     assert holders(session, name) == []

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,13 +148,6 @@ def process_list() -> Iterator[list[str]]:
     finally:
         ended.set()
         thread.join()
-
-
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """A folder for sockets, whose paths have a limit of 107 bytes: ansible-core makes one in TMPDIR."""
-    with tempfile.TemporaryDirectory(prefix="s-") as folder:
-        yield Path(folder)
 
 
 def test_nothing_shows_or_keeps_them(make_server: MakeServer, short_path: Path) -> None:

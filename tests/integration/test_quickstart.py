@@ -24,7 +24,7 @@ PLAYBOOK = ROOT / "playbooks" / "quickstart.yml"
 CONFIG = ROOT / "playbooks" / "quickstart.cfg"
 
 
-def test_quickstart(make_server: MakeServer, tmp_path: Path) -> None:
+def test_quickstart(make_server: MakeServer, short_path: Path) -> None:
     server = make_server()
     result = run_playbook(
         PLAYBOOK,
@@ -33,13 +33,13 @@ def test_quickstart(make_server: MakeServer, tmp_path: Path) -> None:
             "CHORIA_STREAMS_SERVERS": server.url,
             # The harness sets it too, and the environment wins over ansible.cfg
             "ANSIBLE_CALLBACKS_ENABLED": "task_results,choria.streams.choria_results",
-            "TMPDIR": str(tmp_path),
+            "TMPDIR": str(short_path),
         },
     ).check()
 
     assert result.stats["first-run"]["changed"] == 6
     assert result.stats["second-run"]["changed"] == 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
     assert "tooManySecrets" not in result.output
 
     summary = result.task("Tell what happened").result["msg"]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 CALLBACKS = Path(__file__).resolve().parent / "callback_plugins"
 TIMEOUT = 300.0
+# ansible-core listens on $TMPDIR/pymp-xxxxxxxx/listener-xxxxxxxx, and the path of a socket has at most 107 bytes. Where
+# it is longer, all that is to be seen is "Local RPC server did not start."
+LONGEST_TMPDIR = 107 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,18 @@ class PlaybookResult:
         return self
 
 
+def _take_terminal() -> None:
+    """Make standard input the terminal of this process's session, which gets SIGHUP when it is closed."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class RunningPlaybook:
     """A run in a process group of its own and a temporary folder, with nothing of the user's Ansible settings.
 
     `playbook` is a path, the text of a playbook, or its plays as data. `inventory` is a path, a list of host names (of
     this machine, without ssh) or a whole inventory as data. `config` is the text of an ansible.cfg. `python` is that of
-    another virtual environment whose Ansible is to run it.
+    another virtual environment whose Ansible is to run it. `terminal` is the file descriptor of a terminal that it runs
+    on, as in an ssh session, instead of writing to files.
     """
 
     def __init__(
@@ -96,6 +107,7 @@ class RunningPlaybook:
         diff: bool = False,
         args: Sequence[str] = (),
         python: Path = Path(sys.executable),
+        terminal: int | None = None,
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="playbook-"))
         self._output = self._folder / "stdout", self._folder / "stderr"
@@ -113,10 +125,11 @@ class RunningPlaybook:
                 command,
                 cwd=self._folder,
                 env=self._environment(env or {}),
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
+                stdin=subprocess.DEVNULL if terminal is None else terminal,
+                stdout=stdout if terminal is None else terminal,
+                stderr=stderr if terminal is None else terminal,
                 start_new_session=True,
+                preexec_fn=None if terminal is None else _take_terminal,
             )
         end_with_us(self, self.close)
 
@@ -154,6 +167,8 @@ class RunningPlaybook:
             TMPDIR=str(self._folder / "tmp"),  # what a killed run leaves there goes with the rest
         )
         environment.update(more)
+        if len(environment["TMPDIR"]) > LONGEST_TMPDIR:
+            raise AssertionError(f"TMPDIR is too long for ansible-core's socket: {environment['TMPDIR']}")
         # Ansible does not take an empty setting for none
         return {name: value for name, value in environment.items() if value}
 
