@@ -35,7 +35,8 @@ options:
   run_id:
     description:
       - The one run with this id. Without it the newest runs are returned.
-      - A run of which the stream holds neither start nor end is found in this way only.
+      - A run of which the stream holds neither start nor end is found in this way only. In a large stream, it is
+        searched among the oldest and the newest 1,024 messages.
       - Not with O(playbooks), O(since), O(until), O(outcomes) and O(limit).
     type: str
   playbooks:

@@ -12,14 +12,16 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._api import kv, messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import jetstream, kv, messages, reading, streams
 from ansible_collections.choria.streams.plugins.module_utils._api.kv_snapshot import snapshot
 from ansible_collections.choria.streams.plugins.module_utils._connection.together import read_together
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._module_document import items_of
 from ansible_collections.choria.streams.plugins.module_utils._operations.kv import past
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs import info as run_info
 from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import KINDS, SPEC, Document
 from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import bring_about
+from support import runs
 from support.connect import settings
 from support.counted import CountedSession
 
@@ -145,11 +147,41 @@ def test_a_prefix_as_it_was(session: CountedSession) -> None:
     assert session.exchanges <= 4
 
 
+# Messages and runs
+
+
+def test_the_last_messages_of_a_stream_with_gaps(session: CountedSession) -> None:
+    """Where half of the messages are gone, about twice as far back: pages of 512, and few that are not needed."""
+    fill(session, 6000)
+    purged = [("Purging", "STREAM.PURGE.S", {"filter": f"s.{number}"}) for number in range(0, 6000, 2)]
+    assert not [answer for answer in jetstream.call_many(session, purged) if isinstance(answer, _errors.StreamsError)]
+    session.restart()
+    found = reading.newest(session, "S", count=2500)
+    assert [message.sequence for message in found] == list(range(1002, 6001, 2))
+    assert session.exchanges <= 2 + 2500 // 512 + 3
+
+
+def test_a_run_that_is_not_there(session: CountedSession) -> None:
+    """Its absence is told without reading all events of the stream."""
+    runs.declare(session, allow_direct=True, storage="memory")
+    results = [(f"web{number}", "ok") for number in range(500)]
+    for number in range(20):
+        runs.store(session, runs.whole_run(f"run-{number}", results))
+    # Neither start nor end: it runs since before the oldest event
+    runs.store(session, runs.whole_run("running", results)[1:-1])
+    options = {row.option: row.argument_extra.get("default") for row in run_info.SPEC}
+    session.restart()
+    assert run_info.read(session, {**options, "run_id": "nothing"})["runs"] == []
+    assert session.exchanges <= 10
+    [running] = run_info.read(session, {**options, "run_id": "running"})["runs"]
+    assert running["start_missing"]
+
+
 # Reads together
 
 
 def fill(session: Session, count: int) -> None:
-    streams.create(session, {"name": "S", "subjects": ["s.*"], "storage": "memory"})
+    streams.create(session, {"name": "S", "subjects": ["s.*"], "storage": "memory", "allow_direct": True})
     for answer in messages.publish_many(session, "Filling", (Request(f"s.{number}", b"x") for number in range(count))):
         assert isinstance(answer, dict)
 

@@ -9,6 +9,7 @@ else each message is one request to the stream's leader, and many of them are un
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from datetime import datetime, timezone
 from itertools import islice, takewhile
@@ -28,6 +29,8 @@ _BATCHES = (2, 11, 0)
 # A page stays far below what nats-py lets wait in a subscription, and below what a time-out allows for
 _PAGE_MESSAGES, _PAGE_BYTES = 512, 8 << 20
 _WIDEST = 128
+# How much wider than is likely the start is searched, and than the time before at most
+_MARGIN, _WIDER = 1.1, 16
 
 
 def onward(
@@ -38,17 +41,24 @@ def onward(
 
 
 def newest(session: sessions.Session, stream: str, subject: str = ALL, count: int = 1) -> list[messages.Stored]:
-    """The last ``count`` messages, the oldest of them first. There is no reading backwards: the start is searched."""
+    """The last ``count`` messages, the oldest of them first.
+
+    There is no reading backwards: the start is searched, as far away as what was found so far makes likely.
+    """
     last = messages.get(session, stream, subject=subject)
     if last is None:
         return []
-    found, end, width = [last], last.sequence, count
+    found, end, width = deque([last]), last.sequence, count
     while len(found) < count and end > 1:
         start = max(1, end - width)
-        earlier = _between(session, stream, subject, start, end)
-        found = [*deque(earlier, maxlen=count - len(found)), *found]
-        end, width = start, width * 4
-    return found
+        lacking = count - len(found)
+        earlier = deque(_between(session, stream, subject, start, end), maxlen=lacking)
+        found.extendleft(reversed(earlier))
+        lacking -= len(earlier)
+        likely = math.ceil(_MARGIN * lacking * (last.sequence - start) / len(found))
+        # One round may meet a gap, or the messages before it: neither tells of all
+        end, width = start, min(max(likely, lacking), width * _WIDER)
+    return list(found)
 
 
 def count_before(session: sessions.Session, stream: str, subject: str, sequence: int, total: int) -> int:

@@ -164,9 +164,9 @@ def _query(given: Mapping[str, Any], now: float) -> Query:
 
 
 def _one(reader: RunReader, run_id: str, kept: Kept) -> list[RunSummary]:
-    # Without start and end, single events may still be anywhere
-    mark = reader.find(run_id) or Mark(run_id, 0.0)
-    return [run for run in reader.read([mark], kept) if not run.empty]
+    mark = reader.find(run_id)
+    found = reader.read([mark], kept) if mark else [reader.read_unmarked(run_id, kept)]
+    return [run for run in found if not run.empty]
 
 
 def _several(reader: RunReader, query: Query, kept: Kept) -> list[RunSummary]:

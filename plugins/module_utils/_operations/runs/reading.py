@@ -29,6 +29,8 @@ _AT_ONCE = 5.0
 _CLOSE = 60.0
 # How many starts are read at least
 _FEW = 16
+# How many sequences at each end of a large stream are searched for a run that has neither start nor end
+_EDGE = 1024
 # Above this it takes longer to look for each run's id than to understand the event
 _MOST_IDS = 16
 
@@ -52,7 +54,7 @@ class RunReader:
         self._session = session
         self._prefix = prefix
         self.stream = str(info["config"]["name"])
-        self.last = int(info["state"]["last_seq"])
+        self.first, self.last = int(info["state"]["first_seq"]), int(info["state"]["last_seq"])
         self._direct = bool(info["config"].get("allow_direct"))
         self._told: set[str] = set()
         self._broken: set[int] = set()
@@ -141,6 +143,23 @@ class RunReader:
             for first, last in without(self._from(min(mark.start for mark in lacking)), self.last, done):
                 self._collect(some, first, last)
         return [found[mark.run_id] for mark in wanted]
+
+    def read_unmarked(self, run_id: str, kept: Kept) -> RunSummary:
+        """A run of which the stream has neither start nor end.
+
+        A large stream loses its oldest events first, and gets a run's end last. So single events of the run are
+        searched at both ends of the stream only.
+        """
+        found = RunSummary(run_id, kept)
+        whole = self.last - self.first < 2 * _EDGE
+        ends = (
+            [(self.first, self.last)]
+            if whole
+            else [(self.first, self.first + _EDGE - 1), (self.last - _EDGE + 1, self.last)]
+        )
+        for first, last in ends:
+            self._collect({run_id: found}, first, last)
+        return found
 
     def _from(self, start: float) -> int:
         moment = _stored_since(start)
