@@ -53,6 +53,7 @@ _value:
     - Each is a list of dicts with C(name) and C(text), a sentence without its end. Those of C(ill) also have C(well)
       and C(whole) of the module.
   type: dict
+  sample: {ill: [{name: broker2, text: the cluster has no leader, whole: false}], drift: []}
 """
 
 from typing import TYPE_CHECKING, Any

@@ -61,6 +61,7 @@ _value:
   description: One sentence for each reason. The list is empty where there is none.
   type: list
   elements: str
+  sample: [systemd is needed]
 """
 
 from typing import TYPE_CHECKING, Any

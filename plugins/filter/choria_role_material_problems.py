@@ -42,6 +42,7 @@ _value:
   description: One sentence for each fault. The list is empty where there is none.
   type: list
   elements: str
+  sample: [the certificate of broker1 has expired]
 """
 
 from typing import TYPE_CHECKING, Any

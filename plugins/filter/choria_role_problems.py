@@ -46,6 +46,7 @@ _value:
   description: One sentence for each fault. The list is empty where there is none.
   type: list
   elements: str
+  sample: ["choria_state: 'gone' is neither present nor absent"]
 """
 
 from typing import TYPE_CHECKING, Any

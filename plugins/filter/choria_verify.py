@@ -95,6 +95,7 @@ RETURN = r"""
 _value:
   description: Whether the signature is right. It is V(false) where there is none.
   type: bool
+  sample: true
 """
 
 import time

@@ -91,21 +91,27 @@ _raw:
     governor:
       description: The name of the governor.
       type: str
+      sample: PUPPET
     sequence:
       description: The seat's number.
       type: int
+      sample: 7
     lease_id:
       description: What identifies it, also where the governor is deleted and created again.
       type: str
+      sample: "7-66174db395d29-9975ac8b7e245d2b74570e"
     name:
       description: Who holds it.
       type: str
+      sample: web1
     since:
       description: When it was taken, RFC 3339 UTC.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     expires:
       description: When it is taken back, RFC 3339 UTC; null where seats do not expire.
       type: str
+      sample: "2026-03-01T12:20:00.123456789Z"
 """
 
 from typing import TYPE_CHECKING, Any

@@ -210,6 +210,7 @@ _raw:
     - With O(history) a list for each term, with O(prefix) a dict for each.
   type: list
   elements: raw
+  sample: [admin]
 """
 
 import time

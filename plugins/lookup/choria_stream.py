@@ -140,6 +140,7 @@ _raw:
     - The payloads in the form that O(format) gives them, with O(full) the messages, or what O(query) selects.
   type: list
   elements: raw
+  sample: [one, two]
 """
 
 from typing import TYPE_CHECKING, Any

@@ -77,45 +77,58 @@ backups:
     path:
       description: Its folder.
       type: str
+      sample: /srv/backups/ORDERS-20260301T120000.123Z
     stream:
       description: The stream that it is of; null where that can't be told.
       type: str
+      sample: ORDERS
     bucket:
       description: The bucket, null where it is none.
       type: str
+      sample: CFG
     created:
       description: When it was made, RFC 3339 UTC; null for one that the nats CLI made.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     size:
       description: How many bytes the messages take there, compressed.
       type: int
+      sample: 40960
     sha256:
       description: The SHA-256 of that file; null for one that the nats CLI made.
       type: str
+      sample: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     messages:
       description: How many messages it holds.
       type: int
+      sample: 1200
     first_seq:
       description: The sequence number of the oldest message.
       type: int
+      sample: 1
     last_seq:
       description: The sequence number of the newest message.
       type: int
+      sample: 1200
     consumers:
       description: >-
         The names of the consumers that it holds, but for those that were at work meanwhile; null where they were left
         out, or where that can't be told.
       type: list
       elements: str
+      sample: [WORKERS]
     server_version:
       description: The version of the server that made it; null for one that the nats CLI made.
       type: str
+      sample: "2.12.1"
     verified:
       description: Whether it was read, and is as it was written.
       type: bool
+      sample: true
     problem:
       description: What is wrong with it, null where nothing is.
       type: str
+      sample: messages.tar.s2 is shorter than it was
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -124,9 +137,11 @@ failure:
     code:
       description: What kind of failure it was, such as V(option), V(folder) or V(broken_backup).
       type: str
+      sample: option
     option:
       description: The option to change, where it is one.
       type: str
+      sample: name
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

@@ -79,34 +79,44 @@ broker:
         Whether its configuration file exists. Without it only RV(broker.running) and RV(broker.problems) have a
         meaning.
       type: bool
+      sample: true
     running:
       description: Whether it gives statistics.
       type: bool
+      sample: true
     problems:
       description: Why it is not healthy, a sentence for each reason. A healthy broker has none.
       type: list
       elements: str
+      sample: [the cluster has no leader]
     well:
       description: Whether it runs, and its own copies of streams are current.
       type: bool
+      sample: true
     whole:
       description: Whether it sees all brokers and all copies of streams in their places. So its cluster can spare one.
       type: bool
+      sample: true
     serves:
       description: Whether it runs, and takes part in its cluster.
       type: bool
+      sample: true
     store:
       description: The folder of its streams by its configuration file.
       type: str
+      sample: /var/lib/choria/streams
     store_used:
       description: Whether that folder has streams.
       type: bool
+      sample: true
     identity:
       description: The name by which the other brokers know it, where it runs.
       type: str
+      sample: broker1.example.net
     client_port:
       description: Its port for clients, where it runs.
       type: int
+      sample: 4222
     client:
       description: What a client met, where it runs.
       type: dict
@@ -114,12 +124,15 @@ broker:
         signed_in:
           description: Whether it could sign in, null where that could not be tried.
           type: bool
+          sample: true
         jetstream:
           description: Whether JetStream answered, null where the broker's own token does not allow to ask.
           type: bool
+          sample: true
         problem:
           description: Why not.
           type: str
+          sample: the broker refuses the credentials
     cluster:
       description: Its cluster, where it runs.
       type: dict
@@ -127,27 +140,34 @@ broker:
         name:
           description: The name of the cluster, null for a single broker.
           type: str
+          sample: streams
         peer_port:
           description: Its port for other brokers, null for a single broker.
           type: int
+          sample: 5222
         leader:
           description: The leader of the cluster, null where there is none.
           type: str
+          sample: broker1
         size:
           description: How many brokers the cluster counts, those that are offline among them.
           type: int
+          sample: 3
         peers:
           description: The brokers that it knows. Only the leader knows all.
           type: list
           elements: str
+          sample: [broker1, broker2, broker3]
         offline:
           description: Those of them that are offline.
           type: list
           elements: str
+          sample: [broker3]
     led:
       description: The replicated streams that it leads, where it runs.
       type: list
       elements: str
+      sample: [ORDERS]
     streams:
       description: The streams that it leads and those that only it has, where it runs.
       type: list
@@ -156,16 +176,20 @@ broker:
         name:
           description: The name of the stream.
           type: str
+          sample: ORDERS
         replicas:
           description: How many copies it should have.
           type: int
+          sample: 3
         max_age:
           description: How long it keeps messages, in seconds. V(0) is for ever.
           type: float
+          sample: 604800.0
 failure:
   description: The machine-readable part of an error, with C(code) and C(option).
   returned: failure
   type: dict
+  sample: {code: option, option: config}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

@@ -71,10 +71,12 @@ leader:
   description: The leader of the cluster, null for a single broker. Only there the module changes something.
   returned: success
   type: str
+  sample: broker1
 failure:
   description: The machine-readable part of an error, with C(code) and C(option).
   returned: failure
   type: dict
+  sample: {code: no_leader, option: peer}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

@@ -79,6 +79,33 @@ EXAMPLES = r"""
       plugin.security.file.ca: /etc/choria/ca.pem
       plugin.security.file.certificate: /etc/choria/client.pem
       plugin.security.file.key: /etc/choria/client.key
+
+- name: Configure a broker, with keys that are numbered or named below one another
+  choria.streams.choria_config:
+    path: ~/broker.conf
+    settings:
+      plugin.choria.network:
+        client_port: 4222
+        peer_port: 5222
+        stream.store: /var/lib/choria/streams
+      plugin.security.provider: file
+      plugin.security.file.ca: /etc/choria/ca.pem
+      plugin.security.file.certificate: /etc/choria/broker.pem
+      plugin.security.file.key: /etc/choria/broker.key
+
+- name: Set a key of a plugin of your own
+  choria.streams.choria_config:
+    path: ~/server.conf
+    settings:
+      plugin.choria.use_srv: false
+      plugin.choria.middleware_hosts: broker1.example.net:4222
+      plugin.weather.station: roof
+    other_keys: [plugin.weather.station]
+
+- name: Remove a configuration
+  choria.streams.choria_config:
+    path: ~/server.conf
+    state: absent
 """
 
 RETURN = r"""
@@ -87,10 +114,12 @@ path:
   description: The file.
   returned: success
   type: str
+  sample: /etc/choria/broker.conf
 failure:
   description: The machine-readable part of an error, with C(code) and C(option).
   returned: failure
   type: dict
+  sample: {code: option, option: config}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_files import run_file

@@ -14,6 +14,9 @@ description:
   - Reads a configuration file of a Choria client, server or broker on the managed host, and its C(plugin.d), and
     returns
     what the other modules of this collection make of it. No connection is made, and no secret is returned.
+seealso:
+  - module: choria.streams.choria_config
+  - module: choria.streams.choria_credentials
 author:
   - The choria.streams developers (@choria-io)
 extends_documentation_fragment:
@@ -58,29 +61,36 @@ config:
     path:
       description: The file.
       type: str
+      sample: /etc/choria/client.conf
     files:
       description: All files that were read, those of C(plugin.d) among them.
       type: list
       elements: str
+      sample: [/etc/choria/client.conf]
     provider:
       description: The security provider.
       type: str
+      sample: choria
     identity:
       description: The identity of this host.
       type: str
+      sample: node1.example.net
     collectives:
       description: The collectives.
       type: list
       elements: str
+      sample: [mcollective, london]
     main_collective:
       description: The main collective.
       type: str
+      sample: mcollective
     connection:
       description: >-
         The connection options that follow, such as C(servers), C(ca_path), C(client_cert), C(jwt) and C(seed) (the
         paths
         of these files). Passwords are left out.
       type: dict
+      sample: {servers: [nats://broker1.example.net:4222], tls: required, ca_path: /etc/choria/ca.pem}
     token:
       description: What the token says, null where there is none or it can't be used.
       type: dict
@@ -88,30 +98,38 @@ config:
         purpose:
           description: V(choria_client_id) or V(choria_server).
           type: str
+          sample: choria_client_id
         caller:
           description: Whom it names.
           type: str
+          sample: "up=ann"
         organization:
           description: The organization.
           type: str
+          sample: choria
         expires:
           description: When it expires, RFC 3339 UTC.
           type: str
+          sample: "2027-03-01T12:00:00Z"
         permissions:
           description: The permissions that it gives.
           type: list
           elements: str
+          sample: [streams_user, governor]
     problem:
       description: >-
         Why no connection can be made with the file, null where nothing is wrong as far as can be seen offline.
       type: str
+      sample: the token has expired
     spool:
       description: The folder of the submission spool, null where the file sets none.
       type: str
+      sample: /var/spool/choria/submission
 failure:
   description: The machine-readable part of an error, with C(code) and C(option).
   returned: failure
   type: dict
+  sample: {code: option, option: config}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid

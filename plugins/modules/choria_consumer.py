@@ -17,6 +17,10 @@ description:
     another tool made can be declared as it is.
   - Numbers and durations of 0 mean that they are not set, as in the answers of the server, which then uses its default.
   - Ephemeral consumers belong to the program that reads with them, and can't be declared.
+seealso:
+  - module: choria.streams.choria_consumer_info
+  - module: choria.streams.choria_stream
+  - module: choria.streams.choria_resources
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -282,17 +286,21 @@ consumer:
     name:
       description: Its name.
       type: str
+      sample: WORKERS
     stream:
       description: Its stream.
       type: str
+      sample: ORDERS
     ack_wait:
       description: >-
         After how long a message is delivered again, in seconds. All the other options of the module are there as well,
         under their names, with seconds and bytes as numbers.
       type: float
+      sample: 30.0
     created:
       description: When it was made, RFC 3339 UTC; null in check mode before it is made.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     state:
       description: How far it is.
       type: dict
@@ -300,39 +308,50 @@ consumer:
         lag:
           description: How many messages are still to be processed, C(pending) and C(ack_pending) together.
           type: int
+          sample: 2
         pending:
           description: How many messages are still to be delivered.
           type: int
+          sample: 2
         ack_pending:
           description: How many messages were delivered and wait for an acknowledgement.
           type: int
+          sample: 2
         redelivered:
           description: How many of them were delivered more than once.
           type: int
+          sample: 0
         waiting:
           description: How many pulls wait for messages.
           type: int
+          sample: 1
         delivered:
           description: >-
             The last message delivered, C(consumer_seq) counts deliveries, C(stream_seq) is its sequence number in the
             stream, C(last_time) when that was.
           type: dict
+          sample: {consumer_seq: 7, stream_seq: 7, last_time: "2026-03-01T12:00:00.123456789Z"}
         ack_floor:
           description: The same for the last message up to which all are acknowledged.
           type: dict
+          sample: {consumer_seq: 5, stream_seq: 5, last_time: "2026-03-01T12:00:00.123456789Z"}
         paused:
           description: Whether it is paused.
           type: bool
+          sample: false
         pause_remaining:
           description: For how many more seconds.
           type: float
+          sample: 0.0
         push_bound:
           description: Whether somebody listens on its O(deliver_subject).
           type: bool
+          sample: false
         pinned:
           description: The groups that a client has for itself, each with C(group), C(client) and C(since).
           type: list
           elements: dict
+          sample: [{group: blue, client: vTC9RXcHRVCmjNXoEVQmPf, since: "2026-03-01T12:00:00.123456789Z"}]
     cluster:
       description: Where it is kept.
       type: dict
@@ -340,18 +359,22 @@ consumer:
         name:
           description: The cluster, null on a single server.
           type: str
+          sample: streams
         leader:
           description: The server that leads.
           type: str
+          sample: broker1
         replicas:
           description: The other copies, each with C(name), C(current), C(lag) in operations and C(offline).
           type: list
           elements: dict
+          sample: [{name: broker2, current: true, lag: 0, offline: false}]
     server:
       description: >-
         The server's C(version) and API C(level) when it last saw this consumer, and the C(required_level) of its
         features.
       type: dict
+      sample: {version: "2.12.1", level: 2, required_level: 0}
 changes:
   description: What changes, or in check mode what would change.
   returned: success
@@ -361,15 +384,19 @@ changes:
     field:
       description: The option, V(position) with O(state=reset), V(pinned) and the group with O(state=unpinned).
       type: str
+      sample: ack_wait
     before:
       description: The value before, null where there was none. Seconds and bytes are numbers.
       type: raw
+      sample: 30.0
     after:
       description: The value after.
       type: raw
+      sample: 60.0
     effect:
       description: V(create), V(delete), V(in place) or V(recreate).
       type: str
+      sample: update
 consequences:
   description: What the change loses.
   returned: success
@@ -378,19 +405,23 @@ consequences:
     messages_lost:
       description: How many messages; null where some may go but their number can't be known before.
       type: int
+      sample: 0
     consumers_lost:
       description: How many consumers.
       type: int
+      sample: 0
     messages_redelivered:
       description: >-
         How many messages are delivered again at most, though they were delivered before; null where that can't be
         known before.
       type: int
+      sample: 0
     messages_skipped:
       description: >-
         How many messages it would still have had to deliver or to get acknowledged; null where that can't be known
         before.
       type: int
+      sample: 0
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -398,15 +429,18 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
-        or V(api).
+        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
+        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
       type: str
+      sample: option
     option:
       description: The option to change, where it is one.
       type: str
+      sample: allow_data_loss
     err_code:
       description: JetStream's number of the error, where the server refused.
       type: int
+      sample: 10012
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource

@@ -13,6 +13,9 @@ short_description: Read consumers of Choria Streams
 description:
   - Returns the configuration and the state of consumers, with how far behind they are, and never writes.
   - Those that a program made for itself, without a durable name, are there as well.
+seealso:
+  - module: choria.streams.choria_consumer
+  - module: choria.streams.choria_stream_info
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -70,17 +73,21 @@ consumers:
     name:
       description: Its name.
       type: str
+      sample: WORKERS
     stream:
       description: Its stream.
       type: str
+      sample: ORDERS
     ack_wait:
       description: >-
           After how long a message is delivered again, in seconds. All the options of
           M(choria.streams.choria_consumer) are there as well, under their names, with seconds and bytes as numbers.
       type: float
+      sample: 30.0
     created:
       description: When it was made, RFC 3339 UTC; null in check mode before it is made.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     state:
       description: How far it is.
       type: dict
@@ -88,39 +95,50 @@ consumers:
         lag:
           description: How many messages are still to be processed, C(pending) and C(ack_pending) together.
           type: int
+          sample: 2
         pending:
           description: How many messages are still to be delivered.
           type: int
+          sample: 2
         ack_pending:
           description: How many messages were delivered and wait for an acknowledgement.
           type: int
+          sample: 2
         redelivered:
           description: How many of them were delivered more than once.
           type: int
+          sample: 0
         waiting:
           description: How many pulls wait for messages.
           type: int
+          sample: 1
         delivered:
           description: >-
             The last message delivered, C(consumer_seq) counts deliveries, C(stream_seq) is its sequence number in the
             stream, C(last_time) when that was.
           type: dict
+          sample: {consumer_seq: 7, stream_seq: 7, last_time: "2026-03-01T12:00:00.123456789Z"}
         ack_floor:
           description: The same for the last message up to which all are acknowledged.
           type: dict
+          sample: {consumer_seq: 5, stream_seq: 5, last_time: "2026-03-01T12:00:00.123456789Z"}
         paused:
           description: Whether it is paused.
           type: bool
+          sample: false
         pause_remaining:
           description: For how many more seconds.
           type: float
+          sample: 0.0
         push_bound:
           description: Whether somebody listens on its C(deliver_subject).
           type: bool
+          sample: false
         pinned:
           description: The groups that a client has for itself, each with C(group), C(client) and C(since).
           type: list
           elements: dict
+          sample: [{group: blue, client: vTC9RXcHRVCmjNXoEVQmPf, since: "2026-03-01T12:00:00.123456789Z"}]
     cluster:
       description: Where it is kept.
       type: dict
@@ -128,18 +146,22 @@ consumers:
         name:
           description: The cluster, null on a single server.
           type: str
+          sample: streams
         leader:
           description: The server that leads.
           type: str
+          sample: broker1
         replicas:
           description: The other copies, each with C(name), C(current), C(lag) in operations and C(offline).
           type: list
           elements: dict
+          sample: [{name: broker2, current: true, lag: 0, offline: false}]
     server:
       description: >-
         The server's C(version) and API C(level) when it last saw this consumer, and the C(required_level) of its
         features.
       type: dict
+      sample: {version: "2.12.1", level: 2, required_level: 0}
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -147,15 +169,18 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
-        or V(api).
+        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
+        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
       type: str
+      sample: option
     option:
       description: The option to change, where it is one.
       type: str
+      sample: name
     err_code:
       description: JetStream's number of the error, where the server refused.
       type: int
+      sample: 10074
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info

@@ -18,6 +18,9 @@ description:
   - Without C(ca.pem) and C(ca.key) there is a new authority. C(ca.key) may be kept elsewhere while nothing has to be
     signed.
   - Files have the mode 0600, the folder 0700. No key is in a result.
+seealso:
+  - module: choria.streams.choria_config
+  - module: choria.streams.choria_config_info
 author:
   - The choria.streams developers (@choria-io)
 extends_documentation_fragment:
@@ -169,26 +172,43 @@ credentials:
     authority:
       description: The file with the authority's certificate, null without certificates.
       type: str
+      sample: /srv/site/ca.pem
     issuer:
       description: The public key of the issuer as hex, null without tokens.
       type: str
+      sample: "809c63eee18912cdb2371b470f2ab4a19bcc1df1b7018c812b451525d9bee56f"
     certificates:
       description: The certificates, with C(name), C(certificate), C(key), C(hosts) and C(expires).
       type: list
       elements: dict
+      sample:
+        - name: broker1.example.net
+          certificate: /srv/site/broker1.example.net.pem
+          key: /srv/site/broker1.example.net.key
+          hosts: [broker1.example.net]
+          expires: "2027-03-01T12:00:00Z"
     tokens:
       description: The tokens, with C(name), C(purpose), C(token), C(seed), C(permissions) and C(expires).
       type: list
       elements: dict
+      sample:
+        - name: ann
+          purpose: client
+          token: /srv/site/ann.jwt
+          seed: /srv/site/ann.seed
+          permissions: [streams_user]
+          expires: "2027-03-01T12:00:00Z"
 written:
   description: The names of the files that were made, or would be.
   returned: success
   type: list
   elements: str
+  sample: [ann.jwt, ann.seed]
 failure:
   description: The machine-readable part of an error, with C(code) and C(option).
   returned: failure
   type: dict
+  sample: {code: option, option: config}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

@@ -17,6 +17,11 @@ description:
   - Deleting a governor, or shortening O(expire), takes seats from their holders, who are not stopped, and does not ask
     for O(choria.streams.choria_stream#module:allow_data_loss), since seats are no data. RV(consequences.messages_lost)
     tells how many they are.
+seealso:
+  - module: choria.streams.choria_governor_info
+  - module: choria.streams.choria_governor_run
+  - module: choria.streams.choria_governor_lease
+  - module: choria.streams.choria_resources
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -83,36 +88,47 @@ governor:
     name:
       description: Its name.
       type: str
+      sample: PUPPET
     stream:
       description: The name of the stream beneath it.
       type: str
+      sample: GOVERNOR_PUPPET
     subject:
       description: The subject on which seats are asked for.
       type: str
+      sample: mcollective.governor.PUPPET
     collective:
       description: The collective it belongs to.
       type: str
+      sample: mcollective
     capacity:
       description: How many may hold a seat at once.
       type: int
+      sample: 2
     expire:
       description: After how many seconds a seat is taken back, 0 for never.
       type: float
+      sample: 1200.0
     max_bytes:
       description: How many bytes the seats may take, -1 for no limit.
       type: int
+      sample: -1
     replicas:
       description: How many copies there are.
       type: int
+      sample: 1
     seats_taken:
       description: How many seats are taken.
       type: int
+      sample: 1
     seats_free:
       description: How many seats are free.
       type: int
+      sample: 1
     created:
       description: When it was made, RFC 3339 UTC; null in check mode before it is made.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
 changes:
   description: What changes, or in check mode what would change.
   returned: success
@@ -122,15 +138,19 @@ changes:
     field:
       description: The option, or the server's field where no option sets it.
       type: str
+      sample: capacity
     before:
       description: The value before, null where there was none. Seconds and bytes are numbers.
       type: raw
+      sample: 1
     after:
       description: The value after.
       type: raw
+      sample: 2
     effect:
       description: V(create), V(delete) or V(in place).
       type: str
+      sample: update
 consequences:
   description: What the change takes away.
   returned: success
@@ -139,13 +159,16 @@ consequences:
     messages_lost:
       description: How many seats, whose holders go on and then find nothing to give back.
       type: int
+      sample: 0
     consumers_lost:
       description: How many consumers.
       type: int
+      sample: 0
     at_least:
       description: Whether it may be more seats, because the user may not read the stream.
       returned: when it may be more
       type: bool
+      sample: false
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -153,15 +176,18 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
-        or V(api).
+        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
+        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
       type: str
+      sample: option
     option:
       description: The option to change, where it is one.
       type: str
+      sample: name
     err_code:
       description: JetStream's number of the error, where the server refused.
       type: int
+      sample: 10074
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource

@@ -12,6 +12,12 @@ version_added: 0.1.0
 short_description: Read concurrency governors of Choria Streams
 description:
   - Returns the configuration and the state of concurrency governors, and never writes.
+seealso:
+  - module: choria.streams.choria_governor
+  - module: choria.streams.choria_governor_run
+  - module: choria.streams.choria_governor_lease
+  - plugin: choria.streams.choria_governor
+    plugin_type: lookup
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -56,6 +62,7 @@ governors:
     name:
       description: The name.
       type: str
+      sample: PUPPET
     seats:
       description: Who holds a seat, the longest first.
       type: list
@@ -64,18 +71,23 @@ governors:
         sequence:
           description: The seat's number.
           type: int
+          sample: 7
         lease_id:
           description: What identifies it, also where the governor is deleted and created again.
           type: str
+          sample: "7-66174db395d29-9975ac8b7e245d2b74570e"
         name:
           description: Who holds it.
           type: str
+          sample: web1
         since:
           description: When it was taken, RFC 3339 UTC.
           type: str
+          sample: "2026-03-01T12:00:00.123456789Z"
         expires:
           description: When it is taken back, RFC 3339 UTC; null where seats do not expire.
           type: str
+          sample: "2026-03-01T12:20:00.123456789Z"
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -83,15 +95,18 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
-        or V(api).
+        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
+        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
       type: str
+      sample: option
     option:
       description: The option to change, where it is one.
       type: str
+      sample: name
     err_code:
       description: JetStream's number of the error, where the server refused.
       type: int
+      sample: 10074
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info

@@ -155,22 +155,28 @@ governor:
     name:
       description: The governor's name.
       type: str
+      sample: PUPPET
     identity:
       description: The name that others see in the seat.
       type: str
+      sample: web1
     seat:
       description: The number of the seat that was taken.
       type: int
+      sample: 7
     waited:
       description: How long it waited for the seat.
       type: float
+      sample: 3.2
     held:
       description: Is V(0.0), and here to be like the one of M(choria.streams.choria_governor_run).
       type: float
+      sample: 12.5
     expires:
       description: >-
         When the seat becomes free if it is not given back, RFC 3339 UTC by the server's clock; null for never.
       type: str
+      sample: "2026-03-01T12:20:00.123456789Z"
 seats:
   description: The seats that were taken away, or in check mode would be.
   returned: with O(state=evicted) and O(state=reset)
@@ -180,18 +186,23 @@ seats:
     sequence:
       description: The number of the seat.
       type: int
+      sample: 7
     lease_id:
       description: What identifies the seat.
       type: str
+      sample: "7-66174db395d29-9975ac8b7e245d2b74570e"
     name:
       description: Who had it.
       type: str
+      sample: web1
     since:
       description: When it was taken, RFC 3339 UTC.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     expires:
       description: When it would have expired; null for never.
       type: str
+      sample: "2026-03-01T12:20:00.123456789Z"
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -202,12 +213,15 @@ failure:
         What kind of failure it was, such as V(governor_timeout), V(lockstep), V(not_ours), V(not_found), V(option),
         V(unreachable), V(outcome_unknown), V(permission) or V(api).
       type: str
+      sample: governor_timeout
     option:
       description: The option to change, where it is one.
       type: str
+      sample: max_wait
     holder:
       description: Who has the seat, with V(not_ours).
       type: str
+      sample: web2
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action

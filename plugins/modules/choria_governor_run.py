@@ -193,45 +193,57 @@ governor:
     name:
       description: The governor's name.
       type: str
+      sample: PUPPET
     identity:
       description: The name that others see in the seat.
       type: str
+      sample: web1
     seat:
       description: >-
         The number of the seat, with which M(choria.streams.choria_governor_lease) can evict it. It is null where there
         was none.
       type: int
+      sample: 7
     waited:
       description: How long it waited for the seat.
       type: float
+      sample: 3.2
     held:
       description: How long the inner tasks took.
       type: float
+      sample: 12.5
     entered:
       description: When the inner tasks began, RFC 3339 UTC by the controller's clock.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     left:
       description: When the seat was given back; null where it is kept.
       type: str
+      sample: "2026-03-01T12:00:12.623456789Z"
     expires:
       description: >-
         When the seat becomes free, where it is kept, or could not be given back, by the server's clock; null for never.
       type: str
+      sample: "2026-03-01T12:20:00.123456789Z"
     given_back:
       description: Is V(false) where the seat could not be given back. A warning says why.
       type: bool
+      sample: true
     lost:
       description: >-
         Is V(true) where the seat was not ours any more when it was to be given back, so that more may have run at once
         than the governor allows.
       type: bool
+      sample: true
     reason:
       description: >-
         Why it was lost: it expired or was evicted, or the governor was deleted, or deleted and created again.
       type: str
+      sample: the seat expired
     would:
       description: In check mode, what asking for a seat would do.
       type: str
+      sample: take one of 2 free seats in governor PUPPET
   sample:
     name: PUPPET
     identity: web1.example.net
@@ -249,12 +261,15 @@ tasks:
     name:
       description: The name of the task, or of its module.
       type: str
+      sample: Install updates
     action:
       description: The full name of its module.
       type: str
+      sample: ansible.builtin.package
     result:
       description: Its result. With C(no_log) only V(changed), V(failed) and the like.
       type: dict
+      sample: {changed: true, rc: 0}
 failure:
   description: The machine-readable part of an error, where it is none of the inner tasks.
   returned: failure
@@ -265,7 +280,9 @@ failure:
         What kind of failure it was, such as V(governor_timeout), V(not_found), V(option), V(unreachable), V(permission)
         or V(api).
       type: str
+      sample: governor_timeout
     option:
       description: The option to change, where it is one.
       type: str
+      sample: max_wait
 """

@@ -260,6 +260,7 @@ entry:
     ttl:
       description: How long it lives from then on, in seconds; null where it has no lifetime of its own.
       type: float
+      sample: 3600.0
 changes:
   description: What changes, or in check mode what would change.
   returned: success
@@ -269,15 +270,19 @@ changes:
     field:
       description: V(value), V(ttl), or V(operation) where a deleted key is purged.
       type: str
+      sample: value
     before:
       description: What it was before, null where it was not there.
       type: raw
+      sample: root
     after:
       description: What it is afterwards.
       type: raw
+      sample: admin
     effect:
       description: V(create), V(delete) or V(in place).
       type: str
+      sample: update
 consequences:
   description: What the change loses.
   returned: success
@@ -286,6 +291,7 @@ consequences:
     revisions_lost:
       description: How many old revisions of this key the bucket does not keep any more.
       type: int
+      sample: 0
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -296,15 +302,19 @@ failure:
         What kind of failure it was, such as V(option), V(unreachable), V(outcome_unknown), V(permission), V(no_bucket),
         V(wrong_revision), V(not_a_number), V(too_large), V(server_too_old) or V(api).
       type: str
+      sample: wrong_revision
     option:
       description: The option to change, where it is one.
       type: str
+      sample: revision
     revision:
       description: The key's newest revision, with V(wrong_revision).
       type: int
+      sample: 17
     err_code:
       description: JetStream's number of the error, where the server refused.
       type: int
+      sample: 10074
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource

@@ -16,6 +16,13 @@ description:
   - What other tools may have changed in the stream beneath a bucket, such as a limit of messages, is repaired. Whether
     keys are read directly (C(allow_direct)) stays as it is unless O(exact=true), since C(choria kv add --no-direct) is
     a choice. A limit of consumers is taken away by nats-server 2.12 or newer.
+seealso:
+  - module: choria.streams.choria_kv_bucket_info
+  - module: choria.streams.choria_kv
+  - module: choria.streams.choria_kv_sync
+  - module: choria.streams.choria_resources
+  - plugin: choria.streams.choria_kv
+    plugin_type: lookup
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -110,31 +117,39 @@ bucket:
     name:
       description: Its name.
       type: str
+      sample: CFG
     stream:
       description: The name of the stream beneath it.
       type: str
+      sample: KV_CFG
     history:
       description: >-
         How many values of each key are kept. All the other options of the module are there as well, under their names,
         with seconds and bytes as numbers.
       type: int
+      sample: 5
     value_count:
       description: How many values there are, with their history and the marks of deleted keys.
       type: int
+      sample: 2
     key_count:
       description: How many keys there are, deleted ones with their marks among them.
       type: int
+      sample: 3
     revision:
       description: >-
         The number of the last write to the bucket, for the option O(choria.streams.choria_kv#lookup:as_of) of the
         lookup.
       type: int
+      sample: 17
     bytes:
       description: How large it is.
       type: int
+      sample: 412
     created:
       description: When it was made, RFC 3339 UTC; null in check mode before it is made.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     cluster:
       description: Where it is kept.
       type: dict
@@ -142,13 +157,16 @@ bucket:
         name:
           description: The cluster, null on a single server.
           type: str
+          sample: streams
         leader:
           description: The server that leads.
           type: str
+          sample: broker1
         replicas:
           description: The other copies, each with C(name), C(current), C(lag) in operations and C(offline).
           type: list
           elements: dict
+          sample: [{name: broker2, current: true, lag: 0, offline: false}]
     origins:
       description: >-
         What it copies from: the origin of a mirror, or each source. Empty for others, and in check mode before it is
@@ -159,23 +177,29 @@ bucket:
         name:
           description: The name of the stream.
           type: str
+          sample: KV_CFG
         api:
           description: The prefix of the API of another domain or account, null for this one.
           type: str
+          sample: $JS.london.API
         lag:
           description: How many messages of it are not here yet.
           type: int
+          sample: 0
         active:
           description: How many seconds ago it was heard of, null for never.
           type: float
+          sample: 0.024
         error:
           description: Why the server copies nothing from it, null where it says nothing.
           type: str
+          sample: stream not found
     server:
       description: >-
         The server's C(version) and API C(level) when it last saw this stream, and the C(required_level) of its
         features.
       type: dict
+      sample: {version: "2.12.1", level: 2, required_level: 0}
 changes:
   description: What changes, or in check mode what would change.
   returned: success
@@ -185,16 +209,20 @@ changes:
     field:
       description: The option, V(deleted_keys) with O(compact), or the server's field where no option sets it.
       type: str
+      sample: history
     before:
       description: The value before, null where there was none. Seconds and bytes are numbers.
       type: raw
+      sample: 1
     after:
       description: The value after.
       type: raw
+      sample: 5
     effect:
       description: >-
         V(create), V(delete), V(in place) or V(recreate). In RV(failure.changes) also V(refused) and V(without effect).
       type: str
+      sample: update
 consequences:
   description: What the change loses, counted from the live state. Also part of RV(failure) where that is refused.
   returned: success
@@ -203,30 +231,36 @@ consequences:
     messages_lost:
       description: How many messages.
       type: int
+      sample: 0
     consumers_lost:
       description: How many consumers.
       type: int
+      sample: 0
     at_least:
       description: >-
         Whether it may be more messages than RV(consequences.messages_lost), because more than 10,000 or 64 MiB had to
         be read to count them, or the user may not read them.
       returned: when it may be more
       type: bool
+      sample: false
     irreversible:
       description: The changed fields that can't be changed back.
       returned: when there are some
       type: list
       elements: str
+      sample: [sealed]
     steps:
       description: What is done one after the other, without what an earlier run has done.
       returned: when it is copied
       type: list
       elements: str
+      sample: [copy ORDERS into a new stream, delete ORDERS, copy it back]
     consumers_recreated:
       description: The consumers that are made anew, and go on where they were.
       returned: when it is copied
       type: list
       elements: str
+      sample: [WORKERS]
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -234,21 +268,25 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
-        or V(api).
+        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
+        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
       type: str
+      sample: option
     option:
       description: The option to change, where it is one.
       type: str
+      sample: allow_data_loss
     err_code:
       description: JetStream's number of the error, where the server refused or would refuse.
       type: int
+      sample: 10055
     changes:
       description: >-
         As RV(changes), with the refused ones, which have the server's RV(failure.err_code) too. Where an update is
         refused.
       type: list
       elements: dict
+      sample: [{field: storage, before: file, after: memory, effect: refused, err_code: 10052}]
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource

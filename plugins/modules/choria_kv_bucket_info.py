@@ -12,6 +12,10 @@ version_added: 0.1.0
 short_description: Read key-value buckets of Choria Streams
 description:
   - Returns the configuration and the state of key-value buckets, and never writes.
+seealso:
+  - module: choria.streams.choria_kv_bucket
+  - plugin: choria.streams.choria_kv
+    plugin_type: lookup
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -52,9 +56,11 @@ buckets:
     name:
       description: The name.
       type: str
+      sample: CFG
     value_count:
       description: How many values there are, with their history and the marks of deleted keys.
       type: int
+      sample: 2
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -62,15 +68,18 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
-        or V(api).
+        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
+        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
       type: str
+      sample: unreachable
     option:
       description: The option to change, where it is one.
       type: str
+      sample: name
     err_code:
       description: JetStream's number of the error, where the server refused.
       type: int
+      sample: 10074
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info

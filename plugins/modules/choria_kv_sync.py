@@ -200,6 +200,7 @@ changes:
     file:
       description: The file, with O(dest).
       type: str
+      sample: /etc/app/auth/username
 counts:
   description: How many keys or files there were of each kind.
   returned: success
@@ -208,15 +209,19 @@ counts:
     created:
       description: How many were new.
       type: int
+      sample: 1
     updated:
       description: How many had another value.
       type: int
+      sample: 1
     removed:
       description: How many were pruned.
       type: int
+      sample: 0
     unchanged:
       description: How many were as wanted already.
       type: int
+      sample: 12
 revision:
   description:
     - The bucket's newest revision that was seen or written.
@@ -233,19 +238,24 @@ failure:
         What kind of failure it was, such as V(option), V(unreachable), V(permission), V(no_bucket), V(too_large),
         V(data_loss), V(overtaken), V(changing), V(no_file), V(file) or V(api).
       type: str
+      sample: data_loss
     option:
       description: The option to change, where it is one.
       type: str
+      sample: allow_data_loss
     overtaken_keys:
       description: The keys that others changed each time, with V(overtaken).
       type: list
       elements: str
+      sample: [app.port]
     written:
       description: How many changes were made before the failure.
       type: int
+      sample: 3
     err_code:
       description: JetStream's number of the error, where the server refused.
       type: int
+      sample: 10074
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_files import run_files

@@ -131,6 +131,7 @@ matched:
   description: Whether a value was as wanted.
   returned: success, and when O(max_wait) was over
   type: bool
+  sample: true
 entry:
   description: >-
     The key and value that ended the waiting; null when O(max_wait) was over, and in check mode where none is as wanted.
@@ -140,25 +141,32 @@ entry:
     bucket:
       description: The bucket.
       type: str
+      sample: CFG
     key:
       description: The key.
       type: str
+      sample: deploy.version
     value:
       description: The value, as O(format) reads it. Set C(no_log) for the task where it is a secret.
       type: raw
+      sample: "2.1"
     revision:
       description: The number of this revision.
       type: int
+      sample: 17
     created:
       description: When it was written, RFC 3339 UTC.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     ttl:
       description: How long it lives from then on, in seconds; null where it has no lifetime of its own.
       type: float
+      sample: 3600.0
 elapsed:
   description: How many seconds it took.
   returned: success, and when O(max_wait) was over
   type: float
+  sample: 12.3
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -169,9 +177,11 @@ failure:
         What kind of failure it was: V(timeout) when O(max_wait) was over, or another such as V(option), V(no_bucket),
         V(unreachable), V(permission) or V(library_missing).
       type: str
+      sample: timeout
     option:
       description: The option to change, where it is one.
       type: str
+      sample: max_wait
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action

@@ -178,6 +178,12 @@ EXAMPLES = r"""
     choria_config: "{{ server_config }}"
     state: purged
     keep: [DEPLOY, site-*]
+
+- name: Remove one machine
+  choria.streams.choria_machine:
+    choria_config: "{{ server_config }}"
+    name: DEPLOY
+    state: absent
 """
 
 RETURN = r"""
@@ -190,29 +196,36 @@ machine:
     name:
       description: Its name.
       type: str
+      sample: DEPLOY
     path:
       description: Its folder.
       type: str
+      sample: /etc/choria/machines/DEPLOY
     checksum:
       description: The SHA-256 digest of C(machine.yaml), which the server's log has as well.
       type: str
+      sample: fe1ed4245ab9c83a783c2fb315c50cce877c4408186fe31c5caa68d8db8b597c
     files:
       description: The files that the task brought.
       type: list
       elements: str
+      sample: [bin/deploy]
     validated:
       description: By what the definition was checked, V(schema) and V(program).
       type: list
       elements: str
+      sample: [schema, program]
     unknown_to_program:
       description: Why a refusal of O(program) did not count, such as V(archive watchers).
       type: list
       elements: str
+      sample: [archive watchers]
 removed:
   description: The machines that were taken away.
   returned: success, with O(state=absent) or O(state=purged)
   type: list
   elements: str
+  sample: [OLD]
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -223,14 +236,17 @@ failure:
         What kind of failure it was, V(option), V(store_missing), V(store_mode), V(store_entry) or
         V(store_permission).
       type: str
+      sample: option
     option:
       description: The option to change.
       type: str
+      sample: definition
     problems:
       description: All that is wrong with a definition.
       returned: where a definition was refused
       type: list
       elements: str
+      sample: [transition deploy leads to an unknown state deployed]
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid

@@ -127,27 +127,35 @@ machines:
     host:
       description: The identity of the node.
       type: str
+      sample: web1.example.net
     name:
       description: The name of the machine.
       type: str
+      sample: DEPLOY
     instance:
       description: Its id, which is another one each time it starts.
       type: str
+      sample: "1f2c7a90b8e44b21"
     version:
       description: The version of its definition.
       type: str
+      sample: "1.0.0"
     state:
       description: Its state; null where it has not moved since it started, and so is in its initial state.
       type: str
+      sample: deploying
     from_state:
       description: The state before.
       type: str
+      sample: idle
     transition:
       description: The transition that led from one to the other.
       type: str
+      sample: wanted
     since:
       description: When that was, RFC 3339 UTC.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     watchers:
       description: The watchers that have told of their states.
       type: list
@@ -156,15 +164,19 @@ machines:
         name:
           description: Its name.
           type: str
+          sample: deploy
         type:
           description: Its type, such as V(exec).
           type: str
+          sample: exec
         time:
           description: When it told, RFC 3339 UTC.
           type: str
+          sample: "2026-03-01T12:00:00.123456789Z"
         status:
           description: What it told, which depends on its type, such as C(previous_outcome).
           type: dict
+          sample: {previous_outcome: success}
 installed:
   description: The machines in the store of this host; null where no store is named.
   returned: success
@@ -174,22 +186,28 @@ installed:
     name:
       description: The name of its folder.
       type: str
+      sample: DEPLOY
     path:
       description: Its folder.
       type: str
+      sample: /etc/choria/machines/DEPLOY
     checksum:
       description: The SHA-256 digest of C(machine.yaml).
       type: str
+      sample: fe1ed4245ab9c83a783c2fb315c50cce877c4408186fe31c5caa68d8db8b597c
     version:
       description: The version of its definition; null where this host can't read YAML.
       type: str
+      sample: "1.0.0"
     initial_state:
       description: The state in which it starts; null where this host can't read YAML.
       type: str
+      sample: idle
     data_keys:
       description: Of what the server keeps for it, the names and not the values.
       type: list
       elements: str
+      sample: [release]
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -198,11 +216,13 @@ failure:
     code:
       description: What kind of failure it was, such as V(timeout), V(no_stream), V(permission) or V(unreachable).
       type: str
+      sample: timeout
     machines:
       description: Those that are not in the state, with C(host) and C(name).
       returned: where the time was over
       type: list
       elements: dict
+      sample: [{host: web2.example.net, name: DEPLOY}]
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid

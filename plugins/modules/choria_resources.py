@@ -132,6 +132,7 @@ resources:
     kind:
       description: V(stream), V(consumer), V(kv_bucket), V(governor) or V(key).
       type: str
+      sample: stream
     name:
       description: Its name; of a key the bucket and the key, of a consumer its stream and its name, joined by C(/).
       type: str
@@ -139,19 +140,24 @@ resources:
     changed:
       description: Whether it was changed, or in check mode would be.
       type: bool
+      sample: true
     action:
       description: What is done, V(none), V(create), V(update), V(delete), V(copy) or V(make anew).
       type: str
+      sample: update
     changes:
       description: What changes, as the module for one such resource tells it. Left out where nothing does.
       type: list
       elements: dict
+      sample: [{field: max_age, before: 0, after: 604800, effect: update}]
     consequences:
       description: What the change loses, as the module for one such resource tells it. Left out where nothing changes.
       type: dict
+      sample: {messages_lost: 0, consumers_lost: 0}
     failure:
       description: Why it failed or was not tried, with C(message), C(code) and more. Left out where it did not fail.
       type: dict
+      sample: {code: update_refused, option: storage}
 summary:
   description: How many items there are of each outcome.
   returned: success, and when some failed while they were written
@@ -160,18 +166,23 @@ summary:
     created:
       description: How many were made.
       type: int
+      sample: 2
     updated:
       description: How many were changed.
       type: int
+      sample: 1
     deleted:
       description: How many were removed.
       type: int
+      sample: 0
     unchanged:
       description: How many were as they should be.
       type: int
+      sample: 12
     failed:
       description: How many failed or were not tried.
       type: int
+      sample: 0
 consequences:
   description: What all changes lose together; null where some is lost but the number can't be known before.
   returned: success, and when some failed while they were written
@@ -180,21 +191,27 @@ consequences:
     messages_lost:
       description: How many messages.
       type: int
+      sample: 0
     consumers_lost:
       description: How many consumers.
       type: int
+      sample: 0
     revisions_lost:
       description: How many old revisions of keys.
       type: int
+      sample: 0
     messages_redelivered:
       description: How many messages consumers get again at most. Left out where there are no consumers.
       type: int
+      sample: 0
     messages_skipped:
       description: How many messages removed consumers had still to process. Left out where there are no consumers.
       type: int
+      sample: 0
     at_least:
       description: True where more messages may be lost than could be counted, else left out.
       type: bool
+      sample: false
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -205,10 +222,12 @@ failure:
         What kind of failure it was, such as V(document) where nothing was written, V(unfinished) where RV(resources)
         has what became of each item, V(unreachable) or V(permission).
       type: str
+      sample: document
     problems:
       description: With V(document), all that is wrong, each with C(path), C(message), C(code) and more.
       type: list
       elements: dict
+      sample: [{path: "streams[0]", message: "name: is needed", code: option}]
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_document import run_document

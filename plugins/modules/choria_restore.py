@@ -135,31 +135,39 @@ stream:
     name:
       description: Its name.
       type: str
+      sample: ORDERS
     bucket:
       description: The name of the bucket, null where it is none.
       type: str
+      sample: CFG
     subjects:
       description: The subjects to which it listens.
       type: list
       elements: str
+      sample: ["orders.>"]
     messages:
       description: How many messages it holds.
       type: int
+      sample: 1200
     first_seq:
       description: The sequence number of the oldest message.
       type: int
+      sample: 1
     last_seq:
       description: The sequence number of the newest message.
       type: int
+      sample: 1200
     consumers:
       description: >-
         The names of its consumers; null in check mode where the backup does not tell.
       type: list
       elements: str
+      sample: [WORKERS]
     expired:
       description: >-
         How many messages of the backup were gone at once, since they were too old, or consumers had taken them.
       type: int
+      sample: 0
 backup:
   description: The backup.
   returned: success
@@ -168,45 +176,58 @@ backup:
     path:
       description: Its folder.
       type: str
+      sample: /srv/backups/ORDERS-20260301T120000.123Z
     stream:
       description: The stream that it is of; null where that can't be told.
       type: str
+      sample: ORDERS
     bucket:
       description: The bucket, null where it is none.
       type: str
+      sample: CFG
     created:
       description: When it was made, RFC 3339 UTC; null for one that the nats CLI made.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     size:
       description: How many bytes the messages take there, compressed.
       type: int
+      sample: 40960
     sha256:
       description: The SHA-256 of that file; null for one that the nats CLI made.
       type: str
+      sample: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     messages:
       description: How many messages it holds.
       type: int
+      sample: 1200
     first_seq:
       description: The sequence number of the oldest message.
       type: int
+      sample: 1
     last_seq:
       description: The sequence number of the newest message.
       type: int
+      sample: 1200
     consumers:
       description: >-
         The names of the consumers that it holds, but for those that were at work meanwhile; null where they were left
         out, or where that can't be told.
       type: list
       elements: str
+      sample: [WORKERS]
     server_version:
       description: The version of the server that made it; null for one that the nats CLI made.
       type: str
+      sample: "2.12.1"
     verified:
       description: Whether it was read, and is as it was written.
       type: bool
+      sample: true
     problem:
       description: What is wrong with it, null where nothing is.
       type: str
+      sample: messages.tar.s2 is shorter than it was
 changes:
   description: What changes, or in check mode what would change.
   returned: success
@@ -216,15 +237,19 @@ changes:
     field:
       description: Always V(stream).
       type: str
+      sample: stream
     before:
       description: Always null, since no stream is overwritten.
       type: str
+      sample: ORDERS
     after:
       description: The name of the stream.
       type: str
+      sample: ORDERS
     effect:
       description: Always V(create).
       type: str
+      sample: create
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -235,12 +260,15 @@ failure:
         What kind of failure it was, such as V(option), V(broken_backup), V(exists), V(subjects_overlap),
         V(format), V(rename), V(stalled), V(permission) or V(api).
       type: str
+      sample: broken_backup
     option:
       description: The option to change, where it is one.
       type: str
+      sample: path
     err_code:
       description: JetStream's number of the error, where the server refused.
       type: int
+      sample: 10074
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action

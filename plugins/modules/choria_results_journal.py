@@ -99,6 +99,7 @@ spool:
   description: The folder.
   returned: success
   type: str
+  sample: /home/ann/.local/state/choria_streams/results
 journals:
   description: The journals that are there now, the oldest first.
   returned: success
@@ -108,59 +109,75 @@ journals:
     file:
       description: The path.
       type: str
+      sample: /home/ann/.local/state/choria_streams/results/1772366400123456789-run.journal
     run_id:
       description: The id of the run.
       type: str
+      sample: "0f30e76a-6745-4f60-a106-75824240c3eb"
     created:
       description: When it was begun, RFC 3339 UTC.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     age:
       description: How long ago that was, in seconds.
       type: float
+      sample: 3600.5
     bytes:
       description: Its size.
       type: int
+      sample: 81920
     events:
       description: How many events wait in it; null while it is in use.
       type: int
+      sample: 60
     transport:
       description: V(direct) or V(spool); null when it can't be read.
       type: str
+      sample: direct
     servers:
       description: The servers that it is for.
       type: list
       elements: str
+      sample: [nats://broker1.example.net:4222]
     stream:
       description: The stream that it is for.
       type: str
+      sample: ANSIBLE_RUNS
     subject_prefix:
       description: The first words of its subjects.
       type: str
+      sample: ansible.runs
     in_use:
       description: Whether a run writes or delivers it now.
       type: bool
+      sample: false
     readable:
       description: Whether it says whom it is for. O(address) mends one that does not.
       type: bool
+      sample: true
 readdressed:
   description: The ids of the runs whose events are for others now.
   returned: success
   type: list
   elements: str
+  sample: ["0f30e76a-6745-4f60-a106-75824240c3eb"]
 dropped:
   description: The ids of the runs whose events were dropped.
   returned: success
   type: list
   elements: str
+  sample: ["0f30e76a-6745-4f60-a106-75824240c3eb"]
 in_use:
   description: The ids of runs that were selected, and whose journals are in use.
   returned: success
   type: list
   elements: str
+  sample: ["0f30e76a-6745-4f60-a106-75824240c3eb"]
 failure:
   description: The machine-readable part of an error, with C(code) and C(option).
   returned: failure
   type: dict
+  sample: {code: option, option: older_than}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

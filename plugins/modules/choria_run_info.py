@@ -143,33 +143,41 @@ runs:
     run_id:
       description: The id.
       type: str
+      sample: "0f30e76a-6745-4f60-a106-75824240c3eb"
     outcome:
       description:
         - V(succeeded), V(failed) or V(interrupted), as the run's end says.
         - Without an end V(running), or V(lost) where nothing was stored for O(lost_after).
       type: str
+      sample: failed
     started:
       description: When it started, RFC 3339 UTC.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     finished:
       description: When it ended, RFC 3339 UTC; null where the end is not there.
       type: str
+      sample: "2026-03-01T12:00:42.623456789Z"
     duration:
       description: How long it took in seconds, without an end so far.
       type: float
+      sample: 42.5
     about:
       description: >-
         What the event of its start says, such as C(playbook), C(user), C(controller), C(check_mode) and C(limit);
         empty where that is missing.
       type: dict
+      sample: {playbook: /srv/site/site.yml, user: ann, controller: deploy1, check_mode: false, limit: null}
     complete:
       description: Whether the end is there and no event is missing.
       type: bool
+      sample: true
     start_missing:
       description:
         - Whether the event of its start is not there, so that RV(runs[].about) is empty.
         - RV(runs[].started) is then worked out from its end, without one from its first event.
       type: bool
+      sample: false
     events:
       description: What is there of its events.
       type: dict
@@ -177,52 +185,75 @@ runs:
         found:
           description: How many different ones.
           type: int
+          sample: 60
         expected:
           description: How many there were; null where the end is not there.
           type: int
+          sample: 60
         missing:
           description: The missing ones as ranges of sequence numbers, C(first) to C(last).
           type: list
           elements: dict
+          sample: [{first: 7, last: 8}]
         missing_count:
           description: How many are missing. Without an end, of those before the last that is there.
           type: int
+          sample: 0
         duplicates:
           description: Those that the stream has more than once, as ranges of sequence numbers.
           type: list
           elements: dict
+          sample: [{first: 12, last: 12}]
         duplicate_count:
           description: How many events are there for nothing.
           type: int
+          sample: 0
         first_in_stream:
           description: The stream's sequence number of the first.
           type: int
+          sample: 1201
         last_in_stream:
           description: The stream's sequence number of the last.
           type: int
+          sample: 1260
     counts:
       description:
         - How many results had which status, C(ok) to C(ignored) and C(rescued); how long all took, C(duration), how
           long they waited for a governor's seat and held one, C(waited) and C(held), in seconds.
         - C(failed) does not count what was rescued. C(began) and C(ended) are seconds after the run's start.
       type: dict
+      sample:
+        ok: 8
+        changed: 3
+        failed: 1
+        skipped: 2
+        unreachable: 0
+        ignored: 0
+        rescued: 0
+        duration: 31.2
+        waited: 3.2
+        held: 12.5
     plays:
       description: The plays, C(name), C(uuid) and C(began).
       type: list
       elements: dict
+      sample: [{name: Deploy, uuid: "0242ac11-0002-1f0c-5a3e-000000000007", began: 0.4}]
     hosts:
       description: For each host, C(host), what RV(runs[].counts) has.
       type: list
       elements: dict
+      sample: [{host: web1, ok: 4, changed: 2, failed: 0}]
     recap:
       description: The counts of Ansible's own recap by host; null where the end is not there.
       type: dict
+      sample: {web1: {ok: 6, changed: 2, failures: 0, unreachable: 0, skipped: 1, rescued: 0, ignored: 0}}
     tasks:
       description: >-
         For each task, C(task), C(action), C(path), C(play) and C(uuid), what RV(runs[].counts) has, and the longest
         time, C(longest), with the host that took it, C(longest_host).
       type: list
       elements: dict
+      sample: [{task: Restart, action: ansible.builtin.service, path: /srv/site/site.yml:7, play: Deploy}]
     failures:
       description:
         - The results that are failed or unreachable, rescued ones among them, in their order.
@@ -231,27 +262,58 @@ runs:
           C(rc), C(items) and C(governor).
       type: list
       elements: dict
+      sample:
+        - sequence: 31
+          time: "2026-03-01T12:00:00.123456789Z"
+          host: web2
+          play: Deploy
+          task: Restart
+          action: ansible.builtin.service
+          status: failed
+          msg: Unit app.service not found.
     results:
       description: The results with one of O(statuses), in the form of RV(runs[].failures).
       type: list
       elements: dict
+      sample:
+        - sequence: 31
+          time: "2026-03-01T12:00:00.123456789Z"
+          host: web2
+          play: Deploy
+          task: Restart
+          action: ansible.builtin.service
+          status: failed
+          msg: Unit app.service not found.
     left_out:
       description: How many C(failures) and C(results) are not returned because of O(max_results).
       type: dict
+      sample: {failures: 0, results: 12}
 last_results:
   description: >-
     The last result of each host, in the form of RV(runs[].failures), but with C(run_id) in place of C(began), by host.
   returned: success and O(last_results)
   type: list
   elements: dict
+  sample:
+    - sequence: 31
+      time: "2026-03-01T12:00:00.123456789Z"
+      host: web2
+      play: Deploy
+      task: Restart
+      action: ansible.builtin.service
+      status: failed
+      msg: Unit app.service not found.
+      run_id: "0f30e76a-6745-4f60-a106-75824240c3eb"
 stream:
   description: The stream that was read, C(name), C(messages), C(first_sequence) and C(last_sequence).
   returned: success
   type: dict
+  sample: {name: ANSIBLE_RUNS, messages: 1260, first_sequence: 1, last_sequence: 1260}
 unreadable:
   description: How many messages on these subjects were no events, among those that were read.
   returned: success
   type: int
+  sample: 0
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -260,9 +322,11 @@ failure:
     code:
       description: What kind of failure it was, such as V(option), V(no_stream), V(permission) or V(api).
       type: str
+      sample: no_stream
     option:
       description: The option to change, where it is one.
       type: str
+      sample: stream
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_reading

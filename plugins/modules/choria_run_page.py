@@ -100,6 +100,7 @@ size:
   description: Its size in bytes.
   returned: success
   type: int
+  sample: 204800
 stream:
   description: The stream of the runs.
   returned: success
@@ -108,6 +109,7 @@ stream:
     name:
       description: Its name.
       type: str
+      sample: ANSIBLE_RUNS
 runs:
   description: The runs of the page, the newest first.
   returned: success
@@ -117,24 +119,41 @@ runs:
     run_id:
       description: The id of the run.
       type: str
+      sample: "0f30e76a-6745-4f60-a106-75824240c3eb"
     outcome:
       description: How it ended, as P(choria.streams.choria_run_info#module) returns it.
       type: str
+      sample: failed
     started:
       description: When it started, RFC 3339 UTC.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     finished:
       description: When it ended, RFC 3339 UTC; null where the stream has no end of it.
       type: str
+      sample: "2026-03-01T12:00:42.623456789Z"
     duration:
       description: How long it took in seconds.
       type: float
+      sample: 42.5
     complete:
       description: Whether all of its events are in the stream.
       type: bool
+      sample: true
     counts:
       description: The number of results by status, and seconds.
       type: dict
+      sample:
+        ok: 8
+        changed: 3
+        failed: 1
+        skipped: 2
+        unreachable: 0
+        ignored: 0
+        rescued: 0
+        duration: 31.2
+        waited: 3.2
+        held: 12.5
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -144,7 +163,9 @@ failure:
       description: >-
         What kind of failure it was, such as V(not_found), V(option), V(unreachable), V(permission) or V(api).
       type: str
+      sample: option
     option:
       description: The option to change, where it is one.
       type: str
+      sample: name
 """

@@ -14,6 +14,13 @@ description:
   - Makes, changes and deletes streams in place, and says before it does so what a change would do and lose.
   - It works with Choria Brokers and with nats-server 2.10 and newer.
   - What the server would refuse, or accept without effect, fails before anything is sent, and names the option.
+seealso:
+  - module: choria.streams.choria_stream_info
+  - module: choria.streams.choria_consumer
+  - module: choria.streams.choria_stream_message
+  - module: choria.streams.choria_resources
+  - plugin: choria.streams.choria_stream
+    plugin_type: lookup
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -206,19 +213,23 @@ stream:
     name:
       description: Its name.
       type: str
+      sample: ORDERS
     subjects:
       description: Its subjects.
       type: list
       elements: str
+      sample: ["orders.>"]
     max_age:
       description: >-
         How long messages are kept, in seconds. All the other options of the module are there as well, under their
         names,
         with seconds and bytes as numbers.
       type: float
+      sample: 604800.0
     created:
       description: When it was made, RFC 3339 UTC; null in check mode before it is made.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     state:
       description: What it holds.
       type: dict
@@ -226,30 +237,39 @@ stream:
         messages:
           description: How many messages.
           type: int
+          sample: 1200
         bytes:
           description: How many bytes.
           type: int
+          sample: 409600
         first_seq:
           description: The sequence number of the oldest message.
           type: int
+          sample: 1
         first_time:
           description: When the oldest message was stored, RFC 3339 UTC, null where there is none.
           type: str
+          sample: "2026-03-01T12:00:00.123456789Z"
         last_seq:
           description: The sequence number of the newest message.
           type: int
+          sample: 1200
         last_time:
           description: When the newest message was stored.
           type: str
+          sample: "2026-03-01T12:00:00.123456789Z"
         subjects:
           description: How many different subjects the messages have.
           type: int
+          sample: 14
         deleted:
           description: How many messages were deleted between the oldest and the newest.
           type: int
+          sample: 0
         consumers:
           description: How many consumers there are.
           type: int
+          sample: 2
     cluster:
       description: Where it is kept.
       type: dict
@@ -257,13 +277,16 @@ stream:
         name:
           description: The cluster, null on a single server.
           type: str
+          sample: streams
         leader:
           description: The server that leads.
           type: str
+          sample: broker1
         replicas:
           description: The other copies, each with C(name), C(current), C(lag) in operations and C(offline).
           type: list
           elements: dict
+          sample: [{name: broker2, current: true, lag: 0, offline: false}]
     origins:
       description: >-
         What it copies from: the origin of a mirror, or each source. Empty for others, and in check mode before it is
@@ -274,23 +297,29 @@ stream:
         name:
           description: The name of the stream.
           type: str
+          sample: ORDERS
         api:
           description: The prefix of the API of another domain or account, null for this one.
           type: str
+          sample: $JS.london.API
         lag:
           description: How many messages of it are not here yet.
           type: int
+          sample: 0
         active:
           description: How many seconds ago it was heard of, null for never.
           type: float
+          sample: 0.024
         error:
           description: Why the server copies nothing from it, null where it says nothing.
           type: str
+          sample: stream not found
     server:
       description: >-
         The server's C(version) and API C(level) when it last saw this stream, and the C(required_level) of its
         features.
       type: dict
+      sample: {version: "2.12.1", level: 2, required_level: 0}
 changes:
   description: What changes, or in check mode what would change.
   returned: success
@@ -300,16 +329,20 @@ changes:
     field:
       description: The option, or the server's field where no option sets it.
       type: str
+      sample: max_age
     before:
       description: The value before, null where there was none. Seconds and bytes are numbers.
       type: raw
+      sample: 0.0
     after:
       description: The value after.
       type: raw
+      sample: 604800.0
     effect:
       description: >-
         V(create), V(delete), V(in place) or V(recreate). In RV(failure.changes) also V(refused) and V(without effect).
       type: str
+      sample: update
 consequences:
   description: What the change loses, counted from the live state. Also part of RV(failure) where that is refused.
   returned: success
@@ -318,9 +351,11 @@ consequences:
     messages_lost:
       description: How many messages.
       type: int
+      sample: 0
     consumers_lost:
       description: How many consumers.
       type: int
+      sample: 0
     at_least:
       description: >-
         Whether it may be more messages than RV(consequences.messages_lost), because more than 10,000 or 64 MiB had to
@@ -328,21 +363,25 @@ consequences:
         O(retention=interest) have not come equally far or wait for some subjects only.
       returned: when it may be more
       type: bool
+      sample: false
     irreversible:
       description: The changed fields that can't be changed back.
       returned: when there are some
       type: list
       elements: str
+      sample: [sealed]
     steps:
       description: What is done one after the other, without what an earlier run has done.
       returned: when it is copied
       type: list
       elements: str
+      sample: [copy ORDERS into a new stream, delete ORDERS, copy it back]
     consumers_recreated:
       description: The consumers that are made anew, and go on where they were.
       returned: when it is copied
       type: list
       elements: str
+      sample: [WORKERS]
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -350,21 +389,25 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused)
-        or V(api).
+        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
+        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
       type: str
+      sample: option
     option:
       description: The option to change, where it is one.
       type: str
+      sample: allow_data_loss
     err_code:
       description: JetStream's number of the error, where the server refused or would refuse.
       type: int
+      sample: 10052
     changes:
       description: >-
         As RV(changes), with the refused ones, which have the server's RV(failure.err_code) too. Where an update is
         refused.
       type: list
       elements: dict
+      sample: [{field: storage, before: file, after: memory, effect: refused, err_code: 10052}]
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource

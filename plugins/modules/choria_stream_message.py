@@ -294,50 +294,70 @@ message:
     stream:
       description: The stream that stored it; null in check mode where these credentials may not look for it.
       type: str
+      sample: ORDERS
     subject:
       description: Its subject.
       type: str
+      sample: orders.new
     sequence:
       description: >-
         Its number in the stream; in check mode the one that comes next, null where these credentials may not see it.
       type: int
+      sample: 1
     time:
       description: >-
         When it was stored, RFC 3339 UTC; null in check mode, and where these credentials may not read it back.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     headers:
       description: Its headers.
       type: dict
+      sample: {Nats-Msg-Id: order-1}
     data:
       description: Its payload, in the form that RV(message.encoding) says.
       type: raw
+      sample: one
     encoding:
       description: The form of RV(message.data), V(text), V(json) or V(base64).
       type: str
+      sample: text
     value:
       description: The counter's value after O(increment).
       returned: with O(increment)
       type: int
+      sample: 42
     duplicate:
       description: Whether the stream had a message with this O(msg_id) already, and stored nothing.
       type: bool
+      sample: false
 messages:
   description: The messages of a batch in their order, each as RV(message), which is the last of them then.
   returned: success, and O(messages) is given
   type: list
   elements: dict
+  sample:
+    - stream: ORDERS
+      subject: orders.new
+      sequence: 1
+      time: "2026-03-01T12:00:00.123456789Z"
+      headers: {}
+      data: one
+      encoding: text
 purged:
   description: How many messages were deleted, or in check mode would be.
   returned: success, and O(state) is V(purged)
   type: int
+  sample: 2
 messages_before:
   description: How many messages the stream had before.
   returned: success, and O(state) is V(purged)
   type: int
+  sample: 4
 messages_after:
   description: How many messages the stream has now, or in check mode would have.
   returned: success, and O(state) is V(purged)
   type: int
+  sample: 2
 changes:
   description: What changes, or in check mode what would change.
   returned: success
@@ -347,15 +367,19 @@ changes:
     field:
       description: V(message) for one, whose sequence number follows; V(messages) for a purge, with their number.
       type: str
+      sample: message
     before:
       description: The number before, null where there was none.
       type: int
+      sample: 1
     after:
       description: The number after, null where there is none.
       type: int
+      sample: 1
     effect:
       description: V(create) or V(delete).
       type: str
+      sample: create
 consequences:
   description: What the change loses.
   returned: success
@@ -364,9 +388,11 @@ consequences:
     messages_lost:
       description: How many messages; null where a C(Nats-Rollup) deletes some that nobody has counted.
       type: int
+      sample: 0
     consumers_lost:
       description: Always 0.
       type: int
+      sample: 0
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -377,15 +403,19 @@ failure:
         What kind of failure it was, such as V(option), V(no_stream), V(wrong_last), V(full), V(data_loss),
         V(permission) or V(api).
       type: str
+      sample: no_stream
     option:
       description: The option to change, where it is one.
       type: str
+      sample: expected_last_subject_sequence
     found:
       description: With V(wrong_last), what the stream had in place of what was expected; null where that is not known.
       type: raw
+      sample: 2
     err_code:
       description: JetStream's number of the error, where the server refused.
       type: int
+      sample: 10074
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action

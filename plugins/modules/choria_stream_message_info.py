@@ -80,21 +80,27 @@ messages:
     stream:
       description: The stream.
       type: str
+      sample: ORDERS
     subject:
       description: The message's subject.
       type: str
+      sample: orders.new
     sequence:
       description: Its number in the stream.
       type: int
+      sample: 1
     time:
       description: When it was stored, RFC 3339 UTC.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     headers:
       description: Its headers.
       type: dict
+      sample: {Nats-Msg-Id: order-1}
     data:
       description: Its payload, in the form that O(encoding) says.
       type: raw
+      sample: {article: Fahrrad, count: 1}
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -104,9 +110,11 @@ failure:
       description: >-
         What kind of failure it was, such as V(option), V(no_stream), V(encoding), V(too_many), V(permission) or V(api).
       type: str
+      sample: option
     option:
       description: The option to change, where it is one.
       type: str
+      sample: name
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info

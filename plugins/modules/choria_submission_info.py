@@ -47,6 +47,13 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: (found.spool.oldest_age or 0) < 3600
     fail_msg: "{{ found.spool.messages }} messages wait in {{ found.spool.path }} since {{ found.spool.oldest }}."
+
+- name: Show how many messages of each priority wait
+  ansible.builtin.debug:
+    msg: "Priority {{ item.priority }}: {{ item.messages }} messages, {{ item.bytes }} bytes"
+  loop: "{{ found.spool.priorities }}"
+  loop_control:
+    label: "{{ item.priority }}"
 """
 
 RETURN = r"""
@@ -59,29 +66,37 @@ spool:
     path:
       description: Its folder.
       type: str
+      sample: /var/spool/choria/submission
     limit:
       description: >-
         How many messages of each priority it may hold, C(plugin.choria.submission.max_spool_size) of the server's
         file, or 500 where that is not known.
       type: int
+      sample: 50000
     messages:
       description: How many messages wait.
       type: int
+      sample: 3
     bytes:
       description: How large their files are.
       type: int
+      sample: 1516
     oldest:
       description: When the oldest was submitted, RFC 3339 UTC; null where there is none.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     oldest_age:
       description: How many seconds ago that was.
       type: float
+      sample: 65.8
     nearly_full:
       description: Whether a priority holds 80 % of its limit or more.
       type: bool
+      sample: false
     full:
       description: Whether a priority takes no more messages.
       type: bool
+      sample: false
     broken:
       description: Files that Choria Server will throw away, since they are no messages.
       type: list
@@ -90,15 +105,18 @@ spool:
         file:
           description: The path.
           type: str
+          sample: /var/spool/choria/submission/P2/1772366400123456789-x.msg
         reason:
           description: What is wrong with it.
           type: str
+          sample: "is not JSON (at line 1, column 2)"
     unfinished:
       description: >-
         Files beside the priorities. Each is a message that is being written, or what a program left behind that was
         killed meanwhile.
       type: list
       elements: str
+      sample: [/var/spool/choria/submission/1772366400123456789-x.tmp]
     priorities:
       description: The same for each priority, in the order of their numbers.
       type: list
@@ -107,27 +125,35 @@ spool:
         priority:
           description: Its number, 0 to 4.
           type: int
+          sample: 2
         messages:
           description: How many messages wait.
           type: int
+          sample: 3
         bytes:
           description: How large their files are.
           type: int
+          sample: 1516
         tries:
           description: How often the one was tried in vain that was tried most often.
           type: int
+          sample: 1
         oldest:
           description: When the oldest was submitted.
           type: str
+          sample: "2026-03-01T12:00:00.123456789Z"
         oldest_age:
           description: How many seconds ago that was.
           type: float
+          sample: 65.789
         nearly_full:
           description: Whether it holds 80 % of its limit or more.
           type: bool
+          sample: false
         full:
           description: Whether it takes no more messages.
           type: bool
+          sample: false
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -136,9 +162,11 @@ failure:
     code:
       description: What kind of failure it was, such as V(option), V(spool_missing) or V(spool_permission).
       type: str
+      sample: spool_missing
     option:
       description: The option to change, where it is one.
       type: str
+      sample: name
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid

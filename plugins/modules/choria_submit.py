@@ -178,6 +178,7 @@ message:
     subject:
       description: The subject as it was given.
       type: str
+      sample: tasks.status
     stream_subject:
       description: The subject on which it arrives; null where neither O(choria_config) nor O(collective) tells it.
       type: str
@@ -185,24 +186,31 @@ message:
     priority:
       description: Its priority.
       type: int
+      sample: 4
     reliable:
       description: Whether it is tried until a stream has it.
       type: bool
+      sample: true
     sender:
       description: Who sends it.
       type: str
+      sample: user 0
     identity:
       description: The host that it comes from, by O(identity), the configuration file or its FQDN.
       type: str
+      sample: web1.example.net
     size:
       description: How many bytes its content has.
       type: int
+      sample: 14
     created:
       description: When it was made, RFC 3339 UTC.
       type: str
+      sample: "2026-03-01T12:00:00.123456789Z"
     expires:
       description: When Choria Server throws it away, RFC 3339 UTC.
       type: str
+      sample: "2026-03-01T13:00:00.123456789Z"
     file:
       description: The file in the spool; null with O(transport=direct).
       type: str
@@ -210,9 +218,11 @@ message:
     stream:
       description: The stream that has it; null with O(transport=spool), where that is not known yet.
       type: str
+      sample: TASKS
     sequence:
       description: Its sequence number in the stream.
       type: int
+      sample: 17
 failure:
   description: The machine-readable part of an error.
   returned: failure
@@ -223,9 +233,11 @@ failure:
         What kind of failure it was, such as V(option), V(spool_full), V(spool_missing), V(spool_permission),
         V(spool_owner), V(spool_mode), V(spool_write), V(no_stream), V(unreachable) or V(permission).
       type: str
+      sample: option
     option:
       description: The option to change, where it is one.
       type: str
+      sample: payload
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid

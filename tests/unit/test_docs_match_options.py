@@ -13,16 +13,20 @@ import ast
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from ansible_collections.choria.streams.plugins.module_utils._options.connection import CONNECTION
 from ansible_collections.choria.streams.plugins.module_utils._options.mask import PATTERNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "plugins"
@@ -141,3 +145,52 @@ def test_names_may_be_one_name(name: str) -> None:
 def test_uses_of_options_are_found() -> None:
     source = 'self.get_option("a"); plugin.get_option("b", hostvars); get_option("c"); get_option(name); other("d")'
     assert asked_for(source) == {"a", "b", "c"}
+
+
+# What a sample of each type is in Python; "raw" is any
+SAMPLES: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "dict": (dict,),
+    "float": (int, float),
+    "int": (int,),
+    "list": (list,),
+    "path": (str,),
+    "raw": (object,),
+    "str": (str,),
+}
+# How many options of its own a module has before it needs three examples
+MANY_OPTIONS = 10
+
+
+def leaves(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """The return values that have no others in them, by their paths."""
+    for name, value in (values or {}).items():
+        if value.get("contains"):
+            yield from leaves(value["contains"], f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+@pytest.mark.parametrize(("kind", "name"), [each for each in FOUND if each[0] not in ("action", "callback")])
+def test_each_return_value_has_a_sample_of_its_type(kind: str, name: str) -> None:
+    found = list(leaves(documentation(KINDS[kind])[name]["return"]))
+    assert found
+    assert [path for path, value in found if "sample" not in value] == []
+    wrong = [path for path, value in found if not isinstance(value["sample"], SAMPLES[value["type"]])]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", [name for kind, name in FOUND if kind == "modules"])
+def test_modules_with_many_options_have_three_examples(name: str) -> None:
+    own = set(options("modules", name)) - {row.option for row in CONNECTION.fields}
+    examples = re.findall(r"(?m)^- name: ", documentation("module")[name]["examples"])
+    assert len(examples) >= (3 if len(own) > MANY_OPTIONS else 1)
+
+
+@pytest.mark.parametrize("name", [name for kind, name in FOUND if kind == "modules"])
+def test_modules_point_to_their_siblings(name: str) -> None:
+    seen = {each.get("module", "").rpartition(".")[2] for each in documentation("module")[name]["doc"]["seealso"]}
+    others = {other for kind, other in FOUND if kind == "modules"}
+    sibling = name.removesuffix("_info") if name.endswith("_info") else f"{name}_info"
+    assert sibling not in others or sibling in seen
+    assert name not in seen
