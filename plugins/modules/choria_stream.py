@@ -146,6 +146,18 @@ options:
     description: V(async) writes to disk with delay, for speed. Needs nats-server 2.12. Can be changed with O(recreate).
     type: str
     choices: [default, async]
+  renamed_from:
+    description:
+      - >-
+        The name that the stream had before. Where there is still a stream of that name, and none of the new one, it is
+        renamed.
+      - >-
+        All messages are copied to a stream with the new name, which takes over the subjects and the durable consumers,
+        and the old stream is deleted. Nothing is lost, as with O(recreate=copy), and the same is refused. Needs
+        nats-server 2.12. When such a task is interrupted, run it again, and it goes on.
+      - Where there is no stream of the old name, the option has no effect. Where there are both, the task fails.
+      - A stream that others have as mirror or source can't be renamed, since they would look for the old name.
+    type: str
   pedantic:
     description:
       - Whether the server is to refuse a value that it would otherwise fill in or correct by other values or by its own
@@ -196,9 +208,14 @@ EXAMPLES = r"""
     storage: memory
     recreate: copy
 
+- name: Give it another name, with all that it holds
+  choria.streams.choria_stream:
+    name: SALES
+    renamed_from: ORDERS
+
 - name: Delete the stream with all that it holds
   choria.streams.choria_stream:
-    name: ORDERS
+    name: SALES
     state: absent
     allow_data_loss: true
 """

@@ -521,7 +521,7 @@ def test_made_anew_after_a_copy_that_did_not_end(manager: Manager, server: NatsS
     assert streams.names(manager.session) == ["ORDERS"]
     marked = {"choria.streams.copy_of": "{}"}
     manager.apply(STREAM, name="COPY_OF_ORDERS", subjects=["others.>"], metadata=marked)
-    with pytest.raises(Refused, match=r"^name: COPY_OF_ORDERS holds the messages of a stream that is being copied"):
+    with pytest.raises(Refused, match=r"^name: COPY_OF_ORDERS holds the messages of a stream that is being copied or"):
         manager.apply(STREAM, **{**wanted, "storage": "file"})
     assert sorted(streams.names(manager.session)) == ["COPY_OF_ORDERS", "ORDERS"]
 
@@ -569,7 +569,7 @@ def _half_finished(manager: Manager, server: NatsServer) -> None:
         ) as error:
             manager.plan(STREAM, name="ORDERS", **given)
         assert error.value.failure["code"] == "copy_under_way"
-    with pytest.raises(Refused, match=r"^name: COPY_OF_ORDERS holds the messages of a stream that is being copied"):
+    with pytest.raises(Refused, match=r"^name: COPY_OF_ORDERS holds the messages of a stream that is being copied or"):
         manager.plan(STREAM, name="COPY_OF_ORDERS", state="absent", allow_data_loss=True)
     module: dict[str, Any] = {"name": "ORDERS", "storage": "memory", "recreate": "copy"}
     document = {"streams": [{**module, "subjects": ["ORDERS.>"]}], "owner": "team", "take_over": True}

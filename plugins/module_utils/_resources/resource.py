@@ -53,7 +53,7 @@ class Plan:
     ``first`` is sent before ``request`` where one would not be taken together with the other. ``wait`` is how long, in
     seconds, to wait until all copies are current, 0 for not at all, ``patience`` how long copying messages may make no
     progress, and ``follow`` how long to wait until it has all that its origins have. ``promise`` is how many messages
-    have to be left. ``pedantic`` lets the server fill nothing in.
+    have to be left. ``pedantic`` lets the server fill nothing in. ``renamed_from`` is the old name of a stream.
     """
 
     noun: str
@@ -72,6 +72,7 @@ class Plan:
     promise: int | None = None
     pedantic: bool = False
     follow: float = 0
+    renamed_from: str = ""
 
     @property
     def changed(self) -> bool:

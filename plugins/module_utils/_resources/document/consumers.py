@@ -43,7 +43,7 @@ def add_pruned_consumers(document: model.Document, known: document_state.Known) 
     """Adds the removal of what has its owner's mark and is not in it. Those of removed streams go with these."""
     named = {item.name for item in document.of_kind(model.CONSUMERS)}
     for stream, found in sorted(known.consumers.items()):
-        if stream in document.streams and document.streams[stream].absent:
+        if stream in document.renamed or (stream in document.streams and document.streams[stream].absent):
             continue
         for name in sorted(found):
             if owner_of(found[name]["config"]) == document.owner and f"{stream}/{name}" not in named:

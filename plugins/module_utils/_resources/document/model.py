@@ -229,6 +229,11 @@ class Document:
         if not item.kind.parent:
             self.streams[item.stream] = item
 
+    @property
+    def renamed(self) -> dict[str, Item]:
+        """The streams that are to be renamed, by their old names."""
+        return _renamed(self.items)
+
     def of_kind(self, *kinds: Kind) -> Iterator[Item]:
         return (item for item in self.items if any(item.kind is kind for kind in kinds))
 
@@ -286,7 +291,7 @@ class Problems(_errors.StreamsError):
         )
 
 
-def check_duplicates(items: Iterable[Item]) -> None:
+def check_duplicates(items: list[Item]) -> None:
     """Raises Problems where two items are the same thing, be it as a stream and as a bucket."""
     seen: dict[tuple[str, str], Item] = {}
     problems = []
@@ -298,8 +303,23 @@ def check_duplicates(items: Iterable[Item]) -> None:
             twice = f"{what} is in the document twice, see {first.path}: keep one."
             error = _errors.StreamsError(twice, code="duplicate")
             problems.append(Problem(item.path, error))
+    renamed = _renamed(items)
+    for item in items:
+        if item.stream in renamed:
+            told = (
+                f"stream {item.stream} is renamed by {renamed[item.stream].path}: use the new name, or leave this out."
+            )
+            problems.append(Problem(item.path, _errors.StreamsError(told, code="duplicate")))
     if problems:
         raise Problems(problems)
+
+
+def _renamed(items: Iterable[Item]) -> dict[str, Item]:
+    return {
+        item.options["renamed_from"]: item
+        for item in items
+        if item.kind is STREAMS and item.options.get("renamed_from") and not item.absent
+    }
 
 
 def _wrong(item: Item) -> Iterator[_errors.StreamsError]:

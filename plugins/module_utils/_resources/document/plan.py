@@ -121,7 +121,8 @@ def _plan_stream(
 
 
 def _by_copy(item: model.Item) -> bool:
-    return item.options.get("recreate") == recreate.BY_COPY and not item.absent
+    copied = item.options.get("recreate") == recreate.BY_COPY or item.options.get("renamed_from")
+    return bool(copied) and not item.absent
 
 
 def _read_copied(
@@ -137,9 +138,10 @@ def _read_copied(
         found[item] = current = current._replace(taken=None, unmatched=None)
         if current.info:
             known.infos[item.stream] = current.info
-        if current.copying.under_way and current.copying.holder:
+        if (current.copying.under_way or current.renamed_from) and current.copying.holder:
             known.holders[item.stream] = current.copying.holder
-        known.consumers.setdefault(item.stream, {}).update({info["name"]: info for info in current.copying.kept})
+        there = (*current.copying.kept, *(current.copying.consumers if current.renamed_from else ()))
+        known.consumers.setdefault(item.stream, {}).update({info["name"]: dict(info) for info in there})
     return found
 
 

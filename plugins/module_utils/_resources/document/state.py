@@ -94,7 +94,7 @@ def _listed(session: sessions.Session, wanted: set[str], owner: str) -> Known:
 
 def add_pruned(document: model.Document, known: Known) -> None:
     """Adds to the document the removal of what has its owner's mark and is not in it."""
-    for name in sorted(known.infos):
+    for name in sorted(known.infos.keys() - document.renamed.keys()):
         if name in document.streams or owner_of(known.infos[name]["config"]) != document.owner or is_system(name):
             continue
         kind = next(

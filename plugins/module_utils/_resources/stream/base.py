@@ -34,6 +34,7 @@ class Current(NamedTuple):
     ``desired`` is the configuration that the options ask for beside this info, where it is known already. ``account``
     has the limits of the account and what is used, where a plan may exceed them. ``servers`` are those that may hold
     the stream, where a plan needs others than before and they are known. ``unmatched`` refuses a filter of an origin.
+    ``renamed_from`` is the old name of a stream that is to be renamed, whose info it is.
     """
 
     info: dict[str, Any] | None = None
@@ -45,6 +46,7 @@ class Current(NamedTuple):
     account: Mapping[str, Any] | None = None
     servers: Sequence[peers.Peer] | None = None
     unmatched: _errors.Refused | None = None
+    renamed_from: str = ""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -137,29 +139,44 @@ class StreamBacked:
         return f"{self.prefix}{self.checked_name(options['name'])}"
 
     def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
-        name, collective = self.stream_of(options), session.settings.collective
+        name = self.stream_of(options)
         info, found = streams.info(session, name), recreate.NOT_COPYING
         if options.get("recreate", recreate.NO) == recreate.BY_COPY and options["state"] == "present":
             from . import copying
 
             found = copying.read(session, name, info)
             info = found.origin or info
+        return self.read_beside(session, options, info, found)
+
+    def read_beside(
+        self,
+        session: sessions.Session,
+        options: Mapping[str, Any],
+        info: dict[str, Any] | None,
+        found: recreate.Copying,
+        renamed_from: str = "",
+    ) -> Current:
+        """What a plan needs beside the info of the stream, and beside how far an earlier copy came."""
+        name, collective = self.stream_of(options), session.settings.collective
         needs = self.needs(info, options, session.server, collective)
         measured = losses.NOT_MEASURED
         if info and needs.measured:
             holder = {**info["config"], "name": found.holder or name}
             measured = self.measure(session, {**info, "config": holder}, needs.desired or {})
-        if info and (found.under_way or (needs.copied and options["recreate"] == recreate.BY_COPY)):
+        by_copy = needs.copied and options["recreate"] == recreate.BY_COPY
+        if info and not renamed_from and (found.under_way or by_copy):
             from . import copying
 
             found = copying.read_others(session, name, found)
-        taken = _taken(session, (name, found.holder), needs.subjects)
-        limits = account.info(session) if needs.limited else None
+        taken = _taken(session, (name, found.holder, renamed_from), needs.subjects)
+        limits = account.info(session) if needs.limited or renamed_from else None
         servers = peers.Peers(session).until(placing.enough(needs.placed, info or {})) if needs.placed else None
         unmatched = origin_filters.first_refusal(
             session, needs.filters, lambda each: origin_filters.read(session, each)
         )
-        return Current(info, measured, taken, collective, found, needs.desired, limits, servers, unmatched)
+        return Current(
+            info, measured, taken, collective, found, needs.desired, limits, servers, unmatched, renamed_from
+        )
 
     def needs(
         self, info: dict[str, Any] | None, options: Mapping[str, Any], server: wire.Server, collective: str
@@ -214,7 +231,8 @@ class StreamBacked:
         if current.unmatched:
             raise current.unmatched
         placing.check_cluster(desired, current.info or {}, server)
-        if config and not current.copying.unfinished and all(config.get(path) == desired[path] for path in desired):
+        as_it_is = not (current.copying.unfinished or current.renamed_from)
+        if config and as_it_is and all(config.get(path) == desired[path] for path in desired):
             return self._plan_nothing(name)
         wanted = resource.merged({"name": f"{self.prefix}{name}", **config}, desired)
         # What the server has goes together, and so do the few options of other kinds
@@ -375,7 +393,8 @@ class StreamBacked:
     ) -> resource.Plan:
         config, loss = current.config, current.measured.loss
         changes = self._changes(name, config, desired, options, server)
-        recreated = any(change.effect == fields.RECREATE for change in changes) or current.copying.unfinished
+        unfinished = current.copying.unfinished or bool(current.renamed_from)
+        recreated = any(change.effect == fields.RECREATE for change in changes) or unfinished
         if not changes and not recreated:
             return self._plan_nothing(name)
         self._check_consumers(name, current.measured)
@@ -397,7 +416,11 @@ class StreamBacked:
             wait=wait,
             promise=self._promise(current, request),
         )
-        if recreated:
+        if current.renamed_from:
+            from . import renaming
+
+            plan = renaming.as_rename(plan, current.renamed_from, config, current.copying, options, server)
+        elif recreated:
             from . import copying
 
             if options["recreate"] == recreate.BY_COPY:

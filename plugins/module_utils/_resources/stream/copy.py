@@ -98,6 +98,17 @@ def copy(session: sessions.Session, wanted: dict[str, Any], patience: float, *, 
     job.end()
 
 
+def rename(session: sessions.Session, old: str, wanted: dict[str, Any], patience: float) -> None:
+    """Moves all messages and durable consumers of a stream to another one, of the wanted configuration, and deletes it.
+
+    ``patience`` is how many seconds the copying may make no progress.
+    """
+    job = _Rename(session, old, wanted, patience)
+    job.begin()
+    job.move_there()
+    job.end()
+
+
 def _create(session: sessions.Session, config: dict[str, Any]) -> None:
     """Makes a stream whose name was another's a moment ago: its store may not be gone yet (nats-server 2.15)."""
     deadline = time.monotonic() + _STORE
@@ -118,6 +129,7 @@ class _Copy:
         self.name = str(wanted["name"])
         self.temporary = recreation.temporary_name(self.name)
         self.patience = patience
+        self.origin_mark = recreation.ORIGIN
 
     # What is there
 
@@ -182,16 +194,20 @@ class _Copy:
         try_out(self.session, self.wanted, found)
         known = [recreation.remembered(each) for each in recreation.durable(found)]
         record = recreation.written(info["created"], info["config"], known)
-        _create(self.session, recreation.as_temporary(info["config"], self.wanted, record))
+        _create(self.session, self.first_copy(info["config"], record))
+
+    def first_copy(self, config: Mapping[str, Any], record: str) -> dict[str, Any]:
+        """The configuration of the stream to which all messages are copied first."""
+        return recreation.as_temporary(config, self.wanted, record)
 
     def move_there(self) -> None:
         if self.config(self.temporary).get("mirror"):
-            if self.mark() != recreation.ORIGIN:
+            if self.mark() != self.origin_mark:
                 self._loosen_origin()
                 self._freeze_origin()
             self._complete(self.temporary, self.name, thaw=None)
             streams.update(self.session, recreation.promoted(self.config(self.temporary)))
-        if self.mark() != recreation.ORIGIN:
+        if self.mark() != self.origin_mark:
             return
         there = self.config(self.temporary)
         if recreation.quiet(there):
@@ -214,7 +230,7 @@ class _Copy:
         self.check_origin()
         config = self.config(self.name)
         self._write_record(recreation.tightened(config, self.record()["config"]), [])
-        self._freeze(config, recreation.ORIGIN)
+        self._freeze(config, self.origin_mark)
         self._complete(self.temporary, self.name, thaw=config)
 
     def _freeze(self, config: Mapping[str, Any], mark: str = "") -> None:
@@ -260,7 +276,7 @@ class _Copy:
             self._freeze_temporary()
             streams.update(self.session, recreation.promoted(there))
         self._settle(self.name, self.temporary)
-        self._give_consumers()
+        self.give_consumers(self.name)
         streams.update(self.session, self.wanted)
 
     def _freeze_temporary(self) -> None:
@@ -272,23 +288,23 @@ class _Copy:
         live = recreation.as_stand_in(self.record()["config"], config)
         self._complete(self.name, self.temporary, thaw=live)
 
-    def _give_consumers(self) -> None:
-        there = {info["name"]: info for info in consumers.list_all(self.session, self.name)}
+    def give_consumers(self, stream: str) -> None:
+        there = {info["name"]: info for info in consumers.list_all(self.session, stream)}
         for each in self.record()["consumers"]:
             config, sequence = recreation.consumer_again(each, self.session.server.version)
             name = config["durable_name"]
             if not sequence:
                 if name not in there:
-                    consumers.create(self.session, self.name, config)
+                    consumers.create(self.session, stream, config)
                 continue
             # It must not deliver before it is where it was
             if name not in there:
                 later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + _LATER))
-                consumers.create(self.session, self.name, {**config, "pause_until": later})
+                consumers.create(self.session, stream, {**config, "pause_until": later})
             elif not there[name].get("paused"):
                 continue
-            jetstream.call(self.session, *consumers.resetting(self.name, name, sequence))
-            jetstream.call(self.session, *consumers.pausing(self.name, name, config.get("pause_until")))
+            jetstream.call(self.session, *consumers.resetting(stream, name, sequence))
+            jetstream.call(self.session, *consumers.pausing(stream, name, config.get("pause_until")))
 
     def end(self) -> None:
         old, new = streams.info(self.session, self.temporary), streams.info(self.session, self.name)
@@ -324,3 +340,19 @@ class _Copy:
         """Lets the copy go on counting after the last sequence that its origin gave, though that message is gone."""
         last = stream_compare.last_sequence(self.session, origin, recreation.private_subject(origin))
         stream_compare.move_on(self.session, name, recreation.private_subject(name), last)
+
+
+class _Rename(_Copy):
+    """The first half of a copy, whose temporary stream is the one that stays."""
+
+    def __init__(self, session: sessions.Session, old: str, wanted: dict[str, Any], patience: float) -> None:
+        super().__init__(session, wanted, patience)
+        self.name, self.temporary = old, str(wanted["name"])
+        self.origin_mark = f"{recreate.RENAMED}{self.temporary}"
+
+    def first_copy(self, config: Mapping[str, Any], record: str) -> dict[str, Any]:
+        return recreation.as_mirror(self.wanted, self.temporary, self.name, metadata={recreate.RECORD: record})
+
+    def end(self) -> None:
+        self.give_consumers(self.temporary)
+        streams.update(self.session, self.wanted)

@@ -138,6 +138,12 @@ def apply(session: sessions.Session, plan: resource.Plan) -> None:
     if plan.action == resource.ANEW:
         copy.make_anew(session, plan.request)
         return
+    if plan.renamed_from:
+        from . import renaming
+
+        with renaming.in_its_words():
+            copy.rename(session, plan.renamed_from, plan.request, plan.patience)
+        return
     in_place = not any(change.effect == fields.RECREATE for change in plan.changes)
     copy.copy(session, plan.request, plan.patience, in_place=in_place)
 

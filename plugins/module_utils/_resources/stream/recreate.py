@@ -16,6 +16,8 @@ NO, ANEW, BY_COPY = "false", "true", "copy"
 OPTION: dict[str, Any] = {"recreate": {"type": "str", "choices": [NO, ANEW, BY_COPY], "default": NO}}
 
 # In the metadata of a stream that is copied: what it is on that way. In the temporary one's: what is needed to go on.
+# How the mark of a stream begins that is being renamed
+RENAMED = "renamed to "
 MARK, RECORD = "choria.streams.copy", "choria.streams.copy_of"
 
 
@@ -53,7 +55,16 @@ NOT_COPYING = Copying()
 def check_free(config: Mapping[str, Any], mode: str) -> None:
     """Raises Refused where the stream is part of a copy that was not finished, and this task does not finish it."""
     metadata = config.get("metadata") or {}
-    if MARK in metadata and mode != BY_COPY:
+    mark = str(metadata.get(MARK, ""))
+    if mark.startswith(RENAMED):
+        new = mark[len(RENAMED) :]
+        raise _errors.Refused(
+            f"name: stream {config['name']} is being renamed to {new}, and that was not finished: run the task for "
+            f"{new} with renamed_from: {config['name']} again.",
+            code="copy_under_way",
+            option="name",
+        )
+    if mark and mode != BY_COPY:
         raise _errors.Refused(
             f"recreate: stream {config['name']} is being copied, and that was not finished: run the task with "
             "recreate: copy again.",
@@ -62,8 +73,8 @@ def check_free(config: Mapping[str, Any], mode: str) -> None:
         )
     if RECORD in metadata and not config.get("mirror"):
         raise _errors.Refused(
-            f"name: {config['name']} holds the messages of a stream that is being copied, and that was not finished: "
-            "run the task for that stream with recreate: copy again.",
+            f"name: {config['name']} holds the messages of a stream that is being copied or renamed, and that was not "
+            "finished: run the task that began it again, with recreate: copy or renamed_from.",
             code="copy_under_way",
             option="name",
         )

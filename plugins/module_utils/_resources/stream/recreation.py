@@ -233,7 +233,7 @@ def check_copyable(
     """Raises Refused where messages can't be copied from one configuration to the other without loss."""
     check_name(what, config["name"])
     named = {change.field for change in changes if change.effect == fields.RECREATE}
-    reason = _obstacle(config, wanted, named, server)
+    reason = obstacle(config, wanted, named, server)
     if reason:
         raise _errors.Refused(
             f"recreate: {what} can't be copied: {reason}. With recreate: true it is deleted and made anew.",
@@ -242,7 +242,8 @@ def check_copyable(
         )
 
 
-def _obstacle(config: Mapping[str, Any], wanted: Mapping[str, Any], named: set[str], server: wire.Server) -> str:
+def obstacle(config: Mapping[str, Any], wanted: Mapping[str, Any], named: set[str], server: wire.Server) -> str:
+    """Why messages can't be copied from one configuration to the other, empty where they can."""
     if server.version < _PROMOTION:
         return f"that needs nats-server 2.12, and {server.runs}"
     if config.get("mirror") or wanted.get("mirror"):

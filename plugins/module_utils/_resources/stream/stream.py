@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ..._options import codecs, composite, fields, names
 from .. import resource, shared_fields
 from . import base, recreate, rules, windows
-from .replicas import WAIT
+from .replicas import CHECKS, WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..._connection import wire
+    from ..._connection import sessions, wire
 
 PRESENT_OR_ABSENT: dict[str, Any] = {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
 EXACT: dict[str, Any] = {"type": "bool", "default": False}
@@ -128,7 +128,20 @@ SPEC = fields.Spec(
 class StreamResource(base.StreamBacked):
     noun = "stream"
     spec = SPEC
-    states = MappingProxyType({**WITH_DATA, resource.PEDANTIC.option: resource.PEDANTIC.argument()})
+    states = MappingProxyType(
+        {**WITH_DATA, "renamed_from": {"type": "str"}, resource.PEDANTIC.option: resource.PEDANTIC.argument()}
+    )
+    checks = CHECKS.merge(fields.Spec((fields.Field("renamed_from", names.STREAM_NAME),)))
+
+    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> base.Current:
+        old = options.get("renamed_from") if options["state"] == "present" else None
+        if old:
+            from . import renaming
+
+            found = renaming.read(session, old, self.stream_of(options))
+            if found:
+                return self.read_beside(session, options, *found, renamed_from=old)
+        return super().read(session, options)
 
     def plan_change(self, current: base.Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
         return resource.pedantically(super().plan_change(current, options, server), options, server)
