@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 
 TARGET = 2.0
+LASTS = 900.0
 SECONDS, MEBIBYTES = 6.0, 10.0
 ROW = "<tr><td>{{ row.host }}</td><td>{{ row.task.name }}</td><td>{{ row.msg }}</td></tr>"
 TABLE = f"{{% for row in rows %}}{ROW}{{% endfor %}}"
@@ -59,13 +60,15 @@ def large_run(hosts: int, tasks: int) -> Iterator[Request]:
             number += 1
             status = chance.choice(STATUSES)
             data: dict[str, Any] = {"msg": f"Task {task} says that it is {status}", "duration": chance.random()}
+            data["moment"] = start + LASTS * (task + chance.random()) / tasks
             if status in ("failed", "ignored"):
                 data.update(rc=1, output={"stdout": f"line {host}\n" * 5, "stderr": "no space left"})
             elif status == "changed":
                 data.update(diff=[{"before": "old\n", "after": "new\n"}], output={"stdout": "done"})
-            request = runs.result("large", number, f"web{host}.example.net", status, f"Task number {task}", **data)
-            yield request
-    yield runs.event("large", number + 1, "run_finished", start, outcome="failed", events=number + 1, duration=900.0)
+            yield runs.result("large", number, f"web{host}.example.net", status, f"Task number {task}", **data)
+    yield runs.event(
+        "large", number + 1, "run_finished", start + LASTS, outcome="failed", events=number + 1, duration=LASTS
+    )
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
