@@ -46,7 +46,7 @@ TARGET = 2.0
 LASTS = 900.0
 SECONDS, MEBIBYTES = 6.0, 10.0
 ROW = "<tr><td>{{ row.host }}</td><td>{{ row.task.name }}</td><td>{{ row.msg }}</td></tr>"
-TABLE = f"{{% for row in rows %}}{ROW}{{% endfor %}}"
+TABLE = f"{{% for row in rows if row.task is defined %}}{ROW}{{% endfor %}}"
 STATUSES = ["ok"] * 70 + ["changed"] * 20 + ["skipped"] * 8 + ["failed", "ignored"]
 
 

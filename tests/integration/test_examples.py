@@ -10,6 +10,10 @@ What an example takes for granted is in examples/<document, module, or kind_plug
     vars: {secret: example}      # variables
     setup: [...]                 # tasks that run before
     fails: [Name of a task]      # the tasks that are there to fail
+    before:                      # tasks that run before one of an example
+      Name of a task: [...]
+    checks:                      # what has to be true of the results of tasks, in conditions on `checked`
+      Name of a task: [checked is not changed]
     regions: true                # two joined servers instead of one, the second's URL is in the variable paris
 """
 
@@ -70,20 +74,39 @@ def plays(texts: list[str], setup: dict[str, Any]) -> list[dict[str, Any]]:
     def around(tasks: list[dict[str, Any]]) -> dict[str, Any]:
         return {"hosts": "all", "gather_facts": False, "tasks": tasks}
 
+    before, checks = dict(setup.get("before", {})), dict(setup.get("checks", {}))
+
+    def prepared(task: dict[str, Any]) -> list[dict[str, Any]]:
+        return before.pop(task.get("name", ""), []) + checked(task, checks)
+
     found = [around(setup.get("setup", []))]
     for text in texts:
         content = yaml.load(text, _Loader)
         tasks: list[dict[str, Any]] = []
         for item in content if isinstance(content, list) else []:
             if "hosts" in item:
-                found.append({"gather_facts": False, **item})
+                inner = [one for task in item.get("tasks", []) for one in prepared(task)]
+                found.append({"gather_facts": False, **item, "tasks": inner})
             else:
                 if item.get("name") in setup.get("fails", []):
                     item["ignore_errors"] = True
-                tasks.append(item)
+                tasks += prepared(item)
         if tasks:
             found.append(around(tasks))
+    assert not before | checks, f"There are no such tasks: {sorted(before | checks)}"
     return found
+
+
+def checked(task: dict[str, Any], checks: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """The task, and behind it the check of its result that readers need not copy. It is taken out of ``checks``."""
+    conditions = checks.pop(task.get("name", ""), None)
+    if conditions is None:
+        return [task]
+    task.setdefault("register", "checked")
+    check = {"ansible.builtin.assert": {"that": conditions}, "vars": {}}
+    if task["register"] != "checked":
+        check["vars"] = {"checked": f"{{{{ {task['register']} }}}}"}
+    return [task, {"name": f"Check: {task['name']}", **check}]
 
 
 def name_of(path: Path) -> str:
@@ -143,6 +166,19 @@ def test_plays_of_texts() -> None:
     assert [play["hosts"] for play in found] == ["all", "all", "x"]
     assert found[0]["tasks"] == [{"s": None}]
     assert found[1]["tasks"] == [{"name": "A", "b.c.d": None, "ignore_errors": True}]
+
+
+def test_checks_of_tasks() -> None:
+    texts = ["- name: A\n  b:\n- name: B\n  b:\n  register: r\n", "- hosts: x\n  tasks:\n    - name: C\n      b:\n"]
+    found = plays(texts, {"before": {"C": [{"name": "D"}]}, "checks": {"A": ["a"], "B": ["b"], "C": ["c"]}})
+    assert [task["name"] for play in found for task in play["tasks"]] == [
+        *("A", "Check: A", "B", "Check: B"),
+        *("D", "C", "Check: C"),
+    ]
+    assert found[1]["tasks"][0]["register"] == "checked"
+    assert found[1]["tasks"][3]["vars"] == {"checked": "{{ r }}"}
+    with pytest.raises(AssertionError, match="no such tasks"):
+        plays(texts, {"checks": {"E": ["e"]}})
 
 
 def test_blocks_of_a_document(tmp_path: Path) -> None:
