@@ -102,10 +102,9 @@ def checked(task: dict[str, Any], checks: dict[str, list[str]]) -> list[dict[str
     conditions = checks.pop(task.get("name", ""), None)
     if conditions is None:
         return [task]
-    task.setdefault("register", "checked")
-    check = {"ansible.builtin.assert": {"that": conditions}, "vars": {}}
-    if task["register"] != "checked":
-        check["vars"] = {"checked": f"{{{{ {task['register']} }}}}"}
+    # What is registered is stronger than a variable of a task, so the result of one task needs another name
+    name = task.setdefault("register", "unnamed_result")
+    check = {"ansible.builtin.assert": {"that": conditions}, "vars": {"checked": f"{{{{ {name} }}}}"}}
     return [task, {"name": f"Check: {task['name']}", **check}]
 
 
@@ -175,7 +174,7 @@ def test_checks_of_tasks() -> None:
         *("A", "Check: A", "B", "Check: B"),
         *("D", "C", "Check: C"),
     ]
-    assert found[1]["tasks"][0]["register"] == "checked"
+    assert found[1]["tasks"][0]["register"] == "unnamed_result"
     assert found[1]["tasks"][3]["vars"] == {"checked": "{{ r }}"}
     with pytest.raises(AssertionError, match="no such tasks"):
         plays(texts, {"checks": {"E": ["e"]}})
