@@ -110,7 +110,8 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream.info import NAMES, governors_of
+from ansible_collections.choria.streams.plugins.module_utils._resources.governor.info import governors_of
+from ansible_collections.choria.streams.plugins.module_utils._resources.info import NAMES
 
 
 def main() -> None:

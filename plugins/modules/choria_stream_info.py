@@ -130,7 +130,8 @@ failure:
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream.info import NAMES, streams_of
+from ansible_collections.choria.streams.plugins.module_utils._resources.info import NAMES
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.info import streams_of
 
 
 def main() -> None:

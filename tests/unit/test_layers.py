@@ -188,6 +188,25 @@ def test_nothing_is_sent_for_types_alone(path: str) -> None:
     assert sent(path, types=True) - sent(path, types=False) == set()
 
 
+def lines_sent(module: str) -> int:
+    files = sent(f"modules/{module}.py", types=False)
+    return sum(len((PLUGINS / file).read_text().splitlines()) for file in files)
+
+
+# What any module sends, with its connection, is nearly half of what one for a resource does
+@pytest.mark.parametrize(("kind", "most"), [("stream", 0.6), ("kv_bucket", 0.6), ("governor", 0.6), ("consumer", 0.75)])
+def test_reading_sends_less(kind: str, most: float) -> None:
+    own, whole = lines_sent(f"choria_{kind}_info"), lines_sent(f"choria_{kind}")
+    print(f"choria_{kind}_info sends {own} lines, choria_{kind} {whole}")
+    assert own <= most * whole
+
+
+@pytest.mark.parametrize(("module", "most"), [("choria_kv", 7900), ("choria_governor_lease", 7250)])
+def test_what_is_used_most_stays_small(module: str, most: int) -> None:
+    print(f"{module} sends {lines_sent(module)} lines")
+    assert lines_sent(module) <= most
+
+
 def test_no_circles() -> None:
     """Also where only a function or a type checker imports."""
     paths = [str(path.relative_to(PLUGINS)) for path in PLUGINS.rglob("*.py")]

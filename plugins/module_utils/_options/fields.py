@@ -132,6 +132,18 @@ class Spec:
     def argument_spec(self) -> dict[str, dict[str, Any]]:
         return {row.option: row.argument() for row in self.fields}
 
+    def results_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a configuration as results show them, ``name`` apart."""
+        return {row.option: row.codec.to_result(row.read(config)) for row in self if row.option != "name"}
+
+    def checked_name(self, name: str) -> str:
+        """The ``name`` as it is sent. Raises OptionError where it is not allowed."""
+        row = next(row for row in self if row.option == "name")
+        try:
+            return str(row.codec.to_wire(name))
+        except ValueError as error:
+            raise _errors.OptionError("name", f"{error}.") from error
+
     def merge(self, *others: Spec) -> Spec:
         """One Spec from several: fields in order, lists of rules joined."""
         fields, rules = self.fields, dict(self.rules)

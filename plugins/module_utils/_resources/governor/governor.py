@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Concurrency governors: a table over the stream ``GOVERNOR_<name>``, as ``choria governor add`` makes it."""
+"""Concurrency governors: what makes a stream one, as ``choria governor add`` makes it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._options import codecs, fields, names
+from ..._options import names
 from .. import shared_fields
 from ..stream import base as stream_base
 from ..stream.stream import EXACT, REPLICATED
-from ..stream.stream import SPEC as STREAM_ROWS
+from ..stream.table import SPEC as STREAM_ROWS
 from ..stream.windows import window_for
-from . import events
+from . import events, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,22 +25,13 @@ if TYPE_CHECKING:
 
 # A waiter that gets a seat and heard of further ones wakes others itself
 _MOST_WOKEN = 1000
-SPEC = fields.Spec(
-    (
-        fields.Field("name", names.GOVERNOR_NAME, argument_extra={"required": True}),
-        fields.Field("capacity", codecs.whole(1), wire="max_msgs"),
-        fields.Field("expire", codecs.duration(0.1, nothing="lets seats stay taken for ever"), wire="max_age"),
-        fields.Field("max_bytes", codecs.size()),
-        shared_fields.REPLICAS,
-    )
-)
 
 
 class GovernorResource(stream_base.StreamBacked):
     noun = "governor"
     prefix = names.GOVERNOR_PREFIX
-    spec = SPEC
-    implied = tuple(row for row in STREAM_ROWS if row.path not in {row.path for row in SPEC})
+    spec = table.SPEC
+    implied = tuple(row for row in STREAM_ROWS if row.path not in {row.path for row in table.SPEC})
     states: Mapping[str, Any] = MappingProxyType({**REPLICATED, "exact": EXACT})
     keeps_data = False
     content = "seat"
@@ -92,19 +83,7 @@ class GovernorResource(stream_base.StreamBacked):
                     events.pass_on(session, plan.request["name"].removeprefix(names.GOVERNOR_PREFIX))
 
     def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        config = info["config"]
-        taken = int((info.get("state") or {}).get("messages", 0))
-        subject = (config.get("subjects") or [""])[0]
-        return {
-            "name": config["name"].removeprefix(names.GOVERNOR_PREFIX),
-            "stream": config["name"],
-            "subject": subject,
-            "collective": subject.split(".", 1)[0],
-            **self.options_of(config),
-            "seats_taken": taken,
-            "seats_free": max(0, int(config.get("max_msgs") or 0) - taken),
-            "created": info.get("created"),
-        }
+        return table.result(info)
 
 
 GOVERNOR = GovernorResource()

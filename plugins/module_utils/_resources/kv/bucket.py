@@ -1,64 +1,35 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Key-value buckets: a table over the stream ``KV_<name>``, after nats.go's jetstream/kv.go and what Choria makes."""
+"""Key-value buckets: what makes a stream one, after nats.go's jetstream/kv.go and what Choria makes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._options import codecs, fields, names
+from ..._options import names
 from .. import shared_fields
 from ..stream import base as stream_base
-from ..stream.facts import facts
-from ..stream.stream import SPEC as STREAM_ROWS
 from ..stream.stream import WITH_DATA
+from ..stream.table import SPEC as STREAM_ROWS
 from ..stream.windows import window_for
-from . import origins
+from . import origins, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..._connection import wire
 
-_MIRROR, _SOURCES = shared_fields.origins(origins.Origin, origins.Source)
 # What clients ask for at most. Other tools keep more values, and so do buckets that they made.
 _MOST_HISTORY = 64
-
-SPEC = fields.Spec(
-    (
-        fields.Field("name", names.BUCKET_NAME, argument_extra={"required": True}),
-        shared_fields.DESCRIPTION,
-        fields.Field("history", shared_fields.AtLeastOne({"type": "int"}, 1), wire="max_msgs_per_subject"),
-        fields.Field("ttl", codecs.duration(0.1), wire="max_age"),
-        shared_fields.REPLICAS,
-        fields.Field("max_value_size", codecs.size((1 << 31) - 1), wire="max_msg_size"),
-        fields.Field("max_bucket_size", codecs.size(), wire="max_bytes"),
-        shared_fields.STORAGE,
-        fields.Field(
-            "compression",
-            codecs.mapped(
-                {"type": "bool"}, lambda on: "s2" if on else "none", lambda value: value == "s2", zero="none"
-            ),
-        ),
-        fields.Field("mirror", _MIRROR, update=shared_fields.MIRROR_CHANGE),
-        fields.Field("sources", _SOURCES),
-        fields.Field("republish", shared_fields.REPUBLISH),
-        fields.Field("placement", shared_fields.PLACEMENT),
-        shared_fields.METADATA,
-        fields.Field(
-            "limit_marker_ttl", codecs.duration(1), wire="subject_delete_marker_ttl", since=shared_fields.V2_11
-        ),
-    )
-)
 
 
 class BucketResource(stream_base.StreamBacked):
     noun = "bucket"
     prefix = names.BUCKET_PREFIX
-    spec = SPEC
-    implied = tuple(row for row in STREAM_ROWS if row.path not in {row.path for row in SPEC})
+    spec = table.SPEC
+    implied = tuple(row for row in STREAM_ROWS if row.path not in {row.path for row in table.SPEC})
     states: Mapping[str, Any] = WITH_DATA
 
     def fixed(self, name: str, collective: str | None, server: wire.Server) -> dict[str, Any]:
@@ -116,18 +87,7 @@ class BucketResource(stream_base.StreamBacked):
         return {**wanted, "max_msgs_per_subject": 1, "allow_direct": True}
 
     def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        told = facts(info)
-        state = told.pop("state")
-        return {
-            "name": info["config"]["name"].removeprefix(names.BUCKET_PREFIX),
-            "stream": info["config"]["name"],
-            **self.options_of(info["config"]),
-            "value_count": state["messages"],
-            "key_count": state["subjects"],
-            "revision": state["last_seq"],
-            "bytes": state["bytes"],
-            **told,
-        }
+        return table.result(info)
 
 
 def _check_history(wanted: int | None, there: int | None) -> None:

@@ -15,7 +15,6 @@ from ..._options import connection, fields
 from .. import losses, origin_filters, placing, resource
 from ..ownership import marked
 from . import recreate, windows
-from .facts import facts
 from .replicas import CHECKS, first_step, moved, patience
 
 if TYPE_CHECKING:
@@ -115,28 +114,13 @@ class StreamBacked:
 
     def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """The resource as results show it."""
-        return {
-            "name": info["config"]["name"].removeprefix(self.prefix),
-            **self.options_of(info["config"]),
-            **facts(info),
-        }
-
-    def options_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        return {row.option: row.codec.to_result(row.read(config)) for row in self.spec if row.option != "name"}
+        raise NotImplementedError
 
     # What all kinds share
 
-    def checked_name(self, name: str) -> str:
-        """The name as it is, or OptionError where the kind does not allow it."""
-        row = next(row for row in self.spec if row.option == "name")
-        try:
-            return str(row.codec.to_wire(name))
-        except ValueError as error:
-            raise _errors.OptionError("name", f"{error}.") from error
-
     def stream_of(self, options: Mapping[str, Any]) -> str:
         """The name of the stream. Raises OptionError where the kind does not allow the name."""
-        return f"{self.prefix}{self.checked_name(options['name'])}"
+        return f"{self.prefix}{self.spec.checked_name(options['name'])}"
 
     def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
         name = self.stream_of(options)
@@ -224,7 +208,7 @@ class StreamBacked:
             config, options.get("recreate", recreate.NO) if options["state"] == "present" else recreate.NO
         )
         if options["state"] == "absent":
-            return self._plan_delete(current, self.checked_name(name), options)
+            return self._plan_delete(current, self.spec.checked_name(name), options)
         desired = current.desired or self._desired(options, config, server, current.collective)
         for subject, owner in (current.taken or {}).items():
             raise self.overlap(subject, owner)
@@ -452,7 +436,7 @@ class StreamBacked:
             loss.check(f"{self.noun} {name}", bool(options.get("allow_data_loss")))
         before = self.result(current.info)
         report, told = loss.consequences([], self.content)
-        shown = self.options_of(current.config)
+        shown = self.spec.results_of(current.config)
         changes = tuple(
             resource.Change(option, value, None, resource.DELETE)
             for option, value in shown.items()

@@ -1,0 +1,26 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the _info module of governors returns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..._options import names
+from ..info import read
+from . import table
+from .seats import seats_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..._connection import sessions
+
+
+def governors_of(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The governors that the option ``names`` asks for, or all. Raises OptionError for a name that is not allowed."""
+    return [
+        {**table.result(info), "seats": seats_of(session, info)}
+        for info in read(session, table.SPEC, names.GOVERNOR_PREFIX, options)
+    ]
