@@ -22,11 +22,21 @@ author:
   - The choria.streams developers (@choria-io)
 options:
   stream:
-    description: The stream. Either this or O(bucket) is needed.
+    description: The stream. Either this, O(bucket) or O(streams) is needed.
     type: str
   bucket:
     description: The bucket, with all revisions of its keys.
     type: str
+  streams:
+    description:
+      - >-
+        Several streams, by names and patterns as of a shell, such as V(ORDERS), V(KV_*) for all buckets, or V(*) for
+        all streams of the account. A pattern that matches no stream fails.
+      - >-
+        Each stream has a backup of its own. A file such as V(set-20261124T031500.123Z.json) beside them names those
+        that belong together, and M(choria.streams.choria_restore) takes it as its O(path).
+    type: list
+    elements: str
   path:
     description:
       - The folder for backups on the managed host. It is made, for its owner alone, where it does not exist.
@@ -107,6 +117,11 @@ EXAMPLES = r"""
   choria.streams.choria_backup:
     bucket: CFG
     path: ~/backups
+
+- name: Back up all streams and buckets of the account
+  choria.streams.choria_backup:
+    streams: ["*"]
+    path: ~/backups
 """
 
 RETURN = r"""
@@ -114,7 +129,7 @@ RETURN = r"""
 backup:
   description: >-
     The backup that was made, or the newest one where there was nothing to do; null in check mode where one would be
-    made.
+    made, and with O(streams).
   returned: success
   type: dict
   contains:
@@ -173,8 +188,22 @@ backup:
       description: What is wrong with it, null where nothing is.
       type: str
       sample: messages.tar.s2 is shorter than it was
+backups:
+  description: The same of each stream, but for those that check mode would make. The keys are those of RV(backup).
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"path": /srv/backups/ORDERS-20260301T120000.123Z, "stream": ORDERS, "messages": 1200, "verified": true}]
+set:
+  description: >-
+    The file that names the backups of several streams. It is written where they are not those of the newest one; null
+    in check mode where it would be.
+  returned: when O(streams) is given
+  type: str
+  sample: /srv/backups/set-20260301T120000.123Z.json
 removed:
-  description: The paths of the backups that were removed, or in check mode would be.
+  description: >-
+    The paths of the backups that were removed, or in check mode would be, and of sets to which one of them belonged.
   returned: success
   type: list
   elements: str

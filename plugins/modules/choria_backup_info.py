@@ -19,7 +19,9 @@ options:
   path:
     description:
       - A folder with backups of M(choria.streams.choria_backup), or a single backup.
-      - A single one may be the C(nats) CLI's. What tells its SHA-256 is missing then, so that less can be verified.
+      - >-
+        A single one may be the C(nats) CLI's, and a folder that of C(nats account backup). What tells their SHA-256 is
+        missing then, so that less can be verified.
     type: path
     required: true
   stream:
@@ -129,6 +131,33 @@ backups:
       description: What is wrong with it, null where nothing is.
       type: str
       sample: messages.tar.s2 is shorter than it was
+sets:
+  description: The files of that folder that name backups of several streams, the newest first.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The file, which M(choria.streams.choria_restore) takes.
+      type: str
+      sample: /srv/backups/set-20260301T120000.123Z.json
+    created:
+      description: When it was made, RFC 3339 UTC; null where it can't be read.
+      type: str
+      sample: "2026-03-01T12:00:00.123Z"
+    streams:
+      description: The streams that it has a backup of.
+      type: list
+      elements: str
+      sample: [KV_CFG, ORDERS]
+    verified:
+      description: Whether all of these backups are there, and are as they were written.
+      type: bool
+      sample: true
+    problem:
+      description: What is wrong with it, null where nothing is.
+      type: str
+      sample: "ORDERS-20260301T120000.123Z: stream.tar.s2 is missing"
 failure:
   description: The machine-readable part of an error.
   returned: failure

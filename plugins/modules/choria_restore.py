@@ -22,11 +22,24 @@ author:
   - The choria.streams developers (@choria-io)
 options:
   path:
-    description: >-
-      The folder of one backup on the managed host, as RV(choria.streams.choria_backup#module:backup.path) and
-      RV(choria.streams.choria_backup_info#module:backups[].path) tell it.
+    description:
+      - >-
+        The folder of one backup on the managed host, as RV(choria.streams.choria_backup#module:backup.path) and
+        RV(choria.streams.choria_backup_info#module:backups[].path) tell it.
+      - >-
+        For several streams the file that RV(choria.streams.choria_backup#module:set) names, or with O(streams) a folder
+        with backups, also one of C(nats account backup).
     type: path
     required: true
+  streams:
+    description:
+      - Restore several streams, by names and patterns as of a shell, such as V(ORDERS), V(KV_*) or V(*).
+      - >-
+        Of a folder that is the newest backup of each, of a set by default all. Nothing is written where one of them
+        can't be restored.
+      - Not with O(stream), O(bucket) and O(subjects).
+    type: list
+    elements: str
   stream:
     description:
       - The name of the stream to restore it as. Without it the name is that of the backup.
@@ -113,6 +126,11 @@ EXAMPLES = r"""
   choria.streams.choria_restore:
     path: "{{ done.backup.path }}"
 
+- name: Bring back several streams from the newest backups of a folder
+  choria.streams.choria_restore:
+    path: ~/backups
+    streams: [ORD*]
+
 - name: Find the newest backup
   choria.streams.choria_backup_info:
     path: ~/backups
@@ -127,8 +145,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ---
+streams:
+  description: Several streams, as they are or in check mode would be. The keys are those of RV(stream).
+  returned: when several are restored
+  type: list
+  elements: dict
+  sample: [{"name": ORDERS, "messages": 1200, "first_seq": 1, "last_seq": 1200}]
+backups:
+  description: Their backups. The keys are those of RV(backup).
+  returned: when several are restored
+  type: list
+  elements: dict
+  sample: [{"path": /srv/backups/ORDERS-20260301T120000.123Z, "stream": ORDERS, "verified": true}]
 stream:
-  description: The stream as it is, or in check mode as it would be.
+  description: The stream as it is, or in check mode as it would be; null where several are restored.
   returned: success
   type: dict
   contains:
@@ -169,7 +199,7 @@ stream:
       type: int
       sample: 0
 backup:
-  description: The backup.
+  description: The backup; null where several are restored.
   returned: success
   type: dict
   contains:

@@ -92,3 +92,21 @@ def test_we_restore_the_programs(admin: ChoriaClient, manager: Manager, tmp_path
     done = run(admin, "choria_restore", path=str(path))
     assert done["changed"] and done["stream"]["consumers"] == ["billing"]
     assert content(manager) == before
+
+
+def test_we_restore_an_account(admin: ChoriaClient, manager: Manager, tmp_path: Path) -> None:
+    """The program makes a folder for each stream."""
+    before = fill(manager)
+    streams.delete(manager.session, "KV_THEIRS")
+    streams.create(manager.session, {"name": "KV_THEIRS", "subjects": ["$KV.THEIRS.>"]})
+    manager.session.request("$KV.THEIRS.a", b"x")
+    path = tmp_path / "account"
+    admin.run("broker", "account", "backup", "--force", path)
+    told = {one["stream"]: one for one in run(admin, "choria_backup_info", path=str(path))["backups"]}
+    assert told["ORDERS"]["messages"] == COUNT - 1 and told["KV_THEIRS"]["bucket"] == "THEIRS"
+    for name in ("ORDERS", "KV_THEIRS"):
+        streams.delete(manager.session, name)
+    done = run(admin, "choria_restore", path=str(path), streams=["ORDERS", "KV_T*"])
+    assert [(one["name"], one["messages"]) for one in done["streams"]] == [("KV_THEIRS", 1), ("ORDERS", COUNT - 1)]
+    assert content(manager) == before
+    assert consumers(manager) == ["billing"]

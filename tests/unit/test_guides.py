@@ -41,7 +41,8 @@ def made(value: Any) -> Iterator[str]:
                 yield str(item.get("name"))
             for option in LISTS:
                 given = item.get(option)
-                yield from (str(one["name"]) for one in (given if isinstance(given, list) else []))
+                listed = given if isinstance(given, list) else []  # choria_backup has patterns under that name
+                yield from (str(one["name"]) for one in listed if isinstance(one, Mapping))
         yield from made(item)
 
 

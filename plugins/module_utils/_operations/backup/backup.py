@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
 from ..._api import consumers, streams
 from ..._api import stream_snapshot as snapshot
 from ..._options import codecs, fields, names
 from ..._resources import resource
-from . import backups, writing
+from . import backups, sets, writing
 from .backups import Backup
 
 if TYPE_CHECKING:
@@ -24,16 +24,21 @@ if TYPE_CHECKING:
 
 _WHICH = (fields.Field("stream", names.STREAM_NAME), fields.Field("bucket", names.BUCKET_NAME))
 _PATH = fields.Field("path", codecs.Codec({"type": "path"}), argument_extra={"required": True})
+_PATTERNS = fields.Field("streams", codecs.names())
 BACKUP = fields.Spec(
     (
         *_WHICH,
+        _PATTERNS,
         _PATH,
         fields.Field("keep", codecs.whole(1)),
         fields.Field("consumers", codecs.boolean(), argument_extra={"default": True}),
         fields.Field("check_messages", codecs.boolean(), argument_extra={"default": False}),
         fields.Field("force", codecs.boolean(), argument_extra={"default": False}),
     ),
-    {"mutually_exclusive": [("stream", "bucket")], "required_one_of": [("stream", "bucket")]},
+    {
+        "mutually_exclusive": [("stream", "bucket", "streams")],
+        "required_one_of": [("stream", "bucket", "streams")],
+    },
 )
 INFO = fields.Spec((*_WHICH, _PATH), {"mutually_exclusive": [("stream", "bucket")]})
 
@@ -46,28 +51,85 @@ _SAME_EMPTY = ("messages", "last_seq")
 
 
 def backup(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Makes a backup unless the newest one is of the same, and removes the oldest. Returns the whole result."""
+    """Makes backups unless the newest ones are of the same, and removes the oldest. Returns the whole result."""
     given = fields.checked(BACKUP, options.get)
-    stream, folder = _stream(given), Path(given["path"])
-    info = streams.info(session, stream)
-    if info is None:
-        raise _missing(given)
-    _check_storage(session, info["config"])
+    folder, several = Path(given["path"]), "streams" in given
+    infos = _chosen(session, given) if several else [_the_one(session, given)]
+    for info in infos:
+        _check_storage(session, info["config"])
+    done = [_one(session, info, folder, given, check_mode) for info in infos]
+    told = _result(done)
+    if several:
+        told.update(backup=None, set=None)
+        made = [each.shown for each in done if each.shown]
+        lacking = sets.without(folder, [path for each in done for path in each.doomed])
+        if any(each.planned for each in done) or not sets.same(folder, made):
+            told["changed"] = True
+            told["set"] = None if check_mode else str(sets.write(folder, made))
+        else:
+            told["set"] = str(sets.same(folder, made))
+        _remove_sets(lacking, told, check_mode)
+    return told
+
+
+class _Done(NamedTuple):
+    """What is done for one stream. ``made`` is None where nothing is, and in check mode."""
+
+    stream: str
+    previous: Backup | None
+    planned: bool
+    made: Backup | None
+    doomed: list[Path]
+
+    @property
+    def shown(self) -> Backup | None:
+        return self.made if self.planned else self.previous
+
+
+def _one(
+    session: sessions.Session, info: Mapping[str, Any], folder: Path, given: Mapping[str, Any], check_mode: bool
+) -> _Done:
+    stream = info["config"]["name"]
     previous = _newest(folder, stream)
     made: Backup | None = None
-    if given["force"] or previous is None or not _unchanged(session, info, previous, given["consumers"]):
-        if not check_mode:
-            made = _made(session, stream, folder, given)
-        planned = True
-    else:
-        planned = False
+    planned = given["force"] or previous is None or not _unchanged(session, info, previous, given["consumers"])
+    if planned and not check_mode:
+        made = _made(session, stream, folder, given)
     doomed = []
     if "keep" in given:
         doomed = _superfluous(folder, stream, given["keep"] - (planned and made is None), made or previous)
     if not check_mode:
         for path in doomed:
             writing.remove(path)
-    return _result(stream, previous, planned, made, doomed)
+    return _Done(stream, previous, planned, made, doomed)
+
+
+def _the_one(session: sessions.Session, given: Mapping[str, Any]) -> dict[str, Any]:
+    info = streams.info(session, _stream(given))
+    if info is None:
+        raise _missing(given)
+    return info
+
+
+def _chosen(session: sessions.Session, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The infos of the streams that the patterns match. Raises Refused where one matches none."""
+    there = {info["config"]["name"]: info for info in streams.list_all(session)}
+    for pattern in given["streams"]:
+        if not sets.matching([pattern], there):
+            raise _errors.Refused(
+                f"streams: '{pattern}' matches no stream: check the name or pattern, or leave it out.",
+                code="no_stream",
+                option="streams",
+            )
+    return [there[name] for name in sets.matching(given["streams"], there)]
+
+
+def _remove_sets(lacking: list[Path], told: dict[str, Any], check_mode: bool) -> None:
+    """Sets of which a backup was removed are of no use any more."""
+    for path in lacking:
+        told["removed"].append(str(path))
+        if not check_mode:
+            path.unlink(missing_ok=True)
 
 
 def backups_of(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -77,9 +139,12 @@ def backups_of(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if (folder / backups.CONFIG).exists():
         one = backups.read(folder)
         told = [one.described(one.problem())]
-    else:
-        told = [_told(path, one) for path, one in backups.found(folder, _stream(given))]
-    return {"changed": False, "backups": told}
+        return {"changed": False, "backups": told, "sets": []}
+    stream = _stream(given)
+    every = [*backups.found(folder, stream), *backups.of_account(folder, stream)]
+    told = [_told(path, one) for path, one in every]
+    of_sets = [sets.described(path) for path in sets.found(folder)]
+    return {"changed": False, "backups": told, "sets": [one for one in of_sets if stream in ("", *one["streams"])]}
 
 
 def _told(path: Path, one: Backup | _errors.Refused) -> dict[str, Any]:
@@ -203,25 +268,25 @@ def _superfluous(folder: Path, stream: str, keep: int, verified: Backup | None) 
     return []
 
 
-def _result(
-    stream: str, previous: Backup | None, planned: bool, made: Backup | None, doomed: list[Path]
-) -> dict[str, Any]:
+def _result(done: list[_Done]) -> dict[str, Any]:
     changes = []
-    if planned:
-        before, after = previous and str(previous.path), made and str(made.path)
-        changes.append({"field": "backup", "before": before, "after": after, "effect": resource.CREATE})
-    removed = [str(path) for path in doomed]
+    for each in done:
+        if each.planned:
+            before, after = each.previous and str(each.previous.path), each.made and str(each.made.path)
+            changes.append({"field": "backup", "before": before, "after": after, "effect": resource.CREATE})
+    removed = [str(path) for each in done for path in each.doomed]
     changes += [{"field": "backup", "before": path, "after": None, "effect": resource.DELETE} for path in removed]
-    shown = made if planned else previous
+    shown = [each.shown.described() for each in done if each.shown]
     told: dict[str, Any] = {
         "changed": bool(changes),
-        "backup": shown.described() if shown else None,
+        "backup": shown[0] if shown else None,
+        "backups": shown,
         "removed": removed,
         "changes": changes,
     }
     if changes:
-        title = f"backups of stream {stream}"
-        new = [str(made.path) if made else "a new one"] if planned else []
+        title = "backups of " + ", ".join(f"stream {each.stream}" for each in done if each.planned or each.doomed)
+        new = [str(each.made.path) if each.made else f"a new one of {each.stream}" for each in done if each.planned]
         told["diff"] = {
             "before_header": title,
             "after_header": title,

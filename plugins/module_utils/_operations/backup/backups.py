@@ -121,19 +121,27 @@ def read(path: Path) -> Backup:
     return Backup(path, config, state, manifest)
 
 
-def found(folder: Path, stream: str = "") -> Iterator[tuple[Path, Backup | _errors.Refused]]:
+def found(folder: Path, stream: str = "", mark: str = MANIFEST) -> Iterator[tuple[Path, Backup | _errors.Refused]]:
     """The backups of ours in a folder, or those of one stream, the newest first; for a broken one why it is that.
 
-    What has no manifest of ours is not looked at.
+    What has no file ``mark`` is not looked at: those that ``nats account backup`` makes have no manifest.
     """
     try:
-        entries = sorted((entry.name for entry in folder.iterdir() if _is_there(entry / MANIFEST)), reverse=True)
+        entries = sorted((entry.name for entry in folder.iterdir() if _is_there(entry / mark)), reverse=True)
     except FileNotFoundError:
         return
     except OSError as error:
         raise unusable(folder, error) from error
     backups = [one for one in (_ours(folder / name, stream) for name in entries if not name.startswith(".")) if one]
     yield from sorted(backups, key=lambda one: one[0].name.rpartition("-")[2], reverse=True)
+
+
+def of_account(folder: Path, stream: str = "") -> Iterator[tuple[Path, Backup | _errors.Refused]]:
+    """The backups that ``nats account backup`` made in a folder, each in one of the stream's name."""
+    for path, one in found(folder, "", CONFIG):
+        named = one.stream == path.name if isinstance(one, Backup) else not _is_there(path / MANIFEST)
+        if named and stream in ("", path.name) and not (isinstance(one, Backup) and one.manifest):
+            yield path, one
 
 
 def _is_there(path: Path) -> bool:

@@ -14,7 +14,7 @@ from ... import _errors
 from ..._api import account, consumers, peers, streams
 from ..._options import codecs, fields, names
 from ..._resources import account_limits, placing, resource, shared_fields
-from . import backups
+from . import backups, sets
 from .archive import FILES
 from .backup import MESSAGES_SINCE, positions, same_state, settings
 from .restoring import Wanted, check_copied, copied, sent
@@ -32,22 +32,49 @@ RESTORE = fields.Spec(
         fields.Field("path", codecs.Codec({"type": "path"}), argument_extra={"required": True}),
         fields.Field("stream", names.STREAM_NAME),
         fields.Field("bucket", names.BUCKET_NAME),
+        fields.Field("streams", codecs.names()),
         fields.Field("subjects", codecs.names(names.SUBJECT)),
         fields.Field(shared_fields.REPLICAS.option, shared_fields.REPLICAS.codec, wire=shared_fields.REPLICAS.wire),
         fields.Field("consumers", codecs.boolean(), argument_extra={"default": True}),
     ),
-    {"mutually_exclusive": [("stream", "bucket"), ("bucket", "subjects")]},
+    {"mutually_exclusive": [("stream", "bucket", "streams"), ("bucket", "subjects"), ("streams", "subjects")]},
 )
 
 
 def restore(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Restores a backup, unless the stream is the very one. Returns the whole result."""
-    wanted = _wanted(fields.checked(RESTORE, options.get))
-    info = streams.info(session, wanted.name)
+    """Restores backups, unless the streams are the very ones. Returns the whole result."""
+    given = fields.checked(RESTORE, options.get)
+    path = Path(given["path"])
+    several = "streams" in given or sets.is_set(path)
+    paths = _chosen(path, given) if several else [path]
+    wanted = [_wanted({**given, "path": each}) for each in paths]
+    infos = [streams.info(session, each.name) for each in wanted]
+    limits: Mapping[str, Any] = account.info(session)
+    for each, info in zip(wanted, infos):
+        if info is not None:
+            _check_same(each, info)
+        else:
+            _check(session, each, limits)
+            limits = account_limits.with_stream(limits, each.config, {})
+    done = [_restored(session, each, info, check_mode) for each, info in zip(wanted, infos)]
+    if not several:
+        return done[0]
+    return {
+        "changed": any(one["changed"] for one in done),
+        "changes": [change for one in done for change in one["changes"]],
+        "diff": [one["diff"] for one in done if one["changed"]],
+        "stream": None,
+        "backup": None,
+        "streams": [one["stream"] for one in done],
+        "backups": [one["backup"] for one in done],
+    }
+
+
+def _restored(
+    session: sessions.Session, wanted: Wanted, info: dict[str, Any] | None, check_mode: bool
+) -> dict[str, Any]:
     if info is not None:
-        _check_same(wanted, info)
         return {"changed": False, "changes": [], **_told(session, wanted, info)}
-    _check(session, wanted)
     if not check_mode:
         copied(session, wanted) if wanted.copied else sent(session, wanted.backup, wanted.config)
         info = _proven(session, wanted)
@@ -58,6 +85,27 @@ def restore(session: sessions.Session, options: Mapping[str, Any], check_mode: b
         "diff": {"before_header": title, "after_header": title, "before": {}, "after": _expected(wanted)},
         **_told(session, wanted, info),
     }
+
+
+def _chosen(path: Path, given: Mapping[str, Any]) -> list[Path]:
+    """The backups of several streams: those of a set, or the newest of each that a folder has. Raises Refused."""
+    if sets.is_set(path):
+        there = {stream: one.path for stream, one in sets.read(path).items()}
+    else:
+        there = {}
+        for folder, one in [*backups.found(path), *backups.of_account(path)]:
+            if isinstance(one, _errors.Refused):
+                raise one
+            there.setdefault(one.stream, folder)
+    patterns = given.get("streams") or ["*"]
+    for pattern in patterns:
+        if not sets.matching([pattern], there):
+            raise _errors.Refused(
+                f"streams: {path} has no backup of a stream that '{pattern}' matches: check path and streams.",
+                code="no_backup",
+                option="streams",
+            )
+    return [there[name] for name in sets.matching(patterns, there)]
 
 
 def _wanted(given: Mapping[str, Any]) -> Wanted:
@@ -120,7 +168,7 @@ def _holes(state: Mapping[str, Any]) -> int:
     return int(state["last_seq"]) - int(state["first_seq"]) + 1 - int(state["messages"])
 
 
-def _check(session: sessions.Session, wanted: Wanted) -> None:
+def _check(session: sessions.Session, wanted: Wanted, limits: Mapping[str, Any]) -> None:
     """Refuses what the server would refuse in the middle."""
     backup, version = wanted.backup, session.server.version
     if backup.format != FILES and version < MESSAGES_SINCE:
@@ -139,15 +187,15 @@ def _check(session: sessions.Session, wanted: Wanted) -> None:
             code="option",
             option="consumers",
         )
-    _check_room(session, wanted)
+    _check_room(session, wanted, limits)
     for subject in wanted.subjects:
         _check_free(session, wanted, subject)
 
 
-def _check_room(session: sessions.Session, wanted: Wanted) -> None:
+def _check_room(session: sessions.Session, wanted: Wanted, limits: Mapping[str, Any]) -> None:
     """Raises Refused where the account or the servers have no place for the stream."""
     placing.check_cluster(wanted.config, {}, session.server)
-    account_limits.check(account.info(session), wanted.config, {}, {"name": "stream"})
+    account_limits.check(limits, wanted.config, {}, {"name": "stream"})
     if placing.asked(wanted.config, {}, session.server):
         found = peers.Peers(session).until(placing.enough(wanted.config, {}))
         placing.check(found, wanted.config, {}, session.server, {"num_replicas": shared_fields.REPLICAS.option})

@@ -1,0 +1,146 @@
+# Copyright (c) 2026 The choria.streams developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Backups that belong together: a file beside their folders that names one backup of each stream."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from ... import _errors
+from ..._fsync import sync_folder
+from ..._options import names, untrusted
+from . import backups
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from .backups import Backup
+
+_PREFIX, _SUFFIX = "set-", ".json"
+VERSION = 1
+
+
+def matching(patterns: Sequence[str], streams: Iterable[str]) -> list[str]:
+    """The streams that any pattern of a shell matches, in the order of their names."""
+    return sorted(name for name in streams if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def is_set(path: Path) -> bool:
+    return path.is_file()
+
+
+def read(path: Path) -> dict[str, Backup]:
+    """The backups of a set by their streams. Raises Refused where one is missing, or another one than was written."""
+    found = {}
+    for stream, one in _content(path)["backups"].items():
+        backup = backups.read(path.parent / one["path"])
+        if backup.stream != stream or backup.described()["sha256"] != one["sha256"]:
+            raise backups.broken(path, f"{one['path']} is another backup than the one that it names")
+        found[stream] = backup
+    return found
+
+
+def described(path: Path) -> dict[str, Any]:
+    """The set as results show it."""
+    told: dict[str, Any] = {"path": str(path), "created": None, "streams": [], "verified": False, "problem": None}
+    try:
+        content = _content(path)
+        told.update(created=content["created"], streams=sorted(content["backups"]))
+        problems = [problem for one in read(path).values() if (problem := one.problem())]
+    except _errors.Refused as error:
+        return {**told, "problem": error.message}
+    return {**told, "verified": not problems, "problem": problems[0] if problems else None}
+
+
+def found(folder: Path) -> list[Path]:
+    """The sets of a folder, the newest first."""
+    return sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"), reverse=True)
+
+
+def write(folder: Path, members: Iterable[Backup]) -> Path:
+    """Writes a set, unless the newest one is the same. Returns its path."""
+    members = list(members)
+    newest = same(folder, members)
+    if newest:
+        return newest
+    now = datetime.now(timezone.utc)
+    path = folder / f"{_PREFIX}{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z{_SUFFIX}"
+    created = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    text = json.dumps({"version": VERSION, "created": created, "backups": _members(members)}, indent=2)
+    partial = folder / f".{path.name}.partial"
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+        sync_folder(folder)
+    except OSError as error:
+        raise backups.unusable(folder, error) from error
+    return path
+
+
+def same(folder: Path, members: Iterable[Backup]) -> Path | None:
+    """The newest set where it has the same backups, None for another one."""
+    wanted, newest = _members(members), next(iter(found(folder)), None)
+    try:
+        return newest if newest and _content(newest)["backups"] == wanted else None
+    except _errors.Refused:
+        return None
+
+
+def without(folder: Path, removed: Iterable[Path]) -> list[Path]:
+    """The sets that lack a backup once these are removed."""
+    gone = {path.name for path in removed}
+    return [path for path in found(folder) if gone & set(_paths(path))]
+
+
+def _members(members: Iterable[Backup]) -> dict[str, Any]:
+    return {one.stream: {"path": one.path.name, "sha256": one.described()["sha256"]} for one in members}
+
+
+def _paths(path: Path) -> Iterator[str]:
+    try:
+        yield from (one["path"] for one in _content(path)["backups"].values())
+    except _errors.Refused:
+        return
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = untrusted.load_object(untrusted.read_bytes(path))
+    except OSError as error:
+        raise backups.unusable(path, error) from error
+    except ValueError as error:
+        raise backups.broken(path, f"it {error}") from None
+    members = content.get("backups")
+    whole = (
+        content.get("version") == VERSION
+        and isinstance(content.get("created"), str)
+        and isinstance(members, dict)
+        and all(_is_member(stream, one) for stream, one in members.items())
+    )
+    if not whole:
+        raise backups.broken(path, "it is no set of backups that this release of choria.streams can read")
+    return content
+
+
+def _is_member(stream: str, one: Any) -> bool:
+    try:
+        names.STREAM_NAME.to_wire(stream)
+    except ValueError:
+        return False
+    path = one.get("path") if isinstance(one, dict) else None
+    return (
+        isinstance(path, str)
+        and "/" not in path
+        and not path.startswith(".")
+        and bool(path)
+        and isinstance(one.get("sha256"), str)
+    )
