@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import answers, messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import messages, mismatch, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from support import lies
@@ -336,4 +336,4 @@ def test_honest_answers(world: World, name: str) -> None:
     allowed = documented()[("lookup " if scenario.terms else "") + scenario.name]
     own = [scenario.arguments.get("subject", "")] if scenario.name == "choria_stream_message" else []
     for subject in world.liar.asked:
-        assert any(answers.matches(subject, pattern) for pattern in [*allowed, *own]), (subject, allowed)
+        assert any(mismatch.matches(subject, pattern) for pattern in [*allowed, *own]), (subject, allowed)

@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv, messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, jetstream, kv, messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
-from ansible_collections.choria.streams.plugins.module_utils._errors import NoAnswer, OutcomeUnknown, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._errors import (
+    NoAnswer,
+    OutcomeUnknown,
+    StreamsError,
+    WrongAnswer,
+)
 from support.connect import settings
 from support.proxy import Frame, Proxy, message
 from support.server import NatsServer
@@ -271,3 +276,71 @@ def test_answers_to_other_requests(proxy: Proxy) -> None:
     with through(proxy) as session:
         answers = session.request_many([Request("$JS.API.STREAM.INFO.O") for _time in range(3)], window=1)
     assert all(json.loads(answer[0].data)["config"]["name"] == "O" for answer in answers if isinstance(answer, list))
+
+
+class Swapping:
+    """A rule that gives each of two requests the real answer of the other one."""
+
+    def __init__(self) -> None:
+        self._held: Frame | None = None
+        self.swapped = 0
+
+    def __call__(self, frame: Frame) -> list[bytes]:
+        if frame.up or not frame.subject.startswith("_INBOX."):
+            return [frame.raw]
+        if self._held is None:
+            self._held = frame
+            return []
+        first, self._held = self._held, None
+        self.swapped += 1
+        return [
+            message(one.subject, one.words[2], other.raw.partition(b"\r\n")[2][:-2])
+            for one, other in ((first, frame), (frame, first))
+        ]
+
+
+O_INFO = ("STREAM.INFO.O", None)
+SWAPPED: dict[str, list[tuple[str, Any]]] = {
+    "two streams": [O_INFO, ("STREAM.INFO.KV_B", None)],
+    "two consumers": [("CONSUMER.INFO.O.one", None), ("CONSUMER.INFO.O.two", None)],
+    "the consumers of two streams": [("CONSUMER.LIST.O", {}), ("CONSUMER.LIST.KV_B", {})],
+    "two messages by number": [("STREAM.MSG.GET.O", {"seq": 1}), ("STREAM.MSG.GET.O", {"seq": 2})],
+    "two messages by subject": [("STREAM.MSG.GET.O", {"last_by_subj": f"o.{number}"}) for number in (1, 2)],
+    "not there, and deleted": [("STREAM.INFO.NONE", None), ("STREAM.DELETE.KV_B", None)],
+    "a message and a stream that are deleted": [("STREAM.MSG.DELETE.O", {"seq": 1}), ("STREAM.DELETE.KV_B", None)],
+    "names and consumers": [("STREAM.NAMES", {}), ("CONSUMER.LIST.O", {})],
+    "a purge and an info": [("STREAM.PURGE.KV_B", None), O_INFO],
+    "two that are not there": [("STREAM.INFO.NONE", None), ("CONSUMER.INFO.O.none", None)],
+}
+
+
+@pytest.mark.parametrize("calls", SWAPPED.values(), ids=list(SWAPPED))
+def test_a_real_answer_to_another_request(proxy: Proxy, server: NatsServer, calls: list[tuple[str, Any]]) -> None:
+    """Is no answer, whether it is a success or an error. That of a write leaves its outcome unknown."""
+    with Session(settings(servers=server.url)) as session:
+        for number in (1, 2):
+            messages.publish(session, "Filling", f"o.{number}", b"")
+        for stream, name in (("O", "one"), ("O", "two"), ("KV_B", "three")):
+            consumers.create(session, stream, {"durable_name": name, "ack_policy": "explicit"})
+    with through(proxy) as session:
+        session.connect()
+        rule = proxy.rule = Swapping()
+        found = jetstream.call_many(session, [("Asking", *call) for call in calls])
+    assert rule.swapped == 1
+    for (call, _body), answer in zip(calls, found):
+        assert isinstance(answer, WrongAnswer), (call, answer)
+        write = ".DELETE." in call or ".PURGE." in call
+        assert answer.failure["code"] == ("outcome_unknown" if write else "wrong_answer")
+
+
+def test_acknowledgements_of_two_streams(proxy: Proxy) -> None:
+    """They name the stream, and not the message: of one stream nobody can tell them apart."""
+    requests = [
+        Request(subject, b"", {"Nats-Expected-Stream": stream})
+        for subject, stream in (("o.1", "O"), ("$KV.B.k", "KV_B"))
+    ]
+    with through(proxy) as session:
+        session.connect()
+        proxy.rule = Swapping()
+        found = messages.publish_many(session, "Storing", requests)
+    assert [answer.failure["code"] for answer in found if isinstance(answer, WrongAnswer)] == ["outcome_unknown"] * 2

@@ -340,7 +340,7 @@ class Failure(_FailureNeeds, total=False):
 
 
 # By the words with which the calls' subjects begin
-_SHAPES: dict[str, Any] = {
+SHAPES: dict[str, Any] = {
     "STREAM.INFO": StreamInfo,
     "STREAM.CREATE": StreamInfo,
     "STREAM.UPDATE": StreamInfo,
@@ -365,37 +365,4 @@ _SHAPES: dict[str, Any] = {
 def shape_of(call: str) -> Any:
     """The shape of the answer to a call of the API, by its subject below the API's prefix."""
     words = call.split(".")
-    return _SHAPES.get(".".join(words[:3])) or _SHAPES.get(".".join(words[:2]), Empty)
-
-
-def mismatch(call: str, body: Any, answer: Any) -> str:
-    """What an answer of the right shape says of something else than was asked for; empty where nothing is."""
-    words, asked = call.split("."), body if isinstance(body, dict) else {}
-    kind = ".".join(words[:2])
-    if kind in ("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE") and answer["config"]["name"] != words[2]:
-        return "it is of another stream"
-    if kind == "CONSUMER.INFO" and [answer["stream_name"], answer["name"]] != words[2:4]:
-        return "it is of another consumer"
-    if kind == "STREAM.MSG" and words[2] == "GET":
-        return _other_message(asked, answer["message"])
-    return ""
-
-
-def _other_message(asked: dict[str, Any], message: Any) -> str:
-    wanted = asked.get("next_by_subj") or asked.get("last_by_subj")
-    if message["seq"] < asked.get("seq", 0) or ("seq" in asked and not wanted and message["seq"] != asked["seq"]):
-        return "it is another message"
-    return "" if not wanted or matches(message["subject"], wanted) else "it is of another subject"
-
-
-def matches(subject: str, pattern: str) -> bool:
-    """Whether a subject is one of those that a pattern with wildcards selects."""
-    if subject == pattern or pattern == ">":
-        return True
-    words, wanted = subject.split("."), pattern.split(".")
-    if wanted[-1] == ">":
-        if len(words) < len(wanted):
-            return False
-        wanted = wanted[:-1]
-        words = words[: len(wanted)]
-    return len(words) == len(wanted) and all(want in ("*", word) for word, want in zip(words, wanted))
+    return SHAPES.get(".".join(words[:3])) or SHAPES.get(".".join(words[:2]), Empty)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._connection import requests, sessions, wire
 from .._options import shapes, untrusted
-from . import answers
+from . import answers, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -80,8 +80,8 @@ def call_many(session: sessions.Session, calls: Iterable[Call]) -> list[dict[str
 def decode_call(what: str, subject: str, body: Any, message: wire.Message) -> dict[str, Any]:
     """The answer to a call. Raises as ``decode`` does, also where it is one to another call."""
     written = not (requests.is_read_call(subject) or subject.startswith("STREAM.SNAPSHOT."))
-    answer = decode(what, message, answers.shape_of(subject), written=written)
-    problem = answers.mismatch(subject, body, answer)
+    answer = decode(what, message, answers.shape_of(subject), written=written, call=subject)
+    problem = mismatch.of(subject, body, answer)
     if problem:
         raise _errors.WrongAnswer(what, problem, written=written)
     return answer
@@ -126,15 +126,20 @@ def encode(body: Any) -> bytes:
     return b"" if body is None else json.dumps(body).encode()
 
 
-def decode(what: str, message: wire.Message, shape: Any = answers.Empty, *, written: bool = False) -> dict[str, Any]:
+def decode(
+    what: str, message: wire.Message, shape: Any = answers.Empty, *, written: bool = False, call: str = ""
+) -> dict[str, Any]:
     """The JSON object of an answer. Raises ApiError where it is an error, WrongAnswer where it has another shape.
 
-    ``written`` is for the answer to a write.
+    ``written`` is for the answer to a write. ``call`` is the call of the API that it answers, where it is one.
     """
     try:
         answer = untrusted.load_object(message.data)
     except ValueError as error:
         raise _errors.WrongAnswer(what, f"it {error}", written=written) from None
+    kind = mismatch.other_kind(call, answer)
+    if kind:
+        raise _errors.WrongAnswer(what, kind, written=written)
     if answer.get("error") is not None:
         problem = shapes.problem(answer["error"], answers.Failure)
         if problem:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _errors
 from .._connection import sessions, wire
 from .._options import codecs, shapes
-from . import answers, jetstream
+from . import answers, jetstream, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -73,7 +73,7 @@ def publish(
     [answer] = deliver(session, [wire.Request(subject, payload, headers, again=again)], known=known)
     if isinstance(answer, _errors.StreamsError):
         raise jetstream.named(what, answer)
-    ack = jetstream.decode(what, answer[0], answers.PubAck, written=True)
+    ack = _acknowledgement(what, headers, answer[0])
     return {**ack, "repeated": answer[0].repeated}
 
 
@@ -146,15 +146,23 @@ def publish_many(
     """
     wanted = list(messages)
     found: list[dict[str, Any] | _errors.StreamsError] = []
-    for answer in session.request_many(wanted, min(window, _window(wanted))):
+    for request, answer in zip(wanted, session.request_many(wanted, min(window, _window(wanted)))):
         if isinstance(answer, _errors.StreamsError):
             found.append(jetstream.named(what, answer))
             continue
         try:
-            found.append(jetstream.decode(what, answer[0], answers.PubAck, written=True))
+            found.append(_acknowledgement(what, request.headers, answer[0]))
         except _errors.StreamsError as error:
             found.append(error)
     return found
+
+
+def _acknowledgement(what: str, headers: Mapping[str, str] | None, answer: wire.Message) -> dict[str, Any]:
+    """Raises WrongAnswer where it is that of a message for another stream than was expected."""
+    ack = jetstream.decode(what, answer, answers.PubAck, written=True)
+    if ack["stream"] != (headers or {}).get("Nats-Expected-Stream", ack["stream"]):
+        raise _errors.WrongAnswer(what, "it is of another stream", written=True)
+    return ack
 
 
 def get(session: sessions.Session, stream: str, *, sequence: int = 0, subject: str = "") -> Stored | None:
@@ -212,7 +220,7 @@ def _page_of(stream: str, body: dict[str, Any], messages: list[wire.Message]) ->
         stored = from_direct(what, message)
         if stored.sequence < after:
             raise _errors.WrongAnswer(what, "its messages are not in their order")
-        if stored.subject not in literal and not any(answers.matches(stored.subject, each) for each in patterns):
+        if stored.subject not in literal and not any(mismatch.matches(stored.subject, each) for each in patterns):
             raise _errors.WrongAnswer(what, "it has messages of other subjects")
         found.append(stored)
         after = stored.sequence + 1
