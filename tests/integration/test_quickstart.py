@@ -42,9 +42,9 @@ def test_quickstart(make_server: MakeServer, short_path: Path) -> None:
     assert list(short_path.iterdir()) == []
     assert "tooManySecrets" not in result.output
 
-    summary = result.task("Tell what happened").result["msg"]
+    summary = result.task("Show what happened").result["msg"]
     assert "Bucket CFG has 2 values, and keeps the last 5 of each key" in summary
-    assert "Never did more than 2 hosts have a seat at once" in summary
+    assert "At most 2 hosts had a seat at once" in summary
     assert "The declarations made 6 changes in the first run, and 0 in the second" in summary
     seats = [re.match(r"(\w+) waited [\d.]+ s, and had seat \d of PUPPET", line) for line in summary]
     assert sorted(match[1] for match in seats if match) == FLEET
