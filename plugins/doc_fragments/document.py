@@ -21,7 +21,7 @@ LISTS = {
     "keys": "choria_kv",
 }
 # What is done and does not last
-_ACTS = ("compact", "revert_to")
+_ACTS = ("compact", "increment", "renew", "revert_to")
 # Of the task and not of an item
 _SHARED = ("connection", "attributes")
 _OWN_OPTION = re.compile(r"\b(O|RV)\(([^#)]+)\)")
