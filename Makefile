@@ -4,7 +4,7 @@
 # dev.py makes the virtual environments in .venv when needed, and then runs the tool that is named after it
 DEV := python3 tests/tools/dev.py
 
-.PHONY: quickstart report test integration interop faults bare molecule lint docs bench screenshot
+.PHONY: quickstart report test integration interop faults bare molecule lint docs build bench screenshot
 
 quickstart: python3
 	@$(DEV) serve env ANSIBLE_CONFIG=playbooks/quickstart.cfg ansible-playbook playbooks/quickstart.yml
@@ -63,6 +63,10 @@ screenshot: python3
 # The documentation site, in .build/site
 docs: python3
 	@python3 tests/tools/docsite.py
+
+# The tarball, in dist/
+build: python3
+	@python3 tests/tools/build_collection.py
 
 bench: python3
 	@$(DEV) run python benchmarks/run.py

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from build_collection import build
 from dev import BUILD, ROOT, VENVS, Environment, MissingError, pip, prepare, python_folders
 
 if TYPE_CHECKING:
@@ -188,8 +189,7 @@ def sanity(environment: Environment) -> None:
 def package(cores: Sequence[Environment]) -> None:
     """Build the tarball, look into it, install it offline, and read every plugin's documentation from there."""
     with tempfile.TemporaryDirectory() as folder:
-        call(cores[-1], "ansible-galaxy", "collection", "build", "--output-path", folder)
-        [tarball] = Path(folder).glob("choria-streams-*.tar.gz")
+        tarball = build(Path(folder), cores[-1].bin / "ansible-galaxy")
         with tarfile.open(tarball) as archive:
             names = archive.getnames()
         wrong = [name for name in names if name.split("/")[0] not in PACKED or "__pycache__" in name]
@@ -229,8 +229,7 @@ def galaxy_importer() -> None:
     """Import the tarball as Galaxy does. Its ansible-lint, which ends after some time, has a gate of its own."""
     prepare([IMPORTER])
     with tempfile.TemporaryDirectory() as folder:
-        call(IMPORTER, "ansible-galaxy", "collection", "build", "--output-path", folder)
-        [tarball] = Path(folder).glob("choria-streams-*.tar.gz")
+        tarball = build(Path(folder), IMPORTER.bin / "ansible-galaxy")
         settings = Path(folder) / "importer.cfg"
         settings.write_text("[galaxy-importer]\nRUN_ANSIBLE_LINT = False\nRUN_ANSIBLE_TEST = False\n")
         output = call(
@@ -279,6 +278,7 @@ def all_gates(cores: Sequence[Environment]) -> dict[str, Callable[[], object]]:
         "ansible-lint": lambda: call(GATES, "ansible-lint", "--strict"),
         "docs": lambda: call(GATES, "antsibull-docs", "lint-collection-docs", "--plugin-docs", ".", cwd=BUILD / TREE),
         "site": lambda: call(GATES, "python3", "tests/tools/docsite.py"),
+        "schemas": lambda: call(GATES, "python", "tests/tools/schemas.py", "--check"),
         "reuse": lambda: call(GATES, "reuse", "lint"),
         "changelog": changelog,
         "shellcheck": shellcheck,

@@ -102,10 +102,15 @@ def schemas() -> dict[Path, str]:
     return {path: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for path, schema in found.items()}
 
 
-def main() -> None:
-    for path, content in schemas().items():
-        path.write_text(content)
+def main() -> int:
+    """Write the files, or with --check say which are not current."""
+    stale = {path: content for path, content in schemas().items() if path.read_text() != content}
+    for path, content in stale.items():
+        print(f"{path.relative_to(ROOT)} {'is not current: run schemas.py' if '--check' in sys.argv else 'is written'}")
+        if "--check" not in sys.argv:
+            path.write_text(content)
+    return int(bool(stale) and "--check" in sys.argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

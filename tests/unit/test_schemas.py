@@ -11,9 +11,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-import schemas
 import yaml
 
+import schemas
 from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import KINDS
 
 FENCE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -28,9 +28,26 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("!unsafe", lambda _loader, node: str(node.value))
 
 
+def without_words(schema: Any) -> Any:
+    """The schema without descriptions: the gate `schemas` compares those, when all words are written."""
+    if isinstance(schema, list):
+        return [without_words(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: without_words(value)
+        for name, value in schema.items()
+        if name != "description" or isinstance(value, dict)  # an option of that name
+    }
+
+
 def test_schemas_are_current() -> None:
     wanted = schemas.schemas()
-    stale = [path.name for path in wanted if path.read_text() != wanted[path]]
+    stale = [
+        path.name
+        for path in wanted
+        if without_words(json.loads(path.read_text())) != without_words(json.loads(wanted[path]))
+    ]
     assert stale == [], "run: python3 tests/tools/dev.py run python tests/tools/schemas.py"
 
 
