@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs import journal as _journal
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs import journal_lines
 from support.sending import (
     STREAM,
     SUBJECTS,
@@ -279,7 +280,7 @@ def test_a_damaged_position_loses_nothing(make_server: MakeServer, tmp_path: Pat
     [path] = journals(tmp_path)
     content = path.read_bytes()
     if len(position) == 11:
-        position = _journal._line(position)
+        position = journal_lines.line(position)
     path.write_bytes(position + content[len(position) or 22 :])
     server.start()
     report = run(server.url, tmp_path, "next", 1)
@@ -300,11 +301,11 @@ def test_a_broken_journal_hides_no_other(make_server: MakeServer, tmp_path: Path
     (spool / "0-empty.journal").write_bytes(b"")
     targets = [b"{}", b"[" * 100_000, b"5", b"null", b'{"servers": 5}', b'{"servers": [[]]}', b"\xff"]
     for number, target in enumerate(targets):
-        head = _journal._position(_journal._HEAD) + _journal._line(target)
-        (spool / f"0-broken-{number}.journal").write_bytes(head + _journal._line(b"a b c"))
+        head = journal_lines.position(journal_lines.HEAD) + journal_lines.line(target)
+        (spool / f"0-broken-{number}.journal").write_bytes(head + journal_lines.line(b"a b c"))
     for number, line in enumerate((b"one", b"\xff \xff x", b"")):
         content = journals(tmp_path)[-1].read_bytes().split(b"\n")
-        lines = [*content[:2], _journal._line(line).rstrip(b"\n"), *content[2:]]
+        lines = [*content[:2], journal_lines.line(line).rstrip(b"\n"), *content[2:]]
         (spool / f"0-line-{number}.journal").write_bytes(b"\n".join(lines))
     report = run(server.url, tmp_path, "next", 1)
     assert stored(server) == {"next": [1], "run": numbers(5)}

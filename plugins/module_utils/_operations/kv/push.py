@@ -17,7 +17,7 @@ from ..._api.kv_snapshot import snapshot
 from ..._options import codecs, fields, names, values
 from ..._options.mask import Mask
 from ..._resources import resource
-from ..._resources.kv.entry import LIFETIME, check_limits
+from ..._resources.kv.entry_table import LIFETIME, check_limits
 from .folder import Folder
 from .report import CREATE, DELETE, PURGE, UPDATE, Report, Side
 

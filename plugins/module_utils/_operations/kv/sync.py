@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ... import _errors
 from ..._api.kv_snapshot import normal_prefix
 from ..._options import codecs, fields, mask, names, values
-from ..._resources.kv.entry import LIFETIME
+from ..._resources.kv.entry_table import LIFETIME
 from .pull import pull
 from .push import push
 

@@ -16,7 +16,6 @@ import json
 import os
 import stat
 import time
-import zlib
 from collections import deque
 from contextlib import suppress
 from itertools import islice
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
+from . import journal_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,8 +32,6 @@ SUFFIX = ".journal"
 # A file whose time says when a run last warned of journals for others
 _WARNED = "others.warned"
 _DAY = 24 * 60 * 60
-# The length of the line that says how far a journal is delivered
-_HEAD = 21
 _CHUNK = 1 << 20
 # Names of the journals that this process has open: closing a second handle of a file would end the lock of the first
 _open_here: set[tuple[str, str]] = set()
@@ -101,8 +99,10 @@ class Spool:
                 fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if not os.fstat(handle).st_nlink:
                     raise OSError(errno.EAGAIN, "another run took the new file for one that was left")
-                head = _position(_HEAD) + _line(json.dumps(dict(target)).encode())
-                written, problem = _write(handle, head, 0)
+                head = journal_lines.position(journal_lines.HEAD) + journal_lines.line(
+                    json.dumps(dict(target)).encode()
+                )
+                written, problem = journal_lines.write(handle, head, 0)
                 if problem or written < len(head):
                     raise problem or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(folder)
@@ -185,9 +185,9 @@ class Spool:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found = os.fstat(handle)
             if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid():
-                position = _checked_position(os.pread(handle, _HEAD, 0))
+                position = journal_lines.checked_position(os.pread(handle, journal_lines.HEAD, 0))
                 # Sent again from its start when the position is damaged: events have ids
-                begin = position if _HEAD <= position <= found.st_size else _HEAD
+                begin = position if journal_lines.HEAD <= position <= found.st_size else journal_lines.HEAD
                 return Journal(self.path, name, handle, begin, found.st_size, 0)
         except OSError:
             pass  # its run still goes on, or another one delivers it
@@ -215,11 +215,11 @@ class Journal:
 
     def target(self) -> Any:
         """Whom the events are for, or None where that can't be read."""
-        lines = os.pread(self._handle, _CHUNK, _HEAD).split(b"\n", 1)
-        text = _checked(lines[0])
+        lines = os.pread(self._handle, _CHUNK, journal_lines.HEAD).split(b"\n", 1)
+        text = journal_lines.checked(lines[0])
         if text is None:
             return None
-        self._scanned = max(self._scanned, _HEAD + len(lines[0]) + 1)
+        self._scanned = max(self._scanned, journal_lines.HEAD + len(lines[0]) + 1)
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
@@ -228,7 +228,7 @@ class Journal:
     @property
     def unfinished(self) -> bool:
         """Whether the process was killed while it made this journal."""
-        return b"\n" not in os.pread(self._handle, _CHUNK, _HEAD)
+        return b"\n" not in os.pread(self._handle, _CHUNK, journal_lines.HEAD)
 
     def events(self) -> Iterator[Outgoing]:
         """All that is not delivered, without delivering it: the journal stays as it is."""
@@ -254,8 +254,8 @@ class Journal:
     def _end_of_lines(self) -> int:
         """Where the last whole line ends."""
         end = self._end
-        while end > _HEAD:
-            start = max(_HEAD, end - _CHUNK)
+        while end > journal_lines.HEAD:
+            start = max(journal_lines.HEAD, end - _CHUNK)
             found = os.pread(self._handle, end - start, start).rfind(b"\n")
             if found >= 0:
                 return start + found + 1
@@ -270,7 +270,9 @@ class Journal:
         handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(_position(_HEAD) + _line(json.dumps(dict(target)).encode()))
+                file.write(
+                    journal_lines.position(journal_lines.HEAD) + journal_lines.line(json.dumps(dict(target)).encode())
+                )
                 for event in self.events():
                     file.write(_event_line(event._replace(subject=subject_of(event.subject))))
                 file.flush()
@@ -291,7 +293,7 @@ class Journal:
             ends.append(size)
         if not ends:
             raise OSError(errno.EDQUOT, f"spool_size ({self.room} bytes are left) is used up")
-        written, problem = _write(self._handle, b"".join(lines[: len(ends)]), self._end)
+        written, problem = journal_lines.write(self._handle, b"".join(lines[: len(ends)]), self._end)
         held = sum(1 for end in ends if end <= written)
         size = ends[held - 1] if held else 0
         if written != size:
@@ -327,7 +329,7 @@ class Journal:
             size *= 2
         for line in chunk[: chunk.rindex(b"\n")].split(b"\n"):
             self._scanned += len(line) + 1
-            parts = (_checked(line) or b"").split(b" ", 2)
+            parts = (journal_lines.checked(line) or b"").split(b" ", 2)
             try:
                 subject, event_id, payload = parts
                 self._ahead.append((Outgoing(subject.decode(), event_id.decode(), payload), self._scanned))
@@ -345,7 +347,7 @@ class Journal:
         if end:
             # A disk that does not take it must not end the delivery: what is sent again is known by its id
             with suppress(OSError):
-                os.pwrite(self._handle, _position(end), 0)
+                os.pwrite(self._handle, journal_lines.position(end), 0)
             self._unsynced = True
 
     def sync(self) -> None:
@@ -397,36 +399,4 @@ def _names(folder: int) -> list[str]:
 
 
 def _event_line(event: Outgoing) -> bytes:
-    return _line(b"%s %s %s" % (event.subject.encode(), event.id.encode(), event.payload))
-
-
-def _line(text: bytes) -> bytes:
-    return b"%08x %s\n" % (zlib.crc32(text), text)
-
-
-def _checked(line: bytes) -> bytes | None:
-    """What a line holds, or None where it is not as it was written."""
-    text = line[9:]
-    return text if line[:9] == b"%08x " % zlib.crc32(text) else None
-
-
-def _position(end: int) -> bytes:
-    """How far a journal is delivered, as its first line."""
-    return _line(b"%011d" % end)
-
-
-def _checked_position(line: bytes) -> int:
-    """What such a line says, 0 when it is not as it was written."""
-    text = _checked(line.rstrip(b"\n"))
-    return int(text) if text and text.isdigit() else 0
-
-
-def _write(handle: int, data: bytes, start: int) -> tuple[int, OSError | None]:
-    """Writes, and tells how much of it the disk took, and why not the rest."""
-    written, view = 0, memoryview(data)
-    while written < len(data):
-        try:
-            written += os.pwrite(handle, view[written:], start + written)
-        except OSError as error:
-            return written, error
-    return written, None
+    return journal_lines.line(b"%s %s %s" % (event.subject.encode(), event.id.encode(), event.payload))

@@ -86,7 +86,7 @@ def _entry() -> resource.Resource:
 
 
 def _check_entry(options: Mapping[str, Any]) -> None:
-    from ..kv.entry import check_offline
+    from ..kv.entry_table import check_offline
 
     check_offline(options)
 

@@ -14,6 +14,7 @@ from ... import _errors
 from ..._api import kv
 from ..._options import codecs, fields, mask, names, values
 from .. import resource
+from .entry_table import SPEC, check_limits, check_offline, payload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,31 +26,6 @@ _TRIES_TO_COUNT = 200
 # What fits into 64 bits
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _OPERATIONS = MappingProxyType({"present": kv.PUT, "absent": kv.DELETED, "purged": kv.PURGED})
-
-
-class Lifetime(codecs.Duration):
-    """Servers count the lifetimes of keys in whole seconds."""
-
-    def to_wire(self, value: Any) -> int:
-        length = super().to_wire(value)
-        if length % codecs.NANOSECOND:
-            raise ValueError(f"'{value}' is not in whole seconds, in which servers count the lifetimes of keys")
-        return length
-
-
-LIFETIME = fields.Field("ttl", Lifetime({"type": "str"}, 0, low=1), since=kv.LIFETIMES_SINCE)
-SPEC = fields.Spec(
-    (
-        fields.Field("bucket", names.BUCKET_NAME, argument_extra={"required": True}),
-        # Ansible would take the word for a secret
-        fields.Field("key", names.EXISTING_KEY, argument_extra={"required": True, "no_log": False}),
-        fields.Field("value", codecs.Codec({"type": "raw"})),
-        fields.Field("encoding", codecs.choice(*values.ENCODINGS), argument_extra={"default": values.TEXT}),
-        fields.Field("create_only", codecs.boolean(), argument_extra={"default": False}),
-        fields.Field("revision", codecs.whole(0)),
-        LIFETIME,
-    ),
-)
 
 
 class Current(NamedTuple):
@@ -196,56 +172,6 @@ ENTRY = EntryResource()
 REVERTIBLE = RevertibleEntry()
 
 
-# What can be said before anything is sent
-
-
-def check_offline(options: Mapping[str, Any]) -> None:
-    """Raises OptionError for what needs no server to be known."""
-    for error in resource.invalid(SPEC, options):
-        raise error
-    if options["create_only"] and options["revision"] is not None:
-        raise _errors.OptionError("create_only", "can't be given together with revision: give one of them.")
-    if options.get("renew"):
-        _check_renew(options)
-    if options.get("increment") is not None:
-        _check_increment(options)
-    elif options.get("revert_to") is not None:
-        if options["state"] != "present" or options["value"] is not None or options["create_only"]:
-            raise _errors.OptionError(
-                "revert_to", "does not go with value, create_only, and states but present: leave one out."
-            )
-    elif options["state"] == "present" and not (options.get("renew") and options["value"] is None):
-        _payload(options)
-
-
-def _check_renew(options: Mapping[str, Any]) -> None:
-    others = [name for name in ("increment", "revert_to") if options.get(name) is not None]
-    if options["state"] != "present" or options["create_only"] or others:
-        raise _errors.OptionError(
-            "renew", "does not go with create_only, increment, revert_to, and states but present: leave one out."
-        )
-
-
-def _check_increment(options: Mapping[str, Any]) -> None:
-    if not options["increment"]:
-        raise _errors.OptionError("increment", "is 0, which changes nothing: give another number, or leave it out.")
-    others = [name for name in ("value", "revision", "revert_to") if options.get(name) is not None]
-    if options["state"] != "present" or options["create_only"] or others:
-        raise _errors.OptionError(
-            "increment",
-            "does not go with value, create_only, revision, revert_to, and states but present: leave one out.",
-        )
-
-
-def _payload(options: Mapping[str, Any]) -> bytes:
-    if options["value"] is None:
-        raise _errors.OptionError("value", "is needed with state: present; an empty text is written as ''.")
-    try:
-        return values.to_bytes(options["value"], options["encoding"])
-    except ValueError as error:
-        raise _errors.OptionError("value", f"{error}.") from None
-
-
 def _earlier(session: sessions.Session, bucket: kv.Bucket, options: Mapping[str, Any]) -> kv.Entry | None:
     """The revision to go back to. Raises Refused where that is no value of this key that is kept."""
     revision = options.get("revert_to")
@@ -280,7 +206,7 @@ def _value(current: Current, operation: str, options: Mapping[str, Any]) -> byte
                 option="value",
             )
         return current.entry.value
-    return current.wanted.value if current.wanted else _payload(options)
+    return current.wanted.value if current.wanted else payload(options)
 
 
 def _number(current: Current, options: Mapping[str, Any]) -> int:
@@ -296,32 +222,6 @@ def _number(current: Current, options: Mapping[str, Any]) -> int:
             option="increment",
         )
     return int(text)
-
-
-def check_limits(bucket: kv.Bucket, length: int, ttl: int | None, server: wire.Server, where: str = "value") -> None:
-    """Whether bucket and server take a value of this length in bytes. ``where`` names it. Raises Refused."""
-    if ttl and not bucket.lifetimes:
-        raise _errors.Refused(
-            f"ttl: bucket {bucket.name} does not let keys carry lifetimes: set its limit_marker_ttl with "
-            "choria_kv_bucket, or leave ttl out.",
-            code="refused",
-            option="ttl",
-        )
-    if ttl and ttl < bucket.shortest_lifetime:
-        raise _errors.Refused(
-            f"ttl: {ttl}s is shorter than limit_marker_ttl of bucket {bucket.name}, and the server would make it "
-            f"{bucket.shortest_lifetime}s: give that or more, or lower limit_marker_ttl with choria_kv_bucket.",
-            code="refused",
-            option="ttl",
-        )
-    limits = {"max_value_size of the bucket": bucket.max_value_size, "max_payload of the server": server.max_payload}
-    for limit, size in limits.items():
-        if 0 < size < length:
-            raise _errors.Refused(
-                f"{where}: has {length} bytes, and {limit} allows {size}: store less, or raise the limit.",
-                code="too_large",
-                option=where.partition("[")[0].partition(":")[0],
-            )
 
 
 def _is_there(current: Current, operation: str, value: bytes, ttl: int | None, options: Mapping[str, Any]) -> bool:
