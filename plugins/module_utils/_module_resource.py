@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from . import _errors
 from ._module import failing, module_of, session_of
-from ._resources.stream import facts as stream_facts
+from ._resources import resource
 
 if TYPE_CHECKING:
     from ._connection import sessions
-    from ._resources import resource
 
 # Between attempts of which somebody else was faster, in seconds
 _PAUSE, _LONGEST_PAUSE = 0.005, 0.25
@@ -27,7 +26,7 @@ def run_resource(wanted: resource.Resource) -> None:
     with failing(module):
         with session_of(module, read_only=module.check_mode) as session:
             plan, result = _bring_about(wanted, session, module.params, module.check_mode)
-        for warning in (*plan.warnings, *stream_facts.doubts(result)):
+        for warning in (*plan.warnings, *resource.doubts(result)):
             module.warn(warning)
         told = {"changes": plan.change_list, "consequences": plan.consequences}
         if plan.changed:

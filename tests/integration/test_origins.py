@@ -12,9 +12,9 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import Refused, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._resources import resource
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import facts as stream_facts
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.info import streams_of
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.inprocess import run_module
@@ -58,12 +58,12 @@ def test_one_that_is_not_there(manager: Manager) -> None:
     assert found["NOWHERE"]["active"] is None
     assert found["HERE"]["active"] >= 0
     assert found["HERE"]["error"] is None
-    (warning,) = stream_facts.doubts(result)
+    (warning,) = resource.doubts(result)
     assert warning.startswith("COPY has heard nothing of its origin NOWHERE (")
     # Also later, in check mode, and when somebody looks
     again = manager.plan(STREAM, name="COPY", sources=[{"name": "NOWHERE"}, {"name": "HERE"}])
     assert not again.changed
-    assert len(stream_facts.doubts(again.result)) == 1
+    assert len(resource.doubts(again.result)) == 1
     (shown,) = streams_of(manager.session, {"names": ["COPY"]})
     assert [origin["active"] is None for origin in shown["origins"]].count(True) == 1
     with pytest.raises(StreamsError, match=r"^Stream COPY does not have all .*NOWHERE: stream not found") as error:
@@ -76,7 +76,7 @@ def test_a_domain_that_is_not_there(manager: Manager) -> None:
     result = applied(manager, STREAM, name="COPY", mirror=mirror)
     (origin,) = result["stream"]["origins"]
     assert (origin["active"], origin["api"]) == (None, "$JS.nowhere.API")
-    assert len(stream_facts.doubts(result)) == 1
+    assert len(resource.doubts(result)) == 1
 
 
 def test_all_that_the_origin_has(manager: Manager) -> None:
@@ -88,7 +88,7 @@ def test_all_that_the_origin_has(manager: Manager) -> None:
         result = applied(manager, STREAM, name="COPY", mirror={"name": "HERE"}, wait_for_origins=True)
         assert result["stream"]["state"]["messages"] == 1000
         assert [(origin["name"], origin["lag"]) for origin in result["stream"]["origins"]] == [("HERE", 0)]
-        assert not stream_facts.doubts(result)
+        assert not resource.doubts(result)
     result = applied(manager, BUCKET, name="ALL", sources=[{"name": "ORIGIN"}], wait_for_origins=True)
     assert result["bucket"]["value_count"] == 500
 

@@ -240,3 +240,15 @@ def merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, A
         own = {key: text for key, text in (config.get("metadata") or {}).items() if key.startswith("_nats.")}
         whole["metadata"] = {**own, **desired["metadata"]}
     return {path: value for path, value in whole.items() if value != {}}
+
+
+def doubts(result: Mapping[str, Any]) -> list[str]:
+    """Warnings about the origins in the result of a resource."""
+    return [
+        f"{resource['name']} has heard nothing of its origin {origin['name']} "
+        f"({origin['error'] or 'nobody answers'}): check the name, and external where it is elsewhere."
+        for resource in result.values()
+        if isinstance(resource, dict)
+        for origin in resource.get("origins") or []
+        if origin["active"] is None
+    ]

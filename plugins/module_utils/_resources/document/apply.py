@@ -12,7 +12,6 @@ from ... import _errors
 from ..._api import jetstream, origins, streams
 from ..._connection import sessions, together
 from .. import resource
-from ..stream import facts as stream_facts
 from . import model, state
 from .order import phases
 
@@ -141,7 +140,7 @@ def _prove(session: sessions.Session, document: model.Document, known: state.Kno
             try:
                 shown = model.definition_of(item).proven(item.plan, there.get(item.stream))
                 model.definition_of(item).announce(session, item.plan)
-                item.doubts = stream_facts.doubts(shown)
+                item.doubts = resource.doubts(shown)
             except _errors.StreamsError as error:
                 item.error = error
         item.proven = True

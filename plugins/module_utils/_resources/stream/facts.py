@@ -65,18 +65,6 @@ def _origin(origin: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def doubts(result: Mapping[str, Any]) -> list[str]:
-    """Warnings about the origins in the result of a resource."""
-    return [
-        f"{resource['name']} has heard nothing of its origin {origin['name']} "
-        f"({origin['error'] or 'nobody answers'}): check the name, and external where it is elsewhere."
-        for resource in result.values()
-        if isinstance(resource, dict)
-        for origin in resource.get("origins") or []
-        if origin["active"] is None
-    ]
-
-
 def _moment(text: str | None) -> str | None:
     return None if not text or text.startswith("0001-") else text
 
