@@ -35,8 +35,11 @@ KINDS = {"action": "module", "callback": "callback", "filter": "filter", "lookup
 FOUND = sorted(
     (kind, path.stem) for kind in KINDS for path in (PLUGINS / kind).glob("*.py") if not path.name.startswith("_")
 )
-# Modules of this action group open no connection
-_WITHOUT = yaml.safe_load((PLUGINS.parent / "meta" / "runtime.yml").read_text())["action_groups"]["config"]
+# What opens no connection: modules of this action group, and a callback that imports
+_WITHOUT = [
+    *yaml.safe_load((PLUGINS.parent / "meta" / "runtime.yml").read_text())["action_groups"]["config"],
+    "choria_preload",
+]
 CONNECTED = [(kind, name) for kind, name in FOUND if kind != "filter" and name not in _WITHOUT]
 # Where `get_option` is
 CONFIGURED = [(kind, name) for kind, name in FOUND if kind not in ("modules", "filter")]

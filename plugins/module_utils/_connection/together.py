@@ -135,7 +135,8 @@ class _Together:
             if self._ended:
                 raise _Ended
             self._asked.append(asked)
-            self._changed.notify()
+            if len(self._asked) >= self._running:
+                self._changed.notify()
         asked.done.wait()
         if asked.error is not None:
             raise asked.error
@@ -169,7 +170,8 @@ class _Together:
         finally:
             with self._changed:
                 self._running -= 1
-                self._changed.notify()
+                if len(self._asked) >= self._running:
+                    self._changed.notify()
 
     def _next(self) -> tuple[int, Callable[[sessions.Session], Any]] | None:
         with self._changed:
