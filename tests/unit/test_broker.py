@@ -75,6 +75,13 @@ def test_a_stream_that_lacks_a_copy() -> None:
     assert wrong(found) == []
 
 
+def test_streams_that_lack_the_same_copy_are_named_together() -> None:
+    found = statistics(replicas=[B2, {**B3, "active": 9 * SECOND}])
+    details = found.streams["account_details"][0]["stream_detail"]
+    details.append({**details[0], "name": "AUDIT"})
+    assert wrong(found) == ["streams AUDIT, EVENTS lack their copies on b3"]
+
+
 def test_only_the_leader_knows_which_brokers_there_are() -> None:
     assert wrong(statistics(leader="b2", peers=())) == []
 

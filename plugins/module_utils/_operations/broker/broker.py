@@ -232,8 +232,7 @@ def cluster_problems(found: Statistics, peers: Collection[str] | None) -> Iterat
         yield "its cluster has no leader"
     if peers is not None and meta.get("leader") == own:
         yield from _peer_problems(meta, own, set(peers))
-    for stream in _replicated(found.streams):
-        yield from _stream_problems(stream, own)
+    yield from _stream_problems(found.streams, own)
 
 
 def _peer_problems(meta: Mapping[str, Any], own: str, wanted: set[str]) -> Iterator[str]:
@@ -247,16 +246,26 @@ def _peer_problems(meta: Mapping[str, Any], own: str, wanted: set[str]) -> Itera
         yield f"the cluster still counts {', '.join(others)}, which should not be part of it"
 
 
-def _stream_problems(stream: Mapping[str, Any], own: str) -> Iterator[str]:
-    leader = stream["cluster"].get("leader")
-    if not leader:
-        yield f"stream {stream['name']} has no leader"
-    elif leader == own:
-        # Whether the others are current, each says itself (/healthz): here a busy stream's copies are always a bit
-        # behind
-        lost = sorted(name for name, online in _peers(stream["cluster"]) if not online)
-        if lost:
-            yield f"stream {stream['name']} lacks its copy on {', '.join(lost)}"
+def _stream_problems(streams: Mapping[str, Any], own: str) -> Iterator[str]:
+    """Yield one sentence for all streams without a leader, and one for each set of brokers whose copies are missing."""
+    found: dict[str, list[str]] = {}
+    for stream in _replicated(streams):
+        cluster = stream["cluster"]
+        if not cluster.get("leader"):
+            found.setdefault("", []).append(stream["name"])
+        elif cluster["leader"] == own:
+            # Whether the others are current, each says itself (/healthz): here a busy stream's copies are always a bit
+            # behind
+            lost = sorted(name for name, online in _peers(cluster) if not online)
+            if lost:
+                found.setdefault(", ".join(lost), []).append(stream["name"])
+    for brokers, names in sorted(found.items()):
+        one = len(names) == 1
+        streams_named = f"stream{'' if one else 's'} {', '.join(sorted(names))}"
+        if brokers:
+            yield f"{streams_named} {'lacks its copy' if one else 'lack their copies'} on {brokers}"
+        else:
+            yield f"{streams_named} {'has' if one else 'have'} no leader"
 
 
 def _peers(group: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
