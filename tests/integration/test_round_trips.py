@@ -21,8 +21,10 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.kv impo
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs import info as run_info
 from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import KINDS, SPEC, Document
 from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import bring_about
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.compactable import COMPACTABLE
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.compaction import COMPACTING
 from support import runs
-from support.connect import settings
+from support.connect import options, settings
 from support.counted import CountedSession
 
 if TYPE_CHECKING:
@@ -147,6 +149,18 @@ def test_a_prefix_as_it_was(session: CountedSession) -> None:
     assert session.exchanges <= 4
 
 
+def test_marks_of_deleted_keys(session: CountedSession) -> None:
+    """All keys are listed once to find them. Only of those that are deleted it is counted how many values there are."""
+    bucket = bucket_of(session, {f"a.{number}": b"x" for number in range(2000)})
+    writes = [(bucket, f"a.{number}", {"operation": kv.DELETED}) for number in range(10)]
+    assert not [answer for answer in kv.write_many(session, writes) if isinstance(answer, _errors.StreamsError)]
+    session.restart()
+    found = COMPACTING.read(session, options(COMPACTABLE, name="B", compact="0"))
+    assert (len(found.marks), found.values) == (10, 10)
+    assert session.exchanges <= 7
+    assert session.requests <= 17
+
+
 # Messages and runs
 
 
@@ -169,11 +183,11 @@ def test_a_run_that_is_not_there(session: CountedSession) -> None:
         runs.store(session, runs.whole_run(f"run-{number}", results))
     # Neither start nor end: it runs since before the oldest event
     runs.store(session, runs.whole_run("running", results)[1:-1])
-    options = {row.option: row.argument_extra.get("default") for row in run_info.SPEC}
+    given = {row.option: row.argument_extra.get("default") for row in run_info.SPEC}
     session.restart()
-    assert run_info.read(session, {**options, "run_id": "nothing"})["runs"] == []
+    assert run_info.read(session, {**given, "run_id": "nothing"})["runs"] == []
     assert session.exchanges <= 10
-    [running] = run_info.read(session, {**options, "run_id": "running"})["runs"]
+    [running] = run_info.read(session, {**given, "run_id": "running"})["runs"]
     assert running["start_missing"]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._api import jetstream, kv, streams
-from ..._api.kv_snapshot import selection, snapshot
+from ..._api.kv_snapshot import snapshot
 from ..._options import codecs, fields
 from .. import losses, resource
 from .bucket import BUCKET
@@ -50,11 +50,11 @@ class CompactingBucket:
             raise _errors.OptionError(
                 "compact", "is for the origin of a mirror, which the mirror follows: leave it out here."
             )
-        bucket, counts = kv.open_bucket(session, options["name"], selection(""))
+        bucket, _counts = kv.open_bucket(session, options["name"])
         before = codecs.parse_timestamp(found.info["ts"]) - timedelta(seconds=age)
         entries = snapshot(session, bucket, "").values()
         marks = tuple(entry for entry in entries if not entry.alive and codecs.parse_timestamp(entry.created) <= before)
-        return Found(found, marks, sum(counts.get(entry.key, 1) - 1 for entry in marks))
+        return Found(found, marks, _values_under(session, bucket, marks))
 
     def plan(self, current: Found, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
         plan = BUCKET.plan(current.bucket, options, server)
@@ -106,6 +106,14 @@ class CompactingBucket:
         if info is None:
             raise kv.no_bucket(plan.name)
         return {BUCKET.noun: BUCKET.result(info)}
+
+
+def _values_under(session: sessions.Session, bucket: kv.Bucket, marks: tuple[kv.Entry, ...]) -> int:
+    """How many values the bucket keeps of the keys that have these marks."""
+    if int(bucket.config.get("max_msgs_per_subject") or 0) == 1:
+        return 0  # the mark is all that there is
+    counts = kv.count_values(session, bucket, [mark.key for mark in marks])
+    return sum(max(0, count - 1) for count in counts.values())
 
 
 def _age(text: str) -> float:
