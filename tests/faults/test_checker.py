@@ -166,7 +166,16 @@ def test_documents_that_are_not_whole() -> None:
     one(violations(tree, tree={"r1.k0": ["x"], "r1.k1": ["x", "x"]}), "wrote 1 keys more than once")
     one(violations(task("resources", {"kind": "resources", "consumers": 1}, 0, 1)), "1 items are missing")
     one(violations(task("restore", {"kind": "restore"}, 0, 1), restored={"BACK_r1": ["a"]}), "differ")
+    one(violations(task("copy", {"kind": "copy"}, 0, 1), restored={"BACK_r1": ["a"]}), "differ")
     one(violations(task("lookup", {"kind": "lookup", "value": "v"}, 0, 1, msg="w")), "instead of 'v'")
+
+
+def test_a_copy_that_was_interrupted_says_nothing_of_the_restore() -> None:
+    plan = [{"log": "plan", "run": "r1", "tasks": {name: {"kind": name} for name in ("restore", "copy")}, "at": 0}]
+    restore, copy = (
+        task(name, {}, 0, 1, status=status)[1:] for name, status in (("restore", "ok"), ("copy", "failed"))
+    )
+    assert violations(plan, restore, copy, restored={}) == []
 
 
 def test_lost_and_doubled_events() -> None:

@@ -180,7 +180,7 @@ def documents(random: Random, keys: int = 300, items: int = 50) -> Play:
 
 
 def backups(random: Random) -> Play:
-    """A backup that is restored under another name."""
+    """A backup that is restored under another name, and what was restored, changed by copying."""
     back = {
         "path": "{{ backup.backup.path }}",
         "stream": "BACK_{{ faults_run }}",
@@ -192,9 +192,19 @@ def backups(random: Random) -> Play:
             "choria.streams.choria_backup": {"stream": ORDERS, "path": "{{ faults_folder }}/{{ faults_run }}"},
             "register": "backup",
         },
-        {"name": "restore", "choria.streams.choria_restore": back, "when": "backup is succeeded"},
+        {
+            "name": "restore",
+            "choria.streams.choria_restore": back,
+            "when": "backup is succeeded",
+            "register": "restore",
+        },
+        {
+            "name": "copy",
+            "choria.streams.choria_stream": {"name": back["stream"], "storage": "memory", "recreate": "copy"},
+            "when": "restore is succeeded",
+        },
     ]
-    return Play(1, tasks, {"backup": {"kind": "backup"}, "restore": {"kind": "restore"}})
+    return Play(1, tasks, {name: {"kind": name} for name in ("backup", "restore", "copy")})
 
 
 def lookups(random: Random, count: int = 8) -> Play:
