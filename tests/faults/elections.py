@@ -23,7 +23,10 @@ HOSTS = 5
 
 
 def run(place: Site, scale: float, seed: int) -> None:
-    """200 governed tasks, 200 keys, a tree of 20,000 keys, 500 resources, a backup, a restore, a copy and 200 lookups, times ``scale``."""
+    """200 governed tasks, 200 keys, a tree of 20,000 keys, 500 resources and 200 lookups, times ``scale``.
+
+    And a backup, which is restored, and what was restored, which is changed by copying.
+    """
     random = Random(seed)
     queue = _plays(random, scale)
     killing = threading.Thread(target=_kill_leaders, args=(place, Random(f"{seed}.leaders")))
