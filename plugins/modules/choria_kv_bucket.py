@@ -13,9 +13,8 @@ short_description: Declare a key-value bucket of Choria Streams
 description:
   - Makes, changes and deletes buckets that C(choria kv), Autonomous Agents and all NATS clients use.
   - Everything but O(storage) and O(mirror) changes in place, O(replicas) too.
-  - What other tools may have changed in the stream beneath a bucket, such as a limit of messages, is repaired. Whether
-    keys are read directly (C(allow_direct)) stays as it is unless O(exact=true), since C(choria kv add --no-direct) is
-    a choice. A limit of consumers is taken away by nats-server 2.12 or newer.
+  - What other tools may have changed in the stream beneath a bucket, such as a limit of messages, is repaired. A limit
+    of consumers is taken away by nats-server 2.12 or newer.
 seealso:
   - module: choria.streams.choria_kv_bucket_info
   - module: choria.streams.choria_kv
@@ -46,6 +45,12 @@ options:
     type: str
   compression:
     description: Whether values are compressed on disk.
+    type: bool
+  allow_direct:
+    description:
+      - >-
+        Whether all servers that have a copy answer reads of keys, and not the leader alone. That is faster, and may
+        return a value that was replaced a moment ago. On where it is left out on creation, as C(choria kv add) has it.
     type: bool
   limit_marker_ttl:
     description:

@@ -703,3 +703,24 @@ def test_the_connection_breaks(make_server: MakeServer, monkeypatch: pytest.Monk
         monkeypatch.setattr(session, "request_many", exchange)
         assert declared(session, **document)["summary"]["failed"] == 0
         assert not declared(session, **document)["changed"]
+
+
+def test_one_problem_is_reported_once(session: Session) -> None:
+    """A stream that another one takes the place of: where it may not be deleted, its subjects are no second problem."""
+    declared(session, owner="me", streams=[{"name": "OLD", "subjects": ["a.>"]}])
+    session.request("a.b", b"x")
+    wanted: dict[str, Any] = {"owner": "me", "streams": [{"name": "NEW", "subjects": ["a.>"]}]}
+    gone = [{"name": "OLD", "state": "absent"}, *wanted["streams"]]
+    for given in ({**wanted, "streams": gone}, {**wanted, "prune": True}):
+        with pytest.raises(Problems) as raised:
+            declared(session, **given)
+        assert [problem["code"] for problem in raised.value.failure["problems"]] == ["data_loss"]
+        assert declared(session, True, **given, allow_data_loss=True)["summary"]["deleted"] == 1
+    # What it is to have counts
+    wrong = [{"name": "OLD", "storage": "memory", "subjects": ["b.>"]}, {"name": "NEW", "subjects": ["a.>"]}]
+    with pytest.raises(Problems) as raised:
+        declared(session, owner="me", streams=wrong)
+    assert [problem["code"] for problem in raised.value.failure["problems"]] == ["update_refused"]
+    with pytest.raises(Problems) as raised:
+        declared(session, owner="me", streams=[{"name": "OLD", "storage": "memory"}, wrong[1]])
+    assert [problem["code"] for problem in raised.value.failure["problems"]] == ["update_refused", "subjects_overlap"]

@@ -140,6 +140,7 @@ BUCKET_SAMPLES: dict[str, list[Sample]] = {
     "republish": REPUBLISH,
     "placement": PLACEMENT,
     "metadata": METADATA,
+    "allow_direct": [sample(True, False)],
     "limit_marker_ttl": [sample("1m", "1s", 0)],
 }
 GOVERNOR_SAMPLES: dict[str, list[Sample]] = {

@@ -108,6 +108,7 @@ STREAM_VALUES: dict[str, st.SearchStrategy[Any]] = {
 BUCKET_VALUES: dict[str, st.SearchStrategy[Any]] = {
     **_COMMON,
     "history": st.sampled_from([0, 1, 5, 64]),
+    "allow_direct": _flag,
     "ttl": _duration,
     "max_value_size": _size,
     "max_bucket_size": _size,

@@ -36,8 +36,7 @@ def plan(session: sessions.Session, document: model.Document, known: state.Known
             _plan_stream(session, known, item, *read)
         except _errors.StreamsError as error:
             problems.append(model.Problem(item.path, error))
-            # What it has now is what others must not have
-            item.subjects = tuple(known.infos.get(item.stream, {}).get("config", {}).get("subjects") or ())
+            item.subjects = _subjects_meant(item, known)
     problems += _overlaps(document, known, _listeners(session, document, known))
     problems += _unmatched(session, document, known)
     if document.has(model.CONSUMERS):
@@ -118,6 +117,14 @@ def _plan_stream(
     config = item.plan.request if item.changes else current.config
     kept = config if config and not item.absent else None
     item.subjects = tuple(streamed.expected(kept, session.server.version).get("subjects") or ()) if kept else ()
+
+
+def _subjects_meant(item: model.Item, known: state.Known) -> tuple[str, ...]:
+    """The subjects that an item without a plan is to have. One problem must not be reported as two."""
+    if item.absent:
+        return ()
+    present = known.infos.get(item.stream, {}).get("config", {}).get("subjects")
+    return tuple(item.options.get("subjects") or present or ())
 
 
 def _by_copy(item: model.Item) -> bool:

@@ -37,6 +37,7 @@ SPEC = fields.Spec(
         fields.Field("republish", shared_fields.REPUBLISH),
         fields.Field("placement", shared_fields.PLACEMENT),
         shared_fields.METADATA,
+        fields.Field("allow_direct", codecs.boolean()),
         fields.Field(
             "limit_marker_ttl", codecs.duration(1), wire="subject_delete_marker_ttl", since=shared_fields.V2_11
         ),
