@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 
-TARGET = 2.0
+TARGET = 3.0
 LASTS = 900.0
 SECONDS, MEBIBYTES = 6.0, 10.0
 ROW = "<tr><td>{{ row.host }}</td><td>{{ row.task.name }}</td><td>{{ row.msg }}</td></tr>"
