@@ -39,7 +39,7 @@ PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
     ],
 )
 def test_methods_of_the_client(name: str, parameters: list[str]) -> None:
-    client = nats_compat.client_class(False).__mro__[1]
+    client = nats_compat.client_class(False).__mro__[2]
     found = list(inspect.signature(getattr(client, name)).parameters)
     assert found[: len(parameters)] == parameters
     assert all(

@@ -32,93 +32,105 @@ _PLAIN_HEADERS = b"NATS/1.0\r\n"
 
 @cache
 def client_class(websocket: bool) -> Any:
-    """nats-py's client, made to insist on TLS where the user asked for it."""
+    """Return nats-py's client, made to insist on TLS where the user asked for it. Raises LibraryMissing."""
     try:
         with _only_what_is_needed():
             from nats.aio.client import Client
-            from nats.errors import Error, ProtocolError
     except ImportError as error:
         raise _errors.LibraryMissing("nats-py", "to talk to NATS servers and Choria Brokers", sys.executable) from error
     if websocket:
         _add_what_websockets_need()
-
-    class TlsClient(Client):
-        settings: Settings
-
-        def __init__(self) -> None:
-            super().__init__()
-            parse = self._ps.parse
-
-            async def parsed(data: bytes = b"") -> None:
-                try:
-                    await parse(data)
-                except (OSError, ProtocolError):
-                    raise
-                except Exception as error:  # nats-py would stop reading for good, and say so to nobody
-                    raise ProtocolError from error
-
-            self._ps.parse = parsed  # type: ignore[method-assign]
-
-        @property
-        def ssl_context(self) -> Any:
-            # nats-py would have its own, with the system's authorities
-            return self.settings.tls_context()
-
-        async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-            if initial_connection:
-                wire.check_greeting(info)
-                if not self.settings.websocket:
-                    # This runs before CONNECT, which holds the password: the last moment to refuse a plain connection
-                    info["tls_required"] = _chosen_tls(self.settings.tls, info)
-            # Other servers of the cluster are not connected to, and what is said of them not looked at
-            await super()._process_info({**info, "connect_urls": []}, initial_connection)
-
-        async def _process_connect_init(self) -> None:
-            try:
-                await super()._process_connect_init()
-            except (AttributeError, TypeError, LookupError) as error:
-                # nats-py takes a greeting for an object of texts before we can look at it
-                raise wire.BrokenGreeting("it is no object") from error
-            except ValueError as error:
-                if self._server_info or isinstance(error, OSError):
-                    raise
-                raise wire.BrokenGreeting("it has no end") from error
-            except Error as error:
-                if "json parse" not in str(error):
-                    raise
-                raise wire.BrokenGreeting("it is no JSON") from error
-
-        async def _process_pong(self) -> None:
-            # nats-py ends the connection over an answer to a ping that came too late
-            if self._pongs and self._pongs[0].done():
-                self._pongs.pop(0)
-                self._pings_outstanding = 0
-            else:
-                await super()._process_pong()
-
-        async def _close(self, status: int, do_cbs: bool = True) -> None:
-            try:
-                await super()._close(status, do_cbs)
-            except OSError:
-                # nats-py first sends what still waits to be, and tells nobody of the end where it can't
-                if self._transport:
-                    self._transport.close()
-                if do_cbs and self._closed_cb:
-                    await self._closed_cb()
-
-        async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
-            # nats-py looks at each character of each name, which is half of the time that reading many messages takes
-            if headers and headers.startswith(_PLAIN_HEADERS):
-                lines = headers[len(_PLAIN_HEADERS) :].decode(errors="replace").split("\r\n")
-                pairs = (line.partition(":") for line in lines)
-                return {name.strip(): value.strip() for name, colon, value in pairs if colon}
-            return await super()._process_headers(headers)
-
     # Both would show tracebacks to the user. What nats-py logs is told by our errors, where it matters.
     logging.getLogger("nats").addHandler(logging.NullHandler())
     # asyncio logs this once for each TLS connection that a server closes; it means nothing (bpo-39951).
     logging.getLogger("asyncio").addFilter(lambda record: "eof_received" not in record.getMessage())
-    return TlsClient
+    return type("TlsClient", (_Changed, Client), {})
+
+
+class _Changed:
+    """What is different from nats-py's client, before which it stands in the order of methods."""
+
+    settings: Settings
+    _ps: Any
+    _pongs: list[Any]
+    _pings_outstanding: int
+    _server_info: Any
+    _transport: Any
+    _closed_cb: Any
+
+    def __init__(self) -> None:
+        from nats.errors import ProtocolError
+
+        super().__init__()
+        parse = self._ps.parse
+
+        async def parsed(data: bytes = b"") -> None:
+            try:
+                await parse(data)
+            except (OSError, ProtocolError):
+                raise
+            except Exception as error:  # nats-py would stop reading for good, and say so to nobody
+                raise ProtocolError from error
+
+        self._ps.parse = parsed
+
+    @property
+    def ssl_context(self) -> Any:
+        # nats-py would have its own, with the system's authorities
+        return self.settings.tls_context()
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection:
+            wire.check_greeting(info)
+            if not self.settings.websocket:
+                # This runs before CONNECT, which holds the password: the last moment to refuse a plain connection
+                info["tls_required"] = _chosen_tls(self.settings.tls, info)
+        # Other servers of the cluster are not connected to, and what is said of them not looked at
+        await super()._process_info({**info, "connect_urls": []}, initial_connection)  # type: ignore[misc]
+
+    async def _process_connect_init(self) -> None:
+        from nats.errors import Error
+
+        try:
+            await super()._process_connect_init()  # type: ignore[misc]
+        except (AttributeError, TypeError, LookupError) as error:
+            # nats-py takes a greeting for an object of texts before we can look at it
+            raise wire.BrokenGreeting("it is no object") from error
+        except ValueError as error:
+            if self._server_info or isinstance(error, OSError):
+                raise
+            raise wire.BrokenGreeting("it has no end") from error
+        except Error as error:
+            if "json parse" not in str(error):
+                raise
+            raise wire.BrokenGreeting("it is no JSON") from error
+
+    async def _process_pong(self) -> None:
+        # nats-py ends the connection over an answer to a ping that came too late
+        if self._pongs and self._pongs[0].done():
+            self._pongs.pop(0)
+            self._pings_outstanding = 0
+        else:
+            await super()._process_pong()  # type: ignore[misc]
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        try:
+            await super()._close(status, do_cbs)  # type: ignore[misc]
+        except OSError:
+            # nats-py first sends what still waits to be, and tells nobody of the end where it can't
+            if self._transport:
+                self._transport.close()
+            if do_cbs and self._closed_cb:
+                await self._closed_cb()
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        # nats-py looks at each character of each name, which is half of the time that reading many messages takes
+        if headers and headers.startswith(_PLAIN_HEADERS):
+            lines = headers[len(_PLAIN_HEADERS) :].decode(errors="replace").split("\r\n")
+            pairs = (line.partition(":") for line in lines)
+            return {name.strip(): value.strip() for name, colon, value in pairs if colon}
+        found: dict[str, str] | None = await super()._process_headers(headers)  # type: ignore[misc]
+        return found
 
 
 def _chosen_tls(wanted: str, info: dict[str, Any]) -> bool:
