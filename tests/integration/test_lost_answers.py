@@ -20,7 +20,9 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import (
     StreamsError,
     WrongAnswer,
 )
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.compactable import COMPACTABLE
 from support.connect import settings
+from support.manage import Manager
 from support.proxy import Frame, Proxy, message
 from support.server import NatsServer
 
@@ -215,6 +217,21 @@ def test_a_purge_is_not_repeated(proxy: Proxy, server: NatsServer) -> None:
         with pytest.raises(OutcomeUnknown, match="Purging stream O: the answer got lost") as lost:
             streams.purge(session, "O")
     assert (lost.value.failure["code"], lost.value.failure["reason"], lossy.seen) == ("outcome_unknown", "busy", 1)
+
+
+@CUT
+def test_compaction(proxy: Proxy, server: NatsServer, cut: bool) -> None:
+    """To remove what there is up to a revision does no harm when it is done twice."""
+    with Manager(servers=server.url) as manager:
+        bucket = kv.open_bucket(manager.session, "B")[0]
+        for key in ("gone", "kept"):
+            kv.write(manager.session, bucket, key, kv.PUT, b"1")
+        kv.write(manager.session, bucket, "gone", kv.DELETED)
+    lossy = Lossy(proxy, r"\$JS\.API\.STREAM\.PURGE\.KV_B", cut=cut)
+    with Manager(servers=proxy.url) as manager:
+        manager.apply(COMPACTABLE, name="B", compact="0", allow_data_loss=True)
+        assert list(kv.open_bucket(manager.session, "B", ">")[1]) == ["kept"]
+    assert lossy.seen == 2
 
 
 def test_reads_that_are_never_answered(proxy: Proxy) -> None:

@@ -102,12 +102,12 @@ def move_on(session: sessions.Session, name: str, subject: str, last: int) -> No
     state = _state(session, name)
     missing = last - state["last_seq"]
     if missing > 0 and not state["messages"]:
-        streams.purge(session, name, {"seq": last + 1})
+        streams.purge(session, name, {"seq": last + 1}, again=True)
     elif missing > 0:
         for answer in messages.publish_many(session, f"Moving stream {name} on", [wire.Request(subject)] * missing):
             if isinstance(answer, _errors.StreamsError):
                 raise answer
-    streams.purge(session, name, {"filter": subject})
+    streams.purge(session, name, {"filter": subject}, again=True)
 
 
 def refusal(session: sessions.Session, name: str) -> str:
@@ -133,7 +133,7 @@ def forget_deleted(session: sessions.Session, name: str, origin: str) -> None:
     """Deletes from a copy what was deleted from its origin after it was copied."""
     copied, wanted = _state(session, name), _state(session, origin)
     if copied["messages"] and copied["first_seq"] < wanted["first_seq"]:
-        streams.purge(session, name, {"seq": wanted["first_seq"]})
+        streams.purge(session, name, {"seq": wanted["first_seq"]}, again=True)
     gone = set(streams.deleted_sequences(session, origin)) - set(streams.deleted_sequences(session, name))
     what, subject = f"Deleting messages of stream {name}", f"STREAM.MSG.DELETE.{name}"
     later = sorted(sequence for sequence in gone if sequence <= copied["last_seq"])

@@ -67,9 +67,16 @@ def delete(session: sessions.Session, name: str) -> None:
     _or_none(lambda: jetstream.call(session, *deleting(name)))
 
 
-def purge(session: sessions.Session, name: str, body: dict[str, Any] | None = None) -> int:
-    """Deletes all messages, or those that the body selects (``filter``, ``seq``, ``keep``), and tells how many."""
-    return int(jetstream.call(session, f"Purging stream {name}", f"STREAM.PURGE.{name}", body).get("purged", 0))
+def purge(
+    session: sessions.Session, name: str, body: dict[str, Any] | None = None, *, again: bool | None = None
+) -> int:
+    """Deletes all messages, or those that the body selects (``filter``, ``seq``, ``keep``), and returns how many.
+
+    ``again=True`` is for those of which there will be no more: the request is repeated when its answer gets lost, and
+    then the number may be 0.
+    """
+    answer = jetstream.call(session, f"Purging stream {name}", f"STREAM.PURGE.{name}", body, again=again)
+    return int(answer.get("purged", 0))
 
 
 def subject_counts(session: sessions.Session, name: str, subject: str = ">") -> dict[str, int]:

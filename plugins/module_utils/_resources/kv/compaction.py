@@ -99,7 +99,7 @@ class CompactingBucket:
             )
             for mark in plan.marks
         ]
-        for answer in jetstream.call_many(session, calls):
+        for answer in jetstream.call_many(session, calls, again=True):
             if isinstance(answer, _errors.StreamsError):
                 raise answer
         info = streams.info(session, bucket.stream)

@@ -303,7 +303,7 @@ class _Copy:
                 consumers.create(self.session, stream, {**config, "pause_until": later})
             elif not there[name].get("paused"):
                 continue
-            jetstream.call(self.session, *consumers.resetting(stream, name, sequence))
+            jetstream.call(self.session, *consumers.resetting(stream, name, sequence), again=True)
             jetstream.call(self.session, *consumers.pausing(stream, name, config.get("pause_until")))
 
     def end(self) -> None:
