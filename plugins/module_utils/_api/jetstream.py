@@ -50,13 +50,8 @@ _HINTS = {
 }
 
 
-def call(
-    session: sessions.Session, what: str, subject: str, body: Any = None, *, again: bool | None = None
-) -> dict[str, Any]:
-    """One call of the API. ``what`` begins the sentence of an error, such as ``Creating stream ORDERS``.
-
-    ``again`` is as in a Request.
-    """
+def call(session: sessions.Session, what: str, subject: str, body: Any = None, again: bool = False) -> dict[str, Any]:
+    """One call of the API. ``what`` begins the sentence of an error, such as ``Creating stream ORDERS``."""
     [answer] = call_many(session, [(what, subject, body)], again=again)
     if isinstance(answer, _errors.StreamsError):
         raise answer
@@ -64,14 +59,16 @@ def call(
 
 
 def call_many(
-    session: sessions.Session, calls: Iterable[Call], *, again: bool | None = None
+    session: sessions.Session, calls: Iterable[Call], *, again: bool = False
 ) -> list[dict[str, Any] | _errors.StreamsError]:
     """Pipelined calls, each ``(what, subject, body)``: an answer or an error for each, in their order.
 
-    Answers have the shapes that ``answers`` tells of their calls. ``again`` is as in a Request.
+    Answers have the shapes that ``answers`` tells of their calls. With ``again`` it does no harm to send them twice.
     """
     wanted = list(calls)
-    requests = [wire.Request(session.api(subject), encode(body), again=again) for _what, subject, body in wanted]
+    requests = [
+        wire.Request(session.api(subject), encode(body), again=again or None) for _what, subject, body in wanted
+    ]
     found: list[dict[str, Any] | _errors.StreamsError] = []
     for (what, subject, body), answer in zip(wanted, session.request_many(requests)):
         if isinstance(answer, _errors.StreamsError):

@@ -67,14 +67,9 @@ def delete(session: sessions.Session, name: str) -> None:
     _or_none(lambda: jetstream.call(session, *deleting(name)))
 
 
-def purge(
-    session: sessions.Session, name: str, body: dict[str, Any] | None = None, *, again: bool | None = None
-) -> int:
+def purge(session: sessions.Session, name: str, body: dict[str, Any] | None = None, *, again: bool = False) -> int:
     """Deletes all messages, or those that the body selects (``filter``, ``seq``, ``keep``), and returns how many.
-
-    ``again=True`` is for those of which there will be no more: the request is repeated when its answer gets lost, and
-    then the number may be 0.
-    """
+    With ``again`` it is repeated when its answer gets lost, and the number may be 0 then."""
     answer = jetstream.call(session, f"Purging stream {name}", f"STREAM.PURGE.{name}", body, again=again)
     return int(answer.get("purged", 0))
 
