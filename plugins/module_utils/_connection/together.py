@@ -160,8 +160,7 @@ class _Together:
     def _work(self) -> None:
         part = _Part(self)
         try:
-            while (next_read := self._next()) and not self._bug:
-                number, read = next_read
+            for number, read in iter(self._next, None):
                 self._found[number] = _result(read, part)
         except _Ended:
             pass
@@ -175,7 +174,7 @@ class _Together:
 
     def _next(self) -> tuple[int, Callable[[sessions.Session], Any]] | None:
         with self._changed:
-            return self._left.popleft() if self._left else None
+            return self._left.popleft() if self._left and not self._bug else None
 
     def _until_all_wait(self) -> bool:
         """Return whether there are requests to be sent, when each thread waits for answers or has ended."""
