@@ -43,7 +43,8 @@ def typed() -> set[str]:
         found |= {match for box in BOXES.findall(text) for match in TYPED.findall(box)}
         found |= {command for command in INLINE.findall(text) if len(command.split()) > 3 and "…" not in command}
     commands = {" ".join(command.replace("\\\n", " ").partition(" #")[0].split()) for command in found}
-    return commands - {"choria broker stream backup", "choria broker stream restore"}
+    names = ("account backup", "stream backup", "stream restore")
+    return commands - {f"choria broker {name}" for name in names}
 
 
 @pytest.fixture(scope="module")
