@@ -314,6 +314,7 @@ def test_the_table_is_whole() -> None:
         "choria_config_info",
         "choria_credentials",
         "choria_machine",
+        "choria_preload",
         "choria_results_journal",
         "choria_submission_info",
     }
