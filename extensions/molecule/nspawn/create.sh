@@ -97,13 +97,15 @@ for host in $hosts; do
         *:/srv/debs) echo 'deb [trusted=yes] file:/srv/debs ./' >"$d/root/etc/apt/sources.list" ;;
         esac
     done
-    # nspawn ends with 133 when the host reboots and expects to be started again
+    # nspawn ends with 133 when the host reboots and expects to be started again. It takes CAP_NET_ADMIN away from hosts
+    # whose network it did not make itself, and the role's firewall needs that.
     cat >"$d/boot" <<BOOT
 #!/usr/bin/env bash
 while :; do
     systemd-nspawn --quiet --boot --register=no --keep-unit \\
         --directory='$d/root' --machine='$NSPAWN_ID-$host' --hostname='$host' \\
         --network-namespace-path='/run/netns/$netns' \\
+        --capability=CAP_NET_ADMIN \\
         --resolv-conf=off --timezone=off --link-journal=no --console=read-only ${binds[*]} &
     echo \$! >'$d/pid'
     wait \$!
