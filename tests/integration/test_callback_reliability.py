@@ -184,11 +184,17 @@ def test_a_killed_run_is_delivered_by_the_next(make_server: MakeServer, tmp_path
 
 
 def sender_of(running: RunningPlaybook) -> int:
-    """The id of the process that sends, 0 while there is none."""
+    """The id of the process that sends, once there is one."""
+    wait_until(lambda: _sender_of(running))
+    return _sender_of(running)
+
+
+def _sender_of(running: RunningPlaybook) -> int:
+    """0 while there is none."""
     for task in Path(f"/proc/{running.process.pid}/task").iterdir():
         for child in (task / "children").read_text().split():
             with contextlib.suppress(FileNotFoundError):
-                if b"_sender_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                if b"_delivery.sender_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                     return int(child)
     return 0
 
