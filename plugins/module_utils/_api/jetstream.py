@@ -28,6 +28,7 @@ SEQUENCE_NOT_FOUND = 10043
 MAXIMUM_MESSAGES = 10077
 NOT_ENABLED_FOR_ACCOUNT = 10039
 STORE_NOT_CREATED = 10049
+NAME_IN_USE = 10058
 NAME_IN_USE_BY_RESTORE = 10130
 # Either of two numbers: what was addressed is gone, and another message came last than was expected
 NOT_THERE = (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND)

@@ -55,7 +55,29 @@ def deleting(name: str) -> jetstream.Call:
 
 
 def create(session: sessions.Session, config: dict[str, Any]) -> dict[str, Any]:
-    return jetstream.call(session, *creating(config))
+    """Create a stream, and return its information. Raises ApiError.
+
+    During an election a request is sent again, and a server may refuse the second one because of the stream that the
+    first one made: that stream is returned.
+    """
+    try:
+        return jetstream.call(session, *creating(config))
+    except _errors.ApiError as error:
+        if error.err_code != jetstream.NAME_IN_USE or not error.repeated:
+            raise
+        found = info(session, str(config["name"]))
+        wanted = {key: value for key, value in config.items() if key != "pedantic"}
+        if found is None or not _holds(found["config"], wanted):
+            raise
+        return found
+
+
+def _holds(found: Any, wanted: Any) -> bool:
+    """Return True if all that is wanted is there. What servers leave out when it is empty may be missing."""
+    if isinstance(wanted, dict):
+        there = found if isinstance(found, dict) else {}
+        return all(_holds(there.get(key), value) for key, value in wanted.items())
+    return bool(found == wanted or (not wanted and not found))
 
 
 def update(session: sessions.Session, config: dict[str, Any]) -> dict[str, Any]:

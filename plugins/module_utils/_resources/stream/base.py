@@ -285,7 +285,8 @@ class StreamBacked:
             copying.apply(session, plan)
         else:
             try:
-                jetstream.call(session, *self.call_of(plan))
+                call = self.call_of(plan)
+                streams.create(session, call[2]) if plan.action == resource.CREATE else jetstream.call(session, *call)
             except _errors.ApiError as error:
                 raise self.explained(session, plan, error) from error
 
