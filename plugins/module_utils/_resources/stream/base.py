@@ -286,7 +286,10 @@ class StreamBacked:
         else:
             try:
                 call = self.call_of(plan)
-                streams.create(session, call[2]) if plan.action == resource.CREATE else jetstream.call(session, *call)
+                if plan.action == resource.CREATE:
+                    streams.create(session, call[2])
+                else:
+                    jetstream.call(session, *call)
             except _errors.ApiError as error:
                 raise self.explained(session, plan, error) from error
 
