@@ -275,5 +275,7 @@ def command(value: Any) -> None:
 
 
 def url(*schemes: str) -> Kind:
-    """Return the kind of URLs with one of these schemes."""
-    return text(rf"({'|'.join(schemes)})://[^\s\x00-\x1f\x7f\"'\\]+", f"a URL with {' or '.join(schemes)}")
+    """Return the kind of URLs with one of these schemes. Of ``file`` both ``file:/path`` and ``file:///path`` are."""
+    begin = "|".join("file:/" if scheme == "file" else f"{scheme}://" for scheme in schemes)
+    shown = " or ".join("http or https" if scheme == "https?" else scheme for scheme in schemes)
+    return text(rf"({begin})[^\s\x00-\x1f\x7f\"'\\]+", f"a URL with {shown}")
