@@ -15,14 +15,16 @@ from ansible_collections.choria.streams.plugins.module_utils._api import consume
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import (
+    ApiError,
     NoAnswer,
     OutcomeUnknown,
     StreamsError,
     WrongAnswer,
 )
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.compactable import COMPACTABLE
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.connect import settings
-from support.manage import Manager
+from support.manage import Manager, declared
 from support.proxy import Frame, Proxy, message
 from support.server import NatsServer
 
@@ -92,6 +94,26 @@ def stored(server: NatsServer, name: str) -> dict[str, Any]:
         return dict(info["state"])
 
 
+class Refusing(Lossy):
+    """Loses the answer to the first request, and lets the server refuse the second one because of the first.
+
+    A server does that after some elections, and never when it is asked to.
+    """
+
+    def __init__(self, proxy: Proxy, subject: str) -> None:
+        super().__init__(proxy, subject)
+        self._second = ""
+
+    def __call__(self, frame: Frame) -> list[bytes]:
+        if frame.up and self._subject.fullmatch(frame.subject) and self.seen == 1:
+            self._second = frame.reply
+        if not frame.up and self._second and frame.subject == self._second:
+            error = {"code": 400, "err_code": 10058, "description": "stream name already in use"}
+            answer = {"type": "io.nats.jetstream.api.v1.stream_create_response", "error": error}
+            return [message(frame.subject, frame.words[2], json.dumps(answer).encode())]
+        return super().__call__(frame)
+
+
 CUT = pytest.mark.parametrize("cut", [False, True], ids=["silent", "cut"])
 
 
@@ -104,6 +126,28 @@ def test_a_read(proxy: Proxy, cut: bool) -> None:
     with through(proxy) as session:
         assert (streams.info(session, "O") or {})["config"]["name"] == "O"
     assert lossy.seen == 2
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one", "document"])
+def test_a_stream_whose_second_request_is_refused(proxy: Proxy, several: bool) -> None:
+    refusing = Refusing(proxy, r"\$JS\.API\.STREAM\.CREATE\.N")
+    with Manager(servers=proxy.url) as manager:
+        if several:
+            given: dict[str, Any] = {"streams": [{"name": "N", "subjects": ["n"]}, {"name": "M", "subjects": ["m"]}]}
+            assert declared(manager.session, **given)["changed"]
+        else:
+            assert manager.apply(STREAM, name="N", subjects=["n"]).changed
+        assert manager.config("N")["subjects"] == ["n"]
+    assert refusing.seen == 2
+
+
+def test_a_stream_that_somebody_else_made_is_not_taken(proxy: Proxy, server: NatsServer) -> None:
+    Refusing(proxy, r"\$JS\.API\.STREAM\.CREATE\.N")
+    with through(proxy) as session:
+        with Session(settings(servers=server.url)) as other:
+            streams.create(other, {"name": "N", "subjects": ["other"]})
+        with pytest.raises(ApiError, match="already in use"):
+            streams.create(session, {"name": "N", "subjects": ["n"]})
 
 
 @CUT

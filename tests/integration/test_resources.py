@@ -10,24 +10,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import WINDOW, Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._module_document import items_of
 from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import (
-    KINDS,
-    SPEC,
-    Document,
     Problems,
 )
-from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import Unfinished, bring_about
+from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import Unfinished
 from ansible_collections.choria.streams.plugins.module_utils._resources.ownership import OWNER
 from support.backups import consume
 from support.connect import settings
 from support.killing import killed
+from support.manage import declared
 from support.playbook import RunningPlaybook, run_playbook
 
 if TYPE_CHECKING:
@@ -44,18 +40,6 @@ TIMEOUT = 60.0
 def session(make_server: MakeServer) -> Iterator[Session]:
     with Session(settings(servers=make_server().url)) as session:
         yield session
-
-
-def declared(session: Session, check: bool = False, **given: Any) -> dict[str, Any]:
-    """What the module would return."""
-    result = ArgumentSpecValidator(SPEC.argument_spec(), **SPEC.rules).validate(given)
-    assert not result.error_messages
-    params = result.validated_parameters
-    session.read_only = check
-    try:
-        return bring_about(session, Document.of(params, items_of(KINDS, params)), check, True)
-    finally:
-        session.read_only = False
 
 
 def outcome(result: dict[str, Any]) -> dict[str, str]:

@@ -9,23 +9,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._api import jetstream, kv, messages, reading, streams
 from ansible_collections.choria.streams.plugins.module_utils._api.kv_snapshot import snapshot
 from ansible_collections.choria.streams.plugins.module_utils._connection.together import read_together
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
-from ansible_collections.choria.streams.plugins.module_utils._module_document import items_of
 from ansible_collections.choria.streams.plugins.module_utils._operations.kv import past
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs import info as run_info
-from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import KINDS, SPEC, Document
-from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import bring_about
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.compactable import COMPACTABLE
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.compaction import COMPACTING
 from support import runs
 from support.connect import options, settings
 from support.counted import CountedSession
+from support.manage import declared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,11 +41,8 @@ def session(make_server: MakeServer) -> Iterator[CountedSession]:
 
 def brought_about(session: CountedSession, document: dict[str, Any]) -> int:
     """Bring about a document. Return how many exchanges that took."""
-    result = ArgumentSpecValidator(SPEC.argument_spec(), **SPEC.rules).validate(document)
-    assert not result.error_messages
-    params = result.validated_parameters
     session.restart()
-    bring_about(session, Document.of(params, items_of(KINDS, params)), False, True)
+    declared(session, **document)
     return session.exchanges
 
 
@@ -93,12 +87,12 @@ def test_one_key_of_each_bucket(session: CountedSession) -> None:
 def test_filters_that_get_narrower(session: CountedSession) -> None:
     """What the other consumers of a stream by interest wait for is read of all streams at once."""
     count = 20
-    declared = [
+    wide = [
         {"name": f"I{number}", "subjects": [f"i{number}.>"], "retention": "interest", "storage": "memory"}
         for number in range(count)
     ]
     consumers = [{"stream": f"I{number}", "name": "C", "filter_subject": f"i{number}.>"} for number in range(count)]
-    brought_about(session, {"streams": declared, "consumers": consumers})
+    brought_about(session, {"streams": wide, "consumers": consumers})
     narrower = [{**each, "filter_subject": f"i{number}.a"} for number, each in enumerate(consumers)]
     assert brought_about(session, {"consumers": narrower}) <= 6
 

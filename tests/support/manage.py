@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+from ansible_collections.choria.streams.plugins.module_utils._module_document import items_of
+from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import KINDS, SPEC, Document
+from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import bring_about
 from support.connect import options, settings
 
 if TYPE_CHECKING:
@@ -49,3 +54,15 @@ class Manager:
         if info is None:
             raise AssertionError(f"there is no stream {stream}")
         return dict(info["config"])
+
+
+def declared(session: Session, check: bool = False, **given: Any) -> dict[str, Any]:
+    """What choria_resources would return for a document."""
+    result = ArgumentSpecValidator(SPEC.argument_spec(), **SPEC.rules).validate(given)
+    assert not result.error_messages
+    params = result.validated_parameters
+    session.read_only = check
+    try:
+        return bring_about(session, Document.of(params, items_of(KINDS, params)), check, True)
+    finally:
+        session.read_only = False

@@ -55,21 +55,29 @@ def deleting(name: str) -> jetstream.Call:
 
 
 def create(session: sessions.Session, config: dict[str, Any]) -> dict[str, Any]:
-    """Create a stream, and return its information. Raises ApiError.
+    """Create a stream, and return the server's answer, or its information where an earlier request did it.
 
-    During an election a request is sent again, and a server may refuse the second one because of the stream that the
-    first one made: that stream is returned.
+    Raises ApiError.
     """
     try:
         return jetstream.call(session, *creating(config))
     except _errors.ApiError as error:
-        if error.err_code != jetstream.NAME_IN_USE or not error.repeated:
-            raise
-        found = info(session, str(config["name"]))
-        wanted = {key: value for key, value in config.items() if key != "pedantic"}
-        if found is None or not _holds(found["config"], wanted):
+        found = created_before(session, config, error)
+        if found is None:
             raise
         return found
+
+
+def created_before(session: sessions.Session, config: dict[str, Any], error: _errors.ApiError) -> dict[str, Any] | None:
+    """The information of a stream that a request for it made before it was sent again, else None.
+
+    During an election a request is repeated, and a server may refuse the second one because of the first.
+    """
+    if error.err_code != jetstream.NAME_IN_USE or not error.repeated:
+        return None
+    found = info(session, str(config["name"]))
+    wanted = {key: value for key, value in config.items() if key != "pedantic"}
+    return found if found is not None and _holds(found["config"], wanted) else None
 
 
 def _holds(found: Any, wanted: Any) -> bool:

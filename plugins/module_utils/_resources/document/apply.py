@@ -115,7 +115,7 @@ def _write_streams(session: sessions.Session, items: list[model.Item]) -> None:
         item.written = item.error is None
         item.proven = item.written and model.is_removal(item)
     for item, error in zip(refused, together.read_together(session, [partial(_explained, item) for item in refused])):
-        item.error = error
+        item.error, item.written = error, error is None
 
 
 def _explained(item: model.Item, session: sessions.Session) -> _errors.StreamsError | None:

@@ -285,13 +285,11 @@ class StreamBacked:
             copying.apply(session, plan)
         else:
             try:
-                call = self.call_of(plan)
-                if plan.action == resource.CREATE:
-                    streams.create(session, call[2])
-                else:
-                    jetstream.call(session, *call)
+                jetstream.call(session, *self.call_of(plan))
             except _errors.ApiError as error:
-                raise self.explained(session, plan, error) from error
+                reason = self.explained(session, plan, error)
+                if reason:
+                    raise reason from error
 
     def call_of(self, plan: resource.Plan) -> jetstream.Call:
         """The call that does what is planned."""
@@ -302,10 +300,15 @@ class StreamBacked:
 
     def explained(
         self, session: sessions.Session, plan: resource.Plan, error: _errors.ApiError
-    ) -> _errors.StreamsError:
-        """The server's refusal. Where storage is exceeded, it says whose limit that is."""
+    ) -> _errors.StreamsError | None:
+        """The server's refusal, None where the first of two requests did what is planned.
+
+        Where storage is exceeded, it says whose limit that is.
+        """
         from .. import account_limits
 
+        if plan.action == resource.CREATE and streams.created_before(session, plan.request, error):
+            return None
         if error.err_code not in account_limits.EXCEEDED.values():
             return error
         there = streams.info(session, plan.request["name"]) or {"config": {}}
