@@ -13,6 +13,7 @@ from ... import _errors
 from ..._options import codecs
 from .. import subjects
 from . import transforms
+from .table import SEALED, WITH_MARKERS, WITH_SCHEDULES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     Problem = tuple[tuple[str, ...], str]
     """The fields of which one has to be changed, as paths of the server, and the reason."""
 
-# What sealing a stream, markers of deleted subjects, and schedules turn on as well
-SEALED = {"max_age": 0, "discard": "new", "deny_delete": True, "deny_purge": True}
-WITH_MARKERS = {"allow_msg_ttl": True, "allow_rollup_hdrs": True}
-WITH_SCHEDULES = {"allow_rollup_hdrs": True}
 
 _NOT_MIRRORS = (
     "subjects",

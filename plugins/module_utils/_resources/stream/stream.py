@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._options import fields, names
 from .. import resource
-from . import base, recreate, rules, table, windows
+from . import base, recreate, table, windows
 from .replicas import CHECKS, WAIT
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ class StreamResource(base.StreamBacked):
 
     def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
         if desired.get("sealed"):
-            desired = {**rules.SEALED, **desired}
+            desired = {**table.SEALED, **desired}
         if desired.get("subject_delete_marker_ttl"):
-            desired = {**rules.WITH_MARKERS, **desired}
+            desired = {**table.WITH_MARKERS, **desired}
         if desired.get("allow_msg_schedules"):
-            desired = {**rules.WITH_SCHEDULES, **desired}
+            desired = {**table.WITH_SCHEDULES, **desired}
         whole = {**current, **desired}
         if desired.get("subjects") == [] and not (whole.get("mirror") or whole.get("sources")):
             desired = {**desired, "subjects": [name]}  # what the server makes of none

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 RECREATE_EMPTY = "With recreate: true it is made anew without its messages."
 ONCE_ON = "Once on, it stays on, unless recreate makes it anew."
+# What sealing a stream, markers of deleted subjects, and schedules turn on as well
+SEALED = {"max_age": 0, "discard": "new", "deny_delete": True, "deny_purge": True}
+WITH_MARKERS = {"allow_msg_ttl": True, "allow_rollup_hdrs": True}
+WITH_SCHEDULES = {"allow_rollup_hdrs": True}
 
 CONSUMER_LIMITS = composite.obj(
     fields.Field("inactive_threshold", codecs.duration()), fields.Field("max_ack_pending", codecs.whole(-1))
