@@ -56,11 +56,12 @@ def _key(value: Any) -> str:
 
 def governed_rows(rows: Sequence[Row]) -> list[Row]:
     """Results that waited for a governor, the longest wait first."""
-    having = [row for row in rows if isinstance(row.get("governor"), dict) and _number(row["governor"].get("waited"))]
+    having = [row for row in rows if isinstance(row.get("governor"), dict) and number(row["governor"].get("waited"))]
     return sorted(having, key=lambda row: float(row["governor"]["waited"]), reverse=True)
 
 
-def _number(value: Any) -> bool:
+def number(value: Any) -> bool:
+    """Return True for a number that a page can show."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
