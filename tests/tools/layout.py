@@ -10,9 +10,10 @@ from others is left out.
 from __future__ import annotations
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,54 @@ PAGE = ROOT / "docs" / "contributing.md"
 BEGIN, END = "```mermaid\n", "```\n"
 PACKAGE = ("ansible_collections", "choria", "streams", "plugins")
 PLUGIN_KINDS = ("action", "callback", "filter", "lookup")
+
+
+class Import(NamedTuple):
+    line: int
+    name: tuple[str, ...]
+    """The dotted name; of `from a import b` both a and b."""
+    deferred: bool
+    """Not run when the file is imported: inside a function, or for type checkers only."""
+    types: bool = False
+    """For type checkers only."""
+
+
+def imports(path: str, source: str) -> list[Import]:
+    package = (*PACKAGE, *path.split("/")[:-1])
+
+    def names(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "importlib.import_module"):
+            yield from (str(arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant))
+
+    def walk(node: ast.AST, deferred: bool, types: bool) -> Iterator[Import]:
+        line = getattr(node, "lineno", 0)
+        yield from (Import(line, tuple(name.split(".")), deferred or types, types) for name in names(node))
+        inside = deferred or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        typing = node.body if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING") else []
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, inside, types or child in typing)
+
+    return list(walk(ast.parse(source), False, False))
+
+
+@cache
+def imports_of(path: str) -> list[Import]:
+    return imports(path, (PLUGINS / path).read_text())
+
+
+def files_of(item: Import) -> set[str]:
+    """The file of ours that an import takes, or that it takes a name from."""
+    if item.name[: len(PACKAGE)] != PACKAGE:
+        return set()
+    target = item.name[len(PACKAGE) :]
+    files = (f"{'/'.join(name)}.py" for name in (target, target[:-1]))
+    return {file for file in files if (PLUGINS / file).is_file()}
 
 
 def package_of(parts: tuple[str, ...]) -> str:
@@ -38,23 +87,6 @@ def package_of(parts: tuple[str, ...]) -> str:
     return parts[1]
 
 
-def imports(path: Path) -> Iterator[tuple[str, ...]]:
-    """The modules of ours that a file imports, as parts that count from plugins/."""
-    package = (*PACKAGE, *path.relative_to(PLUGINS).parts[:-1])
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            base = (*above, *(node.module or "").split(".")) if node.module else above
-            for alias in node.names:
-                for name in ((*base, alias.name), base):
-                    if (
-                        name[: len(PACKAGE)] == PACKAGE
-                        and PLUGINS.joinpath(*name[len(PACKAGE) :]).with_suffix(".py").is_file()
-                    ):
-                        yield name[len(PACKAGE) :]
-                        break
-
-
 def graph() -> dict[str, set[str]]:
     """The packages that each package imports, those apart that it imports through another of them."""
     found: dict[str, set[str]] = {}
@@ -63,7 +95,8 @@ def graph() -> dict[str, set[str]]:
         if own[0] == "doc_fragments":
             continue
         name = package_of(own)
-        found.setdefault(name, set()).update(package_of(target) for target in imports(path))
+        files = set().union(*map(files_of, imports_of(str(path.relative_to(PLUGINS)))))
+        found.setdefault(name, set()).update(package_of(Path(file).with_suffix("").parts) for file in files)
         found[name].discard(name)
     reach: dict[str, set[str]] = {}
     for name in TopologicalSorter(found).static_order():

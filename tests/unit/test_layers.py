@@ -8,20 +8,11 @@ docs/contributing.md tells what the layers are for.
 
 from __future__ import annotations
 
-import ast
 import sys
-from functools import cache
 from graphlib import TopologicalSorter
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
-PACKAGE = ("ansible_collections", "choria", "streams", "plugins")
+from layout import PACKAGE, PLUGINS, Import, files_of, imports, imports_of
 
 LAYERS = {
     "_errors": 0,
@@ -67,54 +58,6 @@ EDGES = {
     "module_utils._module_files": {"modules"},
     "plugin_utils": {"action", "callback", "filter", "lookup", "plugin_utils"},
 }
-
-
-class Import(NamedTuple):
-    line: int
-    name: tuple[str, ...]
-    """The dotted name; of `from a import b` both a and b."""
-    deferred: bool
-    """Not run when the file is imported: inside a function, or for type checkers only."""
-    types: bool = False
-    """For type checkers only."""
-
-
-def imports(path: str, source: str) -> list[Import]:
-    package = (*PACKAGE, *path.split("/")[:-1])
-
-    def names(node: ast.AST) -> Iterator[str]:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "importlib.import_module"):
-            yield from (str(arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant))
-
-    def walk(node: ast.AST, deferred: bool, types: bool) -> Iterator[Import]:
-        line = getattr(node, "lineno", 0)
-        yield from (Import(line, tuple(name.split(".")), deferred or types, types) for name in names(node))
-        inside = deferred or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        typing = node.body if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING") else []
-        for child in ast.iter_child_nodes(node):
-            yield from walk(child, inside, types or child in typing)
-
-    return list(walk(ast.parse(source), False, False))
-
-
-@cache
-def imports_of(path: str) -> list[Import]:
-    return imports(path, (PLUGINS / path).read_text())
-
-
-def files_of(item: Import) -> set[str]:
-    """The file of ours that an import takes, or that it takes a name from."""
-    if item.name[: len(PACKAGE)] != PACKAGE:
-        return set()
-    target = item.name[len(PACKAGE) :]
-    files = (f"{'/'.join(name)}.py" for name in (target, target[:-1]))
-    return {file for file in files if (PLUGINS / file).is_file()}
 
 
 def sent(path: str, *, types: bool) -> set[str]:
