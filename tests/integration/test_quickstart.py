@@ -41,6 +41,7 @@ def test_quickstart(make_server: MakeServer, short_path: Path) -> None:
     assert result.stats["second-run"]["changed"] == 0
     assert list(short_path.iterdir()) == []
     assert "tooManySecrets" not in result.output
+    assert "[WARNING]" not in result.output
 
     summary = result.task("Show what happened").result["msg"]
     assert "Bucket CFG has 2 values, and keeps the last 5 of each key" in summary
