@@ -16,7 +16,10 @@ user=newcomer
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$(dirname "$0")/../.."
-git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- --create --file="$folder/checkout.tar"
+# A clone, since tests ask git, with what is not committed yet
+git clone --quiet . "$folder/streams"
+git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- --create | tar -x -C "$folder/streams"
+tar --create --directory="$folder" --file="$folder/checkout.tar" streams
 chmod 755 "$folder"
 
 make_base() {  # SUITE
@@ -38,7 +41,7 @@ run_in() {  # SUITE
   for name in $(compgen -e | grep -iE '^(PIP_.*|(https?|no)_proxy)$'); do options+=(--setenv="$name=${!name}"); done
   systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --volatile=overlay --directory="$BARE_STATE/$1" \
     --user="$user" "${options[@]}" --setenv=PIP_CACHE_DIR=/cache --setenv=LC_ALL=C --pipe \
-    sh -c "mkdir ~/streams && tar -xf /checkout/checkout.tar -C ~/streams && cd ~/streams && $BARE_COMMAND" < /dev/null
+    sh -c "tar -xf /checkout/checkout.tar -C ~ && cd ~/streams && $BARE_COMMAND" < /dev/null
 }
 
 failed=
@@ -49,6 +52,7 @@ for suite in "$@"; do
     echo "bare: '$BARE_COMMAND' passed on $suite in $((SECONDS - began)) s"
   else
     failed+=" $suite"
+    grep -E '^---- .* failed$' "$folder/$suite.log" || true
     tail -n 40 "$folder/$suite.log"
     echo "bare: '$BARE_COMMAND' failed on $suite"
   fi

@@ -225,12 +225,14 @@ def test_no_spool(tmp_path: Path) -> None:
 
 
 def test_spool_of_another_user(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    belongs = spool.folder(4)
     if os.geteuid() == 0:
-        os.chown(spool.folder(4), NOBODY, NOBODY)
-    else:
-        mine = os.geteuid()
+        os.chown(belongs, NOBODY, NOBODY)
+    else:  # All folders belong to the user of the test, and the first one is what the message names
+        mine, belongs = os.geteuid(), spool.path
         monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
-    with pytest.raises(Refused, match=r"P4 belongs to user \d+, who could not read what user \d+ writes") as caught:
+    sentence = rf"{re.escape(str(belongs))} belongs to user \d+, who could not read what user \d+ writes"
+    with pytest.raises(Refused, match=sentence) as caught:
         spool.write(message())
     assert caught.value.failure["code"] == "spool_owner"
     assert files(spool) == []
