@@ -4,7 +4,8 @@
 
 # Runs the first command of the README on bare Debian systems, as a user without rights, with the packages that the
 # project names and no others: bare.sh bookworm trixie. BARE_COMMAND is another command than 'make quickstart', and
-# BARE_PACKAGES are more packages. Needs root, mmdebstrap and systemd-nspawn. The systems are made once, in $BARE_STATE.
+# BARE_PACKAGES are more packages. Needs root, mmdebstrap and systemd-nspawn. The systems are made once,
+# in $BARE_STATE, and what the commands printed is beside them.
 set -euo pipefail
 
 : "${BARE_STATE:=/var/lib/choria-molecule/bare}"
@@ -29,6 +30,8 @@ make_base() {  # SUITE
   mkdir -p "$BARE_STATE/cache"
   mmdebstrap --quiet --variant=minbase --include="$packages" --aptopt='Acquire::Languages "none"' "$1" "$base"
   chroot "$base" useradd --create-home "$user"
+  # Installers of Debian write it
+  echo '127.0.0.1 localhost' > "$base/etc/hosts"
   chown "$(chroot "$base" id -u "$user")" "$BARE_STATE/cache"
   echo "$packages" > "$base.complete"
 }
@@ -48,13 +51,12 @@ failed=
 for suite in "$@"; do
   make_base "$suite"
   began=$SECONDS
-  if run_in "$suite" > "$folder/$suite.log" 2>&1; then
+  if run_in "$suite" > "$BARE_STATE/$suite.log" 2>&1; then
     echo "bare: '$BARE_COMMAND' passed on $suite in $((SECONDS - began)) s"
   else
     failed+=" $suite"
-    grep -E '^---- .* failed$' "$folder/$suite.log" || true
-    tail -n 40 "$folder/$suite.log"
-    echo "bare: '$BARE_COMMAND' failed on $suite"
+    tail -n 40 "$BARE_STATE/$suite.log"
+    echo "bare: '$BARE_COMMAND' failed on $suite: $BARE_STATE/$suite.log"
   fi
 done
 [[ -z $failed ]]
