@@ -9,10 +9,10 @@ DOCUMENTATION = r"""
 ---
 module: choria_stream_message
 version_added: 0.1.0
-short_description: Publish a message to a stream of Choria Streams, or delete messages
+short_description: Publish messages to a stream of Choria Streams, or delete messages
 description:
-  - Publishes one message, or several as one batch, and waits until the stream has stored it, deletes one message, or
-    purges a stream.
+  - Publishes one message or a list of them, and waits until the stream has stored them, deletes messages, or purges a
+    stream.
   - Messages are read with M(choria.streams.choria_stream_message_info) on the managed host, and with
     P(choria.streams.choria_stream#lookup) on the controller.
 author:
@@ -21,7 +21,8 @@ options:
   state:
     description:
       - V(present) publishes a message. Each run stores another one, unless O(msg_id) says that it is the same.
-      - V(absent) deletes the message with O(sequence); one that is gone already is no change.
+      - V(absent) deletes the message with O(sequence), or those with O(sequences); one that is gone already is no
+        change.
       - V(purged) deletes all messages, or those that O(subject), O(keep) and O(sequence) select.
     type: str
     choices: [present, absent, purged]
@@ -105,9 +106,9 @@ options:
     type: str
   messages:
     description:
-      - Publish these messages as one, in place of O(subject) and O(data). The stream stores all of them or none.
-      - All of them go to one stream, with O(choria.streams.choria_stream#module:allow_atomic). There may be 1000.
-      - O(encoding), O(stream) and O(allow_data_loss) hold for all of them. Needs nats-server 2.12.
+      - Publish these messages, in place of O(subject) and O(data), in this order.
+      - The stream stores all of them or none, unless O(atomic) is V(false).
+      - O(encoding), O(stream) and O(allow_data_loss) hold for all of them.
     type: list
     elements: dict
     suboptions:
@@ -121,6 +122,9 @@ options:
       headers:
         description: As O(headers).
         type: dict
+      msg_id:
+        description: As O(msg_id). Only with O(atomic=false).
+        type: str
       ttl:
         description: As O(ttl).
         type: str
@@ -128,11 +132,24 @@ options:
         description: As O(increment).
         type: str
       expected_last_sequence:
-        description: As O(expected_last_sequence), for the first message alone.
+        description: As O(expected_last_sequence). Only for the first message, unless O(atomic=false).
         type: int
       expected_last_subject_sequence:
-        description: As O(expected_last_subject_sequence), of the time before the batch.
+        description: >-
+          As O(expected_last_subject_sequence). Without O(atomic=false) it is that of the time before all of the
+          messages.
         type: int
+  atomic:
+    description:
+      - Whether the stream stores all O(messages) or none. The default is V(true).
+      - With V(true) all of them go to one stream, with O(choria.streams.choria_stream#module:allow_atomic). There may
+        be 1000. Needs nats-server 2.12.
+      - With V(false) each message is stored for itself, also in different streams and in any number. They are under way
+        together, so that many messages take little more time than one.
+      - What can be checked before is checked of all messages before the first is sent. Where a stream refuses some of
+        them nevertheless, the others are stored, and RV(messages) tells which.
+      - A message that no server accepted at first, such as during the election of a leader, comes after the others.
+    type: bool
   expected_last_sequence:
     description: Publish only if the last message of the stream has this sequence number, 0 for a stream without any.
     type: int
@@ -155,6 +172,12 @@ options:
       - Sequence numbers begin again when the stream is deleted and created again. The same number is another message's
         then. The diff tells what was deleted.
     type: int
+  sequences:
+    description:
+      - The sequence numbers of messages to delete, in place of O(sequence).
+      - The diff tells the numbers that were deleted, and not what was in the messages.
+    type: list
+    elements: int
   erase:
     description: Overwrite the deleted message on disk, which takes longer. The default is not to.
     type: bool
@@ -166,7 +189,7 @@ options:
     description:
       - Whether a purge, or a message with C(Nats-Rollup), may delete messages.
       - Without it a purge that would is refused, in check mode too, and tells how many it would delete.
-      - The one message that O(state=absent) names is deleted without it.
+      - The messages that O(state=absent) names are deleted without it.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -259,6 +282,25 @@ EXAMPLES = r"""
       - subject: later.to
         data: "5"
 
+- name: Publish many, each once within two minutes
+  choria.streams.choria_stream_message:
+    encoding: json
+    atomic: false
+    messages:
+      - subject: orders.new
+        data: {article: bell, count: 1}
+        msg_id: order-4712
+      - subject: orders.new
+        data: {article: lamp, count: 2}
+        msg_id: order-4713
+  register: many
+
+- name: Delete these
+  choria.streams.choria_stream_message:
+    stream: ORDERS
+    sequences: "{{ many.messages | map(attribute='sequence') }}"
+    state: absent
+
 - name: Delete a message
   choria.streams.choria_stream_message:
     stream: ORDERS
@@ -306,7 +348,8 @@ message:
       sample: 1
     time:
       description: >-
-        When it was stored, RFC 3339 UTC; null in check mode, and where these credentials may not read it back.
+        When it was stored, RFC 3339 UTC; null in check mode, where these credentials may not read it back, and with
+        O(atomic=false) but for duplicates.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     headers:
@@ -331,8 +374,11 @@ message:
       type: bool
       sample: false
 messages:
-  description: The messages of a batch in their order, each as RV(message), which is the last of them then.
-  returned: success, and O(messages) is given
+  description:
+    - The messages in the order of O(messages), each as RV(message), which is the last of them then.
+    - With O(atomic=false) it is also returned where some of them are refused. Those have C(failure), as RV(failure)
+      with the sentence as C(msg), and no sequence number.
+  returned: O(messages) is given, and they were sent or in check mode would be
   type: list
   elements: dict
   sample:
@@ -343,6 +389,12 @@ messages:
       headers: {}
       data: one
       encoding: text
+deleted:
+  description: The sequence numbers of the messages that were deleted, or in check mode would be.
+  returned: O(sequences) is given, and at least one deletion was tried
+  type: list
+  elements: int
+  sample: [4, 5]
 purged:
   description: How many messages were deleted, or in check mode would be.
   returned: success, and O(state) is V(purged)
@@ -405,7 +457,8 @@ failure:
       type: str
       sample: no_stream
     option:
-      description: The option to change, where it is one.
+      description: >-
+        The option to change, where it is one. It names the item of a list, such as V(messages[3].subject).
       type: str
       sample: expected_last_subject_sequence
     found:

@@ -124,7 +124,7 @@ def test_a_batch(manager: Manager) -> None:
 
 def test_a_batch_that_is_none(manager: Manager) -> None:
     for batch, reason in (
-        ([], "messages: has 0 entries, and a batch has 1 to 1000."),
+        ([], "messages: has no entries: give one message or more."),
         ([{"subject": "both.a", "data": "1"}, {"subject": "later.a", "data": "1"}], "messages: the subjects belong to"),
         ([{"subject": "later.a", "data": "1"}], "messages: stream LATER takes no batches: set allow_atomic: true"),
         ([{"subject": "both.a"}], "messages[0].data: give the payload, or increment for a counter"),

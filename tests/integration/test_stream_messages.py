@@ -170,7 +170,7 @@ def test_expected_sequences(session: Session) -> None:
     both(session, subject="o.2", data="a", expected_last_sequence=1, expected_last_subject_sequence=0, msg_id="b")
     both(session, subject="o.1", data="a", expected_last_subject_sequence=1, expected_last_msg_id="b")
     for given, start in (
-        ({"expected_last_sequence": 2}, "expected_last_sequence: the last message in the stream is 3, not 2, so noth"),
+        ({"expected_last_sequence": 2}, "expected_last_sequence: the last message in the stream is 3, not 2, so it w"),
         ({"expected_last_subject_sequence": 1}, "expected_last_subject_sequence: the last message on o.1 is 3, not 1"),
         ({"expected_last_msg_id": "b"}, "expected_last_msg_id: the last message in the stream has the id '"),
         (

@@ -174,8 +174,8 @@ def test_an_old_server_ignores_lifetimes_so_that_they_are_refused() -> None:
 @pytest.mark.parametrize(
     ("option", "wanted", "found", "sentence"),
     [
-        ("expected_last_sequence", 3, 7, "the last message in the stream is 7, not 3, so nothing was published"),
-        ("expected_last_sequence", 3, 0, "there is no message in the stream yet, and 3 was expected, so nothing"),
+        ("expected_last_sequence", 3, 7, "the last message in the stream is 7, not 3, so it was not published"),
+        ("expected_last_sequence", 3, 0, "there is no message in the stream yet, and 3 was expected, so it was"),
         ("expected_last_subject_sequence", 3, 7, "the last message on orders.new is 7, not 3, so"),
         ("expected_last_subject_sequence", 3, None, "the last message on orders.new is not 3, so"),
         ("expected_last_msg_id", "a", "b", "the last message in the stream has the id 'b', not 'a', so"),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Publishes several messages as one: the stream stores all of them, or none (ADR-50)."""
+"""Publishes several messages: as one, of which the stream stores all or none (ADR-50), or each for itself."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ..._api import jetstream, messages
 from ..._connection import wire
 from ..._options import codecs, fields
 from . import publish as stream_publish
-from . import results
+from . import results, several
 from .features import V2_12
+from .foresight import foresee
 from .outgoing import LAST_SEQUENCE, LAST_SUBJECT_SEQUENCE, PUBLISH, Outgoing, refused
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _MOST = 1000
 _ITEM = tuple(
     row
     for row in PUBLISH
-    if row.option in ("subject", "data", "headers", "ttl", "increment", LAST_SEQUENCE, LAST_SUBJECT_SEQUENCE)
+    if row.option in ("subject", "data", "headers", "msg_id", "ttl", "increment", LAST_SEQUENCE, LAST_SUBJECT_SEQUENCE)
 )
 BATCH = fields.Field("messages", codecs.Codec({"type": "list", "elements": "dict", "options": {}}))
 BATCH.codec.spec["options"] = {
@@ -35,15 +36,26 @@ BATCH.codec.spec["options"] = {
 
 
 def publish(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Publishes all in one batch; in check mode looks for all that would be in the way. Returns the whole result."""
-    batch = [_outgoing(number, item, options) for number, item in enumerate(options["messages"])]
-    if not 0 < len(batch) <= _MOST:
-        raise _errors.OptionError("messages", f"has {len(batch)} entries, and a batch has 1 to {_MOST}.")
+    """Publishes all; in check mode looks for all that would be in the way. Returns the whole result."""
+    if not options["messages"]:
+        raise _errors.OptionError("messages", "has no entries: give one message or more.")
+    if options["atomic"] is False:
+        return several.publish(session, _outgoings(options), options, check_mode)
+    if len(options["messages"]) > _MOST:
+        have = f"has {len(options['messages'])} entries, and a batch has up to {_MOST}"
+        raise _errors.OptionError("messages", f"{have}: set atomic to false, or give fewer.")
+    for number, item in enumerate(options["messages"]):
+        for option in ("msg_id", *((LAST_SEQUENCE,) if number else ())):
+            if item.get(option) is not None:
+                why = "a batch knows no ids" if option == "msg_id" else "the first message of a batch alone can have it"
+                raise _errors.OptionError(
+                    f"messages[{number}].{option}", f"{why}: leave it out, or set atomic to false."
+                )
+    batch = _outgoings(options)
     if session.server.version < V2_12:
-        raise refused(
-            "messages", f"needs nats-server 2.12, and {session.server.runs}: publish one by one", "server_too_old"
-        )
-    owners = {each.subject: stream_publish.owner_of(session, each) for each in batch}
+        why = f"needs nats-server 2.12, and {session.server.runs}: set atomic to false"
+        raise refused("messages", why, "server_too_old")
+    owners = {each.subject: owner for each, owner in zip(batch, stream_publish.owners_of(session, batch))}
     names = {(owner or {}).get("config", {}).get("name") for owner in owners.values()}
     if len(names) > 1:
         told = ", ".join(sorted(str(name) for name in names))
@@ -58,11 +70,11 @@ def publish(session: sessions.Session, options: Mapping[str, Any], check_mode: b
     return _result(session, batch, ack, stored=bool(owner) and not check_mode)
 
 
+def _outgoings(options: Mapping[str, Any]) -> list[Outgoing]:
+    return [_outgoing(number, item, options) for number, item in enumerate(options["messages"])]
+
+
 def _outgoing(number: int, item: Mapping[str, Any], options: Mapping[str, Any]) -> Outgoing:
-    if number and item.get(LAST_SEQUENCE) is not None:
-        raise _errors.OptionError(
-            "messages", f"only the first of a batch can have {LAST_SEQUENCE}, not number {number}."
-        )
     blank = dict.fromkeys(row.option for row in PUBLISH)
     shared = {name: options[name] for name in ("stream", "encoding", "allow_data_loss")}
     try:
@@ -101,23 +113,28 @@ def _refusal(batch: list[Outgoing], error: _errors.ApiError) -> _errors.StreamsE
 
 
 def _foresee(session: sessions.Session, batch: list[Outgoing], owner: Mapping[str, Any] | None) -> dict[str, Any]:
-    ack: dict[str, Any] = {"stream": "", "seq": 0}
-    before = None
-    for each in batch:
-        ack = stream_publish.foresee(session, each, dict(owner) if owner else None)
-        before = int(ack["seq"]) - 1 if before is None else before
-    return {**ack, "seq": (before or 0) + len(batch) if owner else 0}
+    """The acknowledgement of all. Each expects what was there before the batch."""
+    acks = [foresee(session, [(each, owner)])[0] for each in batch if each.expected] or foresee(
+        session, [(batch[0], owner)]
+    )
+    for ack in acks:
+        if isinstance(ack, _errors.StreamsError):
+            raise ack
+    config, state = (owner or {}).get("config", {}), (owner or {}).get("state", {})
+    last = int(state["last_seq"]) + len(batch) if owner else 0
+    return {"stream": config.get("name", batch[0].stream), "seq": last}
 
 
 def _result(
     session: sessions.Session, batch: list[Outgoing], ack: Mapping[str, Any], *, stored: bool
 ) -> dict[str, Any]:
     stream, last = str(ack["stream"]), int(ack["seq"])
+    sequences = [last - len(batch) + number if last else 0 for number in range(1, len(batch) + 1)]
+    there: list[Any] = list(messages.get_many(session, stream, sequences)) if stored else [None] * len(batch)
     shown = []
-    for number, each in enumerate(batch, start=1):
-        sequence = last - len(batch) + number if last else 0
-        found = stream_publish.stored_at(session, stream, sequence) if stored else None
-        found = found or messages.Stored(each.subject, sequence, "", each.payload, each.headers)
+    for each, sequence, found in zip(batch, sequences, there):
+        if not isinstance(found, messages.Stored):
+            found = messages.Stored(each.subject, sequence, "", each.payload, each.headers)
         shown.append({**results.message(stream, found, each.encoding), "duplicate": False})
     lost = results.UNKNOWN if any(each.rolls_up for each in batch) else 0
     return results.published_batch(f"{len(batch)} messages to stream {stream}", shown, lost)

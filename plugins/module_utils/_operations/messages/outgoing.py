@@ -197,7 +197,7 @@ def moved(outgoing: Outgoing, option: str, found: Any) -> _errors.Refused:
     else:
         last = f"the last message {where} is {found}, not {wanted}"
     return _errors.Refused(
-        f"{option}: {last}, so nothing was published: read what is there, then decide.",
+        f"{option}: {last}, so it was not published: read what is there, then decide.",
         code="wrong_last",
         option=option,
         found=found,

@@ -1,28 +1,30 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Publishes one message to a stream, and foresees in check mode what the server would say."""
+"""Publishes to streams, and reads back what was stored."""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import jetstream, messages, reading, streams
-from ..._connection import sessions, wire
+from ..._api import jetstream, messages, streams
+from ..._connection import wire
+from ..._resources import subjects
 from . import results
-from .features import count_of, is_due, is_scheduled
-from .outgoing import LAST_MSG_ID, LAST_SEQUENCE, Outgoing, full, moved, nobody, wrong_stream
+from .features import is_due, is_scheduled
+from .foresight import foresee
+from .outgoing import LAST_MSG_ID, Outgoing, full, moved, nobody, wrong_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from ..._connection import sessions
+    from .foresight import Owner
 
 _WRONG_MSG_ID, _WRONG_STREAM, _FULL = 10070, 10060, 10077
-# How many recent messages check mode looks at for one with the same id
-_MOST_RECENT = 10_000
 
 
 def publish(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -34,24 +36,29 @@ def publish(session: sessions.Session, options: Mapping[str, Any], check_mode: b
         there = _scheduled(session, outgoing, owner)
         if there is not None:
             return there
-    ack = foresee(session, outgoing, owner) if check_mode else _send(session, outgoing, owner)
-    stream, sequence, duplicate = str(ack["stream"]), int(ack["seq"]), bool(ack.get("duplicate"))
-    if duplicate and ack.get("repeated"):
-        # An earlier copy of this very request stored it, unless the message was there before
-        duplicate = bool(outgoing.msg_id) and sequence <= _last_sequence(owner)
-    stored = stored_at(session, stream, sequence) if owner else None
+    [ack] = foresee(session, [(outgoing, owner)]) if check_mode else send(session, [(outgoing, owner)])
+    if isinstance(ack, _errors.StreamsError):
+        raise ack
+    stored = stored_at(session, str(ack["stream"]), int(ack["seq"])) if owner else None
+    message = described(outgoing, ack, stored)
+    if ack["duplicate"]:
+        return results.unchanged(message=message)
+    lost = results.UNKNOWN if outgoing.rolls_up else 0
+    return results.published(f"message on {outgoing.subject}", message, lost)
+
+
+def described(outgoing: Outgoing, ack: Mapping[str, Any], stored: messages.Stored | None) -> dict[str, Any]:
+    """A message in results: as the stream has it, or without ``stored`` as it was sent."""
     if stored and not outgoing.msg_id:
         # Ours alone: it is for repeating, and nothing that was asked for
         stored = stored._replace(headers={name: v for name, v in stored.headers.items() if name != messages.MESSAGE_ID})
     if stored is None:
-        stored = messages.Stored(outgoing.subject, sequence, "", outgoing.payload, outgoing.headers)
-    message = {**results.message(stream, stored, outgoing.encoding), "duplicate": duplicate}
+        stored = messages.Stored(outgoing.subject, int(ack["seq"]), "", outgoing.payload, outgoing.headers)
+    duplicate = bool(ack.get("duplicate"))
+    message = {**results.message(str(ack["stream"]), stored, outgoing.encoding), "duplicate": duplicate}
     if outgoing.increment is not None:
         message["value"] = int(ack["val"]) if "val" in ack else None
-    if duplicate:
-        return results.unchanged(message=message)
-    lost = results.UNKNOWN if outgoing.rolls_up else 0
-    return results.published(f"message on {outgoing.subject}", message, lost)
+    return message
 
 
 def _scheduled(session: sessions.Session, outgoing: Outgoing, owner: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -84,34 +91,81 @@ def owner_of(session: sessions.Session, outgoing: Outgoing) -> dict[str, Any] | 
         return {}
 
 
-def _send(session: sessions.Session, outgoing: Outgoing, owner: dict[str, Any] | None) -> dict[str, Any]:
-    """Publishes, and returns the stream's acknowledgement."""
+def owners_of(session: sessions.Session, batch: Sequence[Outgoing]) -> list[dict[str, Any] | None]:
+    """``owner_of`` for each, with two requests for each stream: a subject belongs to one stream."""
+    streams_: list[dict[str, Any]] = []
+    by_subject: dict[str, dict[str, Any] | None] = {}
+    for each in batch:
+        if each.subject not in by_subject:
+            found = next((owner for owner in streams_ if _takes(owner, each.subject)), None)
+            by_subject[each.subject] = found or owner_of(session, each)
+            if by_subject[each.subject] and not found:
+                streams_.append(dict(by_subject[each.subject] or {}))
+        owner = by_subject[each.subject]
+        if owner and each.stream not in ("", owner["config"]["name"]):
+            raise wrong_stream(each, f"stream {owner['config']['name']}")
+    return [by_subject[each.subject] for each in batch]
+
+
+def _takes(owner: Mapping[str, Any], subject: str) -> bool:
+    return any(subjects.covers(wide, subject) for wide in owner["config"].get("subjects") or [])
+
+
+def send(
+    session: sessions.Session, batch: Sequence[tuple[Outgoing, Owner]]
+) -> list[dict[str, Any] | _errors.StreamsError]:
+    """Publishes in order, pipelined: the stream's acknowledgement or an error for each."""
+    headers, requests = [], []
+    for outgoing, owner in batch:
+        own, again = _identified(session, outgoing, (owner or {}).get("config") or {})
+        headers.append(own)
+        requests.append(wire.Request(outgoing.subject, outgoing.payload, own, again=again))
+    answers = messages.deliver(session, requests, known=all(owner for _outgoing, owner in batch))
+    found: list[dict[str, Any] | _errors.StreamsError] = []
+    for (outgoing, owner), own, answer in zip(batch, headers, answers):
+        try:
+            found.append(_acknowledged(session, outgoing, owner, own, answer))
+        except _errors.StreamsError as error:
+            found.append(error)
+    return found
+
+
+def _acknowledged(
+    session: sessions.Session,
+    outgoing: Outgoing,
+    owner: Owner,
+    headers: Mapping[str, str],
+    answer: list[wire.Message] | _errors.StreamsError,
+) -> dict[str, Any]:
     what = f"Publishing to {outgoing.subject}"
-    headers, again = _identified(session, outgoing, (owner or {}).get("config") or {})
     try:
-        ack = messages.publish(
-            session, what, outgoing.subject, outgoing.payload, headers, again=again, known=bool(owner)
-        )
+        ack = messages.acknowledged(what, headers, answer)
     except _errors.ApiError as error:
         found = _found_again(session, outgoing, owner, headers) if error.repeated else None
-        if found:
-            return found
-        raise refusal_of(outgoing, error) from error
+        if not found:
+            raise refusal_of(outgoing, error) from error
+        ack = found
     except _errors.NoAnswer as error:
         code = error.failure["code"]
         # Without a stream, a plain subscriber may have heard it, and not answered or not as a stream does
         if code == "no_responders" or (owner is None and code != "jetstream_off"):
             raise nobody(outgoing.subject) from error
         found = _found_again(session, outgoing, owner, headers)
-        if found:
-            return found
-        remedy = "look at the stream with choria_stream_message_info, or give msg_id, with which a retry does no harm"
-        raise jetstream.named(what, error, remedy) from error
+        if not found:
+            remedy = (
+                "look at the stream with choria_stream_message_info, or give msg_id, with which a retry does no harm"
+            )
+            raise jetstream.named(what, error, remedy) from error
+        ack = found
     except _errors.WrongAnswer as error:
         if owner is None:  # a plain subscriber answered
             raise nobody(outgoing.subject) from error
         raise
-    return ack
+    duplicate = bool(ack.get("duplicate"))
+    if duplicate and ack.get("repeated"):
+        # An earlier copy of this very request stored it, unless the message was there before
+        duplicate = bool(outgoing.msg_id) and int(ack["seq"]) <= _last_sequence(owner)
+    return {**ack, "duplicate": duplicate}
 
 
 def _identified(
@@ -172,58 +226,3 @@ def stored_at(session: sessions.Session, stream: str, sequence: int) -> messages
         return messages.get(session, stream, sequence=sequence) if sequence else None
     except _errors.PermissionMissing:
         return None
-
-
-def foresee(session: sessions.Session, outgoing: Outgoing, owner: dict[str, Any] | None) -> dict[str, Any]:
-    """The acknowledgement that would come. Raises what the server would refuse, compared in its order."""
-    if owner is None:
-        raise nobody(outgoing.subject)
-    if not owner:
-        return {"stream": outgoing.stream, "seq": 0}
-    config, state = owner["config"], owner["state"]
-    original = _original(session, outgoing, config)
-    if original:
-        return {"stream": config["name"], "seq": original.sequence, "duplicate": True}
-    for option, wanted in outgoing.expected.items():
-        found = _last(session, outgoing, config["name"], state, option)
-        if found != wanted:
-            raise moved(outgoing, option, found)
-    _check_room(session, outgoing, config, state)
-    ack = {"stream": config["name"], "seq": int(state["last_seq"]) + 1}
-    if outgoing.increment is not None:
-        ack["val"] = count_of(messages.get(session, config["name"], subject=outgoing.subject)) + outgoing.increment
-    return ack
-
-
-def _original(session: sessions.Session, outgoing: Outgoing, config: Mapping[str, Any]) -> messages.Stored | None:
-    """The message with the same id that the stream still remembers."""
-    window = timedelta(microseconds=int(config.get("duplicate_window") or 0) / 1000)
-    if not outgoing.msg_id or not window:
-        return None
-    recent = reading.onward(session, config["name"], start=datetime.now(timezone.utc) - window, limit=_MOST_RECENT)
-    return next((message for message in recent if message.headers.get("Nats-Msg-Id") == outgoing.msg_id), None)
-
-
-def _last(session: sessions.Session, outgoing: Outgoing, stream: str, state: Mapping[str, Any], option: str) -> Any:
-    """What the server would compare with an option."""
-    if option == LAST_SEQUENCE:
-        return int(state["last_seq"])
-    if option == LAST_MSG_ID:
-        last = messages.get(session, stream, sequence=int(state["last_seq"])) if state["last_seq"] else None
-        return last.headers.get("Nats-Msg-Id", "") if last else ""
-    last = messages.get(session, stream, subject=outgoing.subject)
-    return last.sequence if last else 0
-
-
-def _check_room(
-    session: sessions.Session, outgoing: Outgoing, config: Mapping[str, Any], state: Mapping[str, Any]
-) -> None:
-    if config.get("discard") != "new":
-        return
-    most, most_each = int(config.get("max_msgs") or 0), int(config.get("max_msgs_per_subject") or 0)
-    if 0 < most <= int(state["messages"]):
-        raise full(outgoing.subject, f"max_msgs {most}")
-    if config.get("discard_new_per_subject") and most_each > 0:
-        counts = streams.subject_counts(session, config["name"], outgoing.subject)
-        if counts.get(outgoing.subject, 0) >= most_each:
-            raise full(outgoing.subject, f"max_msgs_per_subject {most_each}")

@@ -34,13 +34,12 @@ def delete(session: sessions.Session, options: Mapping[str, Any], check_mode: bo
     """Deletes the message with a sequence number; one that is gone is no change. Returns the whole result."""
     given = fields.checked(_WHERE, options.get)
     stream, sequence = given["stream"], given["sequence"]
-    config = _info(session, stream)["config"]
+    refusal = denied(session, stream, f"message {sequence}", "sequence")
     found = messages.get(session, stream, sequence=sequence)
     if found is None:
         return results.unchanged(message=None)
-    if config.get("sealed") or config.get("deny_delete"):
-        why = "is sealed" if config.get("sealed") else "does not allow that (deny_delete)"
-        raise refused("sequence", f"message {sequence} can't be deleted, stream {stream} {why}")
+    if refusal:
+        raise refusal
     if not check_mode:
         messages.delete(session, stream, sequence, erase=bool(options["erase"]))
         if messages.get(session, stream, sequence=sequence):
@@ -51,6 +50,17 @@ def delete(session: sessions.Session, options: Mapping[str, Any], check_mode: bo
             )
     before = results.message(stream, found, options["encoding"])
     return results.deleted(f"message {sequence} of stream {stream}", before)
+
+
+def denied(
+    session: sessions.Session, stream: str, what: str = "messages", option: str = "sequences"
+) -> _errors.Refused | None:
+    """Why the stream deletes no message, or None. Raises the error of a stream that does not exist."""
+    config = _info(session, stream)["config"]
+    if config.get("sealed") or config.get("deny_delete"):
+        why = "is sealed" if config.get("sealed") else "does not allow that (deny_delete)"
+        return refused(option, f"{what} can't be deleted, stream {stream} {why}")
+    return None
 
 
 def purge(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -51,6 +51,14 @@ def deleted(title: str, before: dict[str, Any]) -> dict[str, Any]:
     return _changed(title, change, _shown(before), {}, 1, message=None)
 
 
+def deleted_many(title: str, sequences: list[int]) -> dict[str, Any]:
+    changes = [
+        {"field": "message", "before": sequence, "after": None, "effect": resource.DELETE} for sequence in sequences
+    ]
+    result = _changed(title, changes[0], {"sequences": sequences}, {}, len(sequences), message=None, deleted=sequences)
+    return {**result, "changes": changes}
+
+
 def purged(title: str, before: int, after: int, lost: int) -> dict[str, Any]:
     change = {"field": "messages", "before": before, "after": after, "effect": resource.DELETE}
     counts = {"purged": lost, "messages_before": before, "messages_after": after}
