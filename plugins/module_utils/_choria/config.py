@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choria's configuration files: those of clients, servers and brokers. Rules: go-choria, config/util.go and config.go.
+"""Read the configuration files of Choria clients, servers and brokers. Rules: go-choria, config/util.go and config.go.
 
-Standard library alone, since the submission spool is found by it on any node.
+It needs the standard library alone, since submissions read the spool's path from it on any node.
 """
 
 from __future__ import annotations
@@ -33,28 +33,30 @@ _OURS = re.compile(
 
 @dataclass(frozen=True)
 class ChoriaConfig:
-    """A configuration as it was read: ``path``, all ``files`` that took part, and the raw ``values`` by key."""
+    """A configuration: its ``path``, all ``files`` that were read, and the raw ``values`` by key."""
 
     path: str
     files: tuple[str, ...] = ()
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def get(self, key: str, default: str = "") -> str:
+        """Return the raw value of a key."""
         return self.values.get(key, default)
 
     def parts(self, key: str) -> list[str]:
-        """The parts of a comma-separated value."""
+        """Return the parts of a comma-separated value."""
         return [part.strip() for part in self.get(key).split(",") if part.strip()]
 
     def file(self, key: str) -> str:
-        """A path, with ``~`` for the home folder."""
+        """Return a path, with ``~`` expanded."""
         return os.path.expanduser(self.get(key))
 
     def boolean(self, key: str, *, default: bool) -> bool:
-        """True for 1, yes, true and y, as Choria reads it."""
+        """Return True for 1, yes, true, y and t, as Choria does."""
         return self.get(key, str(default)).strip().lower() in ("1", "yes", "true", "y", "t")
 
     def number(self, key: str, default: int) -> int:
+        """Return a whole number. Raises OptionError if the value is none."""
         value = self.get(key, str(default))
         try:
             return int(value)
@@ -64,7 +66,7 @@ class ChoriaConfig:
             ) from error
 
     def duration(self, key: str, default: str) -> float:
-        """Seconds."""
+        """Return a duration in seconds. Raises OptionError if the value is none."""
         try:
             return codecs.parse_duration(self.get(key, default))
         except ValueError as error:
@@ -72,12 +74,12 @@ class ChoriaConfig:
 
     @property
     def provider(self) -> str:
-        """The security provider; ``puppet`` where the file names none."""
+        """The security provider, by default ``puppet``."""
         return self.get("plugin.security.provider", "puppet").strip()
 
     @property
     def collectives(self) -> list[str]:
-        """Those that the file lists, else the main one, whose default depends on the provider."""
+        """The collectives of the file, or its main collective. The default depends on the provider."""
         default = self.get("main_collective") or (
             "choria" if self.provider == "choria" else connection.DEFAULT_COLLECTIVE
         )
@@ -85,27 +87,28 @@ class ChoriaConfig:
 
     @property
     def main_collective(self) -> str:
+        """The main collective, by default the first one."""
         return self.get("main_collective") or self.collectives[0]
 
     @property
     def identity(self) -> str:
-        """The name that the file gives, else the host's FQDN."""
+        """The identity in the file, or the host's FQDN."""
         return self.get("identity") or socket.getfqdn()
 
     @property
     def is_node(self) -> bool:
-        """Whether it is a server's or broker's file, whose certificate has the identity's name and not a user's."""
+        """True for the file of a server or broker. Its certificate has the name of the identity, not of a user."""
         return Path(self.path).stem in ("server", "broker")
 
 
 def find_config() -> str:
-    """The file that ``choria`` would use for this user, or an empty text where there is none."""
+    """Return the file that ``choria`` uses for this user, or an empty text if there is none."""
     candidates = [os.path.expanduser(path) for path in USER_FILES] + list(SYSTEM_FILES)
     return next((path for path in candidates if os.path.isfile(path)), "")
 
 
 def read_config(path: str) -> ChoriaConfig:
-    """Reads a file and its ``plugin.d``. Raises OptionError that names file and line of what can't be read."""
+    """Read a file and its ``plugin.d``. Raises OptionError that names the file and line of a fault."""
     path = os.path.abspath(os.path.expanduser(path))
     values = _read_file(path, "")
     if not any(_OURS.match(key) for key in values):

@@ -1,9 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Making of keys, certificates and Choria's tokens. Keys of tokens are hex, certificates and their keys PEM.
+"""Make keys, certificates and Choria tokens.
 
-Claims: github.com/choria-io/tokens. Certificates carry the key identifiers that strict verifiers ask for.
+Token keys are hex, certificates and their keys PEM. Claims: github.com/choria-io/tokens. Certificates contain the key
+identifiers that strict verifiers require.
 """
 
 from __future__ import annotations
@@ -27,20 +28,21 @@ _EARLIER = timedelta(minutes=5)
 
 
 def new_seed() -> str:
-    """The seed of a new ed25519 key."""
+    """Return the hex seed of a new ed25519 key."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     return Ed25519PrivateKey.generate().private_bytes_raw().hex()
 
 
 def public_key(seed: str) -> str:
+    """Return the hex public key of a seed."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed)).public_key().public_bytes_raw().hex()
 
 
 def new_token(issuer_seed: str, claims: Mapping[str, Any], validity: float) -> str:
-    """A token that the issuer signs; ``validity`` is in seconds."""
+    """Return a token with these claims, signed by the issuer and valid for ``validity`` seconds."""
     now = datetime.now(timezone.utc)
     times = {"exp": now + timedelta(seconds=validity), "nbf": now - _EARLIER, "iat": now}
     whole = {
@@ -54,7 +56,7 @@ def new_token(issuer_seed: str, claims: Mapping[str, Any], validity: float) -> s
 
 
 def new_private_key() -> str:
-    """The PEM of a new key for a certificate. Choria signs requests with it, and knows RSA alone."""
+    """Return a new private key for a certificate as PEM. It is RSA, since Choria signs requests with RSA alone."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -65,7 +67,7 @@ def new_private_key() -> str:
 
 
 def new_authority(name: str, key: str, validity: float) -> str:
-    """The PEM of an authority's own certificate; ``validity`` is in seconds."""
+    """Return a self-signed certificate of an authority as PEM, valid for ``validity`` seconds."""
     from cryptography import x509
 
     private = _private(key)
@@ -79,7 +81,16 @@ def new_authority(name: str, key: str, validity: float) -> str:
 def new_certificate(
     name: str, hosts: Sequence[str], key: str, authority: str, authority_key: str, validity: float
 ) -> str:
-    """The PEM of a certificate for servers and clients alike; ``hosts`` are names and addresses."""
+    """Return a certificate for servers and clients as PEM, signed by the authority.
+
+    Args:
+        name: the common name.
+        hosts: host names and IP addresses.
+        key: the PEM of the private key.
+        authority: the PEM of the authority's certificate.
+        authority_key: the PEM of the authority's private key.
+        validity: in seconds.
+    """
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -94,7 +105,7 @@ def new_certificate(
 
 
 def certificate_facts(certificate: str, key: str, authority: str) -> tuple[datetime, list[str]] | None:
-    """When a certificate expires and for which hosts it is; None where it is none, or not of that key and authority."""
+    """Return when a certificate expires and its hosts, or None if it is invalid or belongs to another key or authority."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
 
@@ -113,19 +124,19 @@ def certificate_facts(certificate: str, key: str, authority: str) -> tuple[datet
 
 
 def host_names(hosts: Iterable[str]) -> list[str]:
-    """Hosts as certificates have them. Raises ValueError for one that can't be in a certificate."""
+    """Return hosts as certificates write them. Raises ValueError for a host that no certificate can contain."""
     return [str(_alternative(host).value) for host in hosts]
 
 
 def are_pair(certificate: str, key: str) -> bool:
-    """Whether a certificate is that of the key. Raises ValueError where it is no certificate."""
+    """Return True if a certificate belongs to the key. Raises ValueError if it is no certificate."""
     from cryptography import x509
 
     return bool(x509.load_pem_x509_certificate(certificate.encode()).public_key() == _private(key).public_key())
 
 
 def check_private_key(key: str) -> None:
-    """Raises ValueError where the PEM is no private key, or is encrypted."""
+    """Raise ValueError if the PEM is no private key, or is encrypted."""
     try:
         _private(key)
     except TypeError as error:
@@ -133,7 +144,7 @@ def check_private_key(key: str) -> None:
 
 
 def check_library() -> None:
-    """Raises LibraryMissing where cryptography can't be had."""
+    """Raise LibraryMissing if cryptography is not installed."""
     try:
         import cryptography  # noqa: F401
     except ImportError as error:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of Choria's configuration files: what ``choria tool config --list`` of 0.30.2 tells, and what it leaves out.
+"""The keys of Choria's configuration files: those that ``choria tool config --list`` of 0.30.2 lists, and the others.
 
 tests/interop/test_choria_keys.py compares the list with the real program.
 """
@@ -212,14 +212,15 @@ SECRET = (
 
 
 def is_known(key: str) -> bool:
+    """Return True if Choria knows this key."""
     return key in LISTED or key in UNLISTED or any(pattern.fullmatch(key) for pattern in _NAMED)
 
 
 def is_secret(key: str) -> bool:
-    """Whether the value of a key must not be shown: of ours by the list, of others by the usual patterns."""
+    """Return True if the value of a key must not be shown: by the list for known keys, by the usual patterns for others."""
     return key in SECRET or (not is_known(key) and USUAL.hides(key))
 
 
 def nearest(key: str) -> str:
-    """The known key that is most like an unknown one, or an empty text where none is."""
+    """Return the known key that is most similar, or an empty text if none is."""
     return next(iter(difflib.get_close_matches(key, (*LISTED, *UNLISTED), 1, 0.8)), "")

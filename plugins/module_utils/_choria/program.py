@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks the choria program of this host, which the option ``program`` names."""
+"""Run the choria program of this host, which the option ``program`` names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIMEOUT = 30  # seconds
 
 
 def ask(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command's status and output. Raises OptionError where it does not run, or does not end."""
+    """Run a command and return its status and output. Raises OptionError if it does not start, or does not end."""
     try:
         # Services know no AnsibleModule, whose run_command ansible-test would like to see here
         return subprocess.run(  # pylint: disable=ansible-bad-function

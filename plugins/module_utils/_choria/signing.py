@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ed25519 signatures of messages, and the keys in tokens that vouch for them. Keys, seeds and signatures are hex."""
+"""Sign and verify messages with ed25519, and read public keys from tokens. Keys, seeds and signatures are hex."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _SIGNATURE = re.compile(r"[0-9a-fA-F]{128}")
 
 
 def is_key(text: str) -> bool:
-    """Whether it is the hex of an ed25519 public key."""
+    """Return True if the text is the hex of an ed25519 public key."""
     return bool(_KEY.fullmatch(text))
 
 
 def sign(seed: str, data: bytes) -> str:
-    """The signature of the data. Raises LibraryMissing."""
+    """Return the signature of the data. Raises LibraryMissing."""
     return str(_ed25519().Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed)).sign(data).hex())
 
 
 def verify(public_key: str, data: bytes, signature: str) -> bool:
-    """Whether the key's owner signed exactly this data. Raises LibraryMissing."""
+    """Return True if the key's owner signed exactly this data. Raises LibraryMissing."""
     library = _ed25519()
     from cryptography.exceptions import InvalidSignature
 
@@ -43,7 +43,7 @@ def verify(public_key: str, data: bytes, signature: str) -> bool:
 
 
 def claims_signed_by(issuer: str, token: str) -> dict[str, Any] | None:
-    """The claims of a token (a JWT) that the owner of the key ``issuer`` signed; None for any other text."""
+    """Return the claims of a token (a JWT) that the key ``issuer`` signed, or None for any other text."""
     parts = token.strip().split(".")
     if len(parts) != 3:
         return None

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Spool: the folder in which Choria Server takes messages over, written to and read with the standard library alone.
+"""Spool: the folder from which Choria Server takes messages. It is read and written with the standard library alone.
 
-Rules: go-choria, submission/disk_spool.go. The server owns the folder and looks into it each second, in the order of
-the files' names; what it can't read or does not accept it throws away, so all that is checked before.
+Rules: go-choria, submission/disk_spool.go. The server owns the folder and reads it each second, in the order of file
+names. It deletes files that it can't read or does not accept, so each message is checked before it is written.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Spool:
-    """A spool folder. ``limit`` is how many messages of a priority it holds before it takes no more of them.
+    """A spool folder. ``limit`` is how many messages each priority holds before the server refuses more.
 
-    ``config`` is the server's configuration where it is known.
+    ``config`` is the server's configuration, if it is known.
     """
 
     path: Path
@@ -60,10 +60,11 @@ class Spool:
     config: ChoriaConfig | None = None
 
     def folder(self, priority: int) -> Path:
+        """Return the folder of a priority, 0 to 4."""
         return self.path / f"P{priority}"
 
     def check(self, priority: int) -> None:
-        """Whether a message can be submitted. Raises Refused with the reason."""
+        """Raise Refused with the reason if no message can be submitted with this priority."""
         for path in (self.path, self.folder(priority)):
             found = self._folder_status(path)
             self._check_owner(path, found)
@@ -80,7 +81,7 @@ class Spool:
             )
 
     def write(self, message: Message) -> Path:
-        """Submits a message, whole or not at all. Raises Refused where the spool does not take it."""
+        """Submit a message, whole or not at all. Raises Refused if the spool does not accept it."""
         self.check(message.priority)
         target = self.folder(message.priority) / f"{time.time_ns()}-{uuid.uuid4()}.msg"
         temporary = ""
@@ -106,7 +107,7 @@ class Spool:
         return target
 
     def state(self) -> dict[str, Any]:
-        """What waits in the spool, by priority and in all; ages are seconds. Raises Refused where it can't be read."""
+        """Return the waiting messages by priority and in all, with ages in seconds. Raises Refused if the spool can't be read."""
         self._folder_status(self.path)
         priorities = [self._priority(priority) for priority in PRIORITIES]
         waiting = [found for found in priorities if found["oldest"]]
@@ -183,7 +184,7 @@ class Spool:
         return found
 
     def _check_owner(self, path: Path, found: os.stat_result) -> None:
-        """The server runs as the folder's owner, and files are for their owner alone, but root reads everything."""
+        """Check that the server can read our files: it runs as the folder's owner, and root may read everything."""
         user = os.geteuid()
         if found.st_uid not in (0, user):
             raise _errors.Refused(
@@ -207,9 +208,9 @@ class Spool:
 
 
 def find_spool(spool: str | None, choria_config: str | None) -> Spool:
-    """The spool by its path, else that of a server's file, else of ``/etc/choria/server.conf``.
+    """Return the spool at a path, or else that of a server's file, or else that of ``/etc/choria/server.conf``.
 
-    Where the path is given, a file that names the same spool still tells its limit. Raises OptionError.
+    If the path is given, the limit still comes from a file that names the same spool. Raises OptionError.
     """
     path = choria_config or SERVER_FILE
     config = read_config(path) if choria_config or not spool or os.access(path, os.R_OK) else None
@@ -230,7 +231,7 @@ def find_spool(spool: str | None, choria_config: str | None) -> Spool:
 
 
 def _parse_file(path: Path) -> dict[str, Any]:
-    """A message's fields. One that looks broken gets a second chance: the server may be writing that it tried it."""
+    """Return a message's fields. A broken file is read a second time, since the server may be updating its tries."""
     try:
         return _parse(untrusted.read_bytes(path))
     except ValueError:
@@ -246,7 +247,7 @@ def _size(path: Path) -> int:
 
 
 def _parse(content: bytes) -> dict[str, Any]:
-    """A message's fields. Raises ValueError with the reason for which the server would throw it away."""
+    """Return a message's fields. Raises ValueError with the reason for which the server would delete it."""
     fields = untrusted.load_object(content)
     for name, kind in _FIELDS.items():
         value = fields.get(name)
@@ -272,7 +273,7 @@ def _parse(content: bytes) -> dict[str, Any]:
 
 
 def _written(path: Path) -> int:
-    """When a message was submitted, in nanoseconds since 1970, which its name begins with."""
+    """Return when a message was submitted, in nanoseconds since 1970. Its name begins with that."""
     digits = path.name.partition("-")[0]
     if _TIME.fullmatch(digits):
         return int(digits)

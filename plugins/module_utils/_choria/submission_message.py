@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Message: what is submitted, as Choria Server's spool has it and as the server publishes it.
+"""Message: a submission in the forms of Choria Server's spool and of the published message.
 
-Rules: go-choria, submission/msg.go. Beside them, what the server would accept and then lose or hang on is refused.
+Rules: go-choria, submission/msg.go. Messages that the server would accept and then lose or block on are refused, too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LINE_ENDS = re.compile(r"[\r\n\0]")
 
 @dataclass(frozen=True)
 class Message:
-    """A message to submit. ``ttl`` is seconds, ``created`` nanoseconds since 1970."""
+    """A message to submit. ``ttl`` is in seconds, ``created`` in nanoseconds since 1970."""
 
     subject: str
     payload: bytes = field(repr=False)
@@ -54,7 +54,7 @@ class Message:
     created: int = field(default_factory=time.time_ns)
 
     def check(self) -> None:
-        """Raises OptionError for what the server would refuse, throw away or never get rid of."""
+        """Raise OptionError if the server would refuse the message, delete it or keep it for ever."""
         if not _SUBJECT.fullmatch(self.subject):
             raise _errors.OptionError(
                 "subject", f"'{self.subject}' is no subject: write words joined by dots, without spaces, * and >."
@@ -90,7 +90,7 @@ class Message:
                 raise _errors.OptionError("headers", f"the value of '{name}' must be one line.")
 
     def check_size(self, limit: int = MAX_SIZE) -> None:
-        """Raises OptionError for what a broker would never take, ``limit`` being its max_payload."""
+        """Raise OptionError if a broker with the max_payload ``limit`` would refuse the message."""
         headers = "".join(f"{name}: {value}\r\n" for name, value in self.sent().items())
         if len(self.payload) + len(f"NATS/1.0\r\n{headers}\r\n".encode()) > limit:
             raise _errors.OptionError(
@@ -100,7 +100,7 @@ class Message:
             )
 
     def encode(self) -> bytes:
-        """The file in the spool."""
+        """Return the content of the file in the spool."""
         content = {
             "id": self.id,
             "subject": self.subject,
@@ -120,7 +120,7 @@ class Message:
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
     def sent(self) -> dict[str, str]:
-        """The headers with which it is published, the first time; those of a signature are added by who signs."""
+        """Return the headers of the first attempt to publish it, without those of a signature."""
         headers = {
             **self.headers,
             "Nats-Msg-Id": self.id,
@@ -133,11 +133,11 @@ class Message:
 
 
 def subject_of(collective: str, subject: str) -> str:
-    """Where the server publishes what is submitted."""
+    """Return the subject on which the server publishes a submission."""
     return f"{collective}.submission.in.{subject}"
 
 
 def timestamp(nanoseconds: int) -> str:
-    """RFC 3339 UTC with nanoseconds, as Go writes it."""
+    """Return nanoseconds since 1970 as RFC 3339 UTC with nanoseconds, as Go writes it."""
     whole, rest = divmod(nanoseconds, codecs.NANOSECOND)
     return f"{datetime.fromtimestamp(whole, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choria's tokens: JWTs that name a caller, and the ed25519 seed that proves they are ours.
+"""Read Choria's tokens, which are JWTs that name a caller, and the ed25519 seeds that prove their possession.
 
-Claims: github.com/choria-io/tokens. The signature of the token is the broker's to check; what is read here tells the
-user early what the broker would refuse without a word.
+Claims: github.com/choria-io/tokens. The broker checks the token's signature. The checks here explain early what the
+broker would refuse without a reason.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_SHOWN = 60
 
 @dataclass(frozen=True)
 class Token:
-    """A token's text and what it says. ``expires`` is RFC 3339 UTC, None where it never does."""
+    """A token's text and its claims. ``expires`` is RFC 3339 UTC, or None if it never expires."""
 
     text: str = field(repr=False)
     purpose: str
@@ -42,17 +42,17 @@ class Token:
 
     @property
     def api(self) -> str:
-        """The prefix of the JetStream API: servers of another organisation than choria have it imported."""
+        """The prefix of the JetStream API. Servers of organizations other than choria import it under another prefix."""
         return STREAMS_PREFIX if self.purpose == SERVER and self.organization != "choria" else "$JS.API"
 
     def inbox(self, collective: str) -> str:
-        """The only prefix under which the broker lets this caller listen for replies."""
+        """Return the only prefix under which the broker lets this caller subscribe to replies."""
         digest = hashlib.md5(self.caller.encode(), usedforsecurity=False).hexdigest()
         return f"{collective}.reply.{digest}"
 
 
 def read_token(path: str) -> Token:
-    """The token in a file. Raises OptionError for one that is no token, has expired or is for another purpose."""
+    """Return the token in a file. Raises OptionError if it is invalid, has expired or has another purpose."""
     text = _read(path, "jwt").strip()
     claims = _claims(path, text)
     purpose = _text_of(path, claims, "purpose")
@@ -80,7 +80,7 @@ def read_token(path: str) -> Token:
 
 
 def read_seed(path: str) -> str:
-    """The hex text of the 32-byte seed in a file. Raises OptionError where it holds something else."""
+    """Return the hex text of the 32-byte seed in a file. Raises OptionError if the file holds something else."""
     text = _read(path, "seed").strip()
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         raise _errors.OptionError(
@@ -91,7 +91,7 @@ def read_seed(path: str) -> str:
 
 
 def sign_nonce(seed: str, nonce: str) -> bytes:
-    """The signature of a broker's nonce, base64url without padding, as its Go client sends it."""
+    """Return the signature of a broker's nonce in base64url without padding, as its Go client sends it."""
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     except ImportError as error:
@@ -101,7 +101,7 @@ def sign_nonce(seed: str, nonce: str) -> bytes:
 
 
 def _text_of(path: str, claims: dict[str, Any], claim: str) -> str:
-    """The text of a claim, empty where it is not there."""
+    """Return the text of a claim, or an empty text if it is missing."""
     value = claims.get(claim) or ""
     if not isinstance(value, str):
         raise _errors.OptionError("jwt", f"the token in {path} has no text in its claim {claim}: make a new one.")
@@ -138,7 +138,7 @@ def _check_times(path: str, claims: dict[str, Any]) -> str | None:
 
 
 def _moment(path: str, claims: dict[str, Any], claim: str) -> datetime | None:
-    """The time in a claim, which is a number of seconds since 1970 (RFC 7519); None where it is not there."""
+    """Return the time in a claim, a number of seconds since 1970 (RFC 7519), or None if it is missing."""
     value = claims.get(claim)
     if value is None or (value == 0 and not isinstance(value, bool)):
         return None

@@ -1,9 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prepares what a task gives before Ansible validates it: null means "not given", and each value is of its kind.
+"""Prepare the options of a task before Ansible validates them.
 
-Ansible itself takes null and an empty text for a required option, and converts some values with exceptions or hangs.
+Null means "not given", and each value must be of its option's type. Ansible itself accepts null and an empty text for
+a required option. It converts some values with exceptions, and hangs on others.
 """
 
 from __future__ import annotations
@@ -27,10 +28,16 @@ _LONGEST_DICT = 64 << 10
 def given(
     arguments: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any], rules: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[_errors.OptionError]]:
-    """The values without those that stand for nothing, and the refusals of those that no option of their kind takes.
+    """Return the options that have a value, and an error for each value of a wrong type.
 
-    ``arguments`` and ``rules`` are those of an argument specification. An empty path is nothing, and so is an empty
-    text for an option that is needed, by itself or by a rule. What is refused is left out of the values.
+    Args:
+        arguments: the options of an argument specification.
+        values: what the task gives. Values with an error are not returned.
+        rules: the rules between options, as AnsibleModule takes them: ``required_one_of``, ``required_if`` and others.
+
+    Returns:
+        The values and the errors. Null and an empty path count as not given, and so does an empty text for an option
+        that is required, by itself or by a rule.
     """
     needed = _needed(arguments, rules)
     found: dict[str, Any] = {}
@@ -55,7 +62,7 @@ def given(
 
 
 def _needed(arguments: Mapping[str, Mapping[str, Any]], rules: Mapping[str, Any]) -> set[str]:
-    """The options that are needed, or of which one is."""
+    """Return the names of options that are required, or of which one is."""
     needed = {name for name, argument in arguments.items() if argument.get("required")}
     for group in rules.get("required_one_of", ()):
         needed.update(group)
@@ -65,7 +72,7 @@ def _needed(arguments: Mapping[str, Mapping[str, Any]], rules: Mapping[str, Any]
 
 
 def _nested(name: str, argument: Mapping[str, Any], value: Any) -> tuple[Any, list[_errors.OptionError]]:
-    """The same for options within an option."""
+    """Do the same for options within an option."""
     options = argument.get("options")
     if options and isinstance(value, dict):
         return _inner(name, options, value)
@@ -101,7 +108,7 @@ def _others(error: _errors.OptionError) -> dict[str, Any]:
 
 
 def _check_kind(kind: str, value: Any) -> None:
-    """Raises ValueError with the reason for a value that Ansible would convert to nonsense, or not at all."""
+    """Raise ValueError with the reason for a value that Ansible would convert to nonsense, or not at all."""
     if kind in ("str", "path") and isinstance(value, (dict, list)):
         raise ValueError(f"is a {'dict' if isinstance(value, dict) else 'list'}: give text")
     if kind == "dict" and not isinstance(value, (dict, str)):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Codecs: how one option's value is checked, sent, compared and shown. Each knows both directions."""
+"""Codecs: how the value of one option is checked, sent, compared and shown."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _MOST_METADATA = 128 << 10
 
 
 def seconds(nanoseconds: int) -> int | float:
-    """Nanoseconds of the wire as the number of seconds that results show."""
+    """Convert nanoseconds of the wire to the seconds that results show."""
     whole, rest = divmod(nanoseconds, NANOSECOND)
     return whole if not rest else nanoseconds / NANOSECOND
 
 
 class Codec:
-    """A value that is the same in option, wire and result. The others specialise this one.
+    """The base class: a value that is the same in option, wire and result.
 
-    ``spec`` is what Ansible's argument specification says of the type, ``zero`` the value on the wire that means "not
-    set". ``to_wire`` raises ValueError with the reason.
+    ``spec`` is the type's part of Ansible's argument specification. ``zero`` is the value on the wire that means "not
+    set".
     """
 
     inner: tuple[Any, ...] = ()
@@ -48,7 +48,7 @@ class Codec:
         self.spec, self.zero = spec, zero
 
     def to_wire(self, value: Any) -> Any:
-        """What is sent for a value. Also what has no rules of its own must be something that can be sent."""
+        """Return the value to send. Raises ValueError with the reason if it is not allowed."""
         untrusted.check_data(value)
         if self.spec["type"] == "path":
             untrusted.check_path(str(value))
@@ -57,10 +57,11 @@ class Codec:
         return value
 
     def to_result(self, wire: Any) -> Any:
+        """Return the value that results show for a value on the wire."""
         return wire
 
     def equal(self, one: Any, other: Any) -> bool:
-        """Whether two wire values mean the same. Absent and the zero value do."""
+        """Return True if two wire values mean the same. An absent value means the same as ``zero``."""
         return bool(self._filled(one) == self._filled(other))
 
     def _filled(self, wire: Any) -> Any:
@@ -69,7 +70,7 @@ class Codec:
 
 
 class Text(Codec):
-    """Text that matches ``pattern``, of at most ``max_bytes`` (0: any). ``shape`` says what the pattern allows."""
+    """Text that matches ``pattern``, of at most ``max_bytes`` (0: any). ``shape`` describes the pattern in errors."""
 
     def __init__(
         self, spec: dict[str, Any], zero: Any = None, *, pattern: str = "", shape: str = "", max_bytes: int = 0
@@ -125,9 +126,9 @@ class Whole(Codec):
 
 
 class Duration(Codec):
-    """Text or seconds in, nanoseconds on the wire, seconds in results.
+    """A duration: text or seconds in tasks, nanoseconds on the wire, seconds in results.
 
-    At least ``low`` seconds, or 0 where ``zero_allowed``, which does what ``nothing`` says.
+    It has at least ``low`` seconds. With ``zero_allowed`` it may be 0, and ``nothing`` describes the effect of 0.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ class Duration(Codec):
 
 
 class Size(Codec):
-    """Text or bytes in, bytes on the wire and in results. Servers read 0 and -1 alike as no limit."""
+    """A size: text or bytes in tasks, bytes on the wire and in results. Servers read both 0 and -1 as "no limit"."""
 
     def __init__(self, spec: dict[str, Any], zero: Any = None, *, high: int | None = None) -> None:
         super().__init__(spec, zero)
@@ -174,7 +175,7 @@ class Size(Codec):
 
 
 class Timestamp(Codec):
-    """RFC 3339 text in any zone in, UTC on the wire and in results, without zeros at the end, as Go writes it."""
+    """A time: RFC 3339 in any zone in tasks, UTC on the wire and in results, without trailing zeros."""
 
     def to_wire(self, value: Any) -> str:
         whole = parse_timestamp(value).astimezone(timezone.utc).isoformat(timespec="seconds")
@@ -208,7 +209,7 @@ class Names(Codec):
 
 
 class Durations(Codec):
-    """A list of durations, in their order."""
+    """A list of durations whose order matters."""
 
     def to_wire(self, value: Any) -> list[int]:
         return [_DURATION.to_wire(length) for length in value]
@@ -221,7 +222,7 @@ class Durations(Codec):
 
 
 class Labels(Codec):
-    """Metadata: text to text. What servers add under ``_nats.`` is theirs, and never a difference."""
+    """Metadata, text to text. Servers add keys below ``_nats.``, which are ignored in comparisons."""
 
     def to_wire(self, value: Any) -> dict[str, str]:
         untrusted.check_data(value)
@@ -260,24 +261,29 @@ class Mapped(Codec):
 
 
 def text(pattern: str = "", shape: str = "", max_bytes: int = 0) -> Text:
+    """Return a codec of text, see ``Text``."""
     return Text({"type": "str"}, "", pattern=pattern, shape=shape, max_bytes=max_bytes)
 
 
 def boolean(zero: bool = False) -> Codec:
+    """Return a codec of a boolean. ``zero`` is the server's default."""
     return Codec({"type": "bool"}, zero)
 
 
 def choice(*choices: str, zero: str | None = None) -> Codec:
+    """Return a codec of one of several texts. ``zero`` is the server's default, by default the first choice."""
     return Codec({"type": "str", "choices": list(choices)}, choices[0] if zero is None else zero)
 
 
 def whole(
     low: int | None = None, high: int | None = None, *, extra: tuple[int, ...] = (), zero: int = 0, why: str = ""
 ) -> Whole:
+    """Return a codec of a whole number, see ``Whole``."""
     return Whole({"type": "int"}, zero, low=low, high=high, extra=extra, why=why)
 
 
 def duration(low: float = 0, *, zero_allowed: bool = True, nothing: str = "turns it off") -> Duration:
+    """Return a codec of a duration, see ``Duration``. ``low`` is in seconds."""
     return Duration({"type": "str"}, 0, low=low, zero_allowed=zero_allowed, nothing=nothing)
 
 
@@ -285,24 +291,30 @@ _DURATION = duration()
 
 
 def durations() -> Durations:
+    """Return a codec of a list of durations."""
     return Durations({"type": "list", "elements": "str"}, ())
 
 
 def size(high: int | None = None) -> Size:
+    """Return a codec of a size, at most ``high`` bytes."""
     return Size({"type": "str"}, -1, high=high)
 
 
 def timestamp() -> Timestamp:
+    """Return a codec of an RFC 3339 time."""
     return Timestamp({"type": "str"})
 
 
 def names(item: Text | None = None) -> Names:
+    """Return a codec of a list of texts in any order."""
     return Names({"type": "list", "elements": "str"}, (), item=item)
 
 
 def labels() -> Labels:
+    """Return a codec of metadata."""
     return Labels({"type": "dict"}, None)
 
 
 def mapped(spec: dict[str, Any], forward: Callable[[Any], Any], back: Callable[[Any], Any], zero: Any = None) -> Mapped:
+    """Return a codec that sends ``forward(value)`` and shows ``back(wire)``."""
     return Mapped(spec, zero, forward=forward, back=back)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Object(codecs.Codec):
-    """A dict option with fields of its own, of which those in ``needs`` can't be missing.
+    """A dict option with fields of its own, of which those in ``needs`` are required.
 
-    One in which nothing is set is none, and takes away what is there.
+    An object in which no field is set removes the present one.
     """
 
     def __init__(self, spec: dict[str, Any], members: tuple[fields.Field, ...], needs: tuple[str, ...] = ()) -> None:
@@ -78,9 +78,11 @@ class Objects(codecs.Codec):
 
 
 def obj(*members: fields.Field, needs: tuple[str, ...] = (), kind: type[Object] = Object) -> Object:
+    """Return a codec of a dict with the fields ``members``. ``needs`` names the required ones."""
     options = {field.option: field.argument() for field in members}
     return kind({"type": "dict", "options": options}, members, needs)
 
 
 def objects(item: Object) -> Objects:
+    """Return a codec of a list of ``item`` in any order."""
     return Objects(item)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""CONNECTION: the options that every module and plugin shares. Their documentation is the fragment ``connection``."""
+"""CONNECTION: the options that all modules and plugins share. The fragment ``connection`` documents them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ NAMES = tuple(row.option for row in CONNECTION)
 
 
 def environment(option: str) -> list[str]:
-    """The environment variables that set an option, the first that is there wins."""
+    """Return the environment variables that set an option, in order of precedence."""
     own = f"CHORIA_STREAMS_{option.upper()}"
     return [own, "NATS_URL"] if option == "servers" else [own]
 
@@ -85,16 +85,19 @@ _INSTEAD = (WHERE, CREDENTIALS, TLS_PAIR, ("domain", "api_prefix"))
 
 
 def is_unset(value: object) -> bool:
-    """Whether this is how people write that an option is not set."""
+    """Return True if the value is one of the forms in which people leave an option unset."""
     return value is None or value in ("", [], [""])
 
 
 def chosen(given: Mapping[str, Any], origins: Mapping[str, int]) -> dict[str, Any]:
-    """Return the options that count. ``origins`` is from where each has its value, TASK where it does not say.
+    """Return the options in effect.
 
-    What replaces each other does so as a whole: servers, choria_config or context of the task leave nothing of those of
-    the environment, and so do credentials. A file or a context is one source, to which nothing of the environment is
-    added but timeouts.
+    Servers, choria_config or context of the task replace all three of the environment, and so do credentials. A file or
+    a context replaces all options of the environment except timeouts.
+
+    Args:
+        given: the options with their values.
+        origins: the origin of each option. One that is missing counts as TASK.
     """
     found = {row.option: given.get(row.option) for row in CONNECTION}
     found = {name: None if is_unset(value) else value for name, value in found.items()}

@@ -1,10 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Field: one row says all that is known of an option. Spec: the rows of a plugin, with their rules.
+"""Field: a row that describes one option. Spec: the rows of a plugin, and the rules between them.
 
-From a row follow the argument specification, the wire request, the result, the comparison and the refusal, so that
-nothing is written twice.
+A row defines the argument specification, the request, the result, the comparison and the refusal of an option.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ LEVELS = {1: (2, 11, 0), 2: (2, 12, 0), 3: (2, 12, 5), 4: (2, 14, 0), 5: (2, 15,
 
 
 def level_of(release: tuple[int, ...]) -> int:
-    """The level that began with the release, 0 where none did."""
+    """Return the API level that a server release introduced, 0 if it introduced none."""
     return next((level for level, first in LEVELS.items() if first == release), 0)
 
 
@@ -45,11 +44,11 @@ def _switched_off(before: Any, after: Any, release: tuple[int, ...]) -> bool:
 
 
 class Update(NamedTuple):
-    """What the server does when the field of an existing object changes.
+    """The server's reaction when the field of an existing object changes.
 
-    ``effect`` is one of IN_PLACE, REFUSED and NO_EFFECT, and holds when ``when(before, after, release)``, on wire
-    values and the server's release; else the change is made in place. ``err_code`` is what the server would answer,
-    ``why`` the reason for a person.
+    ``effect`` is one of IN_PLACE, REFUSED and NO_EFFECT. It applies if ``when(before, after, release)`` is true, with
+    wire values and the server's release. Otherwise the change is made in place. ``err_code`` is the server's error for
+    a refused change, ``why`` the reason in words.
     """
 
     effect: str = IN_PLACE
@@ -58,6 +57,7 @@ class Update(NamedTuple):
     when: When = _always
 
     def effect_of(self, before: Any, after: Any, release: tuple[int, ...]) -> str:
+        """Return IN_PLACE, REFUSED or NO_EFFECT for a change between two wire values."""
         return self.effect if self.when(before, after, release) else IN_PLACE
 
 
@@ -65,21 +65,24 @@ in_place = Update()
 
 
 def refused(err_code: int, why: str, when: When = _always) -> Update:
+    """Return the rule of a field that servers refuse to change."""
     return Update(REFUSED, err_code, why, when)
 
 
 def only_once_on(err_code: int, why: str) -> Update:
+    """Return the rule of a field that can be turned on but not off."""
     return Update(REFUSED, err_code, why, _switched_off)
 
 
 def without_effect(why: str, when: When = _always) -> Update:
+    """Return the rule of a field whose changes servers accept and ignore."""
     return Update(NO_EFFECT, 0, why, when)
 
 
 class Field(NamedTuple):
-    """A row: option name, codec, and the path in the request (the option's name unless ``wire`` says otherwise).
+    """A row: option name, codec, and the key in the request (the option's name unless ``wire`` differs).
 
-    ``since`` is the first server release that knows the field, ``default`` what the server takes where nothing is sent.
+    ``since`` is the first server release that knows the field, ``default`` the server's default.
     """
 
     option: str
@@ -92,36 +95,39 @@ class Field(NamedTuple):
 
     @property
     def path(self) -> str:
+        """The key of the field in requests and answers."""
         return self.wire or self.option
 
     @property
     def level(self) -> int:
+        """The API level that the field needs."""
         return level_of(self.since)
 
     def argument(self) -> dict[str, Any]:
-        """The option's entry in an argument specification."""
+        """Return the option's entry in an argument specification."""
         return {**self.codec.spec, **self.argument_extra}
 
     @property
     def unset(self) -> Any:
-        """The wire value that brings the field back to its default."""
+        """The wire value that resets the field to its default."""
         fill = self.default if self.default is not None else self.codec.zero
         return {"dict": {}, "list": []}.get(self.codec.spec["type"], fill)
 
     def read(self, config: Mapping[str, Any]) -> Any:
-        """The wire value in a server's answer, with the server's default where it leaves the field out."""
+        """Return the field's wire value in a server's answer, or the server's default where the answer omits it."""
         value = config.get(self.path)
         if value is None:
             value = self.default if self.default is not None else self.codec.zero
         return value
 
     def equal(self, one: Any, other: Any) -> bool:
+        """Return True if two wire values mean the same. None stands for the default."""
         fill = self.default if self.default is not None else self.codec.zero
         return self.codec.equal(fill if one is None else one, fill if other is None else other)
 
 
 class Spec:
-    """Fields, and the rules between options in the words of Ansible's argument specification."""
+    """The options of a plugin, and the rules between them in the terms of Ansible's argument specification."""
 
     def __init__(self, fields: tuple[Field, ...] = (), rules: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.fields, self.rules = fields, rules
@@ -130,14 +136,15 @@ class Spec:
         return iter(self.fields)
 
     def argument_spec(self) -> dict[str, dict[str, Any]]:
+        """Return the options as AnsibleModule takes them."""
         return {row.option: row.argument() for row in self.fields}
 
     def results_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of a configuration as results show them, ``name`` apart."""
+        """Return the options of a configuration as results show them, without ``name``."""
         return {row.option: row.codec.to_result(row.read(config)) for row in self if row.option != "name"}
 
     def checked_name(self, name: str) -> str:
-        """The ``name`` as it is sent. Raises OptionError where it is not allowed."""
+        """Return ``name`` as it is sent. Raises OptionError if it is not allowed."""
         row = next(row for row in self if row.option == "name")
         try:
             return str(row.codec.to_wire(name))
@@ -145,7 +152,7 @@ class Spec:
             raise _errors.OptionError("name", f"{error}.") from error
 
     def merge(self, *others: Spec) -> Spec:
-        """One Spec from several: fields in order, lists of rules joined."""
+        """Return one Spec from several: fields in order, lists of rules joined."""
         fields, rules = self.fields, dict(self.rules)
         for other in others:
             fields += other.fields
@@ -155,7 +162,7 @@ class Spec:
 
 
 def checked(spec: Spec, get_option: Callable[[str], Any]) -> dict[str, Any]:
-    """The given options in the form of the wire. Raises OptionError."""
+    """Return the given options as wire values. Raises OptionError."""
     found = {}
     for row in spec:
         value = get_option(row.option)

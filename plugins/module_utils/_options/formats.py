@@ -1,9 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stored bytes as templates and conditions want them. A value may be a secret: no error tells a part of it.
+"""Convert stored bytes to values for templates and conditions.
 
-PyYAML and jmespath are on the controller, and on managed hosts only where somebody installed them.
+Errors contain no part of a value, which may be a secret. PyYAML and jmespath are on the controller, and on managed
+hosts only if somebody installed them.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ YAML = "yaml"
 
 
 def decode(data: bytes, format: str) -> Any:
-    """The value in a format of the option ``format``. Raises ValueError with the reason and the place."""
+    """Return stored bytes as a value, by the option ``format``. Raises ValueError with the reason and the place."""
     return load_yaml(data) if format == YAML else values.from_bytes(data, format)
 
 
 def load_yaml(data: bytes | str) -> Any:
-    """The value in YAML text. Raises ValueError with the reason, LibraryMissing where PyYAML is not there.
+    """Return the value of YAML text. Raises ValueError with the reason, LibraryMissing if PyYAML is not installed.
 
-    The library raises errors of many kinds for values that it can't make of what their tags say.
+    PyYAML raises errors of many classes for values that do not fit their tags.
     """
     text = data if isinstance(data, str) else untrusted.decoded(data)
     if len(text) > untrusted.MOST_CONFIG:
@@ -52,7 +53,7 @@ def load_yaml(data: bytes | str) -> Any:
 
 
 class Query:
-    """A JMESPath expression. Raises OptionError where it is none, LibraryMissing where the library is not there."""
+    """A JMESPath expression. Raises OptionError if it is invalid, LibraryMissing if jmespath is not installed."""
 
     def __init__(self, expression: str, option: str = "query") -> None:
         try:
@@ -69,7 +70,7 @@ class Query:
             ) from None
 
     def search(self, value: Any, name: str) -> Any:
-        """What it selects, None for nothing. ``name`` says in an error of what the value is."""
+        """Return the selected part of a value, or None. ``name`` names the value in errors."""
         try:
             return self._compiled.search(value)
         except self._errors:

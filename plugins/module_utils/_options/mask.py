@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The patterns of keys that hold secrets, for all of the collection, and options shown without their secrets."""
+"""Recognize keys that hold secrets, and mask options and texts."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _PEM = r"(?s)-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)"
 
 
 class Mask:
-    """Recognizes keys whose values must not be shown. The case of letters means nothing.
+    """Recognizes keys whose values must not be shown. Upper and lower case are the same.
 
     Each key that it hides has one of its ``words``.
     """
@@ -80,13 +80,14 @@ class Mask:
         self.words = sorted({max(_WILD.split(pattern), key=len) for pattern in lower})
 
     def hides(self, key: str) -> bool:
+        """Return True if the value of this key is a secret."""
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = bool(self._pattern and self._pattern.match(key.lower()))
         return found
 
     def hides_value_of(self, mapping: Mapping[Any, Any]) -> bool:
-        """Return True if ``value`` of a mapping is a secret because ``name`` or ``key`` of it says so."""
+        """Return True if ``value`` of a mapping is a secret according to its ``name`` or ``key``."""
         name = mapping.get("name", mapping.get("key"))
         return isinstance(name, str) and "value" in mapping and self.hides(name)
 
@@ -97,9 +98,12 @@ USUAL = Mask(PATTERNS)
 def shown(options: Mapping[str, Any], arguments: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """Return the options of a module as results and logs may show them.
 
-    ``arguments`` is the argument specification: it says which options are secrets, and what is no option may be one.
-    Masked are URLs' credentials, and values by their keys at any depth: by the option ``mask``, which takes the place
-    of the usual patterns where there is one.
+    Credentials in URLs are masked, and values by their keys at any depth. The option ``mask`` replaces the usual
+    patterns of keys.
+
+    Args:
+        options: the options with their values.
+        arguments: the argument specification, which marks secrets with ``no_log``. Other names may be secrets.
     """
     given = options.get("mask")
     mask = Mask(given) if isinstance(given, list) else USUAL
@@ -147,9 +151,7 @@ def nested(value: Any, mask: Mask) -> Any:
 
 
 def text(value: str, mask: Mask) -> str:
-    """Return the text without secrets, as far as what stands around them says that they are: URLs, PEM, bearer tokens,
-    and what follows a telling key.
-    """
+    """Return the text without the secrets that it reveals: credentials in URLs, PEM, bearer tokens, values after keys."""
     lower = value.lower()
     if "@" in value:
         value = re.sub(_URL, "://", value) if "://" in value else value
@@ -165,7 +167,7 @@ def text(value: str, mask: Mask) -> str:
 
 
 def _without_assigned(keys: str, values: str, text: str, mask: Mask) -> str:
-    """Return the text with marks in the places of the values that follow telling keys."""
+    """Return the text with the values masked that follow keys which the mask hides."""
     parts, end, pattern = [], 0, re.compile(values)
     for key in re.finditer(keys, text):
         value = pattern.match(text, key.end()) if key.end() > end and mask.hides(key["key"]) else None
@@ -177,12 +179,12 @@ def _without_assigned(keys: str, values: str, text: str, mask: Mask) -> str:
 
 
 def is_nothing(value: Any) -> bool:
-    """Return True if the value can't be a secret: a switch, or what is missing."""
+    """Return True if the value can't be a secret: a boolean or an empty value."""
     return value is None or isinstance(value, bool) or (isinstance(value, str) and not value)
 
 
 def without_credentials(urls: str) -> str:
-    """Return URLs of servers, separated by commas, without what is before an @. Whatever is no server's is masked."""
+    """Return comma-separated URLs of servers without the part before an @. Anything else is masked."""
     return ",".join(_without_credentials(url) for url in urls.split(","))
 
 

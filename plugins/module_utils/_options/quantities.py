@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Durations, sizes and times as people write them. All is counted in whole numbers, so that nothing is rounded twice.
+"""Parse durations, sizes and times as people write them, with whole numbers alone, so that nothing is rounded twice.
 
 Each function raises ValueError with the reason.
 """
@@ -49,13 +49,13 @@ _MOMENT = re.compile(
 
 
 def shortened(value: Any) -> str:
-    """The value for an error, which nobody reads when it has thousands of characters."""
+    """Return the value as text for an error, cut after some dozens of characters."""
     text = str(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
 
 
 def parse_nanoseconds(text: str | int | float) -> int:
-    """Nanoseconds in ``90`` (seconds), ``90s``, ``1h30m``, ``20m``, ``7d``. At most 292 years."""
+    """Return the nanoseconds in ``90`` (seconds), ``90s``, ``1h30m``, ``20m``, ``7d``. At most 292 years."""
     text = _text(text)
     number = _NUMBER.fullmatch(text)
     if number:
@@ -73,12 +73,12 @@ def parse_nanoseconds(text: str | int | float) -> int:
 
 
 def parse_duration(text: str | int | float) -> float:
-    """Seconds, as above."""
+    """Return the seconds in a duration, see ``parse_nanoseconds``."""
     return parse_nanoseconds(text) / NANOSECOND
 
 
 def parse_size(text: str | int) -> int:
-    """Bytes in ``1048576``, ``1MiB``, ``10KB``; -1 means no limit."""
+    """Return the bytes in ``1048576``, ``1MiB``, ``10KB``; -1 means no limit."""
     text = _text(text)
     if text == "-1":
         return -1
@@ -94,7 +94,7 @@ def parse_size(text: str | int) -> int:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """The moment in RFC 3339 text, as servers write it (up to nanoseconds)."""
+    """Return the moment in RFC 3339 text with at most nanoseconds, as servers write it."""
     text = _text(text)
     match = _MOMENT.fullmatch(text)
     if not match:
@@ -112,7 +112,7 @@ def parse_timestamp(text: str) -> datetime:
 
 
 def _text(value: Any) -> str:
-    """The value as text. A number of thousands of digits is none that Python writes."""
+    """Return the value as text. Python raises ValueError for a number of thousands of digits."""
     try:
         return str(value).strip()
     except ValueError:
@@ -120,7 +120,7 @@ def _text(value: Any) -> str:
 
 
 def _times(number: str, unit: int, exponent: int = 0) -> int:
-    """A decimal number of units, rounded to a whole one."""
+    """Multiply a decimal number with a unit, and round it to a whole number."""
     whole, _dot, fraction = number.partition(".")
     if len(whole.lstrip("0")) > _MOST_DIGITS:
         return LARGEST + LONGEST  # more than any of them takes

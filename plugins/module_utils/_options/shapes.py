@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks data from outside against its shape: a TypedDict, a list or dict of shapes, or a plain type.
+"""Check data from outside against a shape: a TypedDict, a list or dict of shapes, or a plain type.
 
 Python 3.9 evaluates the annotations, so TypedDicts write ``Optional[X]``, and have keys that may be absent in a class
 with ``total=False``.
@@ -41,9 +41,9 @@ Base64 = NewType("Base64", str)
 
 
 def problem(value: Any, shape: Any) -> str:
-    """What does not fit, such as ``config.max_age is no whole number``; empty where the value has the shape.
+    """Return the first mismatch, such as ``config.max_age is no whole number``, or an empty text if the value fits.
 
-    Keys that the shape does not name are not looked at. No value is repeated, since it may be a secret.
+    Keys that the shape does not name are ignored. The text contains no value, since it may be a secret.
     """
     return _check_of(shape)(value).lstrip(".")
 

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads files and data that others wrote: nothing of them hangs, fills the memory, or raises anything new.
+"""Read files and data of unknown origin without hanging, exhausting the memory, or raising unexpected errors.
 
-Files raise OSError with the reason in ``strerror``. Data raises ValueError with a reason that begins with ``is not``,
-and that holds nothing of the data, which may be a secret.
+Files raise OSError with the reason in ``strerror``. Data raises ValueError with a reason that begins with ``is not``.
+The reason contains no part of the data, which may be a secret.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SUSPECT = re.compile(r"\\u[dD][89a-fA-F]|[0-9][eE]\+?[0-9]{3}|[0-9]{200}")
 
 
 def check_path(path: str) -> None:
-    """Raises ValueError with the reason where no file can have this path."""
+    """Raise ValueError with the reason if no file can have this path."""
     if "\0" in path:
         raise ValueError("holds a NUL character, which no path may")
     try:
@@ -44,7 +44,7 @@ def check_path(path: str) -> None:
 
 
 def open_file(path: str | Path) -> BinaryIO:
-    """Opens a regular file for reading: devices and named pipes, on which programs wait for ever, are refused."""
+    """Open a regular file for reading. Devices and named pipes are refused, since reading them may never end."""
     try:
         check_path(str(path))
     except ValueError as error:
@@ -67,7 +67,7 @@ def _check_kind(mode: int, path: str | Path) -> None:
 
 
 def read_bytes(path: str | Path, most: int = MOST_BYTES) -> bytes:
-    """The content of a regular file of at most that many bytes."""
+    """Return the content of a regular file of at most ``most`` bytes."""
     with open_file(path) as file:
         content = file.read(most + 1) or b""
     if len(content) > most:
@@ -76,7 +76,7 @@ def read_bytes(path: str | Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path: str | Path, most: int = MOST_CONFIG) -> str:
-    """The text of such a file. Raises OSError also where it is not UTF-8."""
+    """Return the text of a regular file of at most ``most`` bytes. Raises OSError also if it is not UTF-8."""
     try:
         return read_bytes(path, most).decode()
     except UnicodeDecodeError as error:
@@ -84,7 +84,7 @@ def read_text(path: str | Path, most: int = MOST_CONFIG) -> str:
 
 
 def load_json(data: bytes | str) -> Any:
-    """The value in JSON text that Ansible can hand on: of bounded depth, with finite numbers and whole characters."""
+    """Return the value of JSON text. It has a bounded depth, finite numbers and valid characters, as Ansible needs."""
     text = data if isinstance(data, str) else decoded(data)
     try:
         value = json.loads(text, parse_constant=_no_constant)
@@ -106,7 +106,7 @@ def load_json(data: bytes | str) -> Any:
 
 
 def load_object(data: bytes | str) -> dict[str, Any]:
-    """The same for a JSON object."""
+    """Return the dict of JSON text. Raises ValueError also for other JSON."""
     value = load_json(data)
     if not isinstance(value, dict):
         raise ValueError("is not a JSON object")
@@ -114,9 +114,9 @@ def load_object(data: bytes | str) -> dict[str, Any]:
 
 
 def check_data(value: Any) -> None:
-    """Raises ValueError with the reason for data that can't be handed on: as JSON, in a result, to a server.
+    """Raise ValueError with the reason for data that can't be passed on: as JSON, in a result, to a server.
 
-    What YAML refers to again counts each time, so that a few lines can't stand for more than the memory holds.
+    YAML aliases count each time they are used, so that a few lines can't exhaust the memory.
     """
     level, parts = [value], 0
     for _depth in range(DEEPEST + 1):
@@ -157,7 +157,7 @@ def _check_scalar(value: Any) -> None:
 
 
 def decoded(data: bytes) -> str:
-    """The text of bytes in UTF-8."""
+    """Return bytes in UTF-8 as text."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -165,7 +165,7 @@ def decoded(data: bytes) -> str:
 
 
 class _NotFiniteError(ValueError):
-    """NaN or Infinity, which Python's reader knows, and JSON does not."""
+    """NaN or Infinity, which Python's parser accepts and JSON does not allow."""
 
 
 def _no_constant(name: str) -> Any:

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values of keys: text, JSON or base64 in tasks and templates, bytes in the bucket.
+"""Convert values of keys between their forms: text, JSON or base64 in tasks and templates, bytes in the bucket.
 
-A value may be a secret: no error tells a part of it.
+Errors contain no part of a value, which may be a secret.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ ENCODINGS = (TEXT, JSON, BASE64)
 
 
 def to_bytes(value: Any, encoding: str) -> bytes:
-    """What is stored for a value. Raises ValueError with the reason.
+    """Return the bytes to store for a value. Raises ValueError with the reason.
 
-    As text, numbers and booleans are written as JSON writes them, so ``true`` and not ``True``.
+    As text, numbers and booleans are written as in JSON: ``true``, not ``True``.
     """
     if encoding == JSON:
         return _json(value).encode()
@@ -40,7 +40,7 @@ def to_bytes(value: Any, encoding: str) -> bytes:
 
 
 def from_bytes(data: bytes, encoding: str) -> Any:
-    """The value that is stored. Raises ValueError with the reason and the place, which begins with ``is not``."""
+    """Return the stored value. Raises ValueError with the reason and the place, which begins with ``is not``."""
     if encoding == BASE64:
         return base64.b64encode(data).decode()
     if encoding == JSON:
@@ -52,7 +52,7 @@ def from_bytes(data: bytes, encoding: str) -> Any:
 
 
 def equal(one: bytes, other: bytes, encoding: str) -> bool:
-    """Whether two stored values mean the same. The order of a JSON object's members means nothing."""
+    """Return True if two stored values mean the same. The order of a JSON object's members does not matter."""
     if one == other or encoding != JSON:
         return one == other
     try:
@@ -62,7 +62,7 @@ def equal(one: bytes, other: bytes, encoding: str) -> bool:
 
 
 def lines(data: bytes, encoding: str) -> str:
-    """The value for people to compare line by line: of what is not text, the size and a digest."""
+    """Return the value as lines for a diff. For values that are not text: the size and a digest."""
     try:
         if encoding == JSON:
             return json.dumps(from_bytes(data, JSON), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
