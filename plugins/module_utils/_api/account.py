@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The account: what it may use, and what it uses."""
+"""Read the limits and the use of the account."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def info(session: sessions.Session) -> dict[str, Any]:
-    """The answer of INFO (``limits``, ``tiers``, ``streams``, ``reserved_storage`` …); empty where nobody may ask."""
+    """Return the answer of INFO, or an empty dict if it is not allowed.
+
+    It has ``limits``, ``tiers``, ``streams``, ``reserved_storage`` and others.
+    """
     try:
         return jetstream.call(session, "Reading the account", "INFO")
     except (_errors.PermissionMissing, _errors.ApiError):

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The shapes of JetStream's answers, after nats-server's server/stream.go, consumer.go and jetstream_api.go.
 
-A class whose name ends with ``Needs`` has the keys that nats-server always sends. Keys that nobody here uses are left
-out, and not checked.
+A class whose name ends with ``Needs`` has the keys that nats-server always sends. Unused keys are left out, and not
+checked.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ class PageNeeds(TypedDict):
 
 
 class Page(PageNeeds, total=False):
-    """``missing`` names what the server got no answer about."""
+    """``missing`` names the streams or consumers whose leaders did not answer the server."""
 
     missing: Optional[list[shapes.Name]]
 
@@ -310,7 +310,11 @@ class Snapshot(TypedDict):
 
 
 class RestoreBegun(TypedDict, total=False):
-    """Servers whose leader dies at that moment may create the stream, empty, and tell when (nats-server 2.14)."""
+    """The answer to STREAM.RESTORE.
+
+    Servers whose leader dies at that moment may create the stream, empty, and answer with ``created`` (nats-server
+    2.14).
+    """
 
     deliver_subject: shapes.Name
     created: shapes.Time
@@ -363,6 +367,6 @@ SHAPES: dict[str, Any] = {
 
 
 def shape_of(call: str) -> Any:
-    """The shape of the answer to a call of the API, by its subject below the API's prefix."""
+    """Return the shape of the answer to an API call, by its subject below the API's prefix."""
     words = call.split(".")
     return SHAPES.get(".".join(words[:3])) or SHAPES.get(".".join(words[:2]), Empty)

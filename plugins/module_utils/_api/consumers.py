@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Consumers: one function per call of the server. Configurations are dicts in the server's own words."""
+"""Consumers: one function per call of the server. Configurations are dicts as on the wire."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 def info(session: sessions.Session, stream: str, name: str) -> dict[str, Any] | None:
-    """The answer of CONSUMER.INFO (``config``, ``delivered``, ``ack_floor``, ``num_pending`` …).
+    """Return the answer of CONSUMER.INFO (``config``, ``delivered``, ``ack_floor``, ``num_pending`` …).
 
-    None where there is no such consumer, or no such stream.
+    Returns None if the consumer or the stream does not exist.
     """
     return info_many(session, stream, [name])[0]
 
 
 def info_many(session: sessions.Session, stream: str, names: Iterable[str]) -> list[dict[str, Any] | None]:
-    """``info`` of several consumers of a stream, pipelined."""
+    """Return ``info`` of several consumers of a stream, pipelined."""
     return info_each(session, ((stream, name) for name in names))
 
 
 def info_each(session: sessions.Session, wanted: Iterable[tuple[str, str]]) -> list[dict[str, Any] | None]:
-    """``info`` of consumers that are given by their streams and names, pipelined."""
+    """Return ``info`` of consumers given as (stream, name), pipelined."""
     return [
         _or_none(answer) for answer in jetstream.call_many(session, (_reading(stream, name) for stream, name in wanted))
     ]
@@ -39,59 +39,62 @@ def info_each(session: sessions.Session, wanted: Iterable[tuple[str, str]]) -> l
 def info_beside_stream(
     session: sessions.Session, stream: str, name: str
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The answers of STREAM.INFO and CONSUMER.INFO, asked for at once."""
+    """Return the answers of STREAM.INFO and CONSUMER.INFO, requested together."""
     calls = [(f"Reading stream {stream}", f"STREAM.INFO.{stream}", None), _reading(stream, name)]
     above, below = jetstream.call_many(session, calls)
     return _or_none(above), _or_none(below)
 
 
 def create(session: sessions.Session, stream: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Makes a durable. One that is there with another configuration is an error (10148)."""
+    """Create a durable consumer. Raises ApiError 10148 if it exists with another configuration."""
     return jetstream.call(session, *creating(stream, config))
 
 
 def update(session: sessions.Session, stream: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Changes a durable. One that is not there is an error (10149)."""
+    """Update a durable consumer. Raises ApiError 10149 if it does not exist."""
     return jetstream.call(session, *updating(stream, config))
 
 
 def delete(session: sessions.Session, stream: str, name: str) -> None:
-    """Deletes a consumer with its position. One that is gone already is no error."""
+    """Delete a consumer with its position. A missing one is no error."""
     _or_none(jetstream.call_many(session, [deleting(stream, name)])[0])
 
 
 def creating(stream: str, config: dict[str, Any], *, pedantic: bool = False) -> jetstream.Call:
+    """Return the call that creates a consumer."""
     return _writing("Creating", "create", stream, config, pedantic)
 
 
 def updating(stream: str, config: dict[str, Any], *, pedantic: bool = False) -> jetstream.Call:
+    """Return the call that updates a consumer."""
     return _writing("Updating", "update", stream, config, pedantic)
 
 
 def deleting(stream: str, name: str) -> jetstream.Call:
+    """Return the call that deletes a consumer."""
     return f"Deleting consumer {name} of {stream}", f"CONSUMER.DELETE.{stream}.{name}", None
 
 
 def pausing(stream: str, name: str, until: str | None) -> jetstream.Call:
-    """Stops delivery until a time (RFC 3339), or lets it go on where that is None (nats-server 2.11)."""
+    """Return the call that pauses delivery until a time (RFC 3339), or resumes it for None (nats-server 2.11)."""
     what = f"Pausing consumer {name} of {stream}" if until else f"Resuming consumer {name} of {stream}"
     return what, f"CONSUMER.PAUSE.{stream}.{name}", {"pause_until": until} if until else {}
 
 
 def resetting(stream: str, name: str, sequence: int | None) -> jetstream.Call:
-    """Moves the position to a sequence of the stream, or back to the ack floor (nats-server 2.14)."""
+    """Return the call that moves the position to a stream sequence, or for None to the ack floor (nats-server 2.14)."""
     body = {"seq": sequence} if sequence else None
     return f"Resetting consumer {name} of {stream}", f"CONSUMER.RESET.{stream}.{name}", body
 
 
 def unpinning(stream: str, name: str, group: str) -> jetstream.Call:
-    """Takes a priority group from the client that has it, so that another can get it (nats-server 2.11)."""
+    """Return the call that unpins the client of a priority group, so that another can take over (nats-server 2.11)."""
     what = f"Unpinning group {group} of consumer {name} of {stream}"
     return what, f"CONSUMER.UNPIN.{stream}.{name}", {"group": group}
 
 
 def list_all(session: sessions.Session, stream: str) -> list[dict[str, Any]]:
-    """The ``info`` of every consumer of a stream, by the paged LIST call. Empty where there is no such stream."""
+    """Return the ``info`` of every consumer of a stream, by the paged LIST call. Empty if the stream does not exist."""
     what, missing = f"Listing consumers of {stream}", list[str]()
     try:
         found = list(jetstream.pages(session, what, f"CONSUMER.LIST.{stream}", "consumers", missing=missing))
@@ -103,7 +106,7 @@ def list_all(session: sessions.Session, stream: str) -> list[dict[str, Any]]:
 
 
 def list_many(session: sessions.Session, streams: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-    """``list_all`` of several streams, pipelined page by page."""
+    """Return ``list_all`` of several streams by their names, pipelined page by page."""
     found: dict[str, list[dict[str, Any]]] = {stream: [] for stream in streams}
     left, counted = list(found), dict.fromkeys(found, 0)
     silent: list[tuple[str, str]] = []

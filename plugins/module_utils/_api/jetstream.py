@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The envelope of the JetStream API: JSON in, JSON out, errors by their number."""
+"""The envelope of the JetStream API: JSON requests and answers, and errors by their number (ADR-1)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,15 @@ _HINTS = {
 
 
 def call(session: sessions.Session, what: str, subject: str, body: Any = None, again: bool = False) -> dict[str, Any]:
-    """One call of the API. ``what`` begins the sentence of an error, such as ``Creating stream ORDERS``."""
+    """Make one API call, and return its answer. Raises StreamsError.
+
+    Args:
+        session: the connection.
+        what: the beginning of error sentences, such as ``Creating stream ORDERS``.
+        subject: the subject below the API's prefix, such as ``STREAM.INFO.ORDERS``.
+        body: the request as JSON data.
+        again: whether it can be sent twice without harm.
+    """
     [answer] = call_many(session, [(what, subject, body)], again=again)
     if isinstance(answer, _errors.StreamsError):
         raise answer
@@ -62,9 +70,9 @@ def call(session: sessions.Session, what: str, subject: str, body: Any = None, a
 def call_many(
     session: sessions.Session, calls: Iterable[Call], *, again: bool = False
 ) -> list[dict[str, Any] | _errors.StreamsError]:
-    """Pipelined calls, each ``(what, subject, body)``: an answer or an error for each, in their order.
+    """Make calls in a pipeline, and return an answer or an error for each, in their order.
 
-    Answers have the shapes that ``answers`` tells of their calls. With ``again`` it does no harm to send them twice.
+    Each is ``(what, subject, body)``, as in ``call``. ``answers`` has the shapes of their answers.
     """
     wanted = list(calls)
     requests = [
@@ -83,7 +91,7 @@ def call_many(
 
 
 def decode_call(what: str, subject: str, body: Any, message: wire.Message) -> dict[str, Any]:
-    """The answer to a call. Raises as ``decode`` does, also where it is one to another call."""
+    """Return the answer to a call. Raises as ``decode`` does, also if it belongs to another call."""
     written = not (requests.is_read_call(subject) or subject.startswith("STREAM.SNAPSHOT."))
     answer = decode(what, message, answers.shape_of(subject), written=written, call=subject)
     problem = mismatch.of(subject, body, answer)
@@ -100,9 +108,9 @@ def pages(
     body: dict[str, Any] | None = None,
     missing: list[str] | None = None,
 ) -> Iterator[Any]:
-    """The items under ``key`` of a call that answers in pages.
+    """Yield the items under ``key`` of a call that answers in pages.
 
-    The names of those whose leader did not answer the server are added to ``missing``: they exist.
+    The names of existing items whose leaders did not answer the server are added to ``missing``.
     """
     offset = 0
     while True:
@@ -117,9 +125,9 @@ def pages(
 
 
 def page_of(what: str, answer: dict[str, Any], key: str, offset: int) -> list[Any]:
-    """The items of a page, of which there may be none only where the server says that there are no more.
+    """Return the items of a page.
 
-    Or where it says that it does not get an answer about those that there are.
+    A page may be empty only if the server reports that there are no more, or that leaders did not answer it.
     """
     items: list[Any] = answer.get(key) or []
     if not items and offset < answer["total"] and not answer.get("missing"):
@@ -128,15 +136,16 @@ def page_of(what: str, answer: dict[str, Any], key: str, offset: int) -> list[An
 
 
 def encode(body: Any) -> bytes:
+    """Return the payload of a request."""
     return b"" if body is None else json.dumps(body).encode()
 
 
 def decode(
     what: str, message: wire.Message, shape: Any = answers.Empty, *, written: bool = False, call: str = ""
 ) -> dict[str, Any]:
-    """The JSON object of an answer. Raises ApiError where it is an error, WrongAnswer where it has another shape.
+    """Return the JSON object of an answer. Raises ApiError for an error, WrongAnswer for a wrong shape.
 
-    ``written`` is for the answer to a write. ``call`` is the call of the API that it answers, where it is one.
+    ``written`` is True for the answer to a write. ``call`` is the API call, if it is one.
     """
     try:
         answer = untrusted.load_object(message.data)
@@ -159,11 +168,12 @@ def decode(
 
 
 def named(what: str, error: _errors.StreamsError, remedy: str = "") -> _errors.StreamsError:
-    """An error of a request, where its outcome is unknown with the name of what was done, and what to look at."""
+    """Return an error with the name of the action and a remedy, if its outcome is unknown. Others stay as they are."""
     return _errors.OutcomeUnknown(what, error.reason, remedy) if isinstance(error, _errors.OutcomeUnknown) else error
 
 
 def api_error(what: str, error: dict[str, Any]) -> _errors.ApiError:
+    """Return the ApiError for the ``error`` of an answer."""
     err_code = error.get("err_code", 0)
     words = "".join(filter(str.isprintable, error.get("description", "")))[:_MOST_WORDS]
     return _errors.ApiError(what, error["code"], err_code, words, _HINTS.get(err_code, ""))

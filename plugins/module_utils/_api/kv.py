@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys and their values: messages on ``$KV.<bucket>.<key>`` in the stream ``KV_<bucket>``, as all NATS clients do it.
+"""Keys and values: messages on ``$KV.<bucket>.<key>`` in the stream ``KV_<bucket>``, as in all NATS clients.
 
-The specification is ADR-8 of nats-architecture-and-design, lifetimes of keys are in its ADR-48.
+Sources: ADR-8 of nats-architecture-and-design, and ADR-48 for the lifetimes of keys.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _HINTS = {
 class Entry(NamedTuple):
     """One revision of a key. ``operation`` is PUT, DELETED or PURGED; ``created`` is RFC 3339 UTC.
 
-    ``ttl`` is the lifetime that was given to it, in seconds; None where it has none of its own.
+    ``ttl`` is the revision's own lifetime in seconds, or None.
     """
 
     key: str
@@ -57,15 +57,15 @@ class Entry(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """Whether this is a value, and no mark of a deleted key."""
+        """True if this is a value, and no marker of a deleted key."""
         return self.operation == PUT
 
 
 class Bucket:
-    """Where a bucket's keys are read and written. ``config`` is its stream's, empty where it could not be read.
+    """A bucket. ``config`` is the configuration of its stream, or empty if that could not be read.
 
-    ``holder`` is the stream that has its messages where that is another one, while it is copied. ``created`` tells it
-    from one of the same name that was deleted, whose revisions are others; empty where it could not be read.
+    ``holder`` is the stream that has its messages while the bucket is copied. ``created`` distinguishes it from a
+    deleted bucket of the same name, which had other revisions. It is empty if it could not be read.
     """
 
     def __init__(
@@ -84,43 +84,51 @@ class Bucket:
 
     @property
     def direct(self) -> bool:
-        """Whether any replica answers reads, so that they need not go to the leader."""
+        """True if any replica answers reads, so that they need not go to the leader (ADR-31)."""
         return bool(self.config.get("allow_direct", not self.config))
 
     def by_leader(self) -> Bucket:
-        """The same bucket, read from its leader: mirrors answer direct reads too, and may lack what it has."""
+        """Return the same bucket, read from its leader.
+
+        Mirrors answer direct reads, too, and may lack the newest values.
+        """
         return Bucket(self.name, {**self.config, "allow_direct": False}, self.last_sequence, self.stream, self.created)
 
     @property
     def lifetimes(self) -> bool:
-        """Whether keys may carry a lifetime of their own."""
+        """True if keys may have lifetimes of their own."""
         return bool(self.config.get("allow_msg_ttl", not self.config))
 
     @property
     def is_mirror(self) -> bool:
+        """True if the bucket is a mirror."""
         return bool(self.config.get("mirror"))
 
     @property
     def shortest_lifetime(self) -> int:
-        """In seconds. Where a key may have several revisions, servers lengthen what is shorter than marks live."""
+        """The shortest lifetime in seconds. With history, servers raise it to the lifetime of markers."""
         several = int(self.config.get("max_msgs_per_subject") or 0) != 1
         return int(self.config.get("subject_delete_marker_ttl") or 0) // codecs.NANOSECOND if several else 0
 
     @property
     def max_value_size(self) -> int:
-        """In bytes, 0 for no limit."""
+        """The limit in bytes, 0 for none."""
         return max(0, int(self.config.get("max_msg_size") or 0))
 
     def subject(self, key: str) -> str:
-        """Where a key is read. A mirror keeps the subjects of its origin."""
+        """Return the subject to read a key. A mirror has the subjects of its origin."""
         return f"{self._place}{key}"
 
     def write_subject(self, session: sessions.Session, key: str) -> str:
-        """Where a key is written. A mirror's are in its origin; another domain's under the prefix of its API."""
+        """Return the subject to write a key.
+
+        For a mirror, it leads to its origin, in another domain by that domain's prefix.
+        """
         api = (self._origin.get("external") or {}).get("api") or session.settings.api
         return self.subject(key) if api == "$JS.API" else f"{api}.{self.subject(key)}"
 
     def key(self, subject: str) -> str:
+        """Return the key of a subject."""
         return subject[len(self._place) :]
 
 
@@ -128,9 +136,9 @@ class Bucket:
 
 
 def open_bucket(session: sessions.Session, name: str, keys: str = "") -> tuple[Bucket, dict[str, int]]:
-    """The bucket, and how many values each key has of those that ``keys`` selects, which may hold wildcards.
+    """Return the bucket, and the number of values of each key that ``keys`` selects, which may contain wildcards.
 
-    Raises StreamsError where there is no such bucket.
+    Raises StreamsError if the bucket does not exist.
     """
     bucket = Bucket(name)
     answer = _info(session, bucket, keys)
@@ -150,9 +158,9 @@ def open_bucket(session: sessions.Session, name: str, keys: str = "") -> tuple[B
 
 
 def last(session: sessions.Session, bucket: Bucket, key: str) -> Entry | None:
-    """The newest revision, from the leader, so that it is what a write will meet. None where the key has none.
+    """Return the newest revision of a key, or None. The leader is asked, so that it is what a write will meet.
 
-    From any replica where the rights allow direct reads alone.
+    If the permissions allow direct reads alone, any replica may answer.
     """
     try:
         return _entry_or_none(bucket, messages.get(session, bucket.stream, subject=bucket.subject(key)))
@@ -168,7 +176,7 @@ def last(session: sessions.Session, bucket: Bucket, key: str) -> Entry | None:
 
 
 def last_from_leader(session: sessions.Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, Entry]:
-    """The newest revision of each key that has one, pipelined, as ``last`` gives it for one."""
+    """Return the newest revision of each key that has one, pipelined, see ``last``."""
     subjects = [bucket.subject(key) for key in keys]
     return _entries(
         bucket, last_messages.there(last_messages.from_leader(session, _reading(bucket), bucket.stream, subjects))
@@ -176,10 +184,10 @@ def last_from_leader(session: sessions.Session, bucket: Bucket, keys: Sequence[s
 
 
 def last_many(session: sessions.Session, bucket: Bucket, keys: Sequence[str], up_to: int = 0) -> dict[str, Entry]:
-    """The newest revision of each key that has one, in as few requests as the server allows, from any replica.
+    """Return the newest revision of each key that has one, in as few requests as possible, from any replica.
 
-    With ``up_to`` the newest that is not after this revision, where a server without batches can't look back: there
-    the key is left out when it has changed since.
+    With ``up_to``, it is the newest that is not after this revision. Servers without batches can't read the past:
+    there, keys that changed since are left out.
     """
     subjects = [bucket.subject(key) for key in keys]
     found = last_messages.of_each(session, _reading(bucket), bucket.stream, subjects, direct=bucket.direct, up_to=up_to)
@@ -187,9 +195,9 @@ def last_many(session: sessions.Session, bucket: Bucket, keys: Sequence[str], up
 
 
 def last_below(session: sessions.Session, bucket: Bucket, keys: str) -> dict[str, Entry] | None:
-    """The newest revision of all keys that a wildcard selects, as of one moment.
+    """Return the newest revision of all keys that a wildcard selects, as of one moment.
 
-    None where one request is not enough for that: too many keys, too much data, or an old server.
+    Returns None if that takes more than one request: too many keys, too much data, or an old server.
     """
     if not bucket.direct or session.server.version < last_messages.BATCHES_SINCE:
         return None
@@ -203,7 +211,7 @@ def last_below(session: sessions.Session, bucket: Bucket, keys: str) -> dict[str
 
 
 def count_values(session: sessions.Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, int]:
-    """How many values of each key the bucket keeps, pipelined."""
+    """Return how many values of each key the bucket keeps, pipelined."""
     what, subject = _reading(bucket), f"STREAM.INFO.{bucket.stream}"
     found = jetstream.call_many(session, ((what, subject, {"subjects_filter": bucket.subject(key)}) for key in keys))
     counts = {}
@@ -215,13 +223,13 @@ def count_values(session: sessions.Session, bucket: Bucket, keys: Sequence[str])
 
 
 def at_revision(session: sessions.Session, bucket: Bucket, key: str, revision: int) -> Entry | None:
-    """The key as it was written in a revision. None where that is gone, or another key's."""
+    """Return the revision of a key, or None if it is gone or belongs to another key."""
     found = messages.get(session, bucket.stream, sequence=revision)
     return _entry_or_none(bucket, found if found and found.subject == bucket.subject(key) else None)
 
 
 def history(session: sessions.Session, bucket: Bucket, key: str) -> list[Entry]:
-    """All revisions that are kept of a key, the oldest first."""
+    """Return all kept revisions of a key, the oldest first."""
     from . import reading  # modules compile what they import, and the one for keys does not need this
 
     return [entry_of(bucket, message) for message in reading.onward(session, bucket.stream, bucket.subject(key))]
@@ -240,10 +248,10 @@ def write(
     ttl: int = 0,
     expected: int = -1,
 ) -> int:
-    """Puts, deletes or purges, and returns the new revision.
+    """Put, delete or purge a key, and return the new revision.
 
-    ``ttl`` is in seconds, 0 for none. With ``expected`` the server refuses (``overtaken``) unless
-    this is the key's newest revision, 0 for a key that has none.
+    ``ttl`` is in seconds, 0 for none. With ``expected`` the server refuses the write (``overtaken``) unless this is the
+    key's newest revision, 0 for a key without any.
     """
     given = {"operation": operation, "value": value, "ttl": ttl, "expected": expected}
     [answer] = write_many(session, [(bucket, key, given)])
@@ -255,9 +263,10 @@ def write(
 def write_many(
     session: sessions.Session, writes: Iterable[tuple[Bucket, str, Mapping[str, Any]]]
 ) -> list[int | _errors.StreamsError]:
-    """Pipelined: the new revision or an error for each bucket and key, with the rest of what ``write`` is given.
+    """Write keys in a pipeline, and return the new revision or an error for each.
 
-    Each write has a message id, so that it can be repeated, and recognized where its answer got lost.
+    Each is a bucket, a key, and the other arguments of ``write``. It gets a message id, so that it can be repeated, and
+    recognized if its answer got lost.
     """
     wanted = list(writes)
     requests = [_identified(session, bucket, _request(session, bucket, key, **given)) for bucket, key, given in wanted]
@@ -274,7 +283,7 @@ def write_many(
 
 
 def _identified(session: sessions.Session, bucket: Bucket, request: wire.Request) -> wire.Request:
-    """A write with a message id, unless that would make it larger than is allowed."""
+    """Add a message id to a write, unless the size limit prevents that."""
     conditional = _EXPECTED in (request.headers or {})
     named = request._replace(headers={**(request.headers or {}), messages.MESSAGE_ID: messages.new_id()})
     limits = [limit for limit in (bucket.max_value_size, session.connected.max_payload) if limit]
@@ -285,14 +294,14 @@ def _identified(session: sessions.Session, bucket: Bucket, request: wire.Request
 
 
 def _is_lost(answer: object) -> bool:
-    """Whether a write may be done although its answer does not say so."""
+    """Return True if a write may be done although its answer does not say so."""
     return isinstance(answer, _errors.OutcomeUnknown) or (
         isinstance(answer, _errors.ApiError) and answer.repeated and overtaken(answer)
     )
 
 
 def _written(session: sessions.Session, bucket: Bucket, key: str, message_id: str | None) -> int | None:
-    """The revision that the write with this id made, None where it can't be found."""
+    """Return the revision that the write with this id made, or None if it can't be found."""
     if not message_id:
         return None
     try:
@@ -303,12 +312,12 @@ def _written(session: sessions.Session, bucket: Bucket, key: str, message_id: st
 
 
 def size(session: sessions.Session, bucket: Bucket, key: str, **given: Any) -> int:
-    """How many bytes ``write`` would send: servers count the headers among a value's."""
+    """Return the bytes that ``write`` would send. Servers count the headers to a value's size."""
     return _request(session, bucket, key, **given).size
 
 
 def overtaken(error: object) -> bool:
-    """Whether a write was refused since its key has another newest revision than ``expected``."""
+    """Return True if a write was refused since the key's newest revision differs from ``expected``."""
     return isinstance(error, _errors.ApiError) and error.err_code in jetstream.WRONG_LAST_SEQUENCE
 
 
@@ -354,7 +363,7 @@ def _revision(
 
 
 def no_bucket(name: str) -> _errors.StreamsError:
-    """The error of what needs a bucket that is not there."""
+    """Return the error of a missing bucket."""
     return _errors.not_there("bucket", name, "choria_kv_bucket", "no_bucket")
 
 
@@ -381,7 +390,7 @@ def _entry_or_none(bucket: Bucket, message: messages.Stored | None) -> Entry | N
 
 
 def entry_of(bucket: Bucket, message: messages.Stored) -> Entry:
-    """The revision that a message of the bucket's stream is."""
+    """Return the revision that a message of the bucket's stream holds."""
     operation = _OPERATIONS.get(message.headers.get("KV-Operation", ""), PUT)
     operation = _MARKERS.get(message.headers.get("Nats-Marker-Reason", ""), operation)
     return Entry(
@@ -395,7 +404,7 @@ def entry_of(bucket: Bucket, message: messages.Stored) -> Entry:
 
 
 def _lifetime(header: str) -> float | None:
-    """Seconds in a Nats-TTL header: a number, or a duration as Go writes it. ``never`` is no lifetime."""
+    """Return the seconds of a Nats-TTL header: a number, or a duration as Go writes it. ``never`` is no lifetime."""
     if not header:
         return None
     try:

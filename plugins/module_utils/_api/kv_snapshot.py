@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All keys below a prefix as they were at one moment, whoever writes meanwhile."""
+"""Read all keys below a prefix as of one moment, during writes of others."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PAUSE = 0.01  # seconds, doubled at each try: writes come in bursts
 
 
 def snapshot(session: sessions.Session, bucket: kv.Bucket, prefix: str) -> dict[str, kv.Entry]:
-    """The newest revision of all keys below a prefix, marks of deleted keys among them, by their whole names.
+    """Return the newest revision of all keys below a prefix by their full names, including markers of deleted keys.
 
-    One request does it where there are at most 1,024 keys and nats-server 2.11. Else keys are listed, and read as of
-    that moment, which is proven afterwards: when one is not there any more as it was, all is read again. A server
-    before 2.11 can't look back, so there every write meanwhile counts; with 2.11 only writes to keys without history.
-    Raises StreamsError when writes were faster each time.
+    With nats-server 2.11 and at most 1,024 keys, that is one request. Otherwise keys are listed, read as of that
+    moment, and checked: if a key has changed, all are read again. Servers before 2.11 can't read the past, so that each
+    write counts as a change; with 2.11 only writes to keys without history do. Raises StreamsError if writes were too
+    fast each time.
     """
     found = kv.last_below(session, bucket, selection(prefix))
     if found is None:
@@ -34,14 +34,17 @@ def snapshot(session: sessions.Session, bucket: kv.Bucket, prefix: str) -> dict[
 
 
 def normal_prefix(prefix: str) -> str:
-    """A prefix that ends where a word of a key ends: ``auth`` is ``auth.``, ``hosts/`` stays. Raises OptionError."""
+    """Return a prefix that ends where a word of a key ends: ``auth`` becomes ``auth.``, ``hosts/`` stays.
+
+    Raises OptionError.
+    """
     if not prefix or prefix.endswith("/"):
         return _checked(prefix, prefix)
     return _checked(prefix, f"{prefix.rstrip('.')}.")
 
 
 def selection(prefix: str) -> str:
-    """The narrowest wildcard that selects all keys with the prefix. Servers know words between dots only."""
+    """Return the narrowest wildcard that selects all keys with the prefix. Servers know only words between dots."""
     return f"{prefix[: prefix.rfind('.') + 1]}>"
 
 
@@ -73,10 +76,9 @@ def _listed(session: sessions.Session, bucket: kv.Bucket, prefix: str) -> dict[s
 
 
 def _read(session: sessions.Session, bucket: kv.Bucket, keys: list[str], *, by_leader: bool) -> dict[str, kv.Entry]:
-    """The keys as of the moment that the bucket was opened; without those that can't be read so.
+    """Return the keys as of the moment when the bucket was opened, without those that changed since.
 
-    Before nats-server 2.11 nothing tells whether a mirror answered that has not got a key. Then the leader is asked,
-    where the user may.
+    Before nats-server 2.11 a mirror without the key may answer unnoticed. Then the leader is asked, if that is allowed.
     """
     if by_leader and bucket.direct and session.server.version < last_messages.BATCHES_SINCE:
         try:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changes of keys as they happen: by a consumer of the server, as all NATS clients watch keys.
+"""Watch changes of keys by a consumer of the server, as all NATS clients do.
 
-It delivers into an inbox of ours, so that credentials that may read keys can watch them. It lives in the server's
-memory, and the server forgets it soon after we are gone.
+The consumer delivers into an inbox of ours, so that credentials that may read keys can watch them. It lives in the
+server's memory, and the server deletes it soon after we disconnect.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _NUMBERS = re.compile(r"\d{1,20}\.\d{1,20}\.[0-9]{1,19}")
 
 
 class Watch:
-    """Begins with the present value of each key, or with ``updates_only`` with the next change of any.
+    """Yields the present value of each key, then each change. With ``updates_only`` it yields only changes.
 
-    A bucket that is deleted and created again begins its revisions again. A watch that is made anew there begins with
-    the present values of the new bucket, with ``updates_only`` with all that it has, and ``lives`` is one more.
+    A bucket that is deleted and created again starts its revisions again. Then the watch starts again with the present
+    values of the new bucket, also with ``updates_only``, and ``lives`` is one more.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Watch:
         self.close()
 
     def next(self, timeout: float) -> kv.Entry | None:
-        """The next change, None after ``timeout`` seconds. A broken connection is made anew in that time.
+        """Return the next change, or None after ``timeout`` seconds. A broken connection is restored in that time.
 
-        Raises StreamsError where that did not succeed, or where the bucket is gone.
+        Raises StreamsError if that fails, or if the bucket is gone.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -91,7 +91,7 @@ class Watch:
                 return entry
 
     def close(self) -> None:
-        """Ends it. What can't be told to the server now, it sees for itself."""
+        """End the watch. If the server can't be reached, it deletes the consumer by itself."""
         with suppress(_errors.StreamsError):
             self._session.unsubscribe_all()
             self._forget()
@@ -146,9 +146,9 @@ class Watch:
             self._go_on_after(int(made["delivered"]["stream_seq"]))
 
     def _is_another(self) -> bool:
-        """Whether the bucket was created again, or lost what it had, since it was looked at.
+        """Return True if the bucket was created again, or lost its messages, since the last check.
 
-        Those who may only read keys can't know. They may have looked at another one, and see the present values again.
+        Credentials that may only read keys can't check that. They may get the present values of a new bucket again.
         """
         try:
             info = streams.info(self._session, self._bucket.stream)
@@ -161,7 +161,7 @@ class Watch:
         return known not in ("", self._created) or int(info["state"]["last_seq"]) + 1 < begin
 
     def _entry(self, message: wire.Message) -> kv.Entry | None:
-        """The change that a message tells, None where it tells none, or comes from a consumer that is not ours now."""
+        """Return the change in a message, or None if it has none, or comes from an earlier consumer of ours."""
         if message.status == "100":
             self._heard = time.monotonic()
             last = message.headers.get("Nats-Last-Consumer") or "0"
@@ -181,7 +181,7 @@ class Watch:
         )
 
     def _go_on_after(self, sequence: int) -> None:
-        """Where to begin when the watch has to be made anew."""
+        """Store where a new consumer has to begin."""
         self._start = {"deliver_policy": "by_start_sequence", "opt_start_seq": sequence + 1}
 
 

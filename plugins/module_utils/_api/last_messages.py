@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The last message on each of many subjects, in as few requests as the server allows."""
+"""Read the last message on each of many subjects, in as few requests as possible."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _TOGETHER, _BYTES = 16, 32 << 20
 def of_each(
     session: sessions.Session, what: str, stream: str, subjects: Sequence[str], *, direct: bool, up_to: int = 0
 ) -> Iterator[messages.Stored]:
-    """The last message on each subject that has one, from any replica where the stream allows ``direct`` reads.
+    """Yield the last message on each subject that has one, from any replica if the stream allows ``direct`` reads.
 
-    With ``up_to`` the last that is not after this sequence, where a server without batches can't look back: there a
-    subject is left out when it has a later one. ``what`` begins the sentence of an error.
+    With ``up_to``, it is the last that is not after this sequence. Servers without batches can't read the past: there,
+    subjects with a later message are left out. ``what`` begins error sentences.
     """
     if len(subjects) > 1 and direct and session.server.version >= BATCHES_SINCE:
         try:
@@ -45,7 +45,7 @@ def of_each(
 def from_leader(
     session: sessions.Session, what: str, stream: str, subjects: Iterable[str]
 ) -> Iterator[messages.Stored | _errors.StreamsError | None]:
-    """``direct_last`` of a stream that only its leader reads."""
+    """Yield as ``direct_last`` does, for a stream that only its leader reads."""
     calls = ((what, f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}) for subject in subjects)
     for answer in jetstream.call_many(session, calls):
         if isinstance(answer, _errors.ApiError) and answer.err_code == jetstream.NO_MESSAGE_FOUND:
@@ -55,7 +55,7 @@ def from_leader(
 
 
 def there(answers: Iterable[messages.Stored | _errors.StreamsError | None]) -> Iterator[messages.Stored]:
-    """The messages that there are. Raises the first error."""
+    """Yield the existing messages. Raises the first error."""
     for answer in answers:
         if isinstance(answer, _errors.StreamsError):
             raise answer

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many messages lie at the beginning of a stream, without a consumer and without a write."""
+"""Count the oldest messages of a stream without a consumer and without a write."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MOST_GAPS = 50_000
 
 
 class Counted(NamedTuple):
-    """A number of messages, or where it is not ``exact`` the least that it can be."""
+    """A number of messages. Unless it is ``exact``, it is the lowest possible number."""
 
     number: int = 0
     exact: bool = True
 
 
 def before(session: sessions.Session, info: Mapping[str, Any], start: int | datetime) -> Counted:
-    """How many messages are older than a sequence or a moment: a few requests, however many messages there are."""
+    """Return how many messages are older than a sequence or a moment, in a few requests."""
     name, state = info["config"]["name"], info["state"]
     first, total, gaps = int(state["first_seq"]), int(state["messages"]), int(state.get("num_deleted") or 0)
     until = reading.first_since(session, name, reading.ALL, start) if isinstance(start, datetime) else start
@@ -50,7 +50,7 @@ def before(session: sessions.Session, info: Mapping[str, Any], start: int | date
 
 
 def oldest_bytes(session: sessions.Session, info: Mapping[str, Any], excess: int) -> Counted:
-    """How many of the oldest messages have this many bytes together, as the server counts them."""
+    """Return how many of the oldest messages have ``excess`` bytes together, as the server counts them."""
     number, total = 0, int(info["state"]["messages"])
     for message in _oldest(session, info):
         number += 1
@@ -61,7 +61,7 @@ def oldest_bytes(session: sessions.Session, info: Mapping[str, Any], excess: int
 
 
 def oldest_subjects(session: sessions.Session, info: Mapping[str, Any], number: int) -> Mapping[str, int] | None:
-    """How many of the oldest messages each subject has, None where they are too many to be read."""
+    """Return how many of the oldest ``number`` messages each subject has, or None if they are too many to read."""
     counts = Counter(message.subject for message in islice(_oldest(session, info), number))
     return counts if sum(counts.values()) == number else None
 
@@ -76,7 +76,7 @@ def _oldest(session: sessions.Session, info: Mapping[str, Any]) -> Iterator[mess
 
 
 def _size(message: messages.Stored, in_memory: bool) -> int:
-    """What the stores of nats-server count for a message (server/filestore.go and memstore.go)."""
+    """Return the bytes that nats-server counts for a message (server/filestore.go and memstore.go)."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in message.headers.items())
     headers = len(f"NATS/1.0\r\n{lines}\r\n".encode()) if lines else 0
     size = len(message.subject.encode()) + headers + len(message.data)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Messages of a stream: publish with acknowledgement, read and delete."""
+"""Publish messages with acknowledgement, read and delete them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MESSAGES, _BYTES = 4000, 16 << 20
 
 
 class Stored(NamedTuple):
-    """A message in a stream. ``time`` is RFC 3339 UTC as the server gives it."""
+    """A message in a stream. ``time`` is RFC 3339 UTC as the server sends it."""
 
     subject: str
     sequence: int
@@ -41,12 +41,12 @@ class Stored(NamedTuple):
 
 
 def new_id() -> str:
-    """A message id that no other message has. Short, since it is stored with the message."""
+    """Return a unique message id. It is short, since it is stored with the message."""
     return os.urandom(11).hex()
 
 
 def dedupes(session: sessions.Session, config: Mapping[str, Any]) -> bool:
-    """Whether a stream of this configuration knows a message again for as long as it is repeated."""
+    """Return True if a stream of this configuration recognizes duplicates for as long as messages are repeated."""
     window = int(config.get("duplicate_window") or 0) / codecs.NANOSECOND
     return window > session.settings.timeout + _REMEMBERED
 
@@ -65,9 +65,9 @@ def publish(
     again: bool | None = None,
     known: bool = False,
 ) -> dict[str, Any]:
-    """Publishes and waits for the stream's acknowledgement (``stream``, ``seq``, ``duplicate``).
+    """Publish a message and return the stream's acknowledgement (``stream``, ``seq``, ``duplicate``, ``repeated``).
 
-    ``repeated`` among it tells that the message was sent more than once. ``again`` is as in a Request, ``known`` as in
+    ``repeated`` is True if the message was sent more than once. ``again`` is as in a Request, ``known`` as in
     ``deliver``.
     """
     [answer] = deliver(session, [wire.Request(subject, payload, headers, again=again)], known=known)
@@ -87,10 +87,11 @@ def acknowledged(
 def deliver(
     session: sessions.Session, messages: Sequence[wire.Request], *, known: bool = False
 ) -> list[list[wire.Message] | _errors.StreamsError]:
-    """Pipelined: an answer or an error for each. What no stream heard is sent again, after the others.
+    """Publish in a pipeline, and return an answer or an error for each.
 
-    While a leader is elected, and a moment after it was created, a stream does not listen. That is waited for, within
-    the timeout, where a stream takes the subject: with ``known`` this is sure, otherwise the server is asked.
+    Messages that no stream listened to are sent again, after the others. A stream does not listen during the election
+    of a leader, and for a moment after its creation. That is waited for within the timeout if a stream has the subject.
+    With ``known`` that is certain, otherwise the server is asked.
     """
     window = _window(messages)
     replies = session.request_many(messages, window)
@@ -116,7 +117,7 @@ def _explain(
     unheard: Sequence[int],
     replies: list[list[wire.Message] | _errors.StreamsError],
 ) -> None:
-    """Names the cause where a stream that there is did not listen for all the time."""
+    """Replace the errors of messages for an existing stream that never listened with their cause."""
     error = session.explain(messages[unheard[0]].subject)
     if error.failure.get("code") == "no_leader":
         for number in unheard:
@@ -124,7 +125,7 @@ def _explain(
 
 
 def _is_taken(session: sessions.Session, subject: str) -> bool:
-    """Whether there is a stream for a subject. Where we may not ask, there may be."""
+    """Return True if a stream has the subject, or if the permissions do not allow to ask."""
     try:
         answer = jetstream.call(session, "Listing streams", "STREAM.NAMES", {"subject": subject})
     except _errors.PermissionMissing:
@@ -135,7 +136,7 @@ def _is_taken(session: sessions.Session, subject: str) -> bool:
 
 
 def _window(messages: Iterable[wire.Request]) -> int:
-    """How many of these messages may be unacknowledged at a time."""
+    """Return how many of these messages may be unacknowledged at a time."""
     largest = max((len(message.payload) for message in messages), default=0)
     return max(1, min(_MESSAGES, _BYTES // max(1, largest)))
 
@@ -147,9 +148,9 @@ def _is_unheard(answer: object) -> bool:
 def publish_many(
     session: sessions.Session, what: str, messages: Iterable[wire.Request], window: int = sessions.WINDOW
 ) -> list[dict[str, Any] | _errors.StreamsError]:
-    """Pipelined: an acknowledgement or an error for each.
+    """Publish in a pipeline, and return an acknowledgement or an error for each.
 
-    They are stored in their order, so what no stream heard is not sent again after the others.
+    The stream stores them in their order, so messages without a listener are not sent again.
     """
     wanted = list(messages)
     found: list[dict[str, Any] | _errors.StreamsError] = []
@@ -165,7 +166,7 @@ def publish_many(
 
 
 def _acknowledgement(what: str, headers: Mapping[str, str] | None, answer: wire.Message) -> dict[str, Any]:
-    """Raises WrongAnswer where it is that of a message for another stream than was expected."""
+    """Return the acknowledgement. Raises WrongAnswer if it names another stream than expected."""
     ack = jetstream.decode(what, answer, answers.PubAck, written=True)
     if ack["stream"] != (headers or {}).get("Nats-Expected-Stream", ack["stream"]):
         raise _errors.WrongAnswer(what, "it is of another stream", written=True)
@@ -173,7 +174,7 @@ def _acknowledgement(what: str, headers: Mapping[str, str] | None, answer: wire.
 
 
 def get(session: sessions.Session, stream: str, *, sequence: int = 0, subject: str = "") -> Stored | None:
-    """The message with a sequence, or the last one on a subject, from the stream's leader. None where there is none."""
+    """Return the message with a sequence, or the last one on a subject, from the stream's leader, or None."""
     return _message_or_none(session, stream, {"seq": sequence} if sequence else {"last_by_subj": subject})
 
 
@@ -194,9 +195,9 @@ def get_many(
 def direct_last(
     session: sessions.Session, stream: str, subjects: Iterable[str]
 ) -> list[Stored | _errors.StreamsError | None]:
-    """The last message on each subject, pipelined, by the direct reads that any replica answers.
+    """Return the last message on each subject, pipelined, by direct reads, which any replica answers (ADR-31).
 
-    None where there is no message, NoAnswer where the stream does not allow direct reads or does not exist.
+    Returns None for no message, NoAnswer if the stream does not exist or does not allow direct reads.
     """
     wanted = list(subjects)
     requests = [wire.Request(session.api(f"DIRECT.GET.{stream}.{subject}")) for subject in wanted]
@@ -205,9 +206,9 @@ def direct_last(
 
 
 def direct_page(session: sessions.Session, stream: str, body: dict[str, Any]) -> tuple[list[Stored], int]:
-    """The messages that a batch request selects, and how many the server has beyond these.
+    """Return the messages of a batch request, and how many more the server has.
 
-    ``body`` has ``multi_last``, ``batch``, ``up_to_seq`` … (nats-server 2.11).
+    ``body`` has ``multi_last``, ``batch``, ``up_to_seq`` … (ADR-31, nats-server 2.11).
     """
     return direct_pages(session, stream, [body])[0]
 
@@ -215,7 +216,7 @@ def direct_page(session: sessions.Session, stream: str, body: dict[str, Any]) ->
 def direct_pages(
     session: sessions.Session, stream: str, bodies: Sequence[dict[str, Any]]
 ) -> list[tuple[list[Stored], int]]:
-    """``direct_page`` of several batch requests, pipelined. Raises the first error."""
+    """Return ``direct_page`` of several batch requests, pipelined. Raises the first error."""
     subject = session.api(f"DIRECT.GET.{stream}")
     requests = [wire.Request(subject, jetstream.encode(body), many=True) for body in bodies]
     answers_ = session.request_many(requests)
@@ -252,7 +253,7 @@ def _page_of(stream: str, body: dict[str, Any], messages: list[wire.Message]) ->
 
 
 def delete(session: sessions.Session, stream: str, sequence: int, *, erase: bool = False) -> bool:
-    """Deletes one message. False where it was not there any more."""
+    """Delete one message. Returns False if it was gone."""
     [answer] = delete_many(session, stream, [sequence], erase=erase)
     if isinstance(answer, _errors.StreamsError):
         raise answer
@@ -262,7 +263,7 @@ def delete(session: sessions.Session, stream: str, sequence: int, *, erase: bool
 def delete_many(
     session: sessions.Session, stream: str, sequences: Sequence[int], *, erase: bool = False
 ) -> list[bool | _errors.StreamsError]:
-    """Deletes messages, pipelined. For each True, False where it was not there any more, or an error."""
+    """Delete messages, pipelined. Returns for each True, False if it was gone, or an error."""
     more = {} if erase else {"no_erase": True}
     calls = [
         (f"Deleting message {sequence} of stream {stream}", f"STREAM.MSG.DELETE.{stream}", {"seq": sequence, **more})
@@ -280,7 +281,7 @@ def _deleted(answer: dict[str, Any] | _errors.StreamsError) -> bool | _errors.St
 
 
 def _is_none(error: _errors.StreamsError) -> bool:
-    """Whether an error says that there is no such message."""
+    """Return True if the error reports a missing message."""
     numbers = (jetstream.NO_MESSAGE_FOUND, jetstream.SEQUENCE_NOT_FOUND)
     return isinstance(error, _errors.ApiError) and error.err_code in numbers
 
@@ -290,7 +291,7 @@ _GONE = ("no message found", "stream store EOF", "deleted message")
 
 
 def from_direct(what: str, message: wire.Message) -> Stored:
-    """The stored message in a direct reply, whose own place is told by headers. Raises WrongAnswer without them."""
+    """Return the message of a direct reply. Raises WrongAnswer if its headers lack the sequence or the time."""
     headers = dict(message.headers)
     subject, sequence = headers.pop("Nats-Subject", ""), headers.pop("Nats-Sequence", "")
     moment = headers.pop("Nats-Time-Stamp", "")
@@ -322,7 +323,7 @@ def _direct(
 
 
 def parse_headers(raw: bytes) -> dict[str, str]:
-    """The headers of a stored message: ``NATS/1.0`` and lines of ``Name: value``."""
+    """Return the headers of a stored message: ``NATS/1.0`` and lines of ``Name: value``."""
     headers = {}
     for line in raw.decode(errors="replace").split("\r\n")[1:]:
         name, separator, value = line.partition(":")
@@ -342,7 +343,7 @@ def _message_or_none(session: sessions.Session, stream: str, body: dict[str, Any
 
 
 def stored_of(message: Mapping[str, Any]) -> Stored:
-    """The message in an answer of STREAM.MSG.GET."""
+    """Return the message in an answer of STREAM.MSG.GET."""
     return Stored(
         subject=message["subject"],
         sequence=int(message["seq"]),
@@ -353,7 +354,10 @@ def stored_of(message: Mapping[str, Any]) -> Stored:
 
 
 def on_subject(session: sessions.Session, stream: str, subject: str) -> list[Stored]:
-    """The messages on one subject, the oldest first, one request each: for streams that hold few, such as governors."""
+    """Return the messages on one subject, the oldest first.
+
+    Each takes one request, which suits streams that hold few messages, such as governors.
+    """
     found: list[Stored] = []
     while True:
         after = found[-1].sequence + 1 if found else 1

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether an answer of the right shape belongs to another request than it came for, as far as answers say so."""
+"""Detect answers of the right shape that belong to another request."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _TYPE, _ALIKE = "io.nats.jetstream.api.v1.", ("stream_create", "stream_update", 
 
 
 def other_kind(call: str, answer: dict[str, Any]) -> str:
-    """What an answer says of another kind of call than was made, also where it is an error; empty where nothing is.
+    """Return the mismatch if an answer, or an error, belongs to another kind of call; else an empty text.
 
-    nats-server names the kind of each answer in ``type`` (server/jetstream_api.go).
+    nats-server sends the kind of each answer in ``type`` (server/jetstream_api.go).
     """
     found, words = answer.get("type"), call.split(".")
     known = [key for key in (".".join(words[:3]), ".".join(words[:2])) if key in answers.SHAPES]
@@ -30,7 +30,7 @@ def other_kind(call: str, answer: dict[str, Any]) -> str:
 
 
 def of(call: str, body: Any, answer: Any) -> str:
-    """What an answer of the right shape says of something else than was asked for; empty where nothing is."""
+    """Return the mismatch if an answer of the right shape belongs to another request; else an empty text."""
     words, asked = call.split("."), body if isinstance(body, dict) else {}
     kind = ".".join(words[:2])
     if kind in ("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE") and answer["config"]["name"] != words[2]:
@@ -54,7 +54,7 @@ def _other_message(asked: dict[str, Any], message: Any) -> str:
 
 
 def matches(subject: str, pattern: str) -> bool:
-    """Whether a subject is one of those that a pattern with wildcards selects."""
+    """Return True if a subject matches a pattern with wildcards."""
     if subject == pattern or pattern == ">":
         return True
     words, wanted = subject.split("."), pattern.split(".")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a mirror or the sources of a stream are: whether they were ever heard of, and how far they are behind."""
+"""Read the state of a mirror or of sources: whether the server found them, and their lag."""
 
 from __future__ import annotations
 
@@ -26,22 +26,26 @@ _PASSING = 5.0
 
 
 def of(info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the server tells of each (``name``, ``lag``, ``active`` in nanoseconds and below 0 for never, ``error``)."""
+    """Return the server's state of each origin.
+
+    It has ``name``, ``lag``, ``active`` (nanoseconds since the last contact, below 0 for never) and ``error``.
+    """
     return [*([info["mirror"]] if info.get("mirror") else []), *(info.get("sources") or [])]
 
 
 def never_heard(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the origins that the server has not found yet."""
     return [origin for origin in of(info) if int(origin.get("active", -1)) < 0]
 
 
 def refusal(origin: Mapping[str, Any]) -> str:
-    """Why the server copies nothing from an origin, empty where it says nothing."""
+    """Return why the server copies nothing from an origin, or an empty text."""
     error = origin.get("error") or {}
     return f"{error.get('description', '')}, JetStream error {error.get('err_code', 0)}" if error else ""
 
 
 def wait_until_heard(session: sessions.Session, infos: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The infos of these streams by their names, once all of their origins were heard of, or after a moment."""
+    """Return the infos of these streams by name, as soon as all origins were found, or after a moment."""
     found = {info["config"]["name"]: dict(info) for info in infos}
     deadline, pause = time.monotonic() + _MOMENT, _SHORTEST
     while True:
@@ -55,10 +59,10 @@ def wait_until_heard(session: sessions.Session, infos: Iterable[Mapping[str, Any
 
 
 def wait_until_followed(session: sessions.Session, name: str, seconds: float) -> dict[str, Any]:
-    """The stream's info once it has all that its origins have.
+    """Return the stream's info as soon as it has all messages of its origins.
 
-    Raises StreamsError (``not_followed``) after ``seconds``, or where the server refuses to copy. A lag of 0 counts
-    once the stream did not change for a moment: servers show it before the first message, too.
+    Raises StreamsError (``not_followed``) after ``seconds``, or if the server refuses to copy. A lag of 0 counts after
+    the stream did not change for a moment, since servers report 0 also before the first message.
     """
     began, pause = time.monotonic(), _SHORTEST
     reached, since = None, began

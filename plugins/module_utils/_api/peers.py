@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The servers that may hold streams, as far as they tell of themselves to an ordinary account."""
+"""List the servers that may hold streams, as far as an ordinary account can see them."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class _Server(_ServerNeeds, total=False):
 
 
 class _Answer(TypedDict):
-    """An answer to PING.STATZ, as far as it is used here (nats-server server/events.go, ServerInfo)."""
+    """The keys of an answer to PING.STATZ that are used here (nats-server server/events.go, ServerInfo)."""
 
     server: _Server
 
 
 class Peer(NamedTuple):
-    """A server with JetStream. ``cluster`` is empty where it is in none."""
+    """A server with JetStream. ``cluster`` is empty if it is in none."""
 
     name: str
     cluster: str
@@ -47,7 +47,7 @@ class Peer(NamedTuple):
 
 
 class Peers:
-    """The servers of one session, asked when first needed, and again only where more of them may answer."""
+    """The servers of one session. They are asked when first needed, and again only if more of them may answer."""
 
     def __init__(self, session: sessions.Session) -> None:
         self._session = session
@@ -55,9 +55,9 @@ class Peers:
         self._all = False
 
     def until(self, enough: Callable[[Sequence[Peer]], bool]) -> list[Peer] | None:
-        """Those that answered until ``enough`` is true of them; None where these credentials can't know them.
+        """Return the servers that answered until ``enough`` is true of them, or None if they can't be known.
 
-        Another domain or prefix may be another cluster, of which the connected server tells nothing.
+        Another domain or prefix may be another cluster, which the connected server does not report.
         """
         if not self._all and not enough(self._found or ()):
             self._found, self._all = self._asked(enough), True
@@ -80,7 +80,7 @@ class Peers:
 
 
 def _peers(answers: Sequence[wire.Message]) -> list[Peer] | None:
-    """None where an answer is none."""
+    """Return the servers, or None if an answer is invalid."""
     found = []
     for message in answers:
         try:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many messages of a stream, in their order, without a consumer.
+"""Read many messages of a stream in their order, without a consumer.
 
-Where the server has batches (nats-server 2.11) and the stream allows direct reads, a page is one request. Everywhere
-else each message is one request to the stream's leader, and many of them are under way at once.
+With nats-server 2.11 and direct reads, a page is one batch request. Otherwise each message is one request to the
+stream's leader, and many of them are sent at once.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _MARGIN, _WIDER = 1.1, 16
 def onward(
     session: sessions.Session, stream: str, subject: str = ALL, start: int | datetime = 1, limit: int | None = None
 ) -> Iterator[messages.Stored]:
-    """The messages on a subject from a sequence number or a moment on, the oldest first, at most ``limit`` of them."""
+    """Yield the messages on a subject from a sequence or a moment on, the oldest first, at most ``limit`` of them."""
     return islice(_in_order(session, stream, subject, start, limit or _PAGE_MESSAGES), limit)
 
 
 def newest(session: sessions.Session, stream: str, subject: str = ALL, count: int = 1) -> list[messages.Stored]:
-    """The last ``count`` messages, the oldest of them first.
+    """Return the last ``count`` messages, the oldest of them first.
 
-    There is no reading backwards: the start is searched, as far away as what was found so far makes likely.
+    Servers can't read backwards, so that the start is searched for.
     """
     last = messages.get(session, stream, subject=subject)
     if last is None:
@@ -62,7 +62,7 @@ def newest(session: sessions.Session, stream: str, subject: str = ALL, count: in
 
 
 def count_before(session: sessions.Session, stream: str, subject: str, sequence: int, total: int) -> int:
-    """How many of the ``total`` messages on a subject have a lower sequence number."""
+    """Return how many of the ``total`` messages on a subject have a lower sequence."""
     later = count_from(session, stream, subject, sequence)
     if later is not None:
         return total - later
@@ -70,7 +70,7 @@ def count_before(session: sessions.Session, stream: str, subject: str, sequence:
 
 
 def count_from(session: sessions.Session, stream: str, subject: str, sequence: int) -> int | None:
-    """How many messages on a subject have this sequence number or a higher one, None where there are no batches."""
+    """Return how many messages on a subject have this sequence or a higher one, or None without batches."""
     try:
         found, beyond = _page(session, stream, subject, sequence, 1)
     except _NoPages:
@@ -79,7 +79,7 @@ def count_from(session: sessions.Session, stream: str, subject: str, sequence: i
 
 
 def first_since(session: sessions.Session, stream: str, subject: str, moment: datetime) -> int | None:
-    """The sequence of the first message that is not older than the moment, None where all are."""
+    """Return the sequence of the first message that is not older than the moment, or None if all are."""
     if session.server.version >= _BATCHES:
         found = _nexts(session, stream, [{"start_time": _rfc3339(moment), "next_by_subj": subject}])[0]
         return found.sequence if found else None
@@ -97,11 +97,11 @@ def first_since(session: sessions.Session, stream: str, subject: str, moment: da
 
 
 class _NoPages(Exception):
-    """This server, stream or user has no batches."""
+    """The server, the stream or the permissions do not allow batches."""
 
 
 def _between(session: sessions.Session, stream: str, subject: str, start: int, end: int) -> Iterator[messages.Stored]:
-    """The messages with sequences from ``start`` and below ``end``."""
+    """Yield the messages with sequences from ``start`` to below ``end``."""
     return takewhile(lambda message: message.sequence < end, onward(session, stream, subject, start))
 
 
@@ -142,7 +142,7 @@ def _page(
 
 
 def _one_by_one(session: sessions.Session, stream: str, subject: str, start: int) -> Iterator[messages.Stored]:
-    """Asks for the next message after several sequences at once, after more of them where all bring different ones."""
+    """Yield messages by single requests, several at once, and more at once while each brings another message."""
     width = 1
     while True:
         bodies = [{"seq": sequence, "next_by_subj": subject} for sequence in range(start, start + width)]

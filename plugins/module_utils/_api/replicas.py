@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the copies of a stream are: moving them, its leader, and waiting until all of them are current."""
+"""Move the replicas of a stream or its leader, and wait until replicas are current."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOT_NOW = (10008, 10009, 10118)
 
 
 def moving(info: Mapping[str, Any]) -> bool:
-    """Whether the stream is on its way to other servers, or has no leader at the moment."""
+    """Return True if the stream moves to other servers, or has no leader."""
     cluster = info.get("cluster")
     if not cluster:
         return False
@@ -31,7 +31,7 @@ def moving(info: Mapping[str, Any]) -> bool:
 
 
 def current(info: Mapping[str, Any]) -> bool:
-    """Whether the stream has all of its copies, and all are up to date. A lone server's stream always is."""
+    """Return True if the stream has all of its replicas, and all are current. True for a server outside a cluster."""
     cluster = info.get("cluster")
     if not cluster:
         return True
@@ -41,7 +41,7 @@ def current(info: Mapping[str, Any]) -> bool:
 
 
 def safe(info: Mapping[str, Any]) -> bool:
-    """Return True where most of a stream's copies are up to date, so that what it has outlives its leader."""
+    """Return True if most replicas are current, so that the messages survive the leader."""
     cluster = info.get("cluster")
     if not cluster:
         return True
@@ -51,20 +51,20 @@ def safe(info: Mapping[str, Any]) -> bool:
 
 
 def wait_until_current(session: sessions.Session, name: str, seconds: float) -> dict[str, Any]:
-    """The stream's info once all of its copies are up to date, and stay so for a moment.
+    """Return the stream's info as soon as all replicas are current, and stay so for a moment.
 
-    Raises StreamsError (``not_current``) when it takes longer than ``seconds``.
+    Raises StreamsError (``not_current``) after ``seconds``.
     """
     return _wait_until(session, name, current, seconds, looks=2)
 
 
 def wait_until_safe(session: sessions.Session, name: str, seconds: float) -> dict[str, Any]:
-    """The same once most of its copies are up to date."""
+    """Return the stream's info as soon as most replicas are current, see ``wait_until_current``."""
     return _wait_until(session, name, safe, seconds, looks=2)
 
 
 def wait_until_at_rest(session: sessions.Session, name: str, seconds: float) -> dict[str, Any]:
-    """The same once a move that is under way has ended, although some copy may be behind or away."""
+    """Return the stream's info as soon as a move has ended, although some replica may not be current."""
     return _wait_until(session, name, lambda info: not moving(info), seconds, looks=1)
 
 
@@ -97,7 +97,7 @@ def _wanted(info: Mapping[str, Any]) -> int:
 
 
 def _look(session: sessions.Session, name: str) -> dict[str, Any] | None:
-    """None while nobody can tell."""
+    """Return the stream's info, or None if nothing answers."""
     try:
         return streams.info(session, name)
     except _errors.NoAnswer:

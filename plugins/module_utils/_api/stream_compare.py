@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether one stream is a complete copy of another, and what makes it one."""
+"""Make one stream a complete copy of another, and check that it is one."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Incomplete(_errors.StreamsError):
 
 
 def follow(session: sessions.Session, name: str, origin: str, patience: float) -> None:
-    """Waits until a mirror is hardly behind its origin. Raises Incomplete after ``patience`` seconds without progress.
+    """Wait until a mirror is close behind its origin. Raises Incomplete after ``patience`` seconds without progress.
 
-    The lag that a server tells is not asked for: it is 0 as well before a mirror has heard of its origin.
+    The lag that servers report is not used, since it is 0 also before a mirror has found its origin.
     """
     while True:
         began, wanted = time.monotonic(), _last(session, origin)[0]
@@ -58,10 +58,10 @@ def follow(session: sessions.Session, name: str, origin: str, patience: float) -
 
 
 def last_sequence(session: sessions.Session, name: str, subject: str) -> int:
-    """The last sequence of a stream that nobody publishes to any more, when all has arrived that was on its way.
+    """Return the last sequence of a stream that nobody publishes to, after all messages on their way have arrived.
 
-    It takes its messages one after the other, so that one that is refused, since it expects a sequence that is not
-    there, is answered after all before it.
+    It publishes a message that the stream refuses, with an expected sequence that does not exist. The stream handles
+    messages in their order, so the refusal comes after all earlier messages.
     """
     deadline = time.monotonic() + _PATIENCE
     while True:
@@ -81,7 +81,7 @@ def last_sequence(session: sessions.Session, name: str, subject: str) -> int:
 
 
 def complete(session: sessions.Session, name: str, origin: str, patience: float) -> None:
-    """Waits until a copy has each message of an origin that gets none, and no other. Raises Incomplete."""
+    """Wait until a copy has exactly the messages of an idle origin. Raises Incomplete."""
     deadline = time.monotonic() + patience
     while not _same(session, name, origin):
         if time.monotonic() > deadline:
@@ -98,7 +98,7 @@ def complete(session: sessions.Session, name: str, origin: str, patience: float)
 
 
 def move_on(session: sessions.Session, name: str, subject: str, last: int) -> None:
-    """Lets a stream go on counting after ``last``, with messages on a subject of its own that are deleted again."""
+    """Raise a stream's last sequence to ``last``, with messages on a subject of its own that are deleted again."""
     state = _state(session, name)
     missing = last - state["last_seq"]
     if missing > 0 and not state["messages"]:
@@ -111,7 +111,7 @@ def move_on(session: sessions.Session, name: str, subject: str, last: int) -> No
 
 
 def refusal(session: sessions.Session, name: str) -> str:
-    """Why the server lets a mirror copy nothing, empty where it does."""
+    """Return why the server lets a mirror copy nothing, or an empty text."""
     error = ((streams.info(session, name) or {}).get("mirror") or {}).get("error") or {}
     return f"{error.get('description', '')}, JetStream error {error.get('err_code', 0)}" if error else ""
 
@@ -130,7 +130,7 @@ def _same(session: sessions.Session, name: str, origin: str) -> bool:
 
 
 def forget_deleted(session: sessions.Session, name: str, origin: str) -> None:
-    """Deletes from a copy what was deleted from its origin after it was copied."""
+    """Delete the messages from a copy that were deleted from its origin after they were copied."""
     copied, wanted = _state(session, name), _state(session, origin)
     if copied["messages"] and copied["first_seq"] < wanted["first_seq"]:
         streams.purge(session, name, {"seq": wanted["first_seq"]}, again=True)
@@ -141,7 +141,7 @@ def forget_deleted(session: sessions.Session, name: str, origin: str) -> None:
 
 
 def _last(session: sessions.Session, name: str) -> tuple[int, str]:
-    """The sequence of the last message that is there, and its time; 0 where there is none."""
+    """Return the sequence and the time of the last existing message, 0 and an empty text if there is none."""
     found = messages.get(session, name, subject=">")
     state = _state(session, name)
     if found is None and state["messages"]:
@@ -161,4 +161,5 @@ def _state(session: sessions.Session, name: str) -> Mapping[str, Any]:
 
 
 def gone(name: str) -> _errors.StreamsError:
+    """Return the error of a stream that somebody deleted while it was copied."""
     return _errors.StreamsError(f"Stream {name} is gone: somebody else deleted it while it was copied.", code="gone")

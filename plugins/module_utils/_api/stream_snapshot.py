@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshots of streams: out of the server and into it, in chunks, with a bounded number of them on the way.
+"""Transfer snapshots of streams from and to the server in chunks, with a bounded number on the way.
 
 The protocol is nats-server's own (server/jetstream_api.go, streamSnapshot and processStreamRestore).
 """
@@ -46,9 +46,9 @@ _LONG = 3600.0
 def snapshot(
     session: sessions.Session, stream: str, *, consumers: bool = True, check_messages: bool = False
 ) -> tuple[dict[str, Any], Generator[bytes, None, None]]:
-    """Begins a snapshot: ``config`` and ``state`` of the stream, and the chunks of its archive, to be read to the end.
+    """Begin a snapshot. Return ``config`` and ``state`` of the stream, and the chunks of its archive.
 
-    The iterator raises StreamsError where the server breaks it off. Closing it early ends the snapshot.
+    The iterator raises StreamsError if the server aborts the snapshot. Closing it early ends the snapshot.
     """
     deliver = session.new_inbox()
     session.subscribe(deliver)
@@ -73,7 +73,7 @@ def snapshot(
 
 
 def _sender(session: sessions.Session, stream: str) -> tuple[str, str]:
-    """When a stream was created, and the server that leads it, empty where that is not known."""
+    """Return when a stream was created, and the server that leads it, or an empty text if that is unknown."""
     info = streams.info(session, stream) or {}
     return str(info.get("created") or ""), str((info.get("cluster") or {}).get("leader") or "")
 
@@ -81,7 +81,7 @@ def _sender(session: sessions.Session, stream: str) -> tuple[str, str]:
 def _received(
     session: sessions.Session, what: str, stream: str, sender: tuple[str, str], patience: float
 ) -> wire.Message | None:
-    """The next message. Raises NoAnswer where none comes since another server leads the stream now, or it is gone."""
+    """Return the next message. Raises NoAnswer if another server now leads the stream, or the stream is gone."""
     deadline = time.monotonic() + patience
     while True:
         message = session.receive(max(0.0, min(_LOOK, deadline - time.monotonic())))
@@ -142,10 +142,10 @@ def _check_end(what: str, message: wire.Message) -> None:
 
 @dataclass
 class Receiver:
-    """The server that takes the chunks of a restore.
+    """The server that receives the chunks of a restore.
 
-    ``subject`` is where it takes them, empty where it created the stream without awaiting any. ``heard`` is when it
-    last answered, by time.monotonic(). ``ended`` is True when it was sent the last chunk.
+    ``subject`` receives the chunks. It is empty if the server created the stream without them. ``heard`` is when it
+    last answered, by time.monotonic(). ``ended`` is True after the last chunk was sent.
     """
 
     subject: str
@@ -154,9 +154,9 @@ class Receiver:
 
 
 def begin_restore(session: sessions.Session, config: dict[str, Any], state: dict[str, Any]) -> Receiver:
-    """Ask for a stream with this configuration to be built from an archive.
+    """Ask the server to restore a stream with this configuration from an archive.
 
-    Raises ApiError (``NAME_IN_USE_BY_RESTORE``) where there is a stream of that name, or somebody builds one.
+    Raises ApiError (``NAME_IN_USE_BY_RESTORE``) if the stream exists, or another restore of it is running.
     """
     name = config["name"]
     what, body = f"Restoring stream {name}", {"config": config, "state": state}
@@ -170,10 +170,10 @@ def begin_restore(session: sessions.Session, config: dict[str, Any], state: dict
 
 
 def send_restore(session: sessions.Session, name: str, receiver: Receiver, chunks: Iterable[bytes]) -> dict[str, Any]:
-    """Send the chunks of an archive. Returns the stream's info as the server has it.
+    """Send the chunks of an archive, and return the restored stream's info.
 
-    Raises Unreachable where the connection breaks, NoAnswer where the receiver does not answer any more, and other
-    errors where the server refuses. It may have begun to build the stream.
+    Raises Unreachable if the connection breaks, NoAnswer if the receiver stops answering, and other errors if the
+    server refuses. It may have begun to restore the stream.
     """
     what, rest = f"Restoring stream {name}", iter(chunks)
     if not receiver.subject:
@@ -197,7 +197,10 @@ def send_restore(session: sessions.Session, name: str, receiver: Receiver, chunk
 
 
 def _refusal(what: str, answer: wire.Message) -> None:
-    """The server answers a chunk with nothing, or with why it takes no more: as JSON, before 2.12 as text."""
+    """Raise the reason if the server refuses more chunks. It answers JSON, or text before 2.12.
+
+    An empty answer accepts a chunk.
+    """
     if not answer.data.startswith(b"{"):
         reason = answer.data.decode(errors="replace").removeprefix("-ERR ").strip("'")
         raise _errors.StreamsError(f"{what}: the server broke it off ({reason}): look at its log.", code="restore")
@@ -205,7 +208,7 @@ def _refusal(what: str, answer: wire.Message) -> None:
 
 
 def _lost(what: str, error: _errors.StreamsError) -> _errors.StreamsError:
-    """The error of a chunk without an answer, in the words of a restore."""
+    """Return the error of a chunk without an answer."""
     if isinstance(error, _errors.OutcomeUnknown) and isinstance(error.reason, _errors.Unreachable):
         return error.reason
     if isinstance(error, _errors.NoAnswer):

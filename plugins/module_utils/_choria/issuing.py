@@ -105,7 +105,10 @@ def new_certificate(
 
 
 def certificate_facts(certificate: str, key: str, authority: str) -> tuple[datetime, list[str]] | None:
-    """Return when a certificate expires and its hosts, or None if it is invalid or belongs to another key or authority."""
+    """Return when a certificate expires, and its hosts.
+
+    Returns None if it is invalid, or belongs to another key or authority.
+    """
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
 

@@ -217,7 +217,7 @@ def is_known(key: str) -> bool:
 
 
 def is_secret(key: str) -> bool:
-    """Return True if the value of a key must not be shown: by the list for known keys, by the usual patterns for others."""
+    """Return True if the value of a key must not be shown. The usual patterns decide for unknown keys."""
     return key in SECRET or (not is_known(key) and USUAL.hides(key))
 
 

@@ -107,7 +107,10 @@ class Spool:
         return target
 
     def state(self) -> dict[str, Any]:
-        """Return the waiting messages by priority and in all, with ages in seconds. Raises Refused if the spool can't be read."""
+        """Return the waiting messages by priority and in all, with ages in seconds.
+
+        Raises Refused if the spool can't be read.
+        """
         self._folder_status(self.path)
         priorities = [self._priority(priority) for priority in PRIORITIES]
         waiting = [found for found in priorities if found["oldest"]]

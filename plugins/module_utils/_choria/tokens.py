@@ -42,7 +42,7 @@ class Token:
 
     @property
     def api(self) -> str:
-        """The prefix of the JetStream API. Servers of organizations other than choria import it under another prefix."""
+        """The prefix of the JetStream API, which differs for servers of organizations other than choria."""
         return STREAMS_PREFIX if self.purpose == SERVER and self.organization != "choria" else "$JS.API"
 
     def inbox(self, collective: str) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One connection to the first server that takes us."""
+"""Open and close one connection, to the first server that accepts it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ ErrorCallback = Callable[[Exception], Awaitable[None]]
 
 
 def preload(settings: Settings) -> None:
-    """Imports all that a connection with these settings will need. Raises LibraryMissing.
+    """Import all that a connection with these settings needs. Raises LibraryMissing.
 
-    For a program that forks while one of its threads connects: a child that is made in the middle of an import waits
-    for ever when it imports the same.
+    Call it before a program forks while another thread connects. A child process that is forked during an import hangs
+    when it imports the same module.
     """
     nats_compat.client_class(settings.websocket)
     # What looking up a host's name needs, reading a message with headers, and telling what went wrong
@@ -49,10 +49,14 @@ async def connect(
     on_closed: Callable[[], Awaitable[None]],
     warn: Callable[[str], None] | None = None,
 ) -> Any:
-    """A connected nats-py client. Tries the servers in order, from ``first`` on; raises the reason when none takes us.
+    """Return a connected nats-py client. Raises the reason if no server accepts the connection.
 
-    ``first`` counts beyond the last server, to begin again with the first one.
-    ``warn`` is called with a sentence where a password or token went out in clear.
+    Args:
+        settings: the connection options. Their servers are tried in order.
+        first: the index of the first server to try. It may exceed their number, and counts modulo it.
+        on_error: called with each asynchronous error.
+        on_closed: called when the connection is closed.
+        warn: called with a sentence if a password or token was sent in clear.
     """
     problems: list[Exception] = []
     begin = first % len(settings.servers)
@@ -125,7 +129,7 @@ async def _connect_one(
 
 
 def _in_clear(client: Any, settings: Settings, server: str) -> bool:
-    """Whether a password or token was sent to another host without TLS, and the user did not say that it may be."""
+    """Return True if a password or token went to another host without TLS, and the user did not allow that."""
     secret = settings.password or settings.token
     if not secret or settings.tls == connection.OFF or not nats_compat.wants_credentials(client):
         return False
@@ -142,9 +146,9 @@ def _is_loopback(host: str) -> bool:
 
 
 async def close(client: Any) -> None:
-    """Closes a connection in good order, or after a second by force. All that mattered was acknowledged before.
+    """Close a connection in good order, or by force after a second. All that mattered was acknowledged before.
 
-    What nats-py leaves running ends too, or asyncio would complain of it at the end of the program.
+    It also ends the tasks that nats-py leaves running, since asyncio warns of them at the end of the program.
     """
     try:
         await asyncio.wait_for(client.close(), 1.0)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One request that many servers answer. Few modules need it."""
+"""One request that many servers answer. It is a file of its own since few modules need it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 async def gathered(
     session: Link, request: wire.Request, seconds: float, enough: Callable[[list[wire.Message]], bool]
 ) -> list[wire.Message]:
-    """The answers, until ``enough`` is true of them or the ``seconds`` are over; none where nobody answers.
+    """Return the answers until ``enough`` is true of them or ``seconds`` have passed. The list may be empty.
 
     Raises the error of a request that the server refuses.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Work in an event loop that is not waited for idly."""
+"""Run a coroutine with a periodic call or with a time limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 async def accompanied(work: Coroutine[Any, Any, T], seconds: float, call: Callable[[], None]) -> T:
-    """Does the work, and calls something every so often until it is done. What that raises ends the work."""
+    """Run ``work``, and call ``call`` every ``seconds`` seconds meanwhile. Its exceptions abort the work."""
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait({task}, timeout=seconds))[0]:
@@ -32,7 +32,7 @@ async def accompanied(work: Coroutine[Any, Any, T], seconds: float, call: Callab
 
 
 async def limited(work: Coroutine[Any, Any, T], seconds: float) -> T:
-    """Does the work, which is broken off after so many seconds. Raises NoAnswer then."""
+    """Run ``work`` for at most ``seconds`` seconds. Raises NoAnswer after that."""
     try:
         return await asyncio.wait_for(work, max(0.0, seconds))
     except asyncio.TimeoutError:

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All use of what nats-py keeps to itself, and of its modules before they are needed.
+"""All use of private parts of nats-py, and the import of only those of its modules that are needed.
 
-tests/unit/test_compat.py notices when a release of nats-py changes one of these parts.
+tests/unit/test_compat.py fails if a release of nats-py changes one of these parts.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def client_class(websocket: bool) -> Any:
 
 
 class _Changed:
-    """What is different from nats-py's client, before which it stands in the order of methods."""
+    """The methods that replace those of nats-py's client."""
 
     settings: Settings
     _ps: Any
@@ -76,6 +76,7 @@ class _Changed:
 
     @property
     def ssl_context(self) -> Any:
+        """The TLS context of the settings."""
         # nats-py would have its own, with the system's authorities
         return self.settings.tls_context()
 
@@ -134,7 +135,7 @@ class _Changed:
 
 
 def _chosen_tls(wanted: str, info: dict[str, Any]) -> bool:
-    """Whether this connection goes on with TLS, by what the user wants and what the server says of itself."""
+    """Return True if this connection uses TLS, by the user's choice and the server's INFO."""
     offered = bool(info.get("tls_required") or info.get("tls_available"))
     if wanted == connection.REQUIRED and not offered:
         raise wire.TlsNotOffered
@@ -145,12 +146,12 @@ def _chosen_tls(wanted: str, info: dict[str, Any]) -> bool:
 
 @contextmanager
 def _only_what_is_needed() -> Iterator[None]:
-    """Takes two thirds off the time that importing nats-py needs, for which each module's run has to wait.
+    """Reduce the time to import nats-py by two thirds, since each module waits for it.
 
-    It imports aiohttp wherever that is installed, and only websockets need it, which add it. It imports what reads
-    packages' metadata and e-mail to tell servers its own version, which is then told as 0.0.0. It imports its own
-    JetStream client, of which it uses the names of a few headers: these are imported when the first message with
-    headers comes.
+    Three imports of nats-py are left out. aiohttp is needed by websockets alone, which import it later. The modules
+    that read packages' metadata and e-mail are needed only to send nats-py's version to servers, which is now sent as
+    0.0.0. nats-py's JetStream client is needed for the names of a few headers. They are imported with the first message
+    that has headers.
     """
     hidden = {"importlib.metadata", "aiohttp"} - sys.modules.keys()
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
@@ -167,7 +168,7 @@ def _only_what_is_needed() -> Iterator[None]:
 
 
 def _add_what_websockets_need() -> None:
-    """Gives nats-py what it was imported without, by this connection or an earlier one of the process."""
+    """Import for nats-py what this connection, or an earlier one of the process, left out."""
     from nats.aio import transport
 
     if transport.aiohttp is None:
@@ -180,9 +181,9 @@ def _add_what_websockets_need() -> None:
 
 
 class _JetStreamClient(ModuleType):
-    """Stands for ``nats.js`` until one of its names is used. importlib's LazyLoader loads at the import statement.
+    """Replaces ``nats.js`` until one of its names is used. importlib's LazyLoader would load it at once.
 
-    ``nats.js.api``, which has the names of the headers, is imported without the rest.
+    ``nats.js.api``, which has the names of the headers, is imported alone.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -196,33 +197,33 @@ class _JetStreamClient(ModuleType):
 
 
 def server_info(client: Any) -> dict[str, Any]:
-    """What the server said of itself in its greeting, which was checked; empty before it came."""
+    """Return the INFO that the server sent, which was checked, or an empty dict before it arrives."""
     info = client._server_info
     return info if isinstance(info, dict) else {}
 
 
 def wants_credentials(client: Any) -> bool:
-    """Whether the client sends a password or a token."""
+    """Return True if the client sends a password or a token."""
     return bool(client._auth_configured)
 
 
 def subscriptions(client: Any) -> list[Any]:
-    """The subscriptions of the client."""
+    """Return the subscriptions of the client."""
     return list(client._subs.values())
 
 
 async def send_unsubscribe(client: Any, subscription: Any) -> None:
-    """Ask the server to send no more. What is on its way is still delivered, unlike after ``unsubscribe()``."""
+    """Ask the server to send no more. Unlike with ``unsubscribe()``, messages on their way are still delivered."""
     await client._send_unsubscribe(subscription._id)
 
 
 async def handed_on(subscription: Any) -> None:
-    """Wait until all that came has been handed on."""
+    """Wait until all messages that arrived are delivered."""
     await subscription._pending_queue.join()
 
 
 def abort(client: Any) -> None:
-    """Drops the socket. nats-py can't: it waits for the end of a connection that was on its way to TLS for ever."""
+    """Close the socket at once. nats-py would wait for ever if the connection was just starting TLS."""
     transport = client._transport
     for name in ("_io_writer", "_bare_io_writer"):
         writer = getattr(transport, name, None)

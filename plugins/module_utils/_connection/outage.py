@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a request got no answer although the server is there: no leader, a busy one, or no way for the answer.
+"""Find out why a request got no answer from a server that is up: no leader, a busy one, or a lost answer.
 
-Asks for what the rights allow: the stream, whose servers report who leads it and when they last heard of each other;
+It asks what the permissions allow: the stream, whose servers report its leader and when they last heard of each other;
 the names of streams, which the leader of the cluster's JetStream reports; and JetStream as a whole.
 """
 
@@ -56,7 +56,7 @@ class _Cluster(TypedDict, total=False):
 
 
 class _Answer(TypedDict, total=False):
-    """What the questions here look at in their answers."""
+    """The keys of answers that are used here."""
 
     error: Optional[_Failure]
     streams: Optional[list[str]]
@@ -64,9 +64,13 @@ class _Answer(TypedDict, total=False):
 
 
 async def explained(session: Link, subject: str, timeout: float, stream: str = "") -> Problem:
-    """What makes the error of each request that stays without an answer. ``subject`` is that of the first one.
+    """Return a function that makes the error of each request without an answer.
 
-    ``stream`` is the one that it belongs to, where that is known.
+    Args:
+        session: the connection.
+        subject: the subject of the first such request.
+        timeout: in seconds, for the questions.
+        stream: the stream that the subject belongs to, if it is known.
     """
     patience, api = min(_PATIENCE, timeout), session.settings.api
     plain = partial(reasons.no_answer, session.settings)
@@ -110,7 +114,7 @@ async def _stream_of(session: Link, subject: str, patience: float) -> str:
 
 
 async def _ask(session: Link, call: str, body: Any, patience: float) -> dict[str, Any] | None:
-    """The answer of one call, None where none comes."""
+    """Return the answer of one API call, or None if there is none."""
     answered = asyncio.Event()
     request = wire.Request(f"{session.settings.api}.{call}", b"" if body is None else json.dumps(body).encode())
     pending = Pending(request, False, lambda _ended: answered.set())

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which permission of a Choria token allows a subject, in the words of ``choria jwt``.
+"""Find the permission of a Choria token that allows a subject, as ``choria jwt`` names it.
 
-After the broker's own rules, go-choria broker/network/choria_auth.go.
+Source: go-choria, broker/network/choria_auth.go.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _ROWS = {
 
 
 def missing_permission(verb: str, subject: str, jwt: Token | None = None) -> _errors.PermissionMissing:
-    """The error for a refused subject; ``verb`` is PUBLISH or SUBSCRIBE, ``jwt`` the token in use."""
+    """Return the error for a refused subject. ``verb`` is PUBLISH or SUBSCRIBE, ``jwt`` the token in use."""
     for_clients, for_servers = next(row[1:] for row in _ROWS[verb] if re.match(row[0], subject))
     flag = for_clients.format(subject)
     if jwt is None:

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests that are sent together, and what becomes of each: an answer, an error, or an unknown outcome.
+"""Send requests together. Each ends with an answer, an error or an unknown outcome.
 
-A request that can be repeated without harm is sent again when no answer comes for two to three seconds, or when the
-connection broke: during the election of a leader requests get lost. Everything else is sent once. A request that may
-have changed something and stays without an answer ends as OutcomeUnknown.
+A request that can be repeated without harm is sent again if no answer comes for two to three seconds, or if the
+connection broke, since requests get lost during the election of a leader. All others are sent once. A request that
+may have changed something and gets no answer ends as OutcomeUnknown.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ _RECONNECT = 0.25
 
 
 class Pipeline:
-    """The requests of one call, at most ``size`` of them without an answer. It gives up ``timeout`` seconds after the
-    last answer.
+    """The requests of one call, at most ``size`` of them unanswered at a time.
+
+    It gives up ``timeout`` seconds after the last answer.
     """
 
     def __init__(self, session: Link, requests: Sequence[wire.Request], size: int, timeout: float) -> None:
@@ -49,7 +50,7 @@ class Pipeline:
         self._reached = asyncio.Event()
 
     async def run(self) -> list[Answer]:
-        """An answer or an error for each request, in their order. Raises what prevents the connection."""
+        """Return an answer or an error for each request, in their order. Raises the reason if it can't connect."""
         session = self._session
         try:
             await self._connect(time.monotonic() + self._timeout if session._client else 0.0)
@@ -63,7 +64,7 @@ class Pipeline:
                 session._pending.pop(pending.token, None)
 
     async def _connect(self, end: float) -> None:
-        """Connect, and try again until ``end``: a server that was there may come back. Raises StreamsError."""
+        """Connect, and retry until ``end``, since a server may be restarting. Raises StreamsError."""
         while True:
             try:
                 return await self._session._ready()
@@ -122,9 +123,9 @@ class Pipeline:
                 self._reached.set()
 
     async def _until(self, most: int, *, more: bool = False) -> Problem | None:
-        """Waits until at most so many are unanswered. Returns why the rest gets no answer, or None.
+        """Wait until at most ``most`` requests are unanswered. Return why the rest gets no answer, or None.
 
-        With ``more`` there are requests to be sent, for which a connection is needed.
+        With ``more`` there are requests to be sent, so that a connection is needed.
         """
         self._enough = most
         patience = random.uniform(*_AGAIN)
@@ -150,7 +151,7 @@ class Pipeline:
         return [pending for pending in self._pendings if pending.sent and not pending.done]
 
     async def _again(self) -> None:
-        """Sends what can be repeated a second time, over another server where this one does not answer."""
+        """Send the repeatable requests a second time, over another server if this one does not answer."""
         self._tried = time.monotonic()
         if await self._session._answers():
             for pending in self._open:
@@ -160,7 +161,7 @@ class Pipeline:
             await close(self._session._client)
 
     async def _reconnect(self, more: bool) -> Problem | None:
-        """Sends what can be repeated over a new connection. Returns why that is not possible, or None."""
+        """Send the repeatable requests over a new connection. Return why that is not possible, or None."""
         from .reasons import broken
 
         session, heard = self._session, self._heard
@@ -182,7 +183,7 @@ class Pipeline:
     # Giving up
 
     async def _why(self) -> Problem:
-        """After a time-out: is the server gone, does a leader lack, or did only the answer not come?"""
+        """Find out after a timeout if the server is down, a leader is missing, or only the answer is missing."""
         session, waiting = self._session, self._open
         if not await session._answers():
             from .reasons import server_silent
@@ -200,7 +201,7 @@ class Pipeline:
                 pending.fail(self._lost(pending, error) if pending.sent else error)
 
     def _lost(self, pending: Pending, error: _errors.StreamsError) -> _errors.StreamsError:
-        """What to raise for a request that was sent, and whose answer got lost."""
+        """Return the error of a request that was sent and whose answer got lost."""
         subject = pending.request.subject
         kept = isinstance(error, (_errors.Unreachable, _errors.NoAnswer))
         return (

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why there was no answer, told apart and in words."""
+"""Errors of requests without an answer."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def broken(settings: Settings) -> _errors.Unreachable:
+    """Return the error of a connection that broke during a request."""
     servers = ", ".join(settings.servers)
     return _errors.Unreachable(
         f"The connection to {servers} broke while waiting for an answer: check the server and its log."
@@ -23,6 +24,7 @@ def broken(settings: Settings) -> _errors.Unreachable:
 
 
 def server_silent(settings: Settings, subject: str) -> _errors.Unreachable:
+    """Return the error of a server that stopped answering."""
     servers = ", ".join(settings.servers)
     return _errors.Unreachable(
         f"{servers} stopped answering: nothing came for {subject} within timeout ({settings.timeout:g}s), "
@@ -32,6 +34,7 @@ def server_silent(settings: Settings, subject: str) -> _errors.Unreachable:
 
 
 def inbox_refused(settings: Settings) -> _errors.PermissionMissing:
+    """Return the error of credentials that may not subscribe to the inbox prefix."""
     token, collective = settings.jwt, settings.collective
     if token and settings.inbox_prefix == token.inbox(collective):
         remedy = f"the token of {token.caller} is for no such collective, so set collective to one of its own"
@@ -44,6 +47,7 @@ def inbox_refused(settings: Settings) -> _errors.PermissionMissing:
 
 
 def no_answer(settings: Settings, subject: str) -> _errors.NoAnswer:
+    """Return the error of a request without an answer from a server that is up."""
     return _errors.NoAnswer(
         f"No answer on {subject} within timeout ({settings.timeout:g}s), though the server is there: it may be busy "
         "(raise timeout), or answers may not get through (check inbox_prefix and what these credentials may do).",
@@ -52,7 +56,7 @@ def no_answer(settings: Settings, subject: str) -> _errors.NoAnswer:
 
 
 def no_responders(settings: Settings, server: wire.Server | None, subject: str) -> _errors.StreamsError:
-    """The server answered that nobody listens on the subject."""
+    """Return the error of a subject without a subscriber, which the server reports with status 503."""
     api, elsewhere = subject.startswith(f"{settings.api}."), settings.api != connection.DEFAULT_API
     if server is not None and not server.jetstream and not elsewhere:
         return _errors.NoAnswer(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a server did not take us: our errors for what comes out of nats-py, sockets and TLS while connecting."""
+"""Translate the errors of nats-py, sockets and TLS during the connect into errors of this collection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_WORDS = 200
 
 
 def explain(settings: Settings, server: str, error: Exception, info: dict[str, Any]) -> Exception:
-    """Our error for what came out of nats-py while connecting to one server. ``info`` is what that said of itself."""
+    """Return our error for an exception during the connect to one server. ``info`` is the server's INFO."""
     text = str(error).lower()
     if isinstance(error, wire.TlsNotOffered):
         return _errors.Unreachable(
@@ -79,7 +79,7 @@ def _credential_names(settings: Settings) -> str:
 
 
 def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
-    """The refusal of a certificate, also where aiohttp wraps it."""
+    """Return the error that refused a certificate, also if aiohttp wraps it."""
     if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
         return error
     inner = getattr(error, "certificate_error", None) or error.__cause__
@@ -87,7 +87,7 @@ def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | N
 
 
 def _explain_websocket(settings: Settings, server: str, error: Exception) -> Exception:
-    """Our error for one of aiohttp's, whose words may have all that came from the server."""
+    """Return our error for one of aiohttp's, whose text may contain all that the server sent."""
     cause = getattr(error, "os_error", None) or error.__cause__
     if isinstance(cause, ssl.SSLError):
         return _explain_tls(settings, server, cause)
@@ -140,7 +140,7 @@ def _client_certificate(settings: Settings, server: str) -> _errors.PermissionMi
 
 
 def _has_expired(certificate: str) -> bool:
-    """Whether a certificate's time is over, as far as the standard library can tell."""
+    """Return True if a certificate has expired, as far as the standard library can read it."""
     decode: Any = getattr(getattr(ssl, "_ssl", None), "_test_decode_cert", None)
     return bool(decode) and ssl.cert_time_to_seconds(decode(certificate)["notAfter"]) < time.time()
 

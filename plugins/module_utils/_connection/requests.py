@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests: which change nothing or can be repeated, and one whose answer is awaited."""
+"""Classify requests by their effect, and track one that waits for its answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     """Makes the error of a request from its subject."""
 
     class Link(Protocol):
-        """What sends requests and takes their answers: the part of a session that is not for others."""
+        """The part of a session that sends requests and receives answers, for this package alone."""
 
         settings: Settings
         _client: Any
@@ -58,17 +58,17 @@ _SHORT = 1000
 
 
 def is_read(api: str, subject: str) -> bool:
-    """Whether a request changes nothing. ``api`` is the prefix of the JetStream API."""
+    """Return True if a request changes nothing. ``api`` is the prefix of the JetStream API."""
     return subject == wire.PEERS or (subject.startswith(f"{api}.") and is_read_call(subject[len(api) + 1 :]))
 
 
 def is_read_call(call: str) -> bool:
-    """The same of a call of the JetStream API, by its subject below the API's prefix."""
+    """Return True if an API call changes nothing, by its subject below the API's prefix."""
     return bool(_READS.match(call))
 
 
 def repeats(api: str, request: wire.Request) -> bool:
-    """Whether a request does no harm when it is sent twice."""
+    """Return True if a request can be sent twice without harm."""
     if request.again is not None:
         return request.again
     if "Nats-Msg-Id" in (request.headers or {}):
@@ -78,7 +78,7 @@ def repeats(api: str, request: wire.Request) -> bool:
 
 
 class Pending:
-    """A request whose answer is awaited. ``sent`` is how often it was sent, ``done`` whether its end is known."""
+    """A request that waits for its answer. ``sent`` is how often it was sent, ``done`` whether it has ended."""
 
     __slots__ = ("_ended", "done", "error", "messages", "repeats", "request", "sent", "token")
 
@@ -91,6 +91,7 @@ class Pending:
         self.token = ""
 
     def feed(self, message: wire.Message) -> None:
+        """Take an answer. A refusal that a repeated request may get during an election is ignored."""
         if self.done:
             return  # a second answer
         # Nobody listens while a leader is elected: an earlier copy may have been heard by the one before
@@ -103,6 +104,7 @@ class Pending:
         self._ended(self.done)
 
     def fail(self, error: Exception) -> None:
+        """End the request with an error, unless it has ended."""
         if not self.done:
             self.error = error
             self.done = True

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Session: one blocking connection, used from the thread that made it.
+"""Session: one blocking connection for the thread that made it.
 
-The calling thread drives nats-py's event loop itself: 0.4 ms a request on loopback against 1.5 ms with a loop in
-another thread. Between calls nothing runs, so pings of the server stay unanswered and it may hang up: a session that
-was idle checks its connection before it is used again, and connects anew.
+The calling thread runs nats-py's event loop itself: 0.4 ms a request on loopback against 1.5 ms with a loop in another
+thread. Nothing runs between calls, so the server's pings stay unanswered and it may close the connection. A session
+that was idle therefore checks its connection before the next use, and reconnects.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "(
 
 
 class Session:
-    """Requests, publishes and subscriptions over one connection, made when first needed.
+    """Requests, publishes and subscriptions over one connection, which is opened when it is first needed.
 
-    With ``read_only`` everything but the reads of the JetStream API is refused below all other code, so that check mode
-    and lookups can't write by mistake. ``warn`` is called with a sentence where a password went out in clear.
+    With ``read_only``, all but the read calls of the JetStream API are refused, so that check mode and lookups can't
+    write by mistake. ``warn`` is called with a sentence if a password was sent in clear.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class Session:
     # What callers use
 
     def connect(self) -> None:
-        """Connects, unless it is connected. Raises what stands in the way."""
+        """Connect if the session is not connected. Raises the reason if that fails."""
         if not self._fresh:
             self._drive(self._ready())
 
     @property
     def connected(self) -> wire.Server:
-        """The server that we are connected to, or connect to now."""
+        """The server of the connection, which is opened if needed."""
         if self._server is None or not self._alive:
             self.connect()
         if self._server is None:
@@ -95,8 +95,9 @@ class Session:
 
     @property
     def server(self) -> wire.Server:
-        """The server whose JetStream we use: the connected one, or with domain or api_prefix perhaps another behind it,
-        which is asked for its level.
+        """The server whose JetStream is used: the connected one, or one behind it that domain or api_prefix select.
+
+        The latter is asked for its API level.
         """
         connected = self.connected
         if self.settings.api == connection.DEFAULT_API:
@@ -106,7 +107,7 @@ class Session:
         return self._behind
 
     def _level(self) -> int | None:
-        """The level of the API behind the prefix, 0 before nats-server 2.11, None where nobody tells."""
+        """Return the level of the API behind the prefix, 0 before nats-server 2.11, or None if it is unknown."""
         try:
             answer = untrusted.load_object(self.request(self.api("INFO")).data)
         except (_errors.StreamsError, ValueError):
@@ -116,7 +117,7 @@ class Session:
         return int(answer["api"].get("level", 0))
 
     def api(self, call: str) -> str:
-        """The subject of a call of the JetStream API, such as ``STREAM.INFO.ORDERS``."""
+        """Return the subject of a JetStream API call, such as ``STREAM.INFO.ORDERS``."""
         return f"{self.settings.api}.{call}"
 
     def request(
@@ -126,14 +127,14 @@ class Session:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> wire.Message:
-        """One request, one reply. Raises the reason when there is none."""
+        """Return the reply to one request. Raises the reason if there is none. ``timeout`` is in seconds."""
         answer = self.request_many([wire.Request(subject, payload, headers)], timeout=timeout)[0]
         if isinstance(answer, _errors.StreamsError):
             raise answer
         return answer[0]
 
     def request_all(self, subject: str, payload: bytes = b"") -> list[wire.Message]:
-        """One request that is answered by many messages; the last has a status."""
+        """Return all replies to one request. The last of them has a status."""
         answer = self.request_many([wire.Request(subject, payload, many=True)])[0]
         if isinstance(answer, _errors.StreamsError):
             raise answer
@@ -142,9 +143,9 @@ class Session:
     def gather(
         self, subject: str, payload: bytes, seconds: float, enough: Callable[[list[wire.Message]], bool]
     ) -> list[wire.Message]:
-        """The answers of many servers to one request, until ``enough`` is true of them, at most for ``seconds``.
+        """Return the answers of many servers to one request, until ``enough`` is true of them, at most for ``seconds``.
 
-        Nobody tells which answer is the last one. Raises PermissionMissing.
+        No answer is marked as the last one. Raises PermissionMissing.
         """
         from .gathering import gathered
 
@@ -154,9 +155,9 @@ class Session:
     def request_many(
         self, requests: Iterable[wire.Request], window: int = WINDOW, timeout: float | None = None
     ) -> list[list[wire.Message] | _errors.StreamsError]:
-        """Pipelined requests, at most ``window`` unanswered: an answer or an error for each, in their order.
+        """Send requests in a pipeline, and return an answer or an error for each, in their order.
 
-        ``timeout`` is in seconds, for what takes longer than the requests that the settings' timeout is for.
+        ``window`` is how many may be unanswered at a time. ``timeout`` is in seconds, by default that of the settings.
         """
         wanted = list(requests)
         for request in wanted:
@@ -166,48 +167,49 @@ class Session:
     def publish(
         self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, *, wait: bool = True
     ) -> None:
-        """Sends a message that nobody acknowledges, and waits until the server has it.
+        """Publish a message without an acknowledgement, and wait until the server received it.
 
-        Raises PermissionMissing where it refuses. Without ``wait`` it goes with what is sent next, and nothing is told.
+        Raises PermissionMissing if the server refuses it. Without ``wait`` the message is sent with the next one, and
+        errors are not reported.
         """
         self._guard(subject)
         self._drive(self._publish(wire.Request(subject, payload, headers), wait))
 
     def explain(self, subject: str, stream: str = "") -> _errors.StreamsError:
-        """The error of a request that nobody answers, with the cause as far as these credentials may ask for it.
+        """Return the error of a request without an answer, with its cause as far as the permissions allow to ask.
 
-        ``stream`` is the one that the subject belongs to, where that is known.
+        ``stream`` is the stream that the subject belongs to, if it is known.
         """
         from .outage import explained
 
         return self._drive(explained(self, subject, self.settings.timeout, stream))(subject)
 
     def subscribe(self, subject: str, queue: str = "") -> None:
-        """Lets ``receive`` hear a subject. With ``queue`` one member of that group gets each message."""
+        """Subscribe to a subject, for ``receive``. In a ``queue`` group, one member gets each message."""
         self._subscriptions[subject] = queue
         self._drive(self._subscribe(subject, queue))
 
     def new_inbox(self) -> str:
-        """A subject of our own, that these credentials may listen to."""
+        """Return a new subject that these credentials may subscribe to."""
         self.connect()
         return str(self._client.new_inbox())
 
     def unsubscribe_all(self) -> None:
-        """Ends the subscriptions. What had arrived before the server knew can still be received."""
+        """End all subscriptions. Messages that the server sent before can still be received."""
         self._subscriptions.clear()
         if self._alive:
             self._drive(self._unsubscribe())
 
     def unsubscribe(self, subject: str) -> None:
-        """Ends one subscription. What had arrived before the server knew can still be received."""
+        """End one subscription. Messages that the server sent before can still be received."""
         self._subscriptions.pop(subject, None)
         if self._alive:
             self._drive(self._unsubscribe(subject))
 
     def receive(self, timeout: float) -> wire.Message | None:
-        """The next message of any subscription, or None after ``timeout`` seconds.
+        """Return the next message of any subscription, or None after ``timeout`` seconds.
 
-        Raises Unreachable when the connection broke.
+        Raises Unreachable if the connection broke.
         """
         if self._arrived:
             return self._arrived.popleft()
@@ -215,14 +217,15 @@ class Session:
         return self._arrived.popleft() if self._arrived else None
 
     def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
-        """Has something called every so often while servers are waited for. What it raises ends the wait."""
+        """Call ``call`` every ``seconds`` seconds while waiting for servers. Its exceptions abort the wait."""
         self._meanwhile = (seconds, call)
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """What is asked of servers in the block gets so many seconds in all, and ends with NoAnswer after that.
+        """Limit all requests in the block to ``seconds`` seconds together. Raises NoAnswer after that.
 
-        For what is of use but not needed. The connection is closed then: what was broken off may have half made it.
+        Use it for optional information. The limit closes the connection, since an aborted request may have left it half
+        made.
         """
         self._end_at = end_at = time.monotonic() + seconds
         try:
@@ -233,7 +236,7 @@ class Session:
                 self.close()
 
     def close(self) -> None:
-        """Closes the connection. The session can be used again, and then connects anew."""
+        """Close the connection. The session reconnects if it is used again."""
         loop, client = self._loop, self._client
         self._loop = self._client = None
         if loop is None or loop.is_closed():
@@ -279,7 +282,7 @@ class Session:
 
     @property
     def _fresh(self) -> bool:
-        """Whether the connection was alive so short ago that it can be used as it is."""
+        """True if the connection worked so recently that it needs no check."""
         return self._alive and time.monotonic() - self._used <= _IDLE
 
     async def _ready(self) -> None:
@@ -301,7 +304,7 @@ class Session:
             await self._client.subscribe(subject, queue=queue, cb=self._on_message)
 
     async def _answers(self) -> bool:
-        """Whether the server still answers."""
+        """Return True if the server still answers."""
         pong = asyncio.ensure_future(self._client.flush(timeout=min(2.0, self.settings.timeout)))
         closed = asyncio.ensure_future(self._closed.wait())
         await asyncio.wait({pong, closed}, return_when=asyncio.FIRST_COMPLETED)
@@ -375,7 +378,7 @@ class Session:
         return await pipeline.Pipeline(self, requests, window, timeout).run()
 
     def _new_token(self) -> str:
-        """What tells the answers of one request from all others of this session."""
+        """Return a text that identifies the answers of one request in this session."""
         self._counter += 1
         return str(self._counter)
 
@@ -417,7 +420,7 @@ class Session:
             self._on_break()
 
     async def _on_error(self, error: Exception) -> None:
-        """Matches a permission error, which comes without saying for what, to the request that it belongs to."""
+        """Assign a permission error to the request that caused it. The error itself does not name the request."""
         match = _VIOLATION.search(str(error))
         if not match:
             return
@@ -446,7 +449,7 @@ class Session:
 
 
 async def _end(client: Any) -> None:
-    """Closes a connection, and ends what nats-py left running in the loop."""
+    """Close a connection, and end the tasks that nats-py left running in the loop."""
     if client is not None:
         await close(client)
     rest = asyncio.all_tasks() - {asyncio.current_task()}
@@ -459,7 +462,10 @@ _shared: dict[tuple[int, Settings, bool], Session] = {}
 
 
 def shared_session(settings: Settings, *, read_only: bool, warn: Callable[[str], None] | None = None) -> Session:
-    """The session of this process for these settings. A fork makes its own; all are closed at exit."""
+    """Return the session of this process for these settings.
+
+    A forked process gets a session of its own. All sessions are closed at exit.
+    """
     if not _shared:
         atexit.register(_close_shared)
     key = (os.getpid(), settings, read_only)

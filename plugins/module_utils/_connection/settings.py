@@ -32,9 +32,9 @@ _SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 
 
 class Settings(NamedTuple):
-    """All that is needed to connect. Hashable, so that connections can be shared by it; secrets stay out of its repr.
+    """All that is needed to connect. It is hashable, so that connections can be shared, and its repr has no secrets.
 
-    ``servers`` are URLs without user and password, tried in order. Durations are seconds.
+    ``servers`` are URLs without user and password, tried in order. Durations are in seconds.
     """
 
     servers: tuple[str, ...] = tuple(connection.DEFAULT_SERVERS)
@@ -66,10 +66,13 @@ class Settings(NamedTuple):
     def from_options(
         cls, get_option: Callable[[str], Any], origins: Mapping[str, int] = MappingProxyType({})
     ) -> Settings:
-        """Settings from any source of options. Raises OptionError: the option, what is wrong and what to do.
+        """Return the settings from a source of options. Raises OptionError with the option, the fault and the remedy.
 
-        What is given wins over the Choria file, that over the nats CLI's context, that over defaults. ``origins`` is as
-        in ``connection.chosen``.
+        Options win over the Choria file, the file over the nats CLI's context, and the context over defaults.
+
+        Args:
+            get_option: returns the value of an option.
+            origins: the origin of each option, see ``connection.chosen``.
         """
         given = connection.chosen({row.option: get_option(row.option) for row in connection.CONNECTION}, origins)
         _check_rules(given)
@@ -120,15 +123,16 @@ class Settings(NamedTuple):
 
     @property
     def wants_tls(self) -> bool:
-        """Whether a server that offers no TLS has to be refused."""
+        """True if a server without TLS must be refused."""
         return self.tls == connection.REQUIRED
 
     @property
     def websocket(self) -> bool:
+        """True if the servers are reached over websockets."""
         return urlsplit(self.servers[0]).scheme in ("ws", "wss")
 
     def tls_context(self) -> ssl.SSLContext:
-        """The TLS context of these settings. Raises OptionError where a file does not hold what its option says."""
+        """Return the TLS context of these settings. Raises OptionError if a file is not what its option requires."""
         context = self._context_of_files()
         if not self.validate_certs:
             import ssl
@@ -140,9 +144,9 @@ class Settings(NamedTuple):
         return context
 
     def _context_of_files(self) -> ssl.SSLContext:
-        """A context with the authorities of ``ca_path`` and our certificate, without the system's authorities.
+        """Return a context with the authorities of ``ca_path`` and our certificate, without the system's authorities.
 
-        A process makes it once, and again where a file has changed.
+        It is made once in a process, and again if a file has changed.
         """
         paths = (self.ca_path, self.client_cert, self.client_key)
         key = (self.validate_certs, *((path, _version(path)) for path in paths))
@@ -189,7 +193,7 @@ _contexts: dict[tuple[Any, ...], ssl.SSLContext] = {}
 
 
 def _version(path: str) -> tuple[int, ...]:
-    """What differs where a file is replaced, or written anew."""
+    """Return numbers of a file that change when it is replaced or written."""
     try:
         found = os.stat(path)
     except OSError:
@@ -202,9 +206,9 @@ def _no_passphrase() -> str:
 
 
 def _layered(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """What is given over the Choria file over the context, and where the lower ones come from.
+    """Return the options over the Choria file over the context, and the origin of the lower ones.
 
-    Credentials are one thing: those of a higher layer replace all of a lower one.
+    Credentials of a higher layer replace all credentials of a lower one.
     """
     if given["servers"] and not given["choria_config"] and not given["context"]:
         return given, ""
@@ -238,7 +242,7 @@ def _without_tls(layer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tls(options: Mapping[str, Any], servers: Iterable[str]) -> str:
-    """Whether to use TLS: what the option says, else what follows from others. Raises OptionError where they differ."""
+    """Return how to use TLS: the option's value, or what other options imply. Raises OptionError if they contradict."""
     schemes = {urlsplit(server).scheme for server in servers}
     secure = sorted(f"{scheme}:// in servers" for scheme in schemes & {"tls", "wss"})
     asking = secure + [name for name in ("ca_path", "client_cert", "tls_first") if options[name]]
@@ -265,7 +269,7 @@ def _not_validated(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _signing(options: dict[str, Any]) -> tuple[Token | None, str]:
-    """The token and the seed that proves it ours."""
+    """Return the token, and the seed that proves its possession."""
     if not options["jwt"]:
         return None, ""
     from .._choria.tokens import read_seed, read_token
@@ -274,7 +278,7 @@ def _signing(options: dict[str, Any]) -> tuple[Token | None, str]:
 
 
 def _open_to_others(options: dict[str, Any]) -> tuple[str, ...]:
-    """A warning for each file with a secret that more than its owner can read."""
+    """Return a warning for each file with a secret that users other than its owner can read."""
     warnings = []
     for option in ("client_key", "seed", "jwt", "creds"):
         path = os.path.expanduser(options[option] or "")
@@ -298,7 +302,7 @@ def _check_rules(given: dict[str, Any]) -> None:
 
 
 def secrets_of(urls: Iterable[str]) -> set[str]:
-    """The passwords and tokens in URLs of servers, as they stand there and as they are."""
+    """Return the passwords and tokens in URLs of servers, both encoded and decoded."""
     each = [url for text in urls for url in str(text).split(",")]
     found = (match.group(1).partition(":") for match in map(_IN_URL.match, each) if match)
     secrets = {password or user for user, _colon, password in found}
@@ -306,7 +310,7 @@ def secrets_of(urls: Iterable[str]) -> set[str]:
 
 
 def _servers(urls: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """URLs without credentials, and those that the first one with any carries."""
+    """Return the URLs without credentials, and the credentials of the first URL that has any."""
     clean, schemes = [], set()
     credentials: dict[str, str] = {}
     entries = [part.strip() for url in urls for part in str(url).split(",") if part.strip()]
@@ -335,7 +339,7 @@ _URLS = (
 
 
 def _parsed(entry: str, before: str) -> tuple[SplitResult, int]:
-    """The parts of a server's URL, and its port. Raises ValueError that says what is wrong, without repeating it."""
+    """Return the parts of a server's URL, and its port. Raises ValueError with the fault, but without the URL."""
     if re.search(r"[\s\x00-\x1f\x7f]", entry):
         raise ValueError("has blanks or control characters")
     # The second may be the rest of a password with a comma, whose beginning would be taken for a port

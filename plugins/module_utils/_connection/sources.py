@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where connection options come from when the task does not give them: a Choria file, or a context of the nats CLI.
+"""Read connection options from a Choria file, or from a context of the nats CLI.
 
-Both are turned into a dict of connection options, so that all later checks are the same.
+Both are converted to a dict of connection options, so that all later checks are the same.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ _CONTEXT_UNKNOWN = ("nsc", "user_jwt", "socks_proxy")
 
 
 def from_choria(given: dict[str, Any]) -> dict[str, Any]:
-    """The options that a Choria file stands for: the one given, or the user's own where no servers are named."""
+    """Return the options of the given Choria file, or of the user's own file if no servers are given."""
     path = given["choria_config"] or ("" if given["servers"] or given["context"] else find_config())
     return choria_options(read_config(path), with_servers=not given["servers"]) if path else {}
 
 
 def choria_options(config: ChoriaConfig, *, with_servers: bool = True) -> dict[str, Any]:
+    """Return the connection options of a Choria file. Raises OptionError if it contradicts itself."""
     if config.main_collective not in config.collectives:
         raise _errors.OptionError(
             "choria_config",
@@ -64,7 +65,7 @@ def choria_options(config: ChoriaConfig, *, with_servers: bool = True) -> dict[s
 
 
 def from_context(name: str | None) -> dict[str, Any]:
-    """The options in a context of the nats CLI, by its name."""
+    """Return the options in a context of the nats CLI, by its name."""
     if not name:
         return {}
     base = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
@@ -97,7 +98,7 @@ def from_context(name: str | None) -> dict[str, Any]:
 
 
 def _security(config: ChoriaConfig) -> dict[str, Any]:
-    """What the security provider of a file stands for. Brokers always speak TLS, so it is always insisted on."""
+    """Return the options of a file's security provider. TLS is always required, since brokers always offer it."""
     if config.provider == "file":
         return {"tls": connection.REQUIRED, **_files(config, "plugin.security.file", ("ca", "certificate", "key"))}
     if config.provider == "choria":
@@ -132,7 +133,7 @@ def _seed_file(config: ChoriaConfig) -> str:
 
 
 def _puppet(config: ChoriaConfig) -> dict[str, str]:
-    """Puppet's certificates: a node's by its identity, a user's as ``<user>.mcollective``, as Choria names them."""
+    """Return Puppet's certificates. Choria names a node's by its identity, a user's ``<user>.mcollective``."""
     folder = Path(config.file("plugin.choria.ssldir") or _puppet_folder())
     user = f"{os.environ.get('USER') or os.environ.get('LOGNAME') or 'root'}.mcollective"
     names = [config.identity, user] if config.is_node else [user, config.identity]
@@ -150,7 +151,7 @@ def _puppet_folder() -> str:
 
 
 def _servers(config: ChoriaConfig) -> list[str]:
-    """The brokers: those the file names, else those of the domain's SRV records, else puppet:4222."""
+    """Return the brokers of the file, or those of the domain's SRV records, or puppet:4222."""
     named = config.parts("plugin.choria.middleware_hosts")
     if named:
         return named

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads of many things at once: the requests that they wait for are sent together, in one exchange.
+"""Run many reads at once, and send the requests for which they wait in one exchange.
 
 Each read is a function that sends one request after the other, as if it were alone. It runs in a thread of its own.
-When all threads wait for answers, the thread of the session sends the requests of all, and passes the answers on. So
-the number of exchanges is that of the longest read, however many there are.
+When all threads wait for answers, the session's thread sends the requests of all and distributes the answers. So the
+number of exchanges is that of the longest read, however many reads there are.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ _NEITHER = (0, None)
 def read_together(
     session: sessions.Session, reads: Iterable[Callable[[sessions.Session], T]]
 ) -> list[T | _errors.StreamsError]:
-    """Return what each read returns, or the StreamsError that it raises, in their order.
+    """Return the result of each read, or the StreamsError that it raises, in their order.
 
-    Each read gets a session for requests that change nothing. It may not subscribe, publish, or share data with others.
+    Each read gets a session for requests that change nothing. It must not subscribe, publish, or share data with
+    others.
     """
     wanted = list(reads)
     if len(wanted) < 2:  # no thread is needed
@@ -52,11 +53,11 @@ def _result(read: Callable[[sessions.Session], T], session: sessions.Session) ->
 
 
 class _Ended(BaseException):
-    """The session's thread does not wait for the reads any more."""
+    """The session's thread no longer waits for the reads."""
 
 
 class _Asked:
-    """What a read waits for: the answers to ``requests``, or what ``call`` returns for the session."""
+    """What a read waits for: the answers to ``requests``, or the result of ``call`` with the session."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class _Asked:
 
 
 class _Part(sessions.Session):
-    """The session as one of the reads sees it."""
+    """The session that one of the reads gets."""
 
     def __init__(self, together: _Together) -> None:
         super().__init__(together.session.settings, read_only=True)
@@ -116,6 +117,7 @@ class _Together:
         self._bug: BaseException | None = None
 
     def run(self) -> list[Any]:
+        """Run the reads to their ends, and return their results."""
         try:
             self._start()
             while self._until_all_wait():
@@ -130,7 +132,7 @@ class _Together:
         return self._found
 
     def ask(self, asked: _Asked) -> Any:
-        """In the thread of a read: wait until the session's thread has the answers."""
+        """Wait, in the thread of a read, until the session's thread has the answers."""
         with self._changed:
             if self._ended:
                 raise _Ended
@@ -177,7 +179,7 @@ class _Together:
             return self._left.popleft() if self._left and not self._bug else None
 
     def _until_all_wait(self) -> bool:
-        """Return whether there are requests to be sent, when each thread waits for answers or has ended."""
+        """Wait until each thread waits or has ended. Return True if there are requests to send."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._asked) >= self._running)
             return bool(self._running)

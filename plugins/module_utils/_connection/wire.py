@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes over the wire: requests, messages, and what a server says of itself."""
+"""Requests, messages, and the server's INFO."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ OLDEST = (2, 10, 0)
 
 
 class TlsNotOffered(Exception):
-    """The user wants TLS and the server has none: nothing secret has been sent yet."""
+    """The user requires TLS and the server does not offer it. Nothing secret has been sent yet."""
 
 
 class TlsNotWanted(Exception):
-    """The server takes no connection without TLS, and the user wants none."""
+    """The server requires TLS, and the user turned it off."""
 
 
 class BrokenGreeting(Exception):
-    """What listens there greets as a NATS server does, with something else in it."""
+    """The greeting looks like a NATS server's, and has a wrong content."""
 
 
 class _GreetingNeeds(TypedDict):
@@ -41,7 +41,7 @@ class _GreetingNeeds(TypedDict):
 
 
 class Greeting(_GreetingNeeds, total=False):
-    """What a server says of itself in INFO, as far as it is used here or by nats-py."""
+    """The keys of a server's INFO that this collection or nats-py uses."""
 
     server_name: str
     cluster: str
@@ -59,7 +59,7 @@ class ApiFacts(TypedDict, total=False):
 
 
 class AccountInfo(TypedDict):
-    """The answer of INFO, as far as it is used here."""
+    """The keys of the answer to the API call INFO that are used here."""
 
     api: ApiFacts
 
@@ -68,17 +68,17 @@ _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}(?!\d)")
 
 
 def check_greeting(info: Any) -> None:
-    """Raises BrokenGreeting where it is no server's."""
+    """Raise BrokenGreeting if ``info`` is no server's INFO."""
     problem = shapes.problem(info, Greeting) or ("" if _VERSION.match(info["version"]) else "version is none")
     if problem:
         raise BrokenGreeting(problem)
 
 
 class Request(NamedTuple):
-    """What is sent. ``many`` awaits several messages, the last with a status.
+    """A request. With ``many`` several messages answer it, and the last one has a status.
 
-    ``again`` tells whether it does no harm to send it twice. Where that is None it follows from the request: reads,
-    calls of the API that change nothing the second time, and messages with ``Nats-Msg-Id`` do none.
+    ``again`` is True if it can be sent twice without harm. By default that follows from the request: it holds for
+    reads, for API calls that change nothing the second time, and for messages with ``Nats-Msg-Id``.
     """
 
     subject: str
@@ -89,7 +89,7 @@ class Request(NamedTuple):
 
     @property
     def size(self) -> int:
-        """In bytes, with the headers as they are sent, since servers limit both together."""
+        """The size in bytes with the headers, since servers limit both together."""
         if not self.headers:
             return len(self.payload)
         size = len(self.payload) + len("NATS/1.0\r\n\r\n")
@@ -100,10 +100,10 @@ class Request(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What came: a reply or a message of a subscription. ``headers`` is empty where there were none.
+    """A reply, or a message of a subscription. ``headers`` may be empty.
 
-    ``reply`` is where its sender awaits an answer, empty where none is. ``repeated`` tells that this answers a request
-    that was sent more than once, so that an earlier one may have done what it says.
+    ``reply`` is the subject for an answer, or empty. ``repeated`` is True if the request was sent more than once, so
+    that an earlier copy may have had an effect.
     """
 
     subject: str
@@ -114,12 +114,12 @@ class Message(NamedTuple):
 
     @property
     def status(self) -> str:
-        """The status of a reply without content, such as ``503`` (nobody listens) or ``404``; else an empty text."""
+        """The status of a reply without content, such as ``503`` (no responders) or ``404``, or an empty text."""
         return self.headers.get("Status", "")
 
 
 class Server(NamedTuple):
-    """What the server says of itself when a client connects. ``prefix`` is of one behind another, see ``behind``."""
+    """The facts of a server's INFO. ``prefix`` is set for a server behind another one, see ``behind``."""
 
     name: str
     version: tuple[int, ...]
@@ -130,6 +130,7 @@ class Server(NamedTuple):
 
     @classmethod
     def from_info(cls, info: Mapping[str, Any]) -> Server:
+        """Return the facts of a checked INFO."""
         digits = _VERSION.match(info["version"])
         return cls(
             name=info.get("server_name", ""),
@@ -140,10 +141,10 @@ class Server(NamedTuple):
         )
 
     def behind(self, prefix: str, level: int | None) -> Server:
-        """The one whose JetStream is reached through this one, under a prefix of its own.
+        """Return the server whose JetStream this one reaches under a prefix.
 
-        ``level`` is that of its API, None where it can't be asked. It tells the release as far as fields depend on it.
-        Nobody tells whether it is in a cluster, so it may be.
+        ``level`` is the level of its API, from which its release is derived, or None if it is unknown. It may be in a
+        cluster, which is unknown, too.
         """
         if level is None:
             return self._replace(clustered=True)
@@ -157,7 +158,7 @@ class Server(NamedTuple):
 
     @property
     def runs(self) -> str:
-        """Which version there is, for a sentence that goes on with it."""
+        """The version in words, as a part of a sentence."""
         if not self.prefix:
             return f"this server runs {self.release}"
         return f"the server behind {self.prefix} has level {fields.level_of(self.version)} (nats-server {self.release})"

@@ -151,7 +151,7 @@ def nested(value: Any, mask: Mask) -> Any:
 
 
 def text(value: str, mask: Mask) -> str:
-    """Return the text without the secrets that it reveals: credentials in URLs, PEM, bearer tokens, values after keys."""
+    """Return the text without secrets: credentials in URLs, PEM, bearer tokens, and the values of secret keys."""
     lower = value.lower()
     if "@" in value:
         value = re.sub(_URL, "://", value) if "://" in value else value
