@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
 
 def info(session: sessions.Session) -> dict[str, Any]:
-    """Return the answer of INFO, or an empty dict if it is not allowed.
-
-    It has ``limits``, ``tiers``, ``streams``, ``reserved_storage`` and others.
-    """
+    """Return the answer of INFO (``limits``, ``tiers``, ``streams`` …), or an empty dict if it is not allowed."""
     try:
         return jetstream.call(session, "Reading the account", "INFO")
     except (_errors.PermissionMissing, _errors.ApiError):

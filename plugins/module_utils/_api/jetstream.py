@@ -52,14 +52,9 @@ _HINTS = {
 
 
 def call(session: sessions.Session, what: str, subject: str, body: Any = None, again: bool = False) -> dict[str, Any]:
-    """Make one API call, and return its answer. Raises StreamsError.
+    """Make one API call, and return its answer. ``what`` begins error sentences, such as ``Creating stream ORDERS``.
 
-    Args:
-        session: the connection.
-        what: the beginning of error sentences, such as ``Creating stream ORDERS``.
-        subject: the subject below the API's prefix, such as ``STREAM.INFO.ORDERS``.
-        body: the request as JSON data.
-        again: whether it can be sent twice without harm.
+    ``subject`` is below the API's prefix, such as ``STREAM.INFO.ORDERS``. With ``again`` a second copy does no harm.
     """
     [answer] = call_many(session, [(what, subject, body)], again=again)
     if isinstance(answer, _errors.StreamsError):

@@ -354,10 +354,7 @@ def stored_of(message: Mapping[str, Any]) -> Stored:
 
 
 def on_subject(session: sessions.Session, stream: str, subject: str) -> list[Stored]:
-    """Return the messages on one subject, the oldest first.
-
-    Each takes one request, which suits streams that hold few messages, such as governors.
-    """
+    """Return the messages on one subject, the oldest first. Each takes one request, so use it for few messages."""
     found: list[Stored] = []
     while True:
         after = found[-1].sequence + 1 if found else 1

@@ -26,9 +26,9 @@ _PASSING = 5.0
 
 
 def of(info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the server's state of each origin.
+    """Return the state of each origin: ``name``, ``lag``, ``active`` and ``error``.
 
-    It has ``name``, ``lag``, ``active`` (nanoseconds since the last contact, below 0 for never) and ``error``.
+    ``active`` is nanoseconds since the last contact, below 0 for never.
     """
     return [*([info["mirror"]] if info.get("mirror") else []), *(info.get("sources") or [])]
 

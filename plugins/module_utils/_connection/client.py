@@ -49,14 +49,10 @@ async def connect(
     on_closed: Callable[[], Awaitable[None]],
     warn: Callable[[str], None] | None = None,
 ) -> Any:
-    """Return a connected nats-py client. Raises the reason if no server accepts the connection.
+    """Return a connected nats-py client. Tries the servers in order, from index ``first`` modulo their number.
 
-    Args:
-        settings: the connection options. Their servers are tried in order.
-        first: the index of the first server to try. It may exceed their number, and counts modulo it.
-        on_error: called with each asynchronous error.
-        on_closed: called when the connection is closed.
-        warn: called with a sentence if a password or token was sent in clear.
+    ``warn`` is called with a sentence if a password or token was sent in clear. Raises the reason if no server accepts
+    the connection.
     """
     problems: list[Exception] = []
     begin = first % len(settings.servers)

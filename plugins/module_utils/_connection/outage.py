@@ -66,11 +66,8 @@ class _Answer(TypedDict, total=False):
 async def explained(session: Link, subject: str, timeout: float, stream: str = "") -> Problem:
     """Return a function that makes the error of each request without an answer.
 
-    Args:
-        session: the connection.
-        subject: the subject of the first such request.
-        timeout: in seconds, for the questions.
-        stream: the stream that the subject belongs to, if it is known.
+    ``subject`` is that of the first such request, ``stream`` the stream of the subject, if it is known. ``timeout`` is
+    in seconds, for the questions.
     """
     patience, api = min(_PATIENCE, timeout), session.settings.api
     plain = partial(reasons.no_answer, session.settings)

@@ -95,10 +95,7 @@ class Session:
 
     @property
     def server(self) -> wire.Server:
-        """The server whose JetStream is used: the connected one, or one behind it that domain or api_prefix select.
-
-        The latter is asked for its API level.
-        """
+        """The server whose JetStream is used: the connected one, or one behind it that domain or api_prefix select."""
         connected = self.connected
         if self.settings.api == connection.DEFAULT_API:
             return connected
@@ -157,7 +154,7 @@ class Session:
     ) -> list[list[wire.Message] | _errors.StreamsError]:
         """Send requests in a pipeline, and return an answer or an error for each, in their order.
 
-        ``window`` is how many may be unanswered at a time. ``timeout`` is in seconds, by default that of the settings.
+        At most ``window`` are unanswered at a time. ``timeout`` is in seconds, by default that of the settings.
         """
         wanted = list(requests)
         for request in wanted:
@@ -462,10 +459,7 @@ _shared: dict[tuple[int, Settings, bool], Session] = {}
 
 
 def shared_session(settings: Settings, *, read_only: bool, warn: Callable[[str], None] | None = None) -> Session:
-    """Return the session of this process for these settings.
-
-    A forked process gets a session of its own. All sessions are closed at exit.
-    """
+    """Return the session of this process for these settings. A fork makes its own; all are closed at exit."""
     if not _shared:
         atexit.register(_close_shared)
     key = (os.getpid(), settings, read_only)

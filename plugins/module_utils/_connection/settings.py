@@ -69,10 +69,7 @@ class Settings(NamedTuple):
         """Return the settings from a source of options. Raises OptionError with the option, the fault and the remedy.
 
         Options win over the Choria file, the file over the nats CLI's context, and the context over defaults.
-
-        Args:
-            get_option: returns the value of an option.
-            origins: the origin of each option, see ``connection.chosen``.
+        ``origins`` is as in ``connection.chosen``.
         """
         given = connection.chosen({row.option: get_option(row.option) for row in connection.CONNECTION}, origins)
         _check_rules(given)

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prepare the options of a task before Ansible validates them.
 
-Null means "not given", and each value must be of its option's type. Ansible itself accepts null and an empty text for
-a required option. It converts some values with exceptions, and hangs on others.
+Ansible itself accepts null and an empty text for a required option, converts some values with exceptions, and hangs
+on others.
 """
 
 from __future__ import annotations
@@ -28,16 +28,10 @@ _LONGEST_DICT = 64 << 10
 def given(
     arguments: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any], rules: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[_errors.OptionError]]:
-    """Return the options that have a value, and an error for each value of a wrong type.
+    """Return the options that have a value, and an error for each value of a wrong type, which is left out.
 
-    Args:
-        arguments: the options of an argument specification.
-        values: what the task gives. Values with an error are not returned.
-        rules: the rules between options, as AnsibleModule takes them: ``required_one_of``, ``required_if`` and others.
-
-    Returns:
-        The values and the errors. Null and an empty path count as not given, and so does an empty text for an option
-        that is required, by itself or by a rule.
+    ``arguments`` and ``rules`` are those of an argument specification. Null and an empty path count as not given, and
+    so does an empty text for an option that is required, by itself or by a rule.
     """
     needed = _needed(arguments, rules)
     found: dict[str, Any] = {}

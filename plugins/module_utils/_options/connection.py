@@ -90,14 +90,10 @@ def is_unset(value: object) -> bool:
 
 
 def chosen(given: Mapping[str, Any], origins: Mapping[str, int]) -> dict[str, Any]:
-    """Return the options in effect.
+    """Return the options in effect. ``origins`` has the origin of each option, by default TASK.
 
     Servers, choria_config or context of the task replace all three of the environment, and so do credentials. A file or
     a context replaces all options of the environment except timeouts.
-
-    Args:
-        given: the options with their values.
-        origins: the origin of each option. One that is missing counts as TASK.
     """
     found = {row.option: given.get(row.option) for row in CONNECTION}
     found = {name: None if is_unset(value) else value for name, value in found.items()}

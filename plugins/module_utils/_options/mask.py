@@ -98,12 +98,9 @@ USUAL = Mask(PATTERNS)
 def shown(options: Mapping[str, Any], arguments: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """Return the options of a module as results and logs may show them.
 
+    ``arguments`` is the argument specification, which marks secrets with ``no_log``. Other names may be secrets.
     Credentials in URLs are masked, and values by their keys at any depth. The option ``mask`` replaces the usual
-    patterns of keys.
-
-    Args:
-        options: the options with their values.
-        arguments: the argument specification, which marks secrets with ``no_log``. Other names may be secrets.
+    patterns.
     """
     given = options.get("mask")
     mask = Mask(given) if isinstance(given, list) else USUAL

@@ -1,10 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Patterns of the names of streams, subjects, buckets, keys and governors.
-
-Sources: nats-server, nats.go's jetstream/kv.go and Choria.
-"""
+"""Patterns of the names of streams, subjects, buckets, keys and governors, after nats-server, nats.go and Choria."""
 
 from __future__ import annotations
 
