@@ -23,11 +23,11 @@ description:
     An event that is sent twice is stored once, within the stream's C(duplicate_window).
   - Of a task's result it passes on status, message, return code, warnings, duration, loop items and the facts of a
     governed task. Arguments, environment, diff, output and facts only where O(include) and O(facts) name them.
-  - Of a task with C(no_log) it passes on the status alone. Elsewhere secrets are masked where a key tells that there is
-    one, and where they are known as the value of a vaulted variable or of one with such a name, also where that is a
-    template, or as what a lookup of this collection returned for such a key. URLs lose their credentials. What can't be
-    known is passed on as Ansible shows it, so that tasks which show other secrets need C(no_log) here as well, or
-    O(mask).
+  - Of a task with C(no_log) it passes on the status alone. Other secrets are masked where they have a key that looks
+    like that of a secret. They are also masked as values of vaulted variables and of variables with such a name, which
+    may be templates, and as what a lookup of this collection returned for such a key. URLs lose their
+    credentials. What can't be known is passed on as Ansible shows it. Tasks that show other secrets need C(no_log) here
+    as well, or O(mask).
   - A process of its own sends. It does not slow the run, and whatever happens to it, the run's result is the same.
     What the servers don't take within a second goes to disk, and is sent in its order when they are back, in this
     run or by a later one of the same user.

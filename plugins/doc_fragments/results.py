@@ -26,8 +26,8 @@ options:
   include:
     description:
       - What the results of tasks have that they have not by themselves, because it may hold secrets.
-      - V(args) are the arguments of the module, V(environment) is what the task's keyword of that name says,
-        V(output) is the end of what the task wrote and the traceback of an error, V(diff) is what C(--diff) shows.
+      - V(args) are the arguments of the module, V(environment) is what the task's keyword of that name says.
+        V(output) is the end of what the task wrote and the traceback of an error. V(diff) is what C(--diff) shows.
     type: list
     elements: str
     choices: [args, diff, environment, output]

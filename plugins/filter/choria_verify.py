@@ -35,9 +35,9 @@ options:
   issuer:
     description:
       - The public key of the organisation's issuer, as C(plugin.security.issuer.<name>.public) has it.
-      - The key is then taken from the token in the message. This issuer has to have signed the token, the token has to
-        be valid at the time when the message was stored, its purpose has to be one of O(purpose), and it has to belong
-        to the C(Choria-Identity) that the message names.
+      - The key is then taken from the token in the message. This issuer must have signed the token. The token must be
+        valid at the time when the message was stored, and its purpose must be one of O(purpose). It must belong to the
+        C(Choria-Identity) that the message names.
       - Exactly one of O(public_key) and O(issuer) has to be given, since a key that only the message itself names
         proves nothing.
     type: str

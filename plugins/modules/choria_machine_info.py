@@ -9,11 +9,11 @@ DOCUMENTATION = r"""
 ---
 module: choria_machine_info
 version_added: 0.1.0
-short_description: Tell of autonomous agents, and wait for a state
+short_description: Read the states of autonomous agents, and wait for one
 description:
-  - Tells what autonomous agents, which Choria also calls machines, have told of themselves, as it is in the stream
-    C(CHORIA_MACHINE) of the brokers, of one host or all of them, with their states and those of their watchers.
-  - On a node it also tells which machines are in the store of Choria Server.
+  - Returns what autonomous agents, which Choria also calls machines, reported to the stream C(CHORIA_MACHINE) of the
+    brokers. These are their states and those of their watchers, on one host or on all of them.
+  - On a node it also returns which machines are in the store of Choria Server.
   - With O(wait_for_state) it waits until machines are in a state. It listens to their events, and does not ask again
     and again.
 author:

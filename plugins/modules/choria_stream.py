@@ -375,9 +375,9 @@ consequences:
       sample: 0
     at_least:
       description: >-
-        Whether it may be more messages than RV(consequences.messages_lost), because more than 10,000 or 64 MiB had to
-        be read to count them, the user may not read them, or the consumers of a stream that changes to
-        O(retention=interest) have not come equally far or wait for some subjects only.
+        Whether it may be more messages than RV(consequences.messages_lost). Counting them would mean to read more than
+        10,000 messages or 64 MiB, or the user may not read them. With a change to O(retention=interest) it also means
+        that the consumers differ in their positions or subjects.
       returned: when it may be more
       type: bool
       sample: false

@@ -52,6 +52,21 @@ def admin(jwt_broker: ChoriaBroker) -> ChoriaClient:
     return jwt_broker.client("ansible", "--service", "--stream-admin", "--stream-user", "--governor", "--event-viewer")
 
 
+def listed() -> list[tuple[str, str]]:
+    """The commands in the tables of docs/from-choria-and-nats.md, and what each is here."""
+    text = (ROOT / "docs" / "from-choria-and-nats.md").read_text()
+    return re.findall(r"^\| `([a-z ]+)`[^|]*\|([^|]+)\|$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "ours"), listed(), ids=lambda text: text.strip().replace(" ", "-"))
+def test_a_listed_command_exists(name: str, ours: str) -> None:
+    """The program shows the help of a command above it where there is no such command."""
+    done = subprocess.run([str(find_choria()), *name.split(), "--help"], capture_output=True, text=True, check=True)
+    assert f"choria {name}" in (done.stdout + done.stderr).splitlines()[0]
+    for plugin in re.findall(r"`(choria_\w+)`", ours):
+        assert [*(ROOT / "plugins").glob(f"*/{plugin}.py")]
+
+
 def command(start: str) -> str:
     [found] = [one for one in typed() if one.startswith(start)]
     return found
