@@ -35,6 +35,7 @@ GIVEN: dict[str, Any] = {
     "choria_stream_replicas": 1,
 }
 JOB = {"name": "patch", "governor": "PATCH", "command": "apt-get -y upgrade", "schedule": "*/30 * * * *"}
+BACKUP = {"name": "night", "streams": ["ORDERS", "KV_CFG"], "path": "/srv/backups", "on_calendar": "03:15"}
 PATH_OF_OTHERS = [
     "",
     "etc",
@@ -209,6 +210,20 @@ WRONG: list[tuple[str, Any]] = [
         )
     ),
     ("choria_governed_jobs", [JOB, JOB]),
+    *(
+        ("choria_backups", [{**BACKUP, **bad}])
+        for bad in (
+            *({"path": path} for path in (*PATH_OF_OTHERS, *SYSTEM_FOLDERS)),
+            *({"name": name} for name in (*NO_NAMES, "", "1a")),
+            *({"streams": [name]} for name in (*NO_NAMES, "*", "")),
+            *({"streams": streams} for streams in ([], "ORDERS", None)),
+            *({"keep": keep} for keep in (0, -1, "all", None)),
+            *({"on_calendar": when} for when in ("", "daily\nUser=x", None)),
+            *({"config": path} for path in PATH_OF_OTHERS),
+            *({"path": f"/var/lib/choria/{path}"} for path in ("streams", "streams/backups", "submission/x")),
+        )
+    ),
+    *(("choria_backups", value) for value in ([BACKUP, BACKUP], [{}], ["night"], BACKUP, [{"name": "night"}])),
     ("choria_governed_jobs", [{}]),
     ("choria_governed_jobs", ["patch"]),
     ("choria_governed_jobs", JOB),
@@ -247,6 +262,8 @@ WRONG: list[tuple[str, Any]] = [
 ]
 RIGHT: list[dict[str, Any]] = [
     {},
+    {"choria_backups": [BACKUP, {**BACKUP, "name": "week", "keep": "52", "config": "/root/.choriarc"}]},
+    {"choria_backups": [{**BACKUP, "config": "/root/.choriarc"}], "choria_client": False},
     {
         "choria_broker_hosts": ["b1", "b2.example.net", "2001:db8::1"],
         "choria_stream_replicas": 3,
@@ -311,6 +328,11 @@ def test_right_variables_are_not(given: dict[str, Any]) -> None:
 def test_every_system_but_two_needs_another_method() -> None:
     assert "web1 is Slackware" in " ".join(role_checks.problems(GIVEN, HOST, "Slackware"))
     assert role_checks.problems({**GIVEN, "choria_install_method": "none"}, HOST, "Slackware") == []
+
+
+def test_a_backup_needs_a_client() -> None:
+    [problem] = problems(choria_backups=[BACKUP], choria_client=False)
+    assert problem.startswith("choria_backups, night: it signs in as a client")
 
 
 def test_all_that_is_wrong_is_named_at_once() -> None:

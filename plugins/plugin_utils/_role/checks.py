@@ -115,6 +115,17 @@ ENTRIES: dict[str, tuple[str, dict[str, values.Kind]]] = {
             "on_calendar": values.optional(values.one_line),
         },
     ),
+    "choria_backups": (
+        "name",
+        {
+            "name": _JOB,
+            "streams": values.each(_NAME),
+            "path": values.own_folder,
+            "on_calendar": values.one_line,
+            "keep": values.number(1, 10_000),
+            "config": values.path,
+        },
+    ),
     "choria_machines": (
         "name",
         {"name": _NAME, "archive_checksum": values.checksum, "program": values.optional(values.path)},
@@ -125,6 +136,7 @@ ENTRIES: dict[str, tuple[str, dict[str, values.Kind]]] = {
 # What rules need beside the variables above
 _SWITCHES = (
     "broker",
+    "client",
     "install_method",
     "archive",
     "security_provider",
@@ -303,6 +315,21 @@ def _jobs(given: Given, host: str, os_family: str) -> Iterator[str]:
             )
 
 
+def _backups(given: Given, host: str, os_family: str) -> Iterator[str]:
+    for backup in given["choria_backups"]:
+        where = f"choria_backups, {backup['name']}:"
+        missing = [field for field in ("streams", "path", "on_calendar") if not backup.get(field)]
+        if missing:
+            yield f"{where} give {' and '.join(missing)}."
+            continue
+        if not given["choria_client"] and not backup.get("config"):
+            yield f"{where} it signs in as a client: set choria_client: true, or give the path of a client's config."
+        for name in (f"choria_{folder}" for folder in _FOLDERS[:-1]):
+            one, other = f"{backup['path']}/", f"{given[name]}/"
+            if given[name] and (one.startswith(other) or other.startswith(one)):
+                yield f"{where} path is {backup['path']}, and {name} is {given[name]}: give each a folder of its own."
+
+
 def _governor(value: Any) -> None:
     try:
         GOVERNOR_NAME.to_wire(value)
@@ -339,5 +366,6 @@ _RULES: tuple[Callable[[Given, str, str], Iterator[str]], ...] = (
     _security,
     _machines,
     _jobs,
+    _backups,
     _resources,
 )
