@@ -202,8 +202,8 @@ def redhat(folder: Path, *, check: bool, **given: Any) -> PlaybookResult:
 def test_the_repository_of_el(tmp_path: Path) -> None:
     (tmp_path / "key.asc").write_text("a key")
     result = redhat(tmp_path, check=True, choria_repository_key=f"file://{tmp_path}/key.asc").check()
-    assert result.task("choria.streams.choria : Have the repository's key").changed
-    diff = result.task("choria.streams.choria : Have the repository").result["diff"]
+    assert result.task("choria.streams.choria : Install the repository's key").changed
+    diff = result.task("choria.streams.choria : Configure the repository").result["diff"]
     shown = "\n".join(one.get("after", "") for one in ([diff] if isinstance(diff, dict) else diff))
     assert set(shown.split("\n")) >= {
         "[choria]",
@@ -216,7 +216,7 @@ def test_the_repository_of_el(tmp_path: Path) -> None:
     own = redhat(
         tmp_path, check=True, choria_repository_key="", choria_repository="https://mirror.example.net/el9"
     ).check()
-    diff = own.task("choria.streams.choria : Have the repository").result["diff"]
+    diff = own.task("choria.streams.choria : Configure the repository").result["diff"]
     shown = "\n".join(one.get("after", "") for one in ([diff] if isinstance(diff, dict) else diff))
     assert "baseurl = https://mirror.example.net/el9" in shown and "mirrorlist" not in shown
     # Without a host of EL it ends where the package is to be installed
