@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import subprocess
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +26,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.broker.
 from ansible_collections.choria.streams.plugins.module_utils._operations.config_file import render
 from ansible_collections.choria.streams.plugins.module_utils._options.codecs import NANOSECOND
 from ansible_collections.choria.streams.plugins.plugin_utils._role.brokers import brokers as sum_up
-from support.choria import ChoriaProcess
+from support.choria import ChoriaProcess, find_choria
 from support.ports import free_port
 from support.tls import Authority
 from support.waiting import wait_until
@@ -69,7 +70,8 @@ class Broker(ChoriaProcess):
             "choria_stream_store": str(self.folder / "streams"),
             "inventory_hostname": identity,
         }
-        templar = Templar(DataLoader(), variables={**VARIABLES, **variables, **own})
+        self.variables = {**VARIABLES, **variables, **own}
+        templar = Templar(DataLoader(), variables=self.variables)
         settings = templar.template(trust_as_template("{{ _choria_broker_settings }}"))
         lines = render({"settings": settings, "other_keys": [], "program": None})
         self.config.write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))
@@ -166,6 +168,33 @@ def test_a_stream_that_somebody_changed(brokers: list[Broker]) -> None:
     brokers[0].shutdown()
     brokers[0].start()
     wait_until(lambda: drift(brokers) == [], PATIENCE, "a broker that starts repairs it")
+
+
+def test_a_broker_hands_over_its_streams(brokers: list[Broker], tmp_path: Path) -> None:
+    wait_until(lambda: any("CHORIA_MACHINE" in led(broker) for broker in brokers), PATIENCE, "the stream has a leader")
+    leader = next(broker for broker in brokers if "CHORIA_MACHINE" in led(broker))
+    [command] = [
+        task["ansible.builtin.shell"]["cmd"]
+        for task in yaml.safe_load((ROLE / "tasks" / "step_down.yml").read_text())
+        if "ansible.builtin.shell" in task
+    ]
+    given = {**leader.variables, "choria_config_folder": str(tmp_path), "_choria_program": str(find_choria())}
+    templar = Templar(DataLoader(), variables={**given, "item": "CHORIA_MACHINE"})
+    settings = templar.template(trust_as_template("{{ _choria_client_settings }}"))
+    lines = render({"settings": settings, "other_keys": [], "program": None})
+    (tmp_path / "client.conf").write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))
+    subprocess.run(
+        ["/bin/sh", "-c", templar.template(trust_as_template(command))],
+        check=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", "USER": "root", "HOME": "/nonexistent"},
+    )
+    assert "CHORIA_MACHINE" not in led(leader)
+
+
+def led(broker: Broker) -> list[str]:
+    options = {"config": str(broker.config), "max_wait": "0", "timeout": "10s"}
+    return list(read(options)["broker"]["led"])
 
 
 def test_two_of_five_may_be_lost(brokers: list[Broker]) -> None:

@@ -99,6 +99,16 @@ NO_CRON = [
     ",* * * * *",
     "* * * foo *",
 ]
+NO_BACKUPS: list[dict[str, Any]] = [
+    *({"path": path} for path in (*PATH_OF_OTHERS, *SYSTEM_FOLDERS)),
+    *({"name": name} for name in (*NO_NAMES, "", "1a")),
+    *({"streams": [name]} for name in (*NO_NAMES, "*", "")),
+    *({"streams": streams} for streams in ([], "ORDERS", None)),
+    *({"keep": keep} for keep in (0, -1, "all", None)),
+    *({"on_calendar": when} for when in ("", "daily\nUser=x", None)),
+    *({"config": path} for path in PATH_OF_OTHERS),
+    *({"path": f"/var/lib/choria/{path}"} for path in ("streams", "streams/backups", "submission/x")),
+]
 WRONG: list[tuple[str, Any]] = [
     *((f"choria_{name}_port", port) for name in ("broker", "broker_peer", "broker_stats") for port in NO_PORTS),
     *(
@@ -210,19 +220,7 @@ WRONG: list[tuple[str, Any]] = [
         )
     ),
     ("choria_governed_jobs", [JOB, JOB]),
-    *(
-        ("choria_backups", [{**BACKUP, **bad}])
-        for bad in (
-            *({"path": path} for path in (*PATH_OF_OTHERS, *SYSTEM_FOLDERS)),
-            *({"name": name} for name in (*NO_NAMES, "", "1a")),
-            *({"streams": [name]} for name in (*NO_NAMES, "*", "")),
-            *({"streams": streams} for streams in ([], "ORDERS", None)),
-            *({"keep": keep} for keep in (0, -1, "all", None)),
-            *({"on_calendar": when} for when in ("", "daily\nUser=x", None)),
-            *({"config": path} for path in PATH_OF_OTHERS),
-            *({"path": f"/var/lib/choria/{path}"} for path in ("streams", "streams/backups", "submission/x")),
-        )
-    ),
+    *(("choria_backups", [{**BACKUP, **bad}]) for bad in NO_BACKUPS),
     *(("choria_backups", value) for value in ([BACKUP, BACKUP], [{}], ["night"], BACKUP, [{"name": "night"}])),
     ("choria_governed_jobs", [{}]),
     ("choria_governed_jobs", ["patch"]),
