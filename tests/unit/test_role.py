@@ -80,7 +80,7 @@ def unknown(name: str, value: Any) -> list[str]:
 @pytest.mark.parametrize("block", BLOCKS)
 def test_examples_of_the_guide_have_variables_of_the_role(block: str) -> None:
     given = variables(yaml.safe_load(block))
-    mentioned = re.findall(r"\bchoria_\w+", re.sub(r"choria\.streams\.choria", "", block))
+    mentioned = re.findall(r"\bchoria_\w+", re.sub(r"choria\.streams\.choria|builtin: \w+", "", block))
     assert set(given) <= set(mentioned)
     assert [name for name in mentioned if name not in OPTIONS] == []
     assert [each for name, value in given.items() for each in unknown(name, value)] == []
