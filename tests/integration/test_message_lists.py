@@ -159,3 +159,12 @@ def test_a_stream_that_denies_deletion(session: CountedSession) -> None:
             run(session, check_mode, state="absent", stream="C", sequences=[7, 1])
         assert "does not allow that (deny_delete)" in failed.value.message
     assert len(stored(session, "C")) == 1
+
+
+def test_the_last_message_when_those_after_it_were_deleted(session: CountedSession) -> None:
+    published(session, [{"subject": "a.1", "data": str(number)} for number in range(6)])
+    assert run(session, state="absent", stream="A", sequences=[2, 5, 6])["changed"]
+    assert [each.sequence for each in reading.newest(session, "A")] == [4]
+    assert [each.sequence for each in reading.newest(session, "A", count=3)] == [1, 3, 4]
+    run(session, state="absent", stream="A", sequences=[1, 3, 4])
+    assert reading.newest(session, "A", count=3) == []

@@ -178,20 +178,6 @@ def get(session: sessions.Session, stream: str, *, sequence: int = 0, subject: s
     return _message_or_none(session, stream, {"seq": sequence} if sequence else {"last_by_subj": subject})
 
 
-def get_many(
-    session: sessions.Session, stream: str, sequences: Iterable[int]
-) -> list[Stored | _errors.StreamsError | None]:
-    """``get`` of many sequences, pipelined: a message, None or an error for each."""
-    what, subject = f"Reading a message of stream {stream}", f"STREAM.MSG.GET.{stream}"
-    found: list[Stored | _errors.StreamsError | None] = []
-    for answer in jetstream.call_many(session, [(what, subject, {"seq": sequence}) for sequence in sequences]):
-        if isinstance(answer, _errors.StreamsError):
-            found.append(None if _is_none(answer) else answer)
-        else:
-            found.append(stored_of(answer["message"]))
-    return found
-
-
 def direct_last(
     session: sessions.Session, stream: str, subjects: Iterable[str]
 ) -> list[Stored | _errors.StreamsError | None]:
@@ -254,36 +240,24 @@ def _page_of(stream: str, body: dict[str, Any], messages: list[wire.Message]) ->
 
 def delete(session: sessions.Session, stream: str, sequence: int, *, erase: bool = False) -> bool:
     """Delete one message. Returns False if it was gone."""
-    [answer] = delete_many(session, stream, [sequence], erase=erase)
-    if isinstance(answer, _errors.StreamsError):
-        raise answer
-    return answer
+    try:
+        jetstream.call(session, *deleting(stream, sequence, erase))
+    except _errors.ApiError as error:
+        if is_gone(error):
+            return error.repeated  # then an earlier request did it, as far as anybody can tell
+        raise
+    return True
 
 
-def delete_many(
-    session: sessions.Session, stream: str, sequences: Sequence[int], *, erase: bool = False
-) -> list[bool | _errors.StreamsError]:
-    """Delete messages, pipelined. Returns for each True, False if it was gone, or an error."""
-    more = {} if erase else {"no_erase": True}
-    calls = [
-        (f"Deleting message {sequence} of stream {stream}", f"STREAM.MSG.DELETE.{stream}", {"seq": sequence, **more})
-        for sequence in sequences
-    ]
-    return [_deleted(answer) for answer in jetstream.call_many(session, calls)]
+def deleting(stream: str, sequence: int, erase: bool) -> jetstream.Call:
+    body = {"seq": sequence} if erase else {"seq": sequence, "no_erase": True}
+    return f"Deleting message {sequence} of stream {stream}", f"STREAM.MSG.DELETE.{stream}", body
 
 
-def _deleted(answer: dict[str, Any] | _errors.StreamsError) -> bool | _errors.StreamsError:
-    if not isinstance(answer, _errors.ApiError):
-        return answer if isinstance(answer, _errors.StreamsError) else True
-    gone = answer.err_code == jetstream.MESSAGE_NOT_DELETED and answer.description in _GONE
-    # Where it is repeated, an earlier request deleted it, as far as anybody can tell
-    return answer.repeated if gone or _is_none(answer) else answer
-
-
-def _is_none(error: _errors.StreamsError) -> bool:
+def is_gone(error: _errors.ApiError) -> bool:
     """Return True if the error reports a missing message."""
-    numbers = (jetstream.NO_MESSAGE_FOUND, jetstream.SEQUENCE_NOT_FOUND)
-    return isinstance(error, _errors.ApiError) and error.err_code in numbers
+    gone = error.err_code == jetstream.MESSAGE_NOT_DELETED and error.description in _GONE
+    return gone or error.err_code in (jetstream.NO_MESSAGE_FOUND, jetstream.SEQUENCE_NOT_FOUND)
 
 
 # What the stores of nats-server answer for a message that they don't have (server/store.go)
@@ -336,7 +310,7 @@ def _message_or_none(session: sessions.Session, stream: str, body: dict[str, Any
     try:
         answer = jetstream.call(session, f"Reading a message of stream {stream}", f"STREAM.MSG.GET.{stream}", body)
     except _errors.ApiError as error:
-        if _is_none(error):
+        if is_gone(error):
             return None
         raise
     return stored_of(answer["message"])

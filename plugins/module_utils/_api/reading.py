@@ -46,19 +46,30 @@ def newest(session: sessions.Session, stream: str, subject: str = ALL, count: in
     Servers can't read backwards, so that the start is searched for.
     """
     last = messages.get(session, stream, subject=subject)
-    if last is None:
-        return []
-    found, end, width = deque([last]), last.sequence, count
+    top = last.sequence if last else _end_of(session, stream) if subject == ALL else 1
+    found, end, width = deque([last] if last else []), top, count
     while len(found) < count and end > 1:
         start = max(1, end - width)
         lacking = count - len(found)
         earlier = deque(_between(session, stream, subject, start, end), maxlen=lacking)
         found.extendleft(reversed(earlier))
         lacking -= len(earlier)
-        likely = math.ceil(_MARGIN * lacking * (last.sequence - start) / len(found))
+        likely = math.ceil(_MARGIN * lacking * (top - start) / len(found)) if found else width * _WIDER
         # One round may meet a gap, or the messages before it: neither tells of all
         end, width = start, min(max(likely, lacking), width * _WIDER)
     return list(found)
+
+
+def _end_of(session: sessions.Session, stream: str) -> int:
+    """The sequence after that of the last message, 1 where the stream is empty, or may not be looked at.
+
+    Asked for the last message of all, a server finds none where that one was deleted (``LoadLastMsg`` of its stores).
+    """
+    try:
+        state = jetstream.call(session, f"Reading stream {stream}", f"STREAM.INFO.{stream}")["state"]
+    except _errors.PermissionMissing:
+        return 1
+    return int(state["last_seq"]) + 1 if state["messages"] else 1
 
 
 def count_before(session: sessions.Session, stream: str, subject: str, sequence: int, total: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import jetstream, messages
+from ..._api import jetstream, message_lists, messages
 from ..._connection import wire
 from ..._options import codecs, fields
 from . import publish as stream_publish
@@ -130,7 +130,7 @@ def _result(
 ) -> dict[str, Any]:
     stream, last = str(ack["stream"]), int(ack["seq"])
     sequences = [last - len(batch) + number if last else 0 for number in range(1, len(batch) + 1)]
-    there: list[Any] = list(messages.get_many(session, stream, sequences)) if stored else [None] * len(batch)
+    there: list[Any] = list(message_lists.get(session, stream, sequences)) if stored else [None] * len(batch)
     shown = []
     for each, sequence, found in zip(batch, sequences, there):
         if not isinstance(found, messages.Stored):

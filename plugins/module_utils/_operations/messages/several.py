@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import messages
+from ..._api import message_lists, messages
 from . import publish as stream_publish
 from . import removal, results
 from .foresight import foresee
@@ -67,7 +67,7 @@ def _show_first(session: sessions.Session, batch: Sequence[Outgoing], acks: Sequ
         if isinstance(ack, dict) and ack["duplicate"]:
             of_stream.setdefault(str(ack["stream"]), []).append(number)
     for stream, numbers in of_stream.items():
-        found = messages.get_many(session, stream, [int(acks[number]["seq"]) for number in numbers])
+        found = message_lists.get(session, stream, [int(acks[number]["seq"]) for number in numbers])
         for number, stored in zip(numbers, found):
             if isinstance(stored, messages.Stored):
                 shown[number] = stream_publish.described(batch[number], acks[number], stored)
@@ -105,7 +105,7 @@ def delete(session: sessions.Session, options: Mapping[str, Any], check_mode: bo
         if there and refusal:
             raise refusal
         return _deleted(stream, there)
-    answers = messages.delete_many(session, stream, wanted, erase=bool(options["erase"]))
+    answers = message_lists.delete(session, stream, wanted, erase=bool(options["erase"]))
     gone = [sequence for sequence, answer in zip(wanted, answers) if answer is True]
     for number, answer in enumerate(answers):
         if isinstance(answer, _errors.StreamsError):
@@ -118,7 +118,7 @@ def delete(session: sessions.Session, options: Mapping[str, Any], check_mode: bo
 def _existing(session: sessions.Session, stream: str, wanted: list[int]) -> Iterator[int]:
     rest = iter(wanted)
     while part := list(islice(rest, _READ_AT_ONCE)):
-        for sequence, found in zip(part, messages.get_many(session, stream, part)):
+        for sequence, found in zip(part, message_lists.get(session, stream, part)):
             if isinstance(found, _errors.StreamsError):
                 raise found
             if found:
