@@ -1,10 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What only the controller knows of the task: which hosts wait for each other, its timeout, and whether null is given.
-
-The module of the same name does all the rest on the managed host.
-"""
+"""Pass to the module what only the controller knows of the task: lockstep hosts, its timeout, and null values."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ class ActionModule(ActionBase):
         return dict(result)
 
     def _check_timeout(self, max_wait: Any) -> None:
-        """Refuses to wait longer than Ansible waits for the task: a seat that it then took would be nobody's."""
+        """Refuse to wait longer than Ansible waits for the task, since nobody would own a seat that is taken later."""
         timeout = self._task.timeout
         with suppress(ValueError):  # which the module tells
             seconds = parse_duration(_MAX_WAIT if max_wait is None else max_wait)
@@ -60,9 +57,9 @@ class ActionModule(ActionBase):
                 )
 
     def _lockstep(self, variables: dict[str, Any]) -> dict[str, int]:
-        """How many hosts wait for each other in this task, and where each goes on by itself, how many of them at once.
+        """Return how many hosts run this task in lockstep, or, with a free strategy, how many run at once.
 
-        No hosts are for unknown, as where only some may come to this task, and which is not known before.
+        It is empty if that is unknown, as when only some hosts may reach this task.
         """
         strategy = str(self._task.get_play().strategy).rpartition(".")[2]
         if strategy not in (*_LOCKSTEP, *_BY_ITSELF) or self._task.run_once or self._task.when or self._for_some():
@@ -77,7 +74,7 @@ class ActionModule(ActionBase):
         return {"hosts": min(hosts, forks) if throttle else 0, "throttle": throttle}
 
     def _for_some(self) -> bool:
-        """Whether some hosts may not come to this task: in what was included, a handler, or the rescue of a block."""
+        """Return True if some hosts may not reach this task: inside an include, a handler, or the rescue of a block."""
         if isinstance(self._task, Handler) or not self._task.all_parents_static():
             return True
         inner, block = self._task, self._task._parent

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs tasks while it holds a seat in a governor. Documented in ``plugins/modules/choria_governor_run.py``."""
+"""Run tasks while holding a seat in a governor. Documented in ``plugins/modules/choria_governor_run.py``."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ _PATIENCE, _PATIENCE_INTERRUPTED = 30.0, 3.0
 class ActionModule(ActionBase):
     @classmethod
     def finalize_task_arg(cls, name: str, value: Any, templar: Any, context: Any) -> Any:
-        """Leaves the inner tasks as they are written: each is templated when its turn comes.
+        """Keep the inner tasks untemplated, since each is templated when it runs.
 
-        An experimental interface of ansible-core, which its own action ``debug`` uses.
+        It is an experimental interface of ansible-core, which its own action ``debug`` uses.
         """
         if name in ("task", "tasks") and is_written_out(value):
             return value
@@ -97,7 +97,7 @@ class ActionModule(ActionBase):
         return Session(settings_of(options), read_only=self._task.check_mode, warn=self._display.warning)
 
     def _work(self, options: dict[str, Any], variables: dict[str, Any]) -> Work:
-        """The inner tasks, as far as they can be checked before there is a seat."""
+        """Return the inner tasks, checked as far as possible before a seat is taken."""
         if options["task"] is None and options["tasks"] is None:
             raise _errors.OptionError("task", "is null: write the task that runs while the seat is held, or tasks.")
         if options["task"] is not None:
@@ -116,7 +116,7 @@ class ActionModule(ActionBase):
         return work
 
     def _hold(self, session: Session, seat: Seat, terms: Terms, work: Work, signals: Signals) -> dict[str, Any]:
-        """Works, and gives the seat back, whatever happens."""
+        """Run the work, and give the seat back in any case."""
         told = report(seat.governor, seat.identity, seat)
         since, entered = time.monotonic(), _now()
         try:
@@ -132,7 +132,7 @@ class ActionModule(ActionBase):
         return {**result, "governor": told}
 
     def _leave(self, session: Session, seat: Seat, signals: Signals) -> dict[str, Any]:
-        """What the result says of a seat that was not ours any more, or could not be given back."""
+        """Give the seat back. Return what the result reports if it was lost before, or could not be given back."""
         try:
             lost = governors.leave(session, seat, _PATIENCE_INTERRUPTED if signals.pending else _PATIENCE)
         except _errors.StreamsError as error:
@@ -152,7 +152,7 @@ class ActionModule(ActionBase):
         return {"lost": True, "reason": lost}
 
     def _rehearse(self, session: Session, terms: Terms, identity: str, work: Work) -> dict[str, Any]:
-        """Check mode: no seat is taken, and the inner tasks run in check mode."""
+        """Run the inner tasks in check mode, without a seat."""
         governor = governors.read_if_there(session, terms.name)
         if governor is None:
             would = f"take a seat in governor {terms.name}, which does not exist yet"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module of the same name does all the work. Only the controller knows when the run that it waits for is gone."""
+"""Run the module of the same name, and end it with the run, which only the controller can notice."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes the page of runs on the controller. Documented in ``plugins/modules/choria_run_page.py``.
+"""Write the page of runs on the controller. Documented in ``plugins/modules/choria_run_page.py``.
 
-The results of a large run stay in this process: as the result of a task, Ansible would copy them several times.
+The results of a large run stay in this process. As a task's result, Ansible would copy them several times.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _no_run(given: Mapping[str, Any]) -> str:
 
 
 def _file(dest: str) -> Path:
-    """The file to write. Raises OptionError where it can't be one."""
+    """Return the file to write. Raises OptionError if it can't be written."""
     path = Path(dest).absolute()
     if path.is_dir():
         raise _errors.OptionError("dest", f"{path} is a folder: add the name of the page's file.")
@@ -94,7 +94,7 @@ def _file(dest: str) -> Path:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace the file as one step. Only the user can read it: a page shows what tasks wrote."""
+    """Replace the file in one step. Only the user can read it, since the page shows results of tasks."""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Submits what happens in a run to a stream."""
+"""Submit the events of a run to a stream."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ if TYPE_CHECKING:
 
 
 def _harmless(method: Callable[..., None]) -> Callable[..., None]:
-    """A method that never fails: after one warning the callback is off, and the run goes on."""
+    """Return a method that never fails: after an error it warns once and turns the callback off."""
 
     @functools.wraps(method)
     def guarded(self: CallbackModule, *args: Any, **kwargs: Any) -> None:
@@ -202,7 +202,7 @@ def _harmless(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class CallbackModule(CallbackBase):
-    """Hands what Ansible tells to the reporter, and its events to the sender."""
+    """Passes Ansible's calls to the reporter, and its events to the sender."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -289,13 +289,13 @@ class CallbackModule(CallbackBase):
 
     @_harmless
     def _interrupted(self) -> None:
-        """The program ends, and Ansible did not tell the end of the run."""
+        """Handle the end of the program if Ansible did not report the end of the run."""
         self._finish(None)
 
     # The run
 
     def _report(self, playbook: str | None = None) -> Reporter:
-        """The reporter of the run under way, or of a new one. Each playbook of a command line is a run of its own."""
+        """Return the reporter of the current run. Each playbook of a command line is a run of its own."""
         if self._reporter:
             return self._reporter
         settings = settings_of(self)
@@ -321,7 +321,7 @@ class CallbackModule(CallbackBase):
             self._tell(reporter.run.run_id, sender.finish())
 
     def _counts(self, stats: AggregateStats) -> dict[str, dict[str, int]]:
-        """What has come to the counts of hosts since the playbook before."""
+        """Return the counts of hosts since the previous playbook."""
         before, self._counted = self._counted, {host: stats.summarize(host) for host in sorted(stats.processed)}
         fresh = {
             host: {name: count - before.get(host, {}).get(name, 0) for name, count in counts.items()}
@@ -347,7 +347,7 @@ class CallbackModule(CallbackBase):
         )
 
     def _tell(self, run_id: str, report: Report) -> None:
-        """One line on what became of the events."""
+        """Show one line on the delivery of the events."""
         line = f"choria_results: run {run_id}: {report.text}"
         if report.fine:
             self._display.display(line, stderr=True)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Verifies the signature of a submitted message."""
+"""Verify the signature of a submitted message."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def _data(message: Mapping[str, Any], encoding: str) -> bytes:
 
 
 def _key_of_token(message: Mapping[str, Any], headers: Mapping[str, str], issuer: str, purposes: Sequence[str]) -> str:
-    """The public key in the message's token; empty where the token does not vouch for the message."""
+    """Return the public key in the message's token, or an empty text if the token does not authorize the message."""
     claims = claims_signed_by(issuer, headers.get("Choria-Token", ""))
     if claims is None or claims.get("purpose") not in purposes:
         return ""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads keys of a bucket."""
+"""Read keys of a bucket."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ Target = tuple[str, str]
 
 @dataclass(frozen=True)
 class Answer:
-    """What was asked for, in words, and its value; or the ``problem``, and what is ``empty`` of its kind."""
+    """The requested item in words, and its value; or the ``problem``, and the ``empty`` value of its kind."""
 
     name: str
     value: Any = None
@@ -341,7 +341,7 @@ def _moment(options: Mapping[str, Any]) -> Moment | None:
 
 
 def _answers(reader: KvReader, targets: Sequence[Target], options: Mapping[str, Any]) -> Iterator[Answer]:
-    """An answer for each target, in their order."""
+    """Yield an answer for each target, in their order."""
     format, moment = options["format"], _moment(options)
     if options["prefix"]:
         return (_below(reader, bucket, prefix, format, moment) for bucket, prefix in targets)
@@ -412,7 +412,7 @@ def _decoded(entry: Entry, name: str, format: str) -> Any:
 
 
 def _instead(answer: Answer, missing: str) -> list[Any]:
-    """What stands in the place of a missing answer."""
+    """Return the replacement of a missing answer."""
     if missing == "error":
         raise _errors.StreamsError(f"{answer.problem}: check the name, or give default or missing.", code="missing")
     return [] if missing == "skip" else [answer.empty]

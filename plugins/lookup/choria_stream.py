@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads messages of a stream."""
+"""Read messages of a stream."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _query(options: Mapping[str, Any]) -> Query | None:
 
 
 def _value(stream: str, message: Stored, options: Mapping[str, Any]) -> Any:
-    """What is returned of a message, before ``query``."""
+    """Return the value of a message before ``query``."""
     try:
         data = decode(message.data, options["format"])
     except ValueError as error:
@@ -217,7 +217,7 @@ def _selected(query: Query | None, stream: str, selection: Selection, values: li
 
 
 def _instead(name: str, missing: str) -> list[Any]:
-    """What stands in the place of a missing message."""
+    """Return the replacement of a missing message."""
     if missing == "error":
         raise _errors.StreamsError(
             f"there is no {name}: check stream and options, or give default or missing.", code="missing"

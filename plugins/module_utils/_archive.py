@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a module imports after this is compiled once.
+"""Reduce the compilations of the modules that are imported after this.
 
 Ansible sends a module, and all that it imports, as an archive of sources. Python compiles each of them to run it, and
-once before that, only to tell the name of its file (``get_filename`` in Lib/zipimport.py).
+once before, only to find the name of its file (``get_filename`` in Lib/zipimport.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import zipimport
 
 
 class _Archive(zipimport.zipimporter):
-    """Tells the names of files by what is in the archive."""
+    """Finds the names of files in the archive's index."""
 
     def get_filename(self, fullname: str) -> str:
         path = os.path.join(self.archive, self.prefix + fullname.rpartition(".")[2])

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The errors that everything below the edges raises, and that only the edges translate."""
+"""The errors that all code below the edges raises, and only the edges translate."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ UNFORESEEN = ("bug", "wrong_answer")
 
 
 class StreamsError(Exception):
-    """One sentence for the user: what, where, why and what to do. Never holds a secret.
+    """One sentence for the user: what, where, why and what to do. It never contains a secret.
 
-    ``failure`` is the machine-readable part that results carry, so that playbooks can branch on it.
+    ``failure`` is the machine-readable part of results, so that playbooks can branch on it.
     """
 
     def __init__(self, message: str, **failure: Any) -> None:
@@ -51,7 +51,7 @@ class StreamsError(Exception):
 
 
 class OptionError(StreamsError):
-    """What the user gave can't be used. Raised before anything is sent."""
+    """An invalid option. It is raised before anything is sent."""
 
     def __init__(self, option: str, message: str, **failure: Any) -> None:
         super().__init__(f"{option}: {message}", code="option", option=option, **failure)
@@ -59,7 +59,7 @@ class OptionError(StreamsError):
 
 
 class LibraryMissing(StreamsError):
-    """A Python library that this path needs is not installed."""
+    """A required Python library is not installed."""
 
     def __init__(self, library: str, purpose: str, python: str) -> None:
         super().__init__(
@@ -78,16 +78,16 @@ class Unreachable(StreamsError):
 
 
 class NoAnswer(StreamsError):
-    """The server is there, but nobody answered this request."""
+    """The server is up, but this request got no answer."""
 
     def __init__(self, message: str, **failure: Any) -> None:
         super().__init__(message, **{"code": "no_answer", **failure})
 
 
 class OutcomeUnknown(NoAnswer):
-    """A write was sent, and its answer got lost: it may be done, or may still be done, or never.
+    """A write was sent, and its answer got lost: it may be done now, later, or never.
 
-    ``reason`` is the error that says why there is no answer.
+    ``reason`` is the error that explains the missing answer.
     """
 
     def __init__(self, what: str, reason: StreamsError, remedy: str = "") -> None:
@@ -102,7 +102,7 @@ class OutcomeUnknown(NoAnswer):
 
 
 class WrongAnswer(StreamsError):
-    """An answer that no server gives. ``written`` is for one to a write, of which nobody knows the outcome then."""
+    """An invalid answer. ``written`` is True for a write, whose outcome is then unknown."""
 
     def __init__(self, what: str, problem: str, *, written: bool = False) -> None:
         unknown = ", so it is not known whether that was done" if written else ""
@@ -114,7 +114,7 @@ class WrongAnswer(StreamsError):
 
 
 class PermissionMissing(StreamsError):
-    """The credentials do not allow what was tried."""
+    """The credentials do not allow the request."""
 
     def __init__(self, message: str, **failure: Any) -> None:
         super().__init__(message, **{"code": "permission", **failure})
@@ -132,7 +132,7 @@ TRIES = 3
 
 
 class Overtaken(StreamsError):
-    """Somebody else wrote after the plan was made: it has to be made anew, ``tries`` times in all."""
+    """Somebody else wrote after the plan was made. It has to be made again, ``tries`` times in all."""
 
     def __init__(self, message: str, tries: int = TRIES, **failure: Any) -> None:
         super().__init__(message, **{"code": "overtaken", **failure})
@@ -161,7 +161,7 @@ class ApiError(StreamsError):
 
 
 def bug(error: BaseException) -> StreamsError:
-    """The error for one that nobody foresaw: where it was raised, without its words, which may hold a secret."""
+    """Return the error for an unexpected exception, with its type and place. Its text may contain a secret."""
     place, trace = "", error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
@@ -176,7 +176,7 @@ def bug(error: BaseException) -> StreamsError:
 
 
 def not_there(option: str, name: str, module: str, code: str) -> StreamsError:
-    """The error of what needs the stream or bucket that an option names, and that ``module`` makes."""
+    """Return the error of a missing stream or bucket that an option names, and that ``module`` creates."""
     return StreamsError(
         f"{option}: there is no {option} {name}: make it with {module}, or check the name, and where we are "
         "connected to (servers, user, domain and api_prefix).",
@@ -186,7 +186,7 @@ def not_there(option: str, name: str, module: str, code: str) -> StreamsError:
 
 
 def in_words(value: Any) -> str:
-    """A value of an option in a sentence, as people write it in a playbook."""
+    """Return a value of an option for a sentence, as people write it in a playbook."""
     if value is None or value in ("", [], {}):
         return "nothing"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What makes files last."""
+"""fsync helpers for crash-safe writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def sync_folder(path: Path) -> None:
-    """Makes a rename in this folder durable. Some file systems can't, and the file itself is written."""
+    """Make a rename in this folder durable. It ignores file systems that can't, since the file itself is written."""
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The edge for modules: the only user of AnsibleModule. Options in, one plan or answer, results or one sentence out.
 
-What only few modules need is in files of their own, _module_*.py, since each module compiles what it imports.
+Rarely used parts are in files of their own, _module_*.py, since each module compiles what it imports.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ NEW_OBJECTS = 50_000
 
 
 class _Module(AnsibleModule):
-    """Hides secrets that stand among others: results and the system's log show the options of a module.
+    """Masks secrets inside options, which results and the system's log show.
 
-    They are replaced in the options that are shown, since the log has the text of data, where a secret with quotes or
-    backslashes is written in another way. Ansible masks them in all that the module says beside these. ``shown`` gives
-    the options as a module shows them, before the usual secrets are taken out, and ``secrets`` returns more of them.
+    They are masked in the shown options, since the log has the text of data, in which quotes and backslashes are
+    written in another way. Ansible masks them in the rest of the output. ``shown`` returns the options before the usual
+    secrets are masked, and ``secrets`` returns further secrets.
     """
 
     params: dict[str, Any]
@@ -70,7 +70,7 @@ class _Module(AnsibleModule):
         self.params, self.refused = arguments.given(self.argument_spec, self.params, self._rules)
 
     def fail_json(self, msg: str, **kwargs: Any) -> None:
-        """What was left out before the validation is the cause of what the validation says."""
+        """Fail with the values that were left out before the validation, if they caused its error."""
         if self.refused:
             error = self.refused.pop()
             msg, kwargs = error.message, {"failure": error.failure, "changed": False}
@@ -108,12 +108,12 @@ class _Module(AnsibleModule):
 def run_info(
     spec: fields.Spec, key: str, read: Callable[[sessions.Session, dict[str, Any]], list[dict[str, Any]]]
 ) -> None:
-    """A module that reads, and returns a list under ``key``."""
+    """Run a module that reads, and returns a list under ``key``."""
     run_reading(spec, lambda session, options: {key: read(session, options)})
 
 
 def run_reading(spec: fields.Spec, read: Callable[[sessions.Session, dict[str, Any]], dict[str, Any]]) -> None:
-    """A module that reads. ``read(session, options)`` returns the whole result."""
+    """Run a module that reads. ``read(session, options)`` returns the whole result."""
     module = module_of(spec)
     with failing(module):
         with session_of(module, read_only=True) as session:
@@ -122,7 +122,7 @@ def run_reading(spec: fields.Spec, read: Callable[[sessions.Session, dict[str, A
 
 
 def run_action(spec: fields.Spec, act: Callable[[sessions.Session, dict[str, Any], bool], dict[str, Any]]) -> None:
-    """A module that does something. ``act(session, options, check_mode)`` returns the whole result."""
+    """Run a module without a desired state. ``act(session, options, check_mode)`` returns the whole result."""
     module = module_of(spec)
     with failing(module):
         with session_of(module, read_only=module.check_mode) as session:
@@ -133,7 +133,7 @@ def run_action(spec: fields.Spec, act: Callable[[sessions.Session, dict[str, Any
 def run_hybrid(
     spec: fields.Spec, act: Callable[[Callable[[], sessions.Session], dict[str, Any], bool], dict[str, Any]]
 ) -> None:
-    """A module that needs a connection for some of its options only, and calls ``connect()`` for them.
+    """Run a module that needs a connection for some of its options only, and calls ``connect()`` for them.
 
     ``act(connect, options, check_mode)`` returns the whole result. The Session is closed afterwards.
     """
@@ -149,7 +149,7 @@ def run_hybrid(
 
 
 def run_local(spec: fields.Spec, act: Callable[[dict[str, Any], bool], dict[str, Any]]) -> None:
-    """A module without a connection, and without its options. ``act(options, check_mode)`` returns the whole result."""
+    """Run a module that never connects. ``act(options, check_mode)`` returns the whole result."""
     module = module_of(spec, connects=False)
     with failing(module):
         module.exit_json(**act(module.params, module.check_mode))
@@ -163,7 +163,7 @@ def module_of(
     connects: bool = True,
     **given: Any,
 ) -> _Module:
-    """Return the module with its options, whose values are checked.
+    """Return the module with its checked options.
 
     ``states`` are arguments beside the spec, and ``checks`` has codecs for some of them. A module that never
     ``connects`` has no options of a connection.
@@ -193,7 +193,7 @@ _origins: dict[str, int] = {}
 
 
 def _from_environment(*variables: str) -> str:
-    """The fallback of a connection option. An empty variable is not set."""
+    """Return the fallback of a connection option. An empty variable counts as unset."""
     for variable in variables:
         if os.environ.get(variable):
             own = variables[0].partition("CHORIA_STREAMS_")[2].lower()
@@ -203,6 +203,7 @@ def _from_environment(*variables: str) -> str:
 
 
 def session_of(module: AnsibleModule, *, read_only: bool) -> sessions.Session:
+    """Return the session of a module's connection options."""
     settings = Settings.from_options(module.params.get, _origins)
     for warning in settings.warnings:
         module.warn(warning)
@@ -214,7 +215,7 @@ def session_of(module: AnsibleModule, *, read_only: bool) -> sessions.Session:
 
 @contextmanager
 def failing(module: AnsibleModule) -> Iterator[None]:
-    """Ends the module with one sentence for any error, also for one that nobody foresaw."""
+    """End the module with one sentence for any exception."""
     try:
         yield
         return

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The edge for the module that brings about a whole document."""
+"""The edge for the module that manages a whole document."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_document(
     document_of: Callable[[dict[str, Any], list[model.Given]], model.Document],
     bring_about: Callable[[sessions.Session, model.Document, bool, bool], dict[str, Any]],
 ) -> None:
-    """A module that brings many resources into their desired state, which its lists have by their kinds."""
+    """Run a module that brings the resources in its lists into their desired states."""
     module = module_of(spec, shown=partial(_counted, kinds))
     with failing(module):
         document = document_of(module.params, items_of(kinds, module.params))
@@ -42,7 +42,7 @@ def run_document(
 
 
 def items_of(kinds: Iterable[model.Kind], params: Mapping[str, Any]) -> list[model.Given]:
-    """The lists' items as Ansible makes them of their arguments, each with what it would refuse."""
+    """Return the items of the lists as Ansible converts them, each with the error that it would report."""
     items: list[model.Given] = []
     for kind in kinds:
         if not params[kind.option]:
@@ -72,7 +72,7 @@ def items_of(kinds: Iterable[model.Kind], params: Mapping[str, Any]) -> list[mod
 
 
 def _texts(rule: Any) -> Iterator[str]:
-    """All texts in the rules for options, among which are the names of those that they are for."""
+    """Yield all texts in the rules for options, including the names of their options."""
     if isinstance(rule, str):
         yield rule
     elif isinstance(rule, Iterable):
@@ -89,9 +89,9 @@ _INHERITED = ("allow_data_loss",)
 
 
 def _counted(kinds: Iterable[model.Kind], params: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with the lengths of the lists alone: they are long, and hold the values of keys.
+    """Return the options with the lengths of the lists alone, which are long, and contain the values of keys.
 
-    Also what is refused since it is no list may hold such values.
+    That includes values that are refused since they are not lists.
     """
     given = {kind.option: params[kind.option] for kind in kinds if params.get(kind.option) is not None}
     return {**params, **{name: f"{len(it)} items" if isinstance(it, list) else HIDDEN for name, it in given.items()}}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class TextFile(Protocol):
-    """The text of a file as it is and as it shall be, None for no file."""
+    """The present and the desired text of a file, None for no file."""
 
     @property
     def before(self) -> str | None: ...
@@ -43,10 +43,10 @@ class TextFile(Protocol):
 
 
 def run_file(spec: fields.Spec, prepare: Callable[[dict[str, Any]], TextFile], shown: Shown, secrets: Secrets) -> None:
-    """A module that brings the text file at ``path`` into the desired state, with its owner, group and mode.
+    """Run a module that brings the text file at ``path`` into the desired state, with its owner, group and mode.
 
-    ``shown(options)`` are the options as they may be shown, ``secrets(options)`` values that nothing may show. A new
-    file has mode 0600 unless the task says otherwise.
+    ``shown(options)`` returns the options as they may be shown, ``secrets(options)`` values that nothing may show. A
+    new file has mode 0600 unless the task sets another.
     """
     module = module_of(spec, connects=False, shown=shown, secrets=secrets, add_file_common_args=True)
     with failing(module):
@@ -73,7 +73,7 @@ def run_file(spec: fields.Spec, prepare: Callable[[dict[str, Any]], TextFile], s
 
 
 def _settled(module: AnsibleModule, arguments: dict[str, Any], *, changed: bool) -> bool:
-    """Gives a file its owner and mode. Raises StreamsError where that fails."""
+    """Set the owner and mode of a file. Raises StreamsError if that fails."""
     module.raises = True
     try:
         return bool(module.set_fs_attributes_if_different(arguments, changed))
@@ -82,7 +82,7 @@ def _settled(module: AnsibleModule, arguments: dict[str, Any], *, changed: bool)
 
 
 def _check_attributes(options: dict[str, Any]) -> None:
-    """Raises OptionError for an owner, a group or a mode that Ansible would refuse when the file is written."""
+    """Raise OptionError for an owner, a group or a mode that Ansible would refuse after the file is written."""
     for option in ("mode", "directory_mode"):
         mode = options.get(option)
         if isinstance(mode, int) and not isinstance(mode, bool):
@@ -107,7 +107,7 @@ def _check_attributes(options: dict[str, Any]) -> None:
 
 
 def _write_file(module: AnsibleModule, path: str, text: str | None) -> None:
-    """Puts a file in its place at once and whole, or takes it away. What is there keeps its owner and mode."""
+    """Replace a file in one step, or remove it. An existing file keeps its owner and mode."""
     try:
         if text is None:
             os.unlink(path)
@@ -131,10 +131,10 @@ def run_files(
     act: Callable[[sessions.Session, dict[str, Any], bool, Settle, bool], dict[str, Any]],
     shown: Shown,
 ) -> None:
-    """A module that may write files, with the options on their owner and mode that all such modules have.
+    """Run a module that may write files, with the options for their owner and mode.
 
-    ``act(session, options, check_mode, settle, with_diff)`` returns the whole result. ``settle(path, mode)`` gives a
-    file or folder what these options say, the mode apart, and tells whether that changed something. ``shown`` gives the
+    ``act(session, options, check_mode, settle, with_diff)`` returns the whole result. ``settle(path, mode)`` sets the
+    owner of a file or folder by these options, and returns True if that changed something. ``shown`` returns the
     options as they may be shown.
     """
     module = module_of(spec, shown=shown, add_file_common_args=True)

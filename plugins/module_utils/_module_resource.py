@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The edge for modules that bring about one resource."""
+"""The edge for modules that manage one resource."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 
 
 def run_resource(wanted: resource.Resource) -> None:
-    """A module that brings one resource into the desired state."""
+    """Run a module that brings one resource into the desired state."""
     module = module_of(wanted.spec, wanted.states, wanted.checks)
     with failing(module):
         with session_of(module, read_only=module.check_mode) as session:
@@ -37,7 +37,7 @@ def run_resource(wanted: resource.Resource) -> None:
 def _bring_about(
     wanted: resource.Resource, session: sessions.Session, options: dict[str, Any], check_mode: bool
 ) -> tuple[resource.Plan, dict[str, Any]]:
-    """Reads, plans and applies, anew when somebody else wrote in between. Returns the result beside the plan."""
+    """Read, plan and apply, and start again if somebody else wrote in between. Return the plan and the result."""
     tried = 0
     while True:
         plan = wanted.plan(wanted.read(session, options), options, session.server)

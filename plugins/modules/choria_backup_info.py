@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looks at backups."""
+"""List and check backups."""
 
 from __future__ import annotations
 
@@ -178,6 +178,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.backup.
 
 
 def main() -> None:
+    """Run the module."""
     run_local(INFO, backups_of)
 
 

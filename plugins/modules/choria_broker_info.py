@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shows how the Choria Broker of a host is."""
+"""Show the state of the Choria Broker of a host."""
 
 from __future__ import annotations
 
@@ -197,6 +197,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.broker.
 
 
 def main() -> None:
+    """Run the module."""
     run_local(SPEC, lambda options, _check_mode: read(options))
 
 

@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Removes a broker that is gone for good from its cluster."""
+"""Remove a lost broker from its cluster."""
 
 from __future__ import annotations
 
@@ -84,6 +84,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.broker.
 
 
 def main() -> None:
+    """Run the module."""
     run_local(SPEC, remove)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shows what a Choria configuration file stands for."""
+"""Show the connection options of a Choria configuration file."""
 
 from __future__ import annotations
 
@@ -138,6 +138,7 @@ from ansible_collections.choria.streams.plugins.module_utils._options import fie
 
 
 def main() -> None:
+    """Run the module."""
     run_hybrid(
         fields.Spec(), lambda _connect, options, _check_mode: {"changed": False, "config": config_facts(options)}
     )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes the certificates and tokens of a small site."""
+"""Create the certificates and tokens of a small site."""
 
 from __future__ import annotations
 
@@ -216,6 +216,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.credent
 
 
 def main() -> None:
+    """Run the module."""
     run_local(SPEC, act)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads concurrency governors."""
+"""Read concurrency governors."""
 
 from __future__ import annotations
 
@@ -115,6 +115,7 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.info imp
 
 
 def main() -> None:
+    """Run the module."""
     run_info(NAMES, "governors", governors_of)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Seats in concurrency governors that are held over several tasks, and what operators do with seats."""
+"""Take seats in concurrency governors for several tasks, give them back, evict and reset."""
 
 from __future__ import annotations
 
@@ -229,6 +229,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.governo
 
 
 def main() -> None:
+    """Run the module."""
     run_action(LEASE, act)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings many keys of a bucket and a dict or folder in line."""
+"""Synchronize many keys of a bucket with a dict or folder."""
 
 from __future__ import annotations
 
@@ -263,6 +263,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.kv.sync
 
 
 def main() -> None:
+    """Run the module."""
     run_files(SPEC, sync, shown)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waits for values of keys."""
+"""Wait for values of keys."""
 
 from __future__ import annotations
 
@@ -189,6 +189,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.kv.watc
 
 
 def main() -> None:
+    """Run the module."""
     run_action(SPEC, watch)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings an autonomous agent into the store of a node."""
+"""Deploy an autonomous agent to the store of a node."""
 
 from __future__ import annotations
 
@@ -254,6 +254,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.machine
 
 
 def main() -> None:
+    """Run the module."""
     run_hybrid(SPEC, act)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tells of autonomous agents, and waits for a state of theirs."""
+"""Report autonomous agents, and wait for a state of theirs."""
 
 from __future__ import annotations
 
@@ -230,6 +230,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.machine
 
 
 def main() -> None:
+    """Run the module."""
     run_hybrid(SPEC, read)
 
 

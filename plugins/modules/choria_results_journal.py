@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shows, re-addresses and drops events of runs that wait on disk."""
+"""Show, re-address and drop events of runs that wait on disk."""
 
 from __future__ import annotations
 
@@ -185,6 +185,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.runs.jo
 
 
 def main() -> None:
+    """Run the module."""
     run_local(SPEC, act)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads messages of a stream."""
+"""Read messages of a stream."""
 
 from __future__ import annotations
 
@@ -122,6 +122,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.message
 
 
 def main() -> None:
+    """Run the module."""
     run_info(READ, "messages", read)
 
 

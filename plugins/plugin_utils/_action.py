@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of action plugins. Ansible gives those of the task; what other plugins can be set by is added here."""
+"""Read the options of action plugins. Ansible passes those of the task alone; other sources are added here."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _KIND, _NAME = "action", "choria.streams.connection"
 def options_of(
     action: ActionBase, spec: Mapping[str, Any], rules: Mapping[str, Any], task_vars: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The options of an action: its own by ``spec`` and ``rules``, and the connection's.
+    """Return the options of an action: its own by ``spec`` and ``rules``, and the connection's.
 
-    The latter from the task, variables, the environment or ansible.cfg, the first that has it, as for all plugins.
-    Raises OptionError for one that does not exist, and AnsibleActionFail where they are not valid.
+    Connection options come from the task, variables, the environment or ansible.cfg, in this order, as for all plugins.
+    Raises OptionError for an unknown option, and AnsibleActionFail for an invalid one.
     """
     arguments = {**CONNECTION.argument_spec(), **spec}
     for row in CONNECTION:
@@ -48,7 +48,7 @@ def options_of(
 
 
 def failing(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The result of an action: that of ``run``, or a failure in one sentence, also for what nobody foresaw."""
+    """Return the result of ``run``, or of any exception a failure with one sentence."""
     try:
         return run()
     except _errors.StreamsError as error:
@@ -61,7 +61,7 @@ def failing(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def settings_of(options: Mapping[str, Any]) -> Settings:
-    """The connection settings in options. Raises OptionError, and warns of files that others can read."""
+    """Return the connection settings in options. Raises OptionError, and warns of files that others can read."""
     settings = Settings.from_options(options.get)
     for warning in settings.warnings:
         Display().warning(warning)
@@ -85,7 +85,7 @@ def _connection_options(action: ActionBase, given: Mapping[str, Any], task_vars:
 
 
 def _definitions() -> dict[str, dict[str, Any]]:
-    """What the documentation of other plugins says of the connection options, from their table."""
+    """Return the documentation of the connection options, as other plugins have it, from their table."""
     definitions = {}
     for row in CONNECTION:
         argument = row.argument()

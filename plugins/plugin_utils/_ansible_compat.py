@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All use of what ansible-core keeps to itself, the same from 2.19 to 2.22.
+"""All use of private parts of ansible-core, the same from 2.19 to 2.22.
 
-tests/unit/test_compat.py notices when a release changes one of these parts. Where one is missing, what needs it does
-without: see each function.
+tests/unit/test_compat.py fails if a release changes one of these parts. Each function describes what it returns if
+its part is missing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def inventory_of(play: Play) -> InventoryManager:
 
 
 def variables_set(play: Play, host: str) -> list[Mapping[str, Any]]:
-    """Return the variables and facts that results set for a host in this run. None where they can't be had."""
+    """Return the variables and facts that results set for a host in this run, as far as they are available."""
     manager = play.get_variable_manager()
     caches = (getattr(manager, name, {}) for name in ("_vars_cache", "_nonpersistent_fact_cache"))
     return [cache.get(host, {}) for cache in caches]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The edge for plugins on the controller: options to Settings, our errors to Ansible's."""
+"""The edge for plugins on the controller: converts options to Settings, and our errors to Ansible's."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ class HasOptions(Protocol):
 
 
 def settings_of(plugin: HasOptions) -> Settings:
-    """The connection settings of a plugin. Raises OptionError."""
+    """Return the connection settings of a plugin. Raises OptionError."""
     return Settings.from_options(connection_of(plugin).get)
 
 
 def connection_of(plugin: HasOptions) -> dict[str, Any]:
-    """The connection options of a plugin that count, by where they come from."""
+    """Return the connection options of a plugin that are in effect, by their origins."""
     return counting({name: plugin.get_option_and_origin(name) for name in NAMES})
 
 
 def counting(found: Mapping[str, tuple[Any, str]]) -> dict[str, Any]:
-    """The connection options that count, from their values and from where Ansible says that it has them."""
+    """Return the connection options in effect, from their values and the origins that Ansible reports."""
     values = {name: None if _is_empty(value, origin) else value for name, (value, origin) in found.items()}
     return chosen(values, {name: _place(str(origin)) for name, (_value, origin) in found.items()})
 
 
 def _is_empty(value: Any, origin: str) -> bool:
-    """Whether an option is set to an empty text, of which Ansible makes a folder where a path is meant."""
+    """Return True if an option is an empty text. Ansible would convert it to a folder for paths."""
     variable = _variable(str(origin))
     if variable:
         return not os.environ.get(variable)
@@ -76,9 +76,9 @@ def _variable(origin: str) -> str:
 def options_of(
     lookup: LookupBase, variables: Mapping[str, Any], direct: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Settings]:
-    """The options of a lookup, and its connection settings. Raises OptionError.
+    """Return the options of a lookup, and its connection settings. Raises OptionError.
 
-    As ``set_options`` finds them, but the variables may be templates, and an option that does not exist is an error.
+    They are those of ``set_options``, but variables may be templates, and an unknown option is an error.
     """
     given = {name: _rendered(lookup, variables[variable]) for name, variable in _VARIABLES if variable in variables}
     given = {name: value for name, value in given.items() if not _is_left_out(value)}
@@ -96,10 +96,10 @@ def options_of(
 
 
 def texts_of(terms: Sequence[Any], what: str, remedy: str) -> list[str]:
-    """Return the terms of a lookup as texts, with the items of those that are lists; numbers are what they look like.
+    """Return the terms of a lookup as texts, with the items of lists. Numbers are converted.
 
-    ``what`` is one of them, such as ``key``. Raises OptionError where there are no terms, with the remedy, and where
-    one is neither a text nor a number.
+    ``what`` is the name of one of them, such as ``key``. Raises OptionError without terms, with the remedy, and for
+    terms that are neither texts nor numbers.
     """
     if not terms:
         raise _errors.OptionError(what, f"is not given, and the lookup reads nothing without one: {remedy}.")
@@ -136,9 +136,9 @@ def _options_of(
 
 
 def _checked(lookup: LookupBase, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values without null, which stands for nothing. Raises OptionError for what Ansible can't convert.
+    """Return the values except null. Raises OptionError for values of a wrong type or choice.
 
-    Also for what is none of the choices, since the words of Ansible for it change from release to release.
+    Ansible's own messages for wrong choices differ between releases.
     """
     definitions = lookup.option_definitions
     found, refused = arguments.given(definitions, values, {})
@@ -153,7 +153,7 @@ def _checked(lookup: LookupBase, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_left_out(value: Any) -> bool:
-    """Whether a variable or an option of a lookup says that it is not set: null, an empty text, or omit."""
+    """Return True if a variable or an option of a lookup is unset: null, an empty text, or omit."""
     return is_unset(value) or is_omit(value)
 
 
@@ -172,7 +172,7 @@ def _frozen(options: Mapping[str, Any]) -> Hashable:
 
 @contextmanager
 def translated(prefix: str = "") -> Iterator[None]:
-    """Turns our errors into Ansible's, with the plugin's name before the sentence, also those that nobody foresaw."""
+    """Convert errors to Ansible's, with the plugin's name before the sentence, including unexpected ones."""
     try:
         yield
     except _errors.StreamsError as error:
@@ -185,5 +185,5 @@ def translated(prefix: str = "") -> Iterator[None]:
 
 
 def is_of_ansible(error: Exception) -> bool:
-    """Whether an error is one of Ansible's or its templates', which handle them."""
+    """Return True if Ansible or its templates raise and handle this error."""
     return any(kind.__module__.partition(".")[0] in ("ansible", "jinja2") for kind in type(error).__mro__)

@@ -1,11 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the run that a process works for is still there.
+"""Detect the end of the run that a process works for.
 
-Ansible forks a process for each task on each host, in a session of its own: it lives on when ansible-playbook is
-killed, or its terminal is closed. What waits in it has to notice that, or it would begin to work when nobody looks any
-more.
+Ansible forks a process for each task on each host, in a session of its own. It survives if ansible-playbook is killed,
+or its terminal is closed. A waiting process has to notice that, or it would start to work after the run.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ LOOK_EVERY = 0.5
 
 
 def is_gone() -> bool:
-    """Whether the process that forked this one is gone. Its own main process has none that it could miss."""
+    """Return True if the process that forked this one has ended. False in Ansible's main process."""
     parent = multiprocessing.parent_process()
     return parent is not None and os.getppid() != parent.pid
 
 
 def check() -> None:
-    """Raise an error where the run is gone: for waits that an error ends."""
+    """Raise an error if the run is gone, for waits that an error ends."""
     if is_gone():
         raise _errors.StreamsError("The run that this was for has ended.", code="run_gone")
 
@@ -41,7 +40,7 @@ def check() -> None:
 def watched() -> Iterator[None]:
     """End this process soon after its run is gone, and with it the module that it waits for.
 
-    For actions whose module waits: its output breaks off then, on this host as on others, by which it notices.
+    It is for actions whose modules wait. The end of their output ends the modules, on this host as on others.
     """
     if multiprocessing.parent_process() is None:
         yield

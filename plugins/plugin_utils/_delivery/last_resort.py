@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run does when no process can send its events: it writes them to disk by itself. Imported only then."""
+"""Write the events of a run to disk from the run itself, if no process can send them. It is imported only then."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LastResort:
         self._count = missed
 
     def put(self, line: bytes) -> None:
-        """Takes an event as it would go to the process."""
+        """Take an event in the form for the sender process."""
         subject, event_id, payload = line.split(b" ", 2)
         self._count += 1
         self._outbox.put(Outgoing(subject.decode(), event_id.decode(), payload[:-1]))

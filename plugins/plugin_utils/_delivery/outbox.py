@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is not delivered, the oldest first: events of this run, which go to disk before they are old, and of others."""
+"""Undelivered events, the oldest first: those of this run, which soon go to disk, and those of earlier runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NEXT_TRY = 1.0
 
 
 class Outbox:
-    """``put`` is for the main thread, which never waits here; all else is for the thread that sends."""
+    """The events of this run. The main thread calls ``put`` and never waits; all else is for the sending thread."""
 
     def __init__(self, spool: Spool, create: Callable[[], Journal]) -> None:
         self.journal: Journal | None = None
@@ -56,7 +56,7 @@ class Outbox:
         self._synced = self._failed = float("-inf")
 
     def resume(self, find: Callable[[], Journal | None]) -> None:
-        """Continues the journal of another process of this run, if there is one. What is in it may be put again."""
+        """Continue the journal of another process of this run, if there is one. Its events may be put again."""
         with suppress(_errors.StreamsError, OSError):  # a later run delivers what this one can't read
             self.journal = find()
             if self.journal:
@@ -66,7 +66,7 @@ class Outbox:
                     self._end_journal()
 
     def put(self, event: Outgoing) -> int:
-        """Takes an event over, or drops it where there is no room. Returns how many the thread has not looked at."""
+        """Take an event, or drop it if there is no room. Return how many events the thread has not taken yet."""
         size = len(event.payload) + _OVERHEAD
         self._given += 1
         if self._last_resumed and self._last_resumed >= number_of(event.id):
@@ -100,7 +100,7 @@ class Outbox:
             self._memory.append(self._arrived.popleft())
 
     def window(self, count: int) -> list[Outgoing]:
-        """The oldest events. What is on disk comes before what is in memory."""
+        """Return the oldest events. Those on disk come before those in memory."""
         if self.journal:
             on_disk = self.journal.window(count)
             if on_disk:
@@ -116,7 +116,7 @@ class Outbox:
         return found
 
     def advance(self, count: int, lost: int) -> None:
-        """The first ``count`` events are settled, wherever they are by now: delivered, or ``lost``."""
+        """Remove the first ``count`` events, in memory or on disk. They are delivered, or ``lost``."""
         self.delivered += count - lost
         self.lost += lost
         self.dropped += lost
@@ -139,7 +139,7 @@ class Outbox:
         self._bytes_out += len(event.payload) + _OVERHEAD
 
     def look(self) -> None:
-        """To be called several times a second: moves to disk what has waited too long, or is too much."""
+        """Move events to disk that waited too long, or are too many. Call it several times a second."""
         self._take()
         now = time.monotonic()
         if self._memory and (self.crowded or now - self._memory[0][1] > SPILL_AFTER):
@@ -148,7 +148,7 @@ class Outbox:
             self.sync()
 
     def spill(self, *, at_last: bool = False) -> None:
-        """Moves all that is in memory to disk, as far as there is room. After trouble with it not again at once."""
+        """Move all events in memory to disk, as far as there is room. After an error it pauses."""
         self._take()
         now = time.monotonic()
         if not self._memory or (now - self._failed < _NEXT_TRY and not at_last):
@@ -178,7 +178,7 @@ class Outbox:
                 self.problem = f"{self._spool.path}: {error.strerror}."
 
     def finish(self) -> None:
-        """Leaves the rest on disk for another run. What does not fit there is dropped."""
+        """Leave the rest on disk for another run. Events without room there are dropped."""
         self.spill(at_last=True)
         if self.journal:
             self.sync()
@@ -186,7 +186,7 @@ class Outbox:
 
 
 class Earlier:
-    """What earlier runs have left on disk for the same servers, one journal after the other."""
+    """The events that earlier runs left on disk for the same servers, one journal after the other."""
 
     def __init__(self, spool: Spool, target: Mapping[str, Any]) -> None:
         self.delivered = self.lost = self.damaged = 0
@@ -210,12 +210,12 @@ class Earlier:
         return self._journal is None
 
     def _give_up(self, error: OSError) -> None:
-        """Leaves a journal that the disk does not give for another run."""
+        """Leave a journal that can't be read for another run."""
         self.problem = f"{self._spool.path} can't be read: {error.strerror}."
         self.close()
 
     def _end(self) -> None:
-        """Done with a journal: all of it is delivered."""
+        """Remove a journal after all of it is delivered."""
         if self._journal:
             self.damaged += self._journal.damaged
             self._journal.remove()
@@ -238,7 +238,7 @@ class Earlier:
                 self._give_up(error)
 
     def close(self) -> None:
-        """Leaves the rest for another run."""
+        """Leave the rest for another run."""
         if self._journal:
             self._journal.close()
             self._journal = None

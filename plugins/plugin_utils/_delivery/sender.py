@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sender: takes events without ever blocking, and delivers them in order from a thread of its own.
 
-Only that thread touches connection and disk.
+Only that thread uses the connection and the disk.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _RESERVE, GRACE = 0.2, 1.0
 
 
 class Report(NamedTuple):
-    """What became of a run's events. ``text`` tells it, ``fine`` where there is nothing to mind."""
+    """The delivery of a run's events. ``text`` describes it, ``fine`` is True without problems."""
 
     stored: int
     spooled: int
@@ -47,7 +47,7 @@ class Report(NamedTuple):
 
 
 class Before(NamedTuple):
-    """What other senders of the run have done: events that need not come again, those of them that are dropped.
+    """The work of earlier senders of the run: how many events must not come again, and how many of them were dropped.
 
     With ``resume`` their journal is continued.
     """
@@ -58,7 +58,7 @@ class Before(NamedTuple):
 
 
 class Accounts(NamedTuple):
-    """What became of all events of a run."""
+    """The numbers of a run's events by their state."""
 
     stored: int
     spooled: int
@@ -70,17 +70,18 @@ class Accounts(NamedTuple):
 
 
 def events(count: int) -> str:
+    """Return the noun for so many events."""
     return "event" if count == 1 else "events"
 
 
 def accounts(before: Before, count: int, outbox: Outbox) -> Accounts:
-    """``count`` events were for this sender, with those that were dropped on the way to it."""
+    """Return the numbers of events. ``count`` were sent to this sender, including those that were dropped before it."""
     dropped = before.dropped + count + outbox.resumed - outbox.delivered - outbox.on_disk
     return Accounts(before.settled + count - outbox.on_disk - dropped, outbox.on_disk, dropped)
 
 
 class _TimeIsUp(Exception):
-    """The run is over, and flush_timeout as well."""
+    """The run is over, and flush_timeout has passed."""
 
 
 _NOTHING_BEFORE = Before()
@@ -117,22 +118,22 @@ class Sender:
 
     @property
     def stored(self) -> int:
-        """How many events are delivered so far."""
+        """The number of delivered events."""
         return self._outbox.delivered
 
     def put(self, subject: str, event_id: str, payload: bytes) -> None:
-        """Hands over an event. Where memory is full it is dropped: a run never waits for its reports."""
+        """Take an event, or drop it if the memory is full. A run never waits for its reports."""
         self._count += 1
         if self._outbox.put(Outgoing(subject, event_id, payload)) >= _CROWD and not self._crowd.is_set():
             self._crowd.set()
 
     def missed(self, count: int) -> None:
-        """There were so many more events than were handed over, since memory was full before."""
+        """Count events that were dropped before they reached the sender."""
         self._count += count
         self._outbox.full |= count > 0
 
     def finish(self, timeout: float) -> Report:
-        """Waits until all is delivered, and at most ``timeout`` seconds; what is left then stays on disk."""
+        """Wait until all is delivered, at most ``timeout`` seconds. The rest stays on disk."""
         now = time.monotonic()
         troubled = bool(self._problem) or self._outbox.on_disk > 0
         patience = min(timeout, _BRIEFLY) if troubled and now - self._good > timeout else timeout
@@ -153,7 +154,7 @@ class Sender:
         return Report(*counted, ": ".join([text, " ".join(reasons)]) if reasons else text, not reasons)
 
     def _reasons(self, spooled: int, dropped: int) -> Iterator[str]:
-        """Sentences on what is not as it should be."""
+        """Yield sentences on problems of the delivery."""
         if spooled or dropped:
             if self._problem:
                 yield self._problem
@@ -203,14 +204,14 @@ class Sender:
             self._transport.close()
 
     def _keep(self, problem: str) -> None:
-        """After what ends the delivery: all that comes until the run is over goes to disk."""
+        """Write all further events to disk, after an error that ends the delivery."""
         self._problem = problem
         with suppress(_TimeIsUp):
             while not self._end.wait(_LOOK_EVERY):
                 self._look()
 
     def _deliver(self) -> None:
-        """Sends all that there is, again and again, until the run is over and nothing is left."""
+        """Send events until the run is over and nothing is left."""
         pause = _FIRST_PAUSE
         while True:
             ended = self._end.is_set()
@@ -227,13 +228,13 @@ class Sender:
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _lane(self) -> Outbox | Earlier | None:
-        """Where the next events are. What other runs left waits for those of this one."""
+        """Return the source of the next events. Those of earlier runs come after those of this run."""
         if not self._outbox.empty:
             return self._outbox
         return None if self._earlier.empty else self._earlier
 
     def _send(self, lane: Outbox | Earlier) -> bool:
-        """Sends one window of events. After trouble one goes ahead alone."""
+        """Send one window of events, or a single one after an error."""
         if not self._problem:
             self._good = time.monotonic()
         window = lane.window(1 if self._problem else self._transport.window)
@@ -254,7 +255,7 @@ class Sender:
             self._crowd.clear()
 
     def _rest(self, seconds: float) -> None:
-        """Waits, but not beyond the end of the run."""
+        """Wait, but not beyond the end of the run."""
         ended, until = self._end.is_set(), time.monotonic() + seconds
         while time.monotonic() < until and self._end.is_set() == ended:
             if ended:

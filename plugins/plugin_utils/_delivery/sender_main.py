@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The side of the process that sends the events of a run, see `_sender_process`.
+"""The main program of the sender process, see `_sender_process`.
 
-When the pipe ends without the count of events, the run was killed: the process reports its end in the run's stead.
+If the pipe ends without the count of events, the run was killed. Then the process reports the end of the run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class _Handed(NamedTuple):
-    """What came through the pipe: the subject and the number of the last event, and the count at the end of the run."""
+    """The state of the pipe: the subject and the number of the last event, and the count at the end of the run."""
 
     subject: str
     number: int
@@ -36,7 +36,7 @@ class _Handed(NamedTuple):
 
 
 def main() -> None:
-    """Sends what comes through the standard input, whatever else happens to the run."""
+    """Send the events from standard input, even if the run is killed."""
     os.set_blocking(sys.stdout.fileno(), False)
     try:
         answer = _send_all()
@@ -67,7 +67,7 @@ def _send_all() -> dict[str, Any]:
 
 
 def _hand_over(lines: Iterable[bytes], sender: Sender) -> _Handed:
-    """Gives all events to the sender."""
+    """Pass all events to the sender."""
     subject = event_id = ""
     handed = 0
     count = None
@@ -85,7 +85,7 @@ def _hand_over(lines: Iterable[bytes], sender: Sender) -> _Handed:
 
 
 def _report_interruption(job: Job, sender: Sender, handed: _Handed) -> None:
-    """Sends the event that the run could not send any more. Nothing when no event or the last event was sent."""
+    """Send the last event of a killed run. Do nothing if there was no event, or the last one was sent."""
     from .._results import events as _events
 
     number = handed.number or job.sequence
@@ -98,7 +98,7 @@ def _report_interruption(job: Job, sender: Sender, handed: _Handed) -> None:
 
 
 def transport_of(job: Job) -> Transport:
-    """Raises StreamsError when the job can't be done."""
+    """Return the transport of a job. Raises StreamsError."""
     from ...module_utils._connection.settings import Settings
     from .transport import Direct
 

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One process that sends, and the two pipes between it and the run. Neither blocks the run.
+"""The sender process and the two pipes between it and the run. Neither blocks the run.
 
-The run writes its job, then events, a line each, and at last how many there were. The process answers whether it can do
-the job, how far it is, and at last with the report. All but the events is JSON without spaces.
+The run writes its job, then events, a line each, and at last their number. The process reports whether it can do the
+job, its progress, and at last the report. All but the events is JSON without spaces.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ours: set[int] = set()
 
 
 def _close_in_fork() -> None:
-    """A worker of Ansible's may outlive the run, whose end would go unnoticed then."""
+    """Close the pipe in workers of Ansible. One that outlives the run would hide the end of the run."""
     while _ours:
         os.close(_ours.pop())
 
@@ -53,11 +53,10 @@ os.register_at_fork(after_in_child=_close_in_fork)
 
 
 class Job(NamedTuple):
-    """What the process has to know. ``connection`` has the options of the connection as users gave them.
+    """The job of the process. ``connection`` has the connection options as users gave them.
 
-    ``started`` is when the run began, in seconds since 1970. For a process that takes over from one that died,
-    ``settled`` and ``dropped`` count the events that the run needs not hand over again, and ``sequence`` is the number
-    of the last of them.
+    ``started`` is when the run began, in seconds since 1970. For a process that replaces a dead one, ``settled`` and
+    ``dropped`` count the events that the run need not send again, and ``sequence`` is the number of the last of them.
     """
 
     run_id: str
@@ -115,7 +114,7 @@ class SenderPipe:
         self.write(to_json(job._asdict()))
 
     def write(self, data: bytes) -> None:
-        """Writes as much as the pipe takes now. The rest goes with the next write."""
+        """Write as much as the pipe takes now. The rest is written with the next call."""
         self._waiting += data
         try:
             while self._waiting:
@@ -127,7 +126,7 @@ class SenderPipe:
             self._waiting.clear()
 
     def listen(self) -> list[dict[str, Any]]:
-        """The answers that came since the last call. Sets ``dead`` when there is no more to come."""
+        """Return the answers since the last call. Sets ``dead`` after the last answer."""
         try:
             told = os.read(self._told, _READ_AT_ONCE)
         except BlockingIOError:
@@ -137,18 +136,18 @@ class SenderPipe:
         return [json.loads(line) for line in lines]
 
     def await_answer(self, deadline: float) -> bool:
-        """Waits for something to listen to. False when the time is up."""
+        """Wait for an answer. Returns False after the deadline."""
         return _await(self._told, select.POLLIN, deadline)
 
     def end(self, count: int, deadline: float) -> None:
-        """Writes how many events there were, and closes the pipe of events."""
+        """Write the number of events, and close the pipe of events."""
         self.write(to_json(count))
         while self._waiting and _await(self._events, select.POLLOUT, deadline):
             self.write(b"")
         self._close(self._events)
 
     def close(self) -> None:
-        """Closes what is open. The process ends by itself, and may still write to disk what would be lost."""
+        """Close the pipes. The process ends by itself, and may still write events to disk."""
         for handle in (self._events, self._told):
             self._close(handle)
         if self.dead:
@@ -161,11 +160,12 @@ class SenderPipe:
 
 
 def to_json(value: Any) -> bytes:
+    """Return a line of JSON without spaces."""
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
 def _await(handle: int, event: int, deadline: float) -> bool:
-    """Whether there is something to do with a pipe before the time is up."""
+    """Wait until a pipe is ready. Returns False after the deadline."""
     poll = select.poll()
     poll.register(handle, event)
     return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))

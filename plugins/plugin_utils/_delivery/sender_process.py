@@ -1,14 +1,14 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sender in a process of its own, to which a run hands its events through a pipe.
+"""The sender in a process of its own, to which a run sends its events through a pipe.
 
-Ansible forks itself for each task on each host, and what it touches after that is copied, page by page. A connection
-touches much, a pipe next to nothing. The end of the run, of whatever kind, is the end of the pipe: what the process has
-by then is sent, or goes to disk.
+Ansible forks for each task on each host, and memory that the run touches afterwards is copied page by page. A
+connection touches much memory, a pipe hardly any. If the run ends in any way, the pipe ends. Then the process sends
+its events, or writes them to disk.
 
-The run keeps each event until the process reports that it is stored or on disk. When a process dies, another one takes
-over with what is left. When that dies as well before it has settled anything, the run writes to disk by itself.
+The run keeps each event until the process reports it as stored or on disk. If a process dies, another one continues
+with the rest. If that dies before it has settled anything, the run writes to disk itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ASK_EVERY = 0.25
 
 
 class SenderProcess:
-    """The side of the run, which waits in ``finish`` alone. ``warn`` shows a sentence at once."""
+    """The run's side of the process. Only ``finish`` waits. ``warn`` shows a sentence at once."""
 
     def __init__(self, job: Job, warn: Callable[[str], None]) -> None:
         """Raises Refused when no process can be started."""
@@ -59,13 +59,13 @@ class SenderProcess:
 
     @property
     def pid(self) -> int:
-        """The id of the process, 0 when there is none any more."""
+        """The id of the process, 0 if it has ended."""
         return self._pipe.pid if self._pipe else 0
 
     def put(self, subject: str, event_id: str, payload: bytes) -> None:
-        """Hands over an event. It is dropped when memory is full: a run never waits for its reports.
+        """Send an event, or drop it if the memory is full. A run never waits for its reports.
 
-        Raises Refused when the process can't do its job, which is known a moment after the start.
+        Raises Refused if the process can't do its job, which is known a moment after the start.
         """
         self._count, self._last_id = self._count + 1, event_id
         line = b"%s %s %s\n" % (subject.encode(), event_id.encode(), payload)
@@ -83,15 +83,15 @@ class SenderProcess:
                 self._listen()
 
     def abandon(self) -> None:
-        """Reports nothing any more. The process delivers what it has, and takes the run for one without an end."""
+        """Stop reporting. The process delivers its events, and reports the run as interrupted."""
         if self._pipe:
             self._pipe.end(self._handed + self._missed, 0)
             self._pipe.close()
 
     def finish(self) -> Report:
-        """Waits until all is delivered, and at most for ``flush_timeout``; what is left then stays on disk.
+        """Wait until all is delivered, at most ``flush_timeout`` seconds. The rest stays on disk.
 
-        Raises Refused when the process could not do its job.
+        Raises Refused if the process could not do its job.
         """
         deadline = self._end()
         while self._pipe and not (self._pipe.dead and self._report):
@@ -109,23 +109,23 @@ class SenderProcess:
 
     @property
     def _handed(self) -> int:
-        """How many events the process at work was handed."""
+        """The number of events that the current process got."""
         return self._here_settled + len(self._unsettled)
 
     def _end(self) -> float:
-        """Hands over the end of the run. Returns when the process has to be done."""
+        """Send the end of the run. Return the deadline of the process."""
         deadline = time.monotonic() + self._patience
         if self._pipe:
             self._pipe.end(self._handed + self._missed, deadline)
         return deadline
 
     def _unknown(self) -> Report:
-        """It is not killed, since it ends by itself, and may still write to the disk what would be lost."""
+        """Report a process without an answer. It is not killed, since it may still write events to disk."""
         text = f"what became of {self._count} events is not known: the process that sends them does not answer."
         return Report(0, 0, 0, f"{text} A later run delivers what is on disk.", False)
 
     def _listen(self) -> None:
-        """Takes what the process reports, and replaces it when it is dead. Raises Refused."""
+        """Read the reports of the process, and replace it if it is dead. Raises Refused."""
         self._asked = time.monotonic()
         pipe = self._pipe
         while pipe and (answers := pipe.listen()):
@@ -147,7 +147,7 @@ class SenderProcess:
             self._report = answer
 
     def _take_over(self) -> None:
-        """Starts another process with what is not settled, or writes to disk from here. Raises StreamsError."""
+        """Start another process with the unsettled events, or write to disk from here. Raises StreamsError."""
         before = self._job
         again = before.restarted and not self._here_settled
         self._job = before._replace(

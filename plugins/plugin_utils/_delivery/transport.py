@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ways of events: what they have in common, and the one that leads straight to the stream.
+"""Event transports: their interface, and the one that publishes directly to the stream.
 
-A transport takes a window of events, and tells how many of the first are settled and what stood in the way of the rest.
+A transport sends a window of events. It reports how many of the first are settled, and why the next one is not.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _HOPELESS = (_errors.PermissionMissing, _errors.OptionError, _errors.LibraryMiss
 
 @dataclass
 class Sent:
-    """What became of a window: the first ``settled`` need not be sent again, ``lost`` of them since they never can be.
+    """The result of a window. The first ``settled`` events are done, and ``lost`` of them can never be delivered.
 
-    ``problem`` is a sentence that says why the next one could not; without one it can be sent at once. ``hopeless``:
-    what stands in the way stays there while this run lasts.
+    ``problem`` is a sentence that says why the next one failed; without one it can be sent at once. ``hopeless`` is
+    True if the problem will last for the rest of this run.
     """
 
     settled: int = 0
@@ -49,9 +49,9 @@ class Sent:
 
 
 class Transport(Protocol):
-    """``target`` is what must be the same in a later run that delivers what is left, ``place`` where events end up.
+    """The interface. ``target`` identifies the destination for later runs, ``place`` describes it.
 
-    ``warning`` is a sentence on what happens to them there, empty when all is well.
+    ``warning`` is a sentence on problems with the events there, or empty.
     """
 
     window: int
@@ -62,7 +62,7 @@ class Transport(Protocol):
     def warning(self) -> str: ...
 
     def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
-        """Has something called every so often while servers are waited for."""
+        """Call ``call`` every ``seconds`` seconds while waiting for servers."""
 
     def send(self, events: Sequence[Outgoing]) -> Sent: ...
 
@@ -72,9 +72,9 @@ class Transport(Protocol):
 class Direct:
     """Publishes with acknowledgements, over one connection.
 
-    A window is sent when the one before it is stored, so that an event that got lost is sent again before what follows.
-    Within a window that can't be had: Nats-Expected-Last-Msg-Id would be the means, but a replicated stream on which it
-    does not hold stops working for good ("critical write error", nats-server 2.14 and 2.15).
+    A window is sent after the previous one is stored, so that a lost event is sent again before those that follow.
+    Within a window order can't be kept. Nats-Expected-Last-Msg-Id would ensure it, but a replicated stream on which it
+    fails stops working for good ("critical write error", nats-server 2.14 and 2.15).
     """
 
     window = 1024
@@ -99,7 +99,7 @@ class Direct:
 
     @property
     def warning(self) -> str:
-        """What a user has to know of the connection, such as a password that went out in clear."""
+        """A warning on the connection, such as a password that was sent in clear."""
         return " ".join(dict.fromkeys(self._warnings))
 
     def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
@@ -125,11 +125,11 @@ class Direct:
         return sent
 
     def _headers(self, event: Outgoing) -> dict[str, str]:
-        """What makes it harmless to send an event twice."""
+        """Return the headers that make an event safe to send twice."""
         return {"Nats-Msg-Id": event.id, "Nats-Expected-Stream": self._stream, "Content-Type": CONTENT_TYPE}
 
     def _settle(self, sent: Sent, answer: dict[str, Any] | _errors.StreamsError) -> bool:
-        """Adds what became of one event. False where the rest has to be sent again."""
+        """Add the result of one event. Returns False if the rest has to be sent again."""
         err_code = answer.err_code if isinstance(answer, _errors.ApiError) else 0
         if not isinstance(answer, _errors.StreamsError):
             sent.settled += 1
@@ -148,7 +148,7 @@ class Direct:
         return self._unheard(subjects) if error.failure.get("code") == "no_responders" else error.message
 
     def _unheard(self, subjects: str) -> str:
-        """Why nobody takes events: there is no such stream, or it has no leader. Asks servers every few seconds."""
+        """Return why no stream accepts events: it does not exist, or has no leader. Asks servers every few seconds."""
         if not self._why or time.monotonic() - self._asked > _ASK_AGAIN:
             remedy = f"choria.streams.choria_stream (name: {self._stream}, subjects: ['{subjects}'])"
             self._why = self._outage() or f"no stream takes {subjects}: create it with {remedy}."
@@ -156,7 +156,7 @@ class Direct:
         return self._why
 
     def _outage(self) -> str:
-        """Why the stream, which may be there, takes nothing. Empty where it is not there."""
+        """Return why an existing stream does not answer, or an empty text if it does not exist."""
         subject = f"{self._prefix}.{_ANY}"
         try:
             if not self._session.connected.clustered:

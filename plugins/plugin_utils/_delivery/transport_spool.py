@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way of events by the spool of this host's Choria Server. Imported where it is taken."""
+"""The event transport through the spool of this host's Choria Server. It is imported only if it is used."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _spool(server_config: str | None) -> Spool:
 
 
 class ChoriaSpool:
-    """Hands events to this host's Choria Server, as reliable messages of the lowest priority."""
+    """Submits events to this host's Choria Server, as reliable messages of the lowest priority."""
 
     window = 16  # each waits for the disk
 
@@ -67,7 +67,7 @@ class ChoriaSpool:
         return self._warning
 
     def _look(self, settings: Settings, prefix: str) -> None:
-        """A spool takes everything, and Choria Server throws away at last what no stream takes. Nobody would notice."""
+        """Check that a stream stores the events. Otherwise Choria Server would discard them in the end, unnoticed."""
         try:
             with Session(settings, read_only=True) as session:
                 if not streams.names(session, f"{prefix}.run_started"):
@@ -79,7 +79,7 @@ class ChoriaSpool:
             pass  # this host need not reach brokers, nor may everyone ask for streams
 
     def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
-        """Nothing is waited for."""
+        """Do nothing, since the spool never waits."""
 
     def send(self, events: Sequence[Outgoing]) -> Sent:
         sent = Sent()
@@ -109,4 +109,4 @@ class ChoriaSpool:
         return sent
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, since nothing is open."""

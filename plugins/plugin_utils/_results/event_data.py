@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of Ansible's plays, tasks and results goes into the events of a run: what is named here, and nothing else."""
+"""Select the parts of Ansible's plays, tasks and results for events. All other parts are left out."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _NO_TRACEBACK = "(traceback unavailable)"
 
 @dataclass(frozen=True)
 class Contents:
-    """What users chose to have in results: ``include`` of the above, ``facts`` by patterns of their names.
+    """The user's choice of contents: ``include`` of the above, ``facts`` by patterns of their names.
 
-    ``masking`` is for what is cut where a secret may begin: behind the cut nobody would know it.
+    ``masking`` is used where a text is cut, since a cut secret could not be recognized.
     """
 
     include: frozenset[str] = frozenset()
@@ -49,11 +49,12 @@ class Contents:
 
 
 def play_data(play: Play) -> dict[str, Any]:
+    """Return ``name`` and ``uuid`` of a play."""
     return {"name": play.get_name(), "uuid": str(play._uuid)}
 
 
 class SameForAll(NamedTuple):
-    """What is the same of a task on all of its hosts; ``name`` is None where it is a template."""
+    """The parts of a task that are the same on all hosts; ``name`` is None if it is a template."""
 
     name: str | None
     uuid: str
@@ -76,7 +77,7 @@ class SameForAll(NamedTuple):
 
 
 def task_name(task: Task) -> str:
-    """The task's name. Where ``no_log`` is set, or may turn out to be, as it is written, with no template filled in."""
+    """Return the task's name. With ``no_log``, or if it may be set, templates in it stay as written."""
     raw = _written_name(task)
     if not _is_template(raw) or not task.no_log:
         return str(task.get_name())
@@ -92,21 +93,21 @@ def _is_template(text: str) -> bool:
 
 
 def included_data(included: IncludedFile) -> dict[str, Any]:
-    """What was included for which hosts. Its variables stay behind."""
+    """Return what was included for which hosts, without its variables."""
     where = "role" if included._is_role else "file"
     task = SameForAll.of(included._task).task_data(included._task)
     return {"task": task, where: included._filename, "hosts": [str(host) for host in included._hosts]}
 
 
 def status(state: str, *, changed: bool = False, ignored: bool = False) -> str:
-    """``ok``, ``changed``, ``failed``, ``skipped``, ``unreachable`` or ``ignored``."""
+    """Return ``ok``, ``changed``, ``failed``, ``skipped``, ``unreachable`` or ``ignored``."""
     if state == "ok":
         return "changed" if changed else "ok"
     return "ignored" if ignored else state
 
 
 def is_rescued(task: Task) -> bool:
-    """Whether a block around the task has a ``rescue`` that takes its failure."""
+    """Return True if a block around the task has a ``rescue`` that handles its failure."""
     inner, outer = task, task._parent
     while outer is not None:
         if getattr(outer, "rescue", None) and any(child._uuid == inner._uuid for child in outer.block):
@@ -116,12 +117,12 @@ def is_rescued(task: Task) -> bool:
 
 
 def is_hidden(task: Task, result: Mapping[str, Any]) -> bool:
-    """Whether ``no_log`` hides the result, or that of a loop item."""
+    """Return True if ``no_log`` hides the result, or that of a loop item."""
     return task.no_log is True or "censored" in result or bool(result.get("_ansible_no_log"))
 
 
 def task_result_data(result: CallbackTaskResult, contents: Contents, *, failed: bool) -> dict[str, Any]:
-    """What of a task's result is passed on; of a hidden one nothing."""
+    """Return the parts of a task's result for an event. A hidden one has none."""
     task, found = result.task, result.result
     if is_hidden(task, found):
         return {"no_log": True}
@@ -145,7 +146,7 @@ def task_result_data(result: CallbackTaskResult, contents: Contents, *, failed: 
 
 
 def _arguments(task: Task, found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The options of the task: as the module shows them, else as they are written, without its secrets."""
+    """Return the options of the task: as the module shows them, else as written, without its secrets."""
     args = (found.get("invocation") or {}).get("module_args") or task.args
     action = str(task.resolved_action or task.action)
     if not isinstance(args, Mapping) or not action.startswith(_OURS):
@@ -161,7 +162,7 @@ def _arguments(task: Task, found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _without_hidden_tasks(value: Any) -> Any:
-    """Tasks inside of a task, of which those with ``no_log`` have no more than their names."""
+    """Return inner tasks, of which those with ``no_log`` keep only their names."""
     if isinstance(value, (list, tuple)):
         return [_without_hidden_tasks(item) for item in value]
     if not isinstance(value, Mapping):
@@ -172,7 +173,7 @@ def _without_hidden_tasks(value: Any) -> Any:
 
 
 def item_result_data(result: CallbackTaskResult, contents: Contents) -> dict[str, Any]:
-    """What of the result of a loop's item is passed on; of a hidden one the status alone."""
+    """Return the parts of a loop item's result for an event. A hidden one has only its status."""
     data = item_data(result.result, contents)
     if data["status"] == "failed" and result.task.ignore_errors is True:
         data["status"] = "ignored"
@@ -180,7 +181,7 @@ def item_result_data(result: CallbackTaskResult, contents: Contents) -> dict[str
 
 
 def result_data(result: Mapping[str, Any], contents: Contents, *, failed: bool = False) -> dict[str, Any]:
-    """What of a result, or of a loop item's, is passed on."""
+    """Return the parts of a result, or of a loop item's result, for an event."""
     data = {name: result[name] for name in _PASSED_ON if result.get(name) not in (None, "", [])}
     reason = _reason(result) if failed else None
     if reason:
@@ -206,7 +207,7 @@ def result_data(result: Mapping[str, Any], contents: Contents, *, failed: bool =
 
 
 def _reason(result: Mapping[str, Any]) -> str | None:
-    """Why a task failed, when it is not in ``msg``, or ``msg`` does not say it."""
+    """Return why a task failed, if ``msg`` does not contain it."""
     if isinstance(result.get("reason"), str):  # of includes, up to ansible-core 2.20
         return str(result["reason"]) or None
     told = str(result.get("msg") or "")
@@ -216,6 +217,7 @@ def _reason(result: Mapping[str, Any]) -> str | None:
 
 
 def item_data(item: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
+    """Return the parts of a loop item in the result of its task."""
     state = _item_status(item)
     data = {"status": state, **result_data(item, contents, failed=state in FAILURES)}
     label = item.get("_ansible_item_label")
@@ -241,7 +243,7 @@ def _item_status(item: Mapping[str, Any]) -> str:
 
 
 def _facts(facts: Mapping[str, Any], patterns: tuple[str, ...]) -> dict[str, Any]:
-    """The facts whose names match, without the prefix that those of modules have."""
+    """Return the facts whose names match, without the prefix of those of modules."""
     named = {str(name).removeprefix("ansible_"): value for name, value in facts.items()}
     return {name: value for name, value in named.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The events of a run as CloudEvents 1.0 in JSON. Sends nothing."""
+"""Build the events of a run as CloudEvents 1.0 in JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 
 class Event(NamedTuple):
-    """One event of a run. ``moment`` is seconds since 1970, ``host`` is empty where it is not of one host."""
+    """One event of a run. ``moment`` is seconds since 1970, ``host`` is empty unless it belongs to one host."""
 
     kind: str
     run_id: str
@@ -51,7 +51,7 @@ class Event(NamedTuple):
 
 @dataclass
 class Run:
-    """Makes the events of one run, numbered from 1 without a gap, so that a reader can prove that none is missing."""
+    """Makes the events of one run, numbered from 1 without a gap, so that readers notice missing ones."""
 
     run_id: str
     sequence: int = 0
@@ -65,14 +65,14 @@ class Run:
 def finished(
     outcome: str, events: int, duration: float, hosts: Mapping[str, Mapping[str, int]] | None
 ) -> dict[str, Any]:
-    """The data of a run's last event; ``events`` is its number, ``duration`` is in seconds."""
+    """Return the data of a run's last event; ``events`` is its number, ``duration`` is in seconds."""
     return {"outcome": outcome, "events": events, "duration": round(duration, 6), "hosts": hosts}
 
 
 def subject(prefix: str, event: Event) -> str:
-    """``<prefix>.<kind>``, for events of one host ``<prefix>.<kind>.<host>``.
+    """Return ``<prefix>.<kind>``, for events of one host ``<prefix>.<kind>.<host>``.
 
-    For results of tasks ``<prefix>.task_result.<status>.<host>``.
+    For results of tasks it is ``<prefix>.task_result.<status>.<host>``.
     """
     words = [prefix, event.kind]
     if event.kind == TASK_RESULT:
@@ -81,7 +81,7 @@ def subject(prefix: str, event: Event) -> str:
 
 
 def encode(event: Event, limit: int, masking: Masking = _NOTHING_KNOWN) -> bytes:
-    """The CloudEvent as JSON of at most ``limit`` bytes, without secrets; ``truncated`` names what had to be cut."""
+    """Return the CloudEvent as JSON of at most ``limit`` bytes, masked. ``truncated`` names the shortened parts."""
     try:
         # Most events have only types of JSON, nothing to hide, and are short
         payload = _json(event, event.data)

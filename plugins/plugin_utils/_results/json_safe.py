@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes of any value one that has types of JSON alone, is no longer than allowed, and holds no secret."""
+"""Convert a value to JSON types, truncated and masked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COUNTS = frozenset(("attempts", "events", "forks", "index", "retries"))
 
 
 class Plain:
-    """What Ansible marks is made plain, what it keeps encrypted stays so, and what is of no known type is only named.
+    """Converts values. Ansible's tags are removed, encrypted values stay encrypted, unknown types are only named.
 
     ``cut`` has the names of the fields that were longer than ``width`` allows.
     """
@@ -38,7 +38,7 @@ class Plain:
         self._masking: Masking | None = masking
 
     def fields(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of an event."""
+        """Return the converted fields of an event."""
         return {name: self._field(name, value) for name, value in data.items()}
 
     def _field(self, name: str, value: Any) -> Any:

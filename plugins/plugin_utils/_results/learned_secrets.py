@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Passes secrets that are learned in any process of a run to the one that masks its events.
+"""Pass secrets from all processes of a run to the one that masks its events.
 
 Ansible forks a process for each task on each host, and templates are rendered there. Such a process inherits a file
-that the run opened before, and appends what it learns. It does so before it sends the result, so whoever reads the file
-when a result arrives knows the secrets in it. The file has no name, and programs that Ansible starts do not inherit it.
+that the run opened before, and appends the secrets that it finds. It does so before it sends the result, so that the
+file is complete when a result arrives. The file has no name, and programs that Ansible starts do not inherit it.
 """
 
 from __future__ import annotations
@@ -72,15 +72,15 @@ def open_channel() -> Channel:
 
 
 def learn(secrets: Iterable[str]) -> None:
-    """Make secrets known to the process that masks events, where there is one."""
+    """Pass secrets to the process that masks events, if there is one."""
     if _channel:
         _channel.write(secrets)
 
 
 def learn_values(key: str, value: Any, mask: Mask = USUAL) -> None:
-    """Make known what a plugin returns for a key, as far as this key or one inside of the value looks like a secret's.
+    """Pass on the secrets in a plugin's return value, by the key, or the keys inside of the value.
 
-    Ansible itself masks it as well since 2.22.
+    Ansible itself masks them since 2.22.
     """
     found = {text for text in secrets_in(key, value, mask) if len(text) >= SHORTEST}
     if found:

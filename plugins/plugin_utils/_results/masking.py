@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes secrets out of events: values that are known, what is under telling keys, and credentials in URLs."""
+"""Remove secrets from events: known values, values of secret keys, and credentials in URLs."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _COMMON = frozenset(("true", "false", "null", "none", "omit", "default"))
 
 
 class Masking:
-    """Knows secrets. ``keys`` are patterns of keys beside the usual ones, ``expressions`` say what else is one.
+    """Knows secrets. ``keys`` are patterns beside the usual ones, ``expressions`` match further secrets.
 
-    Most events hold nothing of the kind: ``suspects`` looks at the whole text of an event, and ``text`` and ``hides``
-    are for those where it found something.
+    Most events have no secrets: ``suspects`` checks the whole text of an event, and ``text`` and ``hides`` are called
+    only for those that it reports.
     """
 
     def __init__(self, keys: Iterable[str] = (), expressions: Iterable[str] = ()) -> None:
@@ -50,11 +50,11 @@ class Masking:
         self._lock = threading.Lock()
 
     def hides(self, key: str) -> bool:
-        """Whether the value of such a key is a secret."""
+        """Return True if the value of such a key is a secret."""
         return self._mask.hides(key)
 
     def add(self, secret: str) -> None:
-        """Learns a secret, in all the ways in which it may be written."""
+        """Add a secret, in all the forms in which it may be written."""
         lines = [line.strip() for line in secret.splitlines()]
         for text in (secret.strip(), *(line for line in lines if len(line) >= _SHORT)):
             if len(text) >= SHORTEST and text.lower() not in _COMMON and text not in self._known:
@@ -65,16 +65,16 @@ class Masking:
 
     @property
     def reach(self) -> int:
-        """How far from the place where a text is cut there may be a part of a secret, in characters."""
+        """The distance in characters from a cut in which a part of a secret may be."""
         return self.longest + _MARGIN
 
     def knows(self, text: str) -> bool:
-        """Whether all of a text is a secret that was learned."""
+        """Return True if the whole text is a known secret."""
         self._prepare()
         return text in self._known
 
     def suspects(self, payload: str) -> bool:
-        """Whether there may be a secret in an event in JSON."""
+        """Return True if the JSON of an event may contain a secret."""
         if self._expressions or "@" in payload:
             return True
         lower = payload.lower()
@@ -86,7 +86,7 @@ class Masking:
         return any(needle in payload for needle in tuple(self._needles))
 
     def text(self, text: str) -> str:
-        """The text without secrets."""
+        """Return the text without secrets."""
         self._prepare()
         for _length, known in self._order:
             if known in text:
@@ -98,11 +98,11 @@ class Masking:
         return text
 
     def pair(self, mapping: Mapping[Any, Any]) -> bool:
-        """Whether ``value`` of a mapping is a secret because ``name`` or ``key`` says so."""
+        """Return True if ``value`` of a mapping is a secret according to its ``name`` or ``key``."""
         return self._mask.hides_value_of(mapping)
 
     def _prepare(self) -> None:
-        """Makes known what was learned. Each of thousands of hosts may bring some, so what is known stays in place."""
+        """Add new secrets to the known ones. Thousands of hosts may add some, so the known ones stay in place."""
         if not self._news:
             return
         with self._lock:

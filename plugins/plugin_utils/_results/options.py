@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of the callback that say what is in the events of a run, checked."""
+"""Check the options of the callback that select the contents of events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SMALLEST = 1024
 
 @dataclass(frozen=True)
 class Choice:
-    """What users chose: ``kinds`` of events, their ``contents``, what is secret, and how events look."""
+    """The user's choice: ``kinds`` of events, their ``contents``, secrets, and the form of events."""
 
     kinds: frozenset[str]
     contents: Contents
@@ -34,7 +34,7 @@ class Choice:
 
 
 def choice(get_option: Callable[[str], Any]) -> Choice:
-    """Raises OptionError."""
+    """Return the checked options. Raises OptionError."""
     kinds = frozenset((*events.ALWAYS, *get_option("events")))
     masking = checked("mask", lambda texts: Masking(get_option("mask_keys"), texts), get_option("mask"))
     contents = Contents(
@@ -54,7 +54,7 @@ def choice(get_option: Callable[[str], Any]) -> Choice:
 
 
 def checked(option: str, check: Callable[[Any], Any], value: Any) -> Any:
-    """The value as ``check`` makes it, whose ValueError becomes one of the option."""
+    """Return the result of ``check``. Its ValueError becomes an OptionError."""
     try:
         return check(value)
     except ValueError as error:
@@ -62,12 +62,14 @@ def checked(option: str, check: Callable[[Any], Any], value: Any) -> Any:
 
 
 def subject_words(value: str) -> str:
+    """Return the value if it is a subject. Raises ValueError."""
     if not re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", value):
         raise ValueError(f"'{value}' is not a subject: write words joined by dots, without spaces, * and >")
     return value
 
 
 def stream_name(value: str) -> str:
+    """Return the value if it is a stream's name. Raises ValueError."""
     if not re.fullmatch(r"[^\s.*>/\\]+", value):
         raise ValueError(f"'{value}' is not a stream's name: it has no spaces and none of . * > / \\")
     return value

@@ -1,12 +1,12 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Learns what templates give under keys that look like secrets', such as ``db_password: "{{ lookup(…) }}"``.
+"""Collect what templates render under secret keys, such as ``db_password: "{{ lookup(…) }}"``.
 
-A callback sees variables as they are written. Rendering their templates once more would run their lookups again, which
-may write, or give something else. So this watches as Ansible renders them, in whatever process: all variables and all
-parts of data are rendered by one method of a class that is private to ansible-core, the same from 2.19 to 2.22, and
-those of another host by a method of HostVarsVars.
+A callback gets variables as written. Rendering their templates again would run their lookups again, which may write or
+return something else. So this hooks into Ansible's rendering in each process. One method of a class that is private to
+ansible-core, the same from 2.19 to 2.22, renders all variables and parts of data. A method of HostVarsVars renders
+those of other hosts.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _MOST_INSIDE = 10_000
 
 
 class Watch:
-    """What to do with each secret that is rendered, in this process and in those forked from it."""
+    """The reaction to each rendered secret, in this process and its forks."""
 
     hides: Callable[[str], bool] | None = None
     learn: Callable[[list[str]], None]
 
 
 def watch(hides: Callable[[str], bool], learn: Callable[[list[str]], None]) -> bool:
-    """Call ``learn`` with texts that are rendered under a key that ``hides`` names. Return False if that can't be."""
+    """Call ``learn`` with texts that are rendered under keys that ``hides`` selects. Return False if it can't."""
     Watch.learn = staticmethod(learn)
     if not hasattr(LAZY, RENDER):
         return False
@@ -73,7 +73,7 @@ def _hides(key: Any) -> bool:
 
 
 def _look(written: Any, rendered: Any) -> None:
-    """Learn what a template gave. What is written out is known from the variable itself."""
+    """Collect the result of a template. Plain values are known from the variable itself."""
     if isinstance(rendered, (dict, list, tuple)):
         if is_lazy(rendered):
             if len(_inside) >= _MOST_INSIDE:
@@ -86,7 +86,7 @@ def _look(written: Any, rendered: Any) -> None:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """The texts and numbers in data. Nothing is rendered for that: templates in it are watched when they are."""
+    """Yield the texts and numbers in data. Templates in it are not rendered here."""
     if is_lazy(value):
         value = without_rendering(value)
     if isinstance(value, dict):

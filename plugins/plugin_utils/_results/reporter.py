@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tells what happens in a run, in events."""
+"""Convert Ansible's calls to events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Reporter:
-    """Makes the events of one run, and hands them to ``put``: subject, id and payload.
+    """Makes the events of one run, and passes them to ``put``: subject, id and payload.
 
     Ansible calls from the thread of the run and from one for results of items, one at a time.
     """
@@ -46,7 +46,7 @@ class Reporter:
 
     @property
     def watches_templates(self) -> bool:
-        """Whether secrets that templates give become known."""
+        """True if secrets from templates become known."""
         return self._secrets.watches_templates
 
     def run_started(self, playbook: str | None, identity: str) -> None:
@@ -62,7 +62,7 @@ class Reporter:
         self._tell(events.PLAY_STARTED, data)
 
     def task_started(self, task: Task) -> None:
-        """Once for each task of a play, also where each host starts it when its time has come."""
+        """Report the start of a task once in a play, although some strategies start it for each host."""
         self._secrets.of_changed()
         if task._uuid not in self._tasks:
             self._tasks.add(task._uuid)
@@ -112,7 +112,7 @@ class Reporter:
         self._tell(events.ITEM_RESULT, data, host)
 
     def run_finished(self, hosts: Mapping[str, Mapping[str, int]] | None) -> None:
-        """The run is over. Without the counts of its hosts it was interrupted."""
+        """Report the end of the run. Without the counts of its hosts it was interrupted."""
         bad = hosts and any(counts["failures"] or counts["unreachable"] for counts in hosts.values())
         outcome = "interrupted" if hosts is None else "failed" if bad else "succeeded"
         data = events.finished(outcome, self.run.sequence + 1, time.monotonic() - self._start, hosts)

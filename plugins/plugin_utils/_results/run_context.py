@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Under which circumstances a run takes place: who runs what, from which commit, for which job of which system."""
+"""Collect the context of a run: user, playbook, commit, and job of an automation system."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def circumstances(playbook: str | None, identity: str, batch: str | None) -> dict[str, Any]:
+    """Return the context of a run for its first event."""
     options = context.CLIARGS
     path = os.path.abspath(playbook) if playbook and os.path.exists(playbook) else None
     return {
@@ -71,7 +72,7 @@ def circumstances(playbook: str | None, identity: str, batch: str | None) -> dic
 
 
 def job(environment: Mapping[str, str]) -> dict[str, str | None] | None:
-    """The job of an automation platform or CI system that this run is of."""
+    """Return the job of an automation platform or CI system that started this run."""
     for system, sign, number, page in _JOBS:
         if environment.get(sign) and environment.get(number):
             try:
@@ -83,7 +84,7 @@ def job(environment: Mapping[str, str]) -> dict[str, str | None] | None:
 
 
 def git(folder: str) -> dict[str, Any] | None:
-    """The commit that is checked out in a folder. ``dirty`` is None where it takes too long to tell."""
+    """Return the checked-out commit of a folder. ``dirty`` is None if that takes too long to find out."""
     lines = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
     if lines is None:
         lines = [f"# branch.oid {line}" for line in _git(folder, "rev-parse", "HEAD") or []]
@@ -98,7 +99,7 @@ def git(folder: str) -> dict[str, Any] | None:
 
 
 def collection_version() -> str | None:
-    """The version of this collection, as it was installed or as it lies in a checkout."""
+    """Return the version of this collection, installed or in a checkout."""
     try:
         return str(json.loads((_ROOT / "MANIFEST.json").read_text())["collection_info"]["version"])
     except (OSError, ValueError, KeyError):
@@ -110,7 +111,7 @@ def collection_version() -> str | None:
 
 
 def _git(folder: str, *arguments: str) -> list[str] | None:
-    """The lines that git says. Without what could point it elsewhere, run another program or write."""
+    """Return the lines of a git command, which can't run other programs, write, or use another repository."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment.update(GIT_OPTIONAL_LOCKS="0", LC_ALL="C")
     try:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Turns what choria_run_info returns into one HTML page. Pure, but for the files of the page's template.
+"""Convert the result of choria_run_info to one HTML page. It reads only the files of the page's template.
 
-The page is rendered by one call of plain Jinja2, which escapes each value: a run of many hosts has thousands of them,
-and Ansible's own templating takes twenty times as long. What the template shows is chosen and grouped here.
+The page is rendered by one call of plain Jinja2, which escapes each value. A run of many hosts has thousands of them,
+and Ansible's own templating takes twenty times as long. The contents are selected and grouped here.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ _MOST_TEXT = 3_000_000
 
 
 def page(found: Mapping[str, Any], max_hosts: int = 1000) -> str:
-    """The page of the runs in ``found``, a result of choria_run_info with ``runs``, ``stream`` and ``unreadable``.
+    """Return the page of the runs in ``found``, a result of choria_run_info.
 
-    ``max_hosts`` is how many hosts the timeline and the facts of a run show at most. The same runs give the same page.
+    It has ``runs``, ``stream`` and ``unreadable``. The timeline and the facts of a run show at most ``max_hosts``
+    hosts. The same runs give the same page.
     """
     source = json.dumps(found["runs"])
     # Events may have NaN and Infinity, which no browser takes for JSON
@@ -71,7 +72,7 @@ def _template() -> Any:
 
 
 def length(seconds: Any) -> str:
-    """A length in words: ``0.25 s``, ``3 min 07 s``."""
+    """Return a length in words: ``0.25 s``, ``3 min 07 s``."""
     if not number(seconds):
         return "\N{EN DASH}"
     if seconds < 1:
@@ -85,17 +86,17 @@ def length(seconds: Any) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """Per cent of the whole, for the width of a bar."""
+    """Return the percentage of the whole, for the width of a bar."""
     return f"{100 * part / max(whole, 0.001):.3f}"
 
 
 def text(value: Any) -> str:
-    """Text as it is, other data as JSON."""
+    """Return text as it is, other data as JSON."""
     return value if isinstance(value, str) else json.dumps(value, indent=4, sort_keys=True, ensure_ascii=False)
 
 
 def _view(run: dict[str, Any], max_hosts: int) -> dict[str, Any]:
-    """The run, and what is shown of it."""
+    """Return the run, and the parts of it that the page shows."""
     results, counts = run["results"], run["counts"]
     bad = [host for host in run["hosts"] if host["failed"]]
     bad += [host for host in run["hosts"] if host["unreachable"] and not host["failed"]]
@@ -126,7 +127,7 @@ def _view(run: dict[str, Any], max_hosts: int) -> dict[str, Any]:
 
 
 def _about(about: dict[str, Any]) -> dict[str, str]:
-    """What is known of a run's circumstances as texts, empty where there are none."""
+    """Return the known context of a run as texts, which may be empty."""
     names = ("user", "controller", "ansible_version", "limit", "batch")
     shown = {name: text(about.get(name) or "") for name in names}
     playbook = text(about.get("playbook") or "")
@@ -155,7 +156,7 @@ def _joined(values: Iterable[Any], between: str) -> str:
 
 
 def _again(run: Mapping[str, Any], bad: Sequence[Mapping[str, Any]]) -> str:
-    """The command line that repeats the run for the hosts with failures."""
+    """Return the command line that repeats the run for the hosts with failures."""
     inventory = run["about"].get("inventory")
     command = ["ansible-playbook"]
     if isinstance(inventory, list) and inventory:
@@ -165,7 +166,7 @@ def _again(run: Mapping[str, Any], bad: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _columns(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """All results by columns, as the page's script reads them."""
+    """Return all results by columns, as the page's script reads them."""
     plain_columns = ("sequence", "host", "task", "status", "rescued", "began", "duration")
     return {
         **{name: [row.get(name) for row in results] for name in plain_columns},
@@ -177,7 +178,7 @@ def _columns(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _some(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """Values by the number of their event: as many of the first as there is room for."""
+    """Return the first values by the number of their event, as many as there is room for."""
     having = [row for row in rows if name in row]
     size = len(json.dumps([row[name] for row in having]))
     kept = having[: int(len(having) * min(_MOST_TEXT / max(size, 1), 1))]
@@ -185,7 +186,7 @@ def _some(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
 
 
 def _over_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How many hosts each task changed in which run, the oldest run first; None where a run did not have the task."""
+    """Return how many hosts each task changed in each run, the oldest first, None for a run without the task."""
     oldest = list(reversed(runs))
     by_run: list[dict[str, int]] = []
     for run in oldest:

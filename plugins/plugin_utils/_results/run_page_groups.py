@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The results of a run in groups, as its page shows them: equal failures, equal warnings, facts by host. Pure."""
+"""Group the results of a run for its page: equal failures, equal warnings, facts by host."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def warning_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def facts_by_host(rows: Sequence[Row], most: int) -> list[tuple[str, dict[str, Any]]]:
-    """The facts of each host, as its tasks set them last."""
+    """Return the facts of each host, as its tasks set them last."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         if isinstance(row.get("facts"), dict):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds the secrets of a run: what is vaulted, and variables whose names say that they are secrets."""
+"""Find the secrets of a run: vaulted values, and variables with secret names."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _OF_ANY_RESULT = frozenset(
 
 
 class KnownSecrets:
-    """Teaches a ``Masking`` the secrets of a run."""
+    """Adds the secrets of a run to a ``Masking``."""
 
     def __init__(self, masking: Masking) -> None:
         self._masking = masking
@@ -59,12 +59,12 @@ class KnownSecrets:
         self._seen: dict[tuple[int, bool], Any] = {}
 
     def of_templates(self) -> None:
-        """What was rendered in any process of the run, and what lookups found there."""
+        """Add what any process of the run rendered, or lookups returned there."""
         for text in self._channel.read():
             self._add(text)
 
     def of_surroundings(self) -> None:
-        """Passwords of vaults, connections and become, and variables of the environment."""
+        """Add passwords of vaults, connections and become, and variables of the environment."""
         vaults = VaultSecretsContext.current(optional=True)
         for _name, vault in (vaults.secrets if vaults else None) or []:
             self._add((vault.bytes or b"").decode(errors="replace"))
@@ -73,7 +73,7 @@ class KnownSecrets:
         self._look(os.environ)
 
     def of_play(self, play: Play, prompted: Iterable[str]) -> None:
-        """Variables of the play's hosts, and of the others as far as the inventory has them."""
+        """Add variables of the play's hosts, and those of other hosts in the inventory."""
         if self._play is None or self._play._uuid != play._uuid:  # not for each batch of hosts
             self._seen.clear()
         self._play = play
@@ -87,7 +87,7 @@ class KnownSecrets:
             self._add(play.vars.get(name))
 
     def of_task(self, task: Task) -> None:
-        """Variables of a task, of the blocks and includes around it and of its role."""
+        """Add variables of a task, of the blocks and includes around it and of its role."""
         role = task._role
         if role:
             chain = task.get_dep_chain()
@@ -96,7 +96,7 @@ class KnownSecrets:
         self._look(task.get_vars(), lasting=True)
 
     def of_changed(self) -> None:
-        """Variables that results have set. They are there when the next task starts, or its result comes."""
+        """Add variables that results have set. They exist when the next task starts, or its result arrives."""
         if not self._play:
             return
         for host, names in self._changed.items():
@@ -106,7 +106,7 @@ class KnownSecrets:
         self._changed.clear()
 
     def of_result(self, result: CallbackTaskResult) -> None:
-        """Variables that a result sets. Where it is hidden, or shows no vaulted values, they are looked up later."""
+        """Add variables that a result sets. A hidden result, or one with vaulted values, is checked later."""
         self.of_changed()
         task, found = result.task, result.result
         items = _items(found)
@@ -129,7 +129,7 @@ class KnownSecrets:
             self._changed[host] = None if names is None or known is None else known.union(names)
 
     def _owners(self, result: CallbackTaskResult) -> set[str]:
-        """The hosts whose variables a result may set: those as well that facts are delegated to."""
+        """Return the hosts whose variables a result may set, including those that facts are delegated to."""
         task, found = result.task, result.result
         owners = {result.host.get_name()}
         if task.delegate_facts and task.delegate_to:
@@ -142,18 +142,18 @@ class KnownSecrets:
         return owners
 
     def of_part(self, task: Task, found: Mapping[str, Any]) -> None:
-        """What a result, or that of a loop's item, shows of variables."""
+        """Add variables in a result, or in that of a loop's item."""
         if isinstance(found.get("ansible_facts"), Mapping):
             self._look(found["ansible_facts"])
         if "censored" not in found and not found.get("skipped") and self._tells(task):
             self._walk(found, True, {})
 
     def _tells(self, task: Task) -> bool:
-        """Whether the name under which a result is registered says that it is a secret."""
+        """Return True if a result is registered under a secret name."""
         return any(self._masking.hides(name) for name in _registered(task))
 
     def _look(self, variables: Mapping[str, Any], *, lasting: bool = False) -> None:
-        """Looks at variables; at values that are there for all of the play only once."""
+        """Check variables. Values that last for the whole play are checked only once."""
         met: dict[tuple[int, bool], Any] = {}
         for name, value in variables.items():
             if name not in _NOT_LOOKED_AT:
@@ -209,7 +209,7 @@ def _items(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _own(value: Any) -> Any:
-    """What a result has that others have not, and other values as they are."""
+    """Return the parts of a result that only this module returns, and other values as they are."""
     if not isinstance(value, Mapping) or "changed" not in value:
         return value
     others = {*_OF_ANY_RESULT, value.get("ansible_loop_var")}
@@ -233,7 +233,7 @@ def _is_vaulted_file(path: str) -> bool:
 
 
 def _password(path: str | None) -> str:
-    """What a file of a password holds. One that is a program is not run again."""
+    """Return the password in a file. A program is not run again."""
     if not path or not os.path.isfile(path) or os.access(path, os.X_OK):
         return ""
     try:

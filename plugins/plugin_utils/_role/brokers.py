@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the answers of all brokers of a cluster say together: which are ill, and which of their own streams differ."""
+"""Combine the states of all brokers of a cluster: unhealthy brokers, and streams with differences."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def brokers(answers: Sequence[Mapping[str, Any]], replicas: Any, retention: Mapp
 
 
 def _problems(answer: Mapping[str, Any]) -> list[str]:
-    """Why a broker is not healthy. One that gave no answer is not."""
+    """Return why a broker is not healthy, also if it did not answer."""
     broker = answer.get("broker")
     if isinstance(broker, dict):
         return [str(problem) for problem in broker["problems"]]

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with certificates, keys and tokens on the controller, before hosts get them.
+"""Check certificates, keys and tokens on the controller before they are copied to hosts.
 
-A server and a client with these files shake hands in memory. So the checks are those of a real connection: chain,
-dates, key, names and purposes.
+A server and a client with these files complete a TLS handshake in memory. So the checks are those of a real
+connection: chain, dates, key, names and purposes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a host can't take the role's variables: its broker can't be changed so, or folders belong to others."""
+"""Check if a host can take the role's variables: changes that its broker can't make, and folders of others."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a task inside an action plugin, with the connection, become, check mode and diff of the task around it.
+"""Run a task inside an action plugin, with the connection, become, check mode and diff of the outer task.
 
-It goes through Ansible's own loader and templating, late: when its turn comes. All that this needs of Ansible's inner
-workings, which may change, is in this file.
+It uses Ansible's own loader and templating when the task's turn comes. All use of Ansible's internals for this is in
+this file.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _NO_FACT = object()
 
 
 class InnerTask:
-    """A task written as in a playbook. ``where`` is the option that it stands in, such as ``tasks[0]``.
+    """A task as written in a playbook. ``where`` is the option that contains it, such as ``tasks[0]``.
 
-    Raises OptionError where it can't be run inside another.
+    Raises OptionError if it can't run inside another task.
     """
 
     def __init__(self, around: ActionBase, where: str, data: Mapping[str, Any], *, in_a_list: bool) -> None:
@@ -72,21 +72,21 @@ class InnerTask:
 
     @property
     def hidden(self) -> bool:
-        """Whether ``no_log`` hides its result. Known when it has run."""
+        """True if ``no_log`` hides its result. It is known after the task has run."""
         return self._task.no_log is not False
 
     @property
     def only_shows(self) -> bool:
-        """Whether facts in its result are shown, and not found."""
+        """True if facts in its result are only shown."""
         return self.action in C._ACTION_DEBUG
 
     @property
     def ignored(self) -> bool:
-        """Whether its failure is to be ignored. Known when it has run."""
+        """True if its failure is ignored. It is known after the task has run."""
         return self._task.ignore_errors is True
 
     def run(self, variables: dict[str, Any]) -> dict[str, Any]:
-        """The result, with ``changed`` and ``failed``. What Ansible raises is in the result."""
+        """Return the result, with ``changed`` and ``failed``. Exceptions of Ansible become part of the result."""
         variables = {**variables, **self._task.vars, **load_extra_vars(self._around._loader)}
         try:
             templar = self._around._templar.copy_with_new_env(available_variables=variables)
@@ -104,7 +104,7 @@ class InnerTask:
             return _result_of(error)
 
     def _load(self, where: str) -> Task:
-        """The task with what it inherits. The names of modules and keywords are looked at, and nothing is templated."""
+        """Return the task with what it inherits. It checks names of modules and keywords, and templates nothing."""
         outer = self._around._task
         data = dict(self._data)
         if outer.collections:
@@ -132,7 +132,7 @@ class InnerTask:
         return task
 
     def _attempts(self, variables: dict[str, Any], templar: Templar) -> dict[str, Any]:
-        """The action, once or until it is as wanted, and what the task's conditions say of its result."""
+        """Run the action once, or until its condition is met, and apply the task's conditions to its result."""
         task = self._task
         retries = max(0, task.retries) if task.retries is not None else 3 if task.until else 0
         for attempt in range(retries + 1):
@@ -172,20 +172,20 @@ class InnerTask:
 
 
 def is_written_out(value: Any) -> bool:
-    """Whether inner tasks stand in the playbook, and don't come out of a template, which keeps what it gives lazy."""
+    """Return True if inner tasks are written in the playbook, and not rendered from a template."""
     return not isinstance(value, str) and not is_lazy(value)
 
 
 def keep_facts(around: ActionBase, facts: Mapping[str, Any]) -> None:
-    """Makes facts the host's after a list of tasks: ``debug`` declares for the task around it that there are none."""
+    """Set facts of the host after a list of tasks, since ``debug`` declares that the outer task sets none."""
     if hasattr(around, "register_host_variables"):  # since ansible-core 2.21, and before it is not so
         around.register_host_variables(dict(facts), actions.VariableLayer.CACHEABLE_FACT)
 
 
 def facts_as_variables(facts: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables that Ansible makes of facts beside those that are known, of which others come before facts.
+    """Return the variables that Ansible makes of facts. Other variables win over them.
 
-    It marks those outside of ``ansible_facts`` as deprecated. Not here, where nobody could do without them.
+    Ansible marks facts outside of ``ansible_facts`` as deprecated, which is left out here.
     """
     before = variables.get("ansible_facts", {})
     known = combine_vars(before, namespace_facts(facts)["ansible_facts"])
@@ -199,7 +199,7 @@ def facts_as_variables(facts: Mapping[str, Any], variables: Mapping[str, Any]) -
 
 
 def _check_keywords(where: str, data: Mapping[str, Any], allowed: Iterable[str]) -> None:
-    """Refuses what has no meaning inside another task."""
+    """Refuse keywords that have no effect inside another task."""
     if "action" not in data and all(keyword in Task.fattributes for keyword in data):
         raise _errors.OptionError(where, "names no module: write one, with its arguments.")
     for keyword in data:
@@ -230,7 +230,7 @@ def _check_keywords(where: str, data: Mapping[str, Any], allowed: Iterable[str])
 
 
 def _handler_name(around: ActionBase, task: Task) -> str:
-    """The action plugin that runs a task's module, by the rules of Ansible's task executor."""
+    """Return the action plugin that runs a task's module, by the rules of Ansible's task executor."""
     loaders, collections = around._shared_loader_obj, task.collections
     module = loaders.module_loader.find_plugin_with_context(task.action, collection_list=collections)
     if module.resolved and module.action_plugin:
@@ -246,7 +246,7 @@ def _handler_name(around: ActionBase, task: Task) -> str:
 
 
 def _judge(task: Task, result: dict[str, Any], variables: dict[str, Any], register: str, templar: Templar) -> None:
-    """Completes a result: ``failed`` and ``changed``, by ``failed_when`` and ``changed_when`` where it has them."""
+    """Set ``failed`` and ``changed`` of a result, by ``failed_when`` and ``changed_when`` if they are given."""
     result.setdefault("failed", bool(result.get("rc")) or bool(result.get("unreachable")))
     result.setdefault("changed", False)
     if register:
@@ -263,7 +263,7 @@ def _judge(task: Task, result: dict[str, Any], variables: dict[str, Any], regist
 
 
 def _result_of(error: Exception) -> dict[str, Any]:
-    """What Ansible would make of an error that an action raised."""
+    """Return the result that Ansible makes of an action's exception."""
     if isinstance(error, AnsibleConnectionFailure):
         return {"changed": False, "failed": False, "unreachable": True, "msg": _sentence(error)}
     result = dict(error.result) if isinstance(error, AnsibleAction) else {}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tasks and blocks of tasks one after the other inside an action plugin, and one result made of theirs."""
+"""Run tasks and blocks of tasks inside an action plugin, and combine their results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OF_A_BLOCK = frozenset((*_SECTIONS, *_HANDED_DOWN, "name", "vars", "when"))
 
 
 class InnerBlock(NamedTuple):
-    """Tasks that belong together, those that run when one of them fails, and those that run in any case."""
+    """The tasks of a block, its ``rescue`` and its ``always``."""
 
     name: str
     block: Sequence[InnerTask | InnerBlock]
@@ -37,7 +37,7 @@ class InnerBlock(NamedTuple):
 
 
 def run_one(task: InnerTask, variables: dict[str, Any]) -> dict[str, Any]:
-    """The task's result as it is."""
+    """Return the task's result as it is."""
     result = task.run(variables)
     if task.hidden:
         result["_ansible_no_log"] = True
@@ -45,7 +45,7 @@ def run_one(task: InnerTask, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def inner_tasks(around: ActionBase, where: str, items: Sequence[Any]) -> list[InnerTask | InnerBlock]:
-    """The tasks and blocks of a list. ``where`` is the option that it stands in. Raises OptionError."""
+    """Return the tasks and blocks of a list. ``where`` is the option that contains it. Raises OptionError."""
     return [_inner(around, f"{where}[{index}]", data) for index, data in enumerate(items)]
 
 
@@ -73,7 +73,7 @@ def _inner(around: ActionBase, where: str, data: Any) -> InnerTask | InnerBlock:
 
 
 def _with_what_the_block_has(block: Mapping[str, Any], item: Any) -> Any:
-    """A task or block with the conditions, variables and keywords of the block around it."""
+    """Return a task or block with the conditions, variables and keywords of the block around it."""
     if not isinstance(item, dict):
         return item
     merged = {**{keyword: block[keyword] for keyword in _HANDED_DOWN if keyword in block}, **item}
@@ -89,10 +89,10 @@ def _listed(value: Any) -> list[Any]:
 
 
 def run_list(tasks: Sequence[InnerTask | InnerBlock], variables: dict[str, Any]) -> dict[str, Any]:
-    """Run tasks until one fails. Each sees what those before registered, and the facts that they found.
+    """Run tasks until one fails. Each gets the registered variables and the facts of the earlier ones.
 
-    Returns ``changed``, ``failed``, ``skipped`` (where all were), ``msg``, ``diff``, ``ansible_facts``, and ``tasks``:
-    for each that came to its turn its ``name``, ``action`` and ``result``.
+    Returns ``changed``, ``failed``, ``skipped`` (if all were), ``msg``, ``diff``, ``ansible_facts``, and ``tasks``: the
+    ``name``, ``action`` and ``result`` of each task that was reached.
     """
     work = _Work(variables)
     work.run(tasks, "")
@@ -106,7 +106,7 @@ class _Failure(NamedTuple):
 
 
 class _Work:
-    """Tasks that run, what they found, and what became of them."""
+    """A run of tasks, with its facts, variables and results."""
 
     def __init__(self, variables: dict[str, Any]) -> None:
         self._variables = dict(variables)
@@ -114,7 +114,7 @@ class _Work:
         self._failure: _Failure | None = None
 
     def run(self, tasks: Sequence[InnerTask | InnerBlock], place: str) -> None:
-        """Run until there is a failure. ``place`` are the words for the list, where it is one of a block."""
+        """Run until there is a failure. ``place`` describes the list of a block in errors."""
         for number, task in enumerate(tasks, start=1):
             if isinstance(task, InnerBlock):
                 self._block(task)
@@ -143,7 +143,7 @@ class _Work:
             self._failure = _Failure(task, result, which)
 
     def _block(self, block: InnerBlock) -> None:
-        """As Ansible does it: a host that is away is neither rescued, nor tidied up."""
+        """Run a block as Ansible does. An unreachable host runs neither ``rescue`` nor ``always``."""
         self.run(block.block, f" in {block.name}")
         if self._failure and block.rescue and not self._away:
             failed, self._failure = self._failure, None
