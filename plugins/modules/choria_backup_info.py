@@ -164,7 +164,9 @@ failure:
   type: dict
   contains:
     code:
-      description: What kind of failure it was, such as V(option), V(folder) or V(broken_backup).
+      description: >-
+        The kind of the error, such as V(option), V(folder) or V(broken_backup). The guide Troubleshooting in
+        C(docs/troubleshooting.md) lists all codes.
       type: str
       sample: option
     option:

@@ -73,10 +73,20 @@ leader:
   type: str
   sample: broker1
 failure:
-  description: The machine-readable part of an error, with C(code) and C(option).
+  description: The machine-readable part of an error.
   returned: failure
   type: dict
-  sample: {code: no_leader, option: peer}
+  contains:
+    code:
+      description: >-
+        The kind of the error, such as V(option) or V(no_leader). The guide Troubleshooting in
+        C(docs/troubleshooting.md) lists all codes.
+      type: str
+      sample: no_leader
+    option:
+      description: The option to change, where it is one.
+      type: str
+      sample: peer
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

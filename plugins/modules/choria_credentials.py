@@ -205,10 +205,20 @@ written:
   elements: str
   sample: [ann.jwt, ann.seed]
 failure:
-  description: The machine-readable part of an error, with C(code) and C(option).
+  description: The machine-readable part of an error.
   returned: failure
   type: dict
-  sample: {code: option, option: config}
+  contains:
+    code:
+      description: >-
+        The kind of the error, such as V(option). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
+        codes.
+      type: str
+      sample: option
+    option:
+      description: The option to change, where it is one.
+      type: str
+      sample: config
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

@@ -210,8 +210,9 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(governor_timeout), V(lockstep), V(not_ours), V(not_found), V(option),
-        V(unreachable), V(outcome_unknown), V(permission) or V(api).
+        The kind of the error, such as V(governor_timeout), V(lockstep), V(not_ours), V(not_found), V(option),
+        V(unreachable), V(outcome_unknown), V(permission) or V(api). The guide Troubleshooting in
+        C(docs/troubleshooting.md) lists all codes.
       type: str
       sample: governor_timeout
     option:

@@ -277,8 +277,8 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(governor_timeout), V(not_found), V(option), V(unreachable), V(permission)
-        or V(api).
+        The kind of the error, such as V(governor_timeout), V(not_found), V(option), V(unreachable), V(permission) or
+        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
       type: str
       sample: governor_timeout
     option:

@@ -299,8 +299,9 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(unreachable), V(outcome_unknown), V(permission), V(no_bucket),
-        V(wrong_revision), V(not_a_number), V(too_large), V(server_too_old) or V(api).
+        The kind of the error, such as V(option), V(unreachable), V(outcome_unknown), V(permission), V(no_bucket),
+        V(wrong_revision), V(not_a_number), V(too_large), V(server_too_old) or V(api). The guide Troubleshooting in
+        C(docs/troubleshooting.md) lists all codes.
       type: str
       sample: wrong_revision
     option:

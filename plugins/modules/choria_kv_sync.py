@@ -235,8 +235,9 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(unreachable), V(permission), V(no_bucket), V(too_large),
-        V(data_loss), V(overtaken), V(changing), V(no_file), V(file) or V(api).
+        The kind of the error, such as V(option), V(unreachable), V(permission), V(no_bucket), V(too_large),
+        V(data_loss), V(overtaken), V(changing), V(no_file), V(file) or V(api). The guide Troubleshooting in
+        C(docs/troubleshooting.md) lists all codes.
       type: str
       sample: data_loss
     option:

@@ -175,7 +175,8 @@ failure:
     code:
       description: >-
         What kind of failure it was: V(timeout) when O(max_wait) was over, or another such as V(option), V(no_bucket),
-        V(unreachable), V(permission) or V(library_missing).
+        V(unreachable), V(permission) or V(library_missing). The guide Troubleshooting in C(docs/troubleshooting.md)
+        lists all codes.
       type: str
       sample: timeout
     option:

@@ -233,8 +233,8 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, V(option), V(store_missing), V(store_mode), V(store_entry) or
-        V(store_permission).
+        The kind of the error, V(option), V(store_missing), V(store_mode), V(store_entry) or V(store_permission). The
+        guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
       type: str
       sample: option
     option:

@@ -214,7 +214,9 @@ failure:
   type: dict
   contains:
     code:
-      description: What kind of failure it was, such as V(timeout), V(no_stream), V(permission) or V(unreachable).
+      description: >-
+        The kind of the error, such as V(timeout), V(no_stream), V(permission) or V(unreachable). The guide
+        Troubleshooting in C(docs/troubleshooting.md) lists all codes.
       type: str
       sample: timeout
     machines:

@@ -219,8 +219,9 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(document) where nothing was written, V(unfinished) where RV(resources)
-        has what became of each item, V(unreachable) or V(permission).
+        The kind of the error, such as V(document) where nothing was written, V(unfinished) where RV(resources) has what
+        became of each item, V(unreachable) or V(permission). The guide Troubleshooting in C(docs/troubleshooting.md)
+        lists all codes.
       type: str
       sample: document
     problems:

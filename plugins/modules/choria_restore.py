@@ -287,8 +287,9 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(broken_backup), V(exists), V(subjects_overlap),
-        V(format), V(rename), V(stalled), V(permission) or V(api).
+        The kind of the error, such as V(option), V(broken_backup), V(exists), V(subjects_overlap), V(format),
+        V(rename), V(stalled), V(permission) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists
+        all codes.
       type: str
       sample: broken_backup
     option:

@@ -174,10 +174,20 @@ in_use:
   elements: str
   sample: ["0f30e76a-6745-4f60-a106-75824240c3eb"]
 failure:
-  description: The machine-readable part of an error, with C(code) and C(option).
+  description: The machine-readable part of an error.
   returned: failure
   type: dict
-  sample: {code: option, option: older_than}
+  contains:
+    code:
+      description: >-
+        The kind of the error, such as V(option). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
+        codes.
+      type: str
+      sample: option
+    option:
+      description: The option to change, where it is one.
+      type: str
+      sample: older_than
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

@@ -320,7 +320,9 @@ failure:
   type: dict
   contains:
     code:
-      description: What kind of failure it was, such as V(option), V(no_stream), V(permission) or V(api).
+      description: >-
+        The kind of the error, such as V(option), V(no_stream), V(permission) or V(api). The guide Troubleshooting in
+        C(docs/troubleshooting.md) lists all codes.
       type: str
       sample: no_stream
     option:

@@ -452,8 +452,8 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(no_stream), V(wrong_last), V(full), V(data_loss),
-        V(permission) or V(api).
+        The kind of the error, such as V(option), V(no_stream), V(wrong_last), V(full), V(data_loss), V(permission) or
+        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
       type: str
       sample: no_stream
     option:

@@ -108,7 +108,8 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(no_stream), V(encoding), V(too_many), V(permission) or V(api).
+        The kind of the error, such as V(option), V(no_stream), V(encoding), V(too_many), V(permission) or V(api). The
+        guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
       type: str
       sample: option
     option:

@@ -160,7 +160,9 @@ failure:
   type: dict
   contains:
     code:
-      description: What kind of failure it was, such as V(option), V(spool_missing) or V(spool_permission).
+      description: >-
+        The kind of the error, such as V(option), V(spool_missing) or V(spool_permission). The guide Troubleshooting in
+        C(docs/troubleshooting.md) lists all codes.
       type: str
       sample: spool_missing
     option:

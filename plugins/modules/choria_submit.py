@@ -230,8 +230,9 @@ failure:
   contains:
     code:
       description: >-
-        What kind of failure it was, such as V(option), V(spool_full), V(spool_missing), V(spool_permission),
-        V(spool_owner), V(spool_mode), V(spool_write), V(no_stream), V(unreachable) or V(permission).
+        The kind of the error, such as V(option), V(spool_full), V(spool_missing), V(spool_permission), V(spool_owner),
+        V(spool_mode), V(spool_write), V(no_stream), V(unreachable) or V(permission). The guide Troubleshooting in
+        C(docs/troubleshooting.md) lists all codes.
       type: str
       sample: option
     option:

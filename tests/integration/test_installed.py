@@ -96,3 +96,39 @@ def test_command(installed: Path, server: NatsServer, tmp_path: Path, command: s
     assert done.returncode == 0, done.stdout + done.stderr
     if "run_report" in command:
         assert list(tmp_path.glob("*.html"))
+
+
+GUIDE = (ROOT / "docs" / "start.md").read_text().partition("## Declare, and look up")[2].partition("## With a Choria")[0]
+BOX = re.compile(r"(?:Save this (?:there )?as `(\S+)`[^`]*?)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_first_ten_minutes(installed: Path, tmp_path: Path) -> None:
+    """The guide as it stands: its files are saved, its commands typed, and what it prints is printed."""
+    printed, compared = "", 0
+    with NatsServer() as server:
+        environment = users_environment(
+            ANSIBLE_COLLECTIONS_PATH=str(installed),
+            ANSIBLE_NOCOLOR="true",
+            CHORIA_STREAMS_SERVERS=server.url,
+            HOME=str(tmp_path),
+            PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            PWD=str(tmp_path),
+        )
+        for name, kind, text in BOX.findall(GUIDE):
+            if name:
+                (tmp_path / name).write_text(text)
+            elif kind == "console":
+                commands = [shlex.split(line.removeprefix("$ ")) for line in text.splitlines()]
+                done = [
+                    subprocess.run(each, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+                    for each in commands
+                ]
+                assert not any(each.returncode for each in done), "".join(each.stdout + each.stderr for each in done)
+                printed = " ".join(" ".join(each.stdout.split() + each.stderr.split()) for each in done)
+            else:
+                assert "[WARNING]" not in printed
+                missing = [line for line in text.splitlines() if " ".join(line.split()) not in printed]
+                assert missing == [], printed
+                compared += 1
+    assert compared == 5
+    assert (tmp_path / "run-report.html").exists()

@@ -197,3 +197,15 @@ def test_modules_point_to_their_siblings(name: str) -> None:
     sibling = name.removesuffix("_info") if name.endswith("_info") else f"{name}_info"
     assert sibling not in others or sibling in seen
     assert name not in seen
+
+
+@pytest.mark.parametrize("name", [name for kind, name in FOUND if kind == "modules"])
+def test_errors_are_documented_alike(name: str) -> None:
+    """Each module says what its errors have, and where all kinds of them are explained."""
+    failure = documentation("module")[name]["return"]["failure"]
+    assert failure["returned"] == "failure"
+    code = "".join(failure["contains"]["code"]["description"])
+    assert code.endswith("The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.")
+    explained = (ROOT / "docs" / "troubleshooting.md").read_text()
+    assert [kind for kind in re.findall(r"\bV\((\w+)\)", code) if f"| `{kind}` |" not in explained] == []
+    assert all(value["description"] and value["type"] for value in failure["contains"].values())
