@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 name: choria_preload
 type: aggregate
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Load the lookups of this collection once for a run
 description:
   - Ansible starts a process for each task on each host. A process in which a task uses a lookup loads the lookup, its

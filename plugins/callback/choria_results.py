@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 name: choria_results
 type: notification
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Submit the results of runs to a stream
 description:
   - Sends events when a run, a play and a task start, for each result of a task on a host, for what is included, and
@@ -60,7 +60,7 @@ options:
         file, as for modules, and says where the brokers are.
     type: path
     default: /etc/choria/server.conf
-    version_added: 0.1.0
+    version_added: 1.0.0
     env:
       - name: CHORIA_STREAMS_RESULTS_SERVER_CONFIG
     ini:

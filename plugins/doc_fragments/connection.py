@@ -73,7 +73,7 @@ options:
       - A password or token that goes to another host without TLS gives a warning, unless V(off) says that it is meant.
     type: str
     choices: [required, preferred, 'off']
-    version_added: 0.1.0
+    version_added: 1.0.0
   ca_path:
     description:
       - A PEM file with the certificates of the CAs that the server's certificate is checked against. No other CA is

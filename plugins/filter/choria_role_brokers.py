@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: choria_role_brokers
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Find ill brokers, and streams of brokers that differ
 description:
   - Takes the results of M(choria.streams.choria_broker_info) from all brokers of a cluster. Returns which brokers are

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: choria_role_host_problems
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Check whether a host can take the variables of the role choria
 description:
   - Returns why a host can't take the variables of the role P(choria.streams.choria#role). For example, a running

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: choria_role_material_problems
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Check certificates, keys and tokens on the controller
 description:
   - Returns what is wrong with certificates, keys and tokens, before the role P(choria.streams.choria#role) copies them.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: choria_role_problems
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Check the variables of the role choria
 description:
   - Returns what is wrong with the variables of the role P(choria.streams.choria#role), before it changes any host.

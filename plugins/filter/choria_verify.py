@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: choria_verify
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Verify the signature of a message that Choria Server submitted
 description:
   - Tells whether a message carries a signature of its content by the server that is expected.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: choria_governor
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Read the seats of concurrency governors of Choria Streams
 description:
   - Returns the seats that are taken in the governors of the terms, the longest held first.

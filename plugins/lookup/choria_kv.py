@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: choria_kv
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Read keys of a key-value bucket of Choria Streams
 description:
   - Returns the values of keys, in the order of the terms. Several keys are read in one batch.

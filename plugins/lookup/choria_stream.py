@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: choria_stream
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Read messages of a stream of Choria Streams
 description:
   - Returns messages, or their payloads, of the streams in the terms; the oldest first.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_backup
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Back up a stream or a bucket of Choria Streams
 description:
   - >-

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_backup_info
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Look at backups of Choria Streams, and verify them
 description:
   - Tells which backups a folder on the managed host has, and whether they are still as they were written.

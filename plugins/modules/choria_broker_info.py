@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_broker_info
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Show how the Choria Broker of a host is
 description:
   - Reads the statistics of the broker on the managed host, and connects to its port for clients with TLS and the

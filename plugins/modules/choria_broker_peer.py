@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_broker_peer
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Remove a broker that is gone for good from its cluster
 description:
   - A cluster counts its brokers also while they are offline, and needs a majority of all that it counts. So a broker

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_config
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Write a Choria configuration file
 description:
   - Writes the configuration file of a Choria broker, server or client on the managed host, whole, in one step.

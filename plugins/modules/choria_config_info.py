@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_config_info
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Show what a Choria configuration file stands for
 description:
   - Reads a configuration file of a Choria client, server or broker on the managed host, and its C(plugin.d), and

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_consumer
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Declare a durable consumer of a stream
 description:
   - Makes, changes and deletes durable consumers in place, and says before it does so what a change would do and lose.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_credentials
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Make certificates and tokens for a lab or a small site
 description:
   - Keeps a private certificate authority, and an issuer of Choria's tokens, in a folder, with the certificates and

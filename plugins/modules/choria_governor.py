@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_governor
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Declare a concurrency governor of Choria Streams
 description:
   - Makes, resizes and deletes governors, which limit how many run at once across playbooks, cron jobs and Autonomous

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_governor_run
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Run tasks while holding a seat in a concurrency governor
 description:
   - Takes a seat in a concurrency governor of Choria Streams, runs one task or several on the host, and gives the seat

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_kv
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Write or delete a key in a key-value bucket of Choria Streams
 description:
   - Gives one key of a bucket a value, or deletes it. All clients of the bucket see it, such as C(choria kv), Autonomous

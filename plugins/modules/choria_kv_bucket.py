@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_kv_bucket
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Declare a key-value bucket of Choria Streams
 description:
   - Makes, changes and deletes buckets that C(choria kv), Autonomous Agents and all NATS clients use.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_kv_bucket_info
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Read key-value buckets of Choria Streams
 description:
   - Returns the configuration and the state of key-value buckets, and never writes.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_kv_sync
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Synchronize a dict or a folder with the keys below a prefix in a bucket of Choria Streams
 description:
   - Pushes a dict (O(data)) or the files of a folder (O(src)) into a bucket, or pulls keys into a folder (O(dest)).

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_kv_watch
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Wait until a key of a bucket of Choria Streams has a value
 description:
   - >-

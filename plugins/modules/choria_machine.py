@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_machine
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Bring an autonomous agent to a node
 description:
   - Puts an autonomous agent, which Choria also calls a machine, into the machine store of Choria Server on the managed

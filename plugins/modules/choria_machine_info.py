@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_machine_info
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Read the states of autonomous agents, and wait for one
 description:
   - Returns what autonomous agents, which Choria also calls machines, reported to the stream C(CHORIA_MACHINE) of the
@@ -56,7 +56,7 @@ options:
       - Without it a machine that failed is waited for until O(max_wait) is over.
     type: list
     elements: str
-    version_added: 0.1.0
+    version_added: 1.0.0
   since:
     description:
       - The moment, in the form V(2026-03-01T12:00:00Z), since which the machines have to have come into the state. One

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_resources
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Declare streams, consumers, buckets, governors and keys of Choria Streams in one document
 description:
   - Brings all that a document lists into the desired state, over one connection and many at a time, so that a thousand

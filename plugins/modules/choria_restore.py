@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_restore
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Restore a stream or a bucket of Choria Streams
 description:
   - >-

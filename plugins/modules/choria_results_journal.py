@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_results_journal
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Show, re-address and drop events of runs that wait on disk
 description:
   - The callback P(choria.streams.choria_results#callback) writes the events that servers don't take into journals, and

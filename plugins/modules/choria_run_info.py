@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_run_info
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Read the results of runs from a stream of Choria Streams
 description:
   - Reads what the callback P(choria.streams.choria_results#callback) submitted, straight from the stream, and never

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_run_page
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Write runs as one HTML page
 description:
   - Reads runs that the callback P(choria.streams.choria_results#callback) submitted, and writes them as one HTML page.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_stream
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Declare a stream of Choria Streams or NATS JetStream
 description:
   - Makes, changes and deletes streams in place, and says before it does so what a change would do and lose.

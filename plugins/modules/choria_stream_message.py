@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_stream_message
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Publish messages to a stream of Choria Streams, or delete messages
 description:
   - Publishes one message or a list of them, and waits until the stream has stored them, deletes messages, or purges a

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_stream_message_info
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Read messages of a stream of Choria Streams
 description:
   - Returns messages of a stream, the oldest first, and never writes; no consumer is made.

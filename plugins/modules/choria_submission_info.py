@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_submission_info
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Look at the submission spool of Choria Server
 description:
   - Counts what waits in the spool on the managed host, tells since when, and whether the spool will soon be full.

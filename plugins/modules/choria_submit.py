@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: choria_submit
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Submit a message to Choria Streams
 description:
   - Hands a message to Choria Server on the managed host, which delivers it to a stream, tries again where that fails,

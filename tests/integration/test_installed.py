@@ -98,7 +98,9 @@ def test_command(installed: Path, server: NatsServer, tmp_path: Path, command: s
         assert list(tmp_path.glob("*.html"))
 
 
-GUIDE = (ROOT / "docs" / "start.md").read_text().partition("## Declare, and look up")[2].partition("## With a Choria")[0]
+GUIDE = (
+    (ROOT / "docs" / "start.md").read_text().partition("## Declare, and look up")[2].partition("## With a Choria")[0]
+)
 BOX = re.compile(r"(?:Save this (?:there )?as `(\S+)`[^`]*?)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

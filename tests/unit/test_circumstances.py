@@ -94,4 +94,4 @@ def test_a_slow_git_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_version_of_the_collection() -> None:
-    assert _circumstances.collection_version() == "0.1.0"
+    assert _circumstances.collection_version() == "1.0.0"
