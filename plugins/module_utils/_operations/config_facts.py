@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a Choria file stands for, shown without secrets."""
+"""Show the connection options of a Choria file without secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OWN_PLACE = ("choria_config", "collectives", "collective", "identity", "tls")
 
 
 def config_facts(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of choria_config_info. Raises OptionError where there is no file, or it can't be read."""
+    """Return the result of choria_config_info. Raises OptionError if there is no file, or it can't be read."""
     path = options["choria_config"] or find_config()
     if not path:
         raise _errors.OptionError(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Choria configuration file as settings say it: checked, written out, and shown without its secrets."""
+"""Check, render and show a Choria configuration file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HEADER = "# Written by Ansible (choria.streams.choria_config): changes made here
 
 @dataclass(frozen=True)
 class TextFile:
-    """The text of a file as it is and as it shall be, None for no file."""
+    """The present and the desired text of a file, None for no file."""
 
     before: str | None
     after: str | None
@@ -48,7 +48,7 @@ class TextFile:
 
 
 def prepare(options: Mapping[str, Any]) -> TextFile:
-    """Raises OptionError where path or settings can't be used, before anything is written."""
+    """Return the texts of the file. Raises OptionError for a wrong path or setting, before anything is written."""
     before = _read(options["path"])
     if options["state"] == ABSENT:
         return TextFile(before, None)
@@ -56,7 +56,7 @@ def prepare(options: Mapping[str, Any]) -> TextFile:
 
 
 def secrets(options: Mapping[str, Any]) -> set[str]:
-    """The values that neither results nor the system's log may show, in options that may be wrong."""
+    """Return the secrets in options, which need not be valid."""
     settings = options.get("settings")
     values = _flat(settings) if isinstance(settings, dict) else {}
     texts = [
@@ -67,7 +67,7 @@ def secrets(options: Mapping[str, Any]) -> set[str]:
 
 
 def shown_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options as results and logs may show them."""
+    """Return the options as results and logs may show them."""
     settings = options.get("settings")
     if settings is None:
         return options
@@ -94,10 +94,10 @@ def _shown_value(key: str, value: Any) -> Any:
 
 
 def render(options: Mapping[str, Any]) -> dict[str, str]:
-    """The lines to write, ``key`` to text, in order. A key without a value is left to the program's default.
+    """Return the lines to write, ``key`` to text, in order. Keys without a value are left out.
 
-    Raises OptionError that names the key which is unknown, or whose value a file can't hold, and Refused where the
-    program itself does not know a key.
+    Raises OptionError for an unknown key, or a value that a file can't hold, and Refused for a key that the program
+    itself does not know.
     """
     settings, others = _flat(options["settings"]), options["other_keys"]
     lines = {}
@@ -117,7 +117,7 @@ def render(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A dict below a key stands for keys that go on with a dot and the dict's own."""
+    """Return nested dicts as keys that are joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         whole = f"{prefix}{key}"
@@ -126,7 +126,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def shown(text: str | None) -> str:
-    """The text of a file for people: secrets are masked, also of a file that somebody else wrote."""
+    """Return the text of a file with secrets masked, also of a file that somebody else wrote."""
     return "".join(_masked(line) for line in (text or "").splitlines(keepends=True))
 
 
@@ -140,12 +140,12 @@ def _masked(line: str) -> str:
 
 
 def _without_credentials(text: str) -> str:
-    """The text without what is before an @, in each of its words."""
+    """Return the text without the part before an @ in each word."""
     return _CREDENTIALS.sub(rf"\1{masks.HIDDEN}@", text)
 
 
 def _read(path: str) -> str | None:
-    """What the file holds now, None where there is none. Raises OptionError where it can't be read."""
+    """Return the text of the file, or None if there is none. Raises OptionError if it can't be read."""
     try:
         return untrusted.read_text(path)
     except FileNotFoundError:
@@ -181,7 +181,7 @@ def _text(key: str, value: Any) -> str:
 
 
 def _ask_program(program: str, keys: Collection[str], others: Collection[str]) -> None:
-    """What the installed release itself knows counts where it is there: it may be older or newer than our list."""
+    """Check keys with the installed program, which may be older or newer than our list."""
     answer = ask(program, "tool", "config", "--list")
     if answer.returncode:
         raise _errors.OptionError(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The certificates and tokens of a site, in one folder: made once, renewed in time, and keys never written over."""
+"""Create the certificates and tokens of a site in one folder, and renew them. Keys are never overwritten."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ SPEC = fields.Spec(
 
 @dataclass
 class _Folder:
-    """The folder as it is with what is to be written, so that check mode is the same way without the writing."""
+    """The folder and the files to write, so that check mode differs only in the writing."""
 
     path: Path
     new: dict[str, str] = field(default_factory=dict)
@@ -110,7 +110,7 @@ class _Folder:
             ) from error
 
     def once(self, name: str, make: Callable[[], str]) -> str:
-        """The text of a file, which is made where there is none, and never written over."""
+        """Return the text of a file, which is made if it does not exist, and never overwritten."""
         text = self.read(name)
         if text is None:
             text = self.new[name] = make()
@@ -146,7 +146,7 @@ class _Folder:
 
 
 def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """The whole result of choria_credentials. Raises OptionError, before anything is written."""
+    """Return the whole result of choria_credentials. Raises OptionError, before anything is written."""
     issuing.check_library()
     validity, before = (codecs.parse_duration(options[name]) for name in ("validity", "renew_before"))
     if before >= validity:
@@ -225,14 +225,14 @@ def _certificate(
 
 
 def _authority(folder: _Folder, options: Mapping[str, Any], validity: float) -> str:
-    """The authority's certificate. Without one, it is made for the key that is there, or for a new one."""
+    """Return the authority's certificate. If it is missing, it is made for the present or for a new key."""
     return folder.once(
         "ca.pem", lambda: issuing.new_authority(options["authority"], folder.private_key("ca.key"), validity)
     )
 
 
 def _signer(folder: _Folder, authority: str) -> str:
-    """The authority's key. Raises OptionError where it is not its certificate's: nobody would trust what it signs."""
+    """Return the authority's key. Raises OptionError if it does not match the certificate."""
     path = folder.path / "ca.key"
     if folder.read("ca.key") is None:
         raise _errors.OptionError(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ends a process that waits, or holds something that has to be given back first: signals, and nobody who reads."""
+"""End waits on signals, and when nobody reads the result any more, so that seats can be given back."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def is_unheard() -> bool:
-    """Whether nobody reads a module's result any more, as after the task's timeout, or when its run is gone."""
+    """Return True if nobody reads a module's result any more, as after the task's timeout, or the end of its run."""
     output = select.poll()
     output.register(1, 0)  # errors and hang-ups are always told
     return any(event & (select.POLLERR | select.POLLHUP) for _fd, event in output.poll(0))
 
 
 def end_when_unheard(session: sessions.Session) -> None:
-    """Let a module's waits end with an error when nobody reads its result any more."""
+    """Let a module's waits end with an error if nobody reads its result any more."""
 
     def look() -> None:
         if is_unheard():
@@ -42,14 +42,14 @@ def end_when_unheard(session: sessions.Session) -> None:
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal came while work could be broken off. A KeyboardInterrupt, since asyncio lets no other one through."""
+    """A signal interrupted the work. It is a KeyboardInterrupt, since asyncio passes on no other exception."""
 
 
 class Signals:
-    """While entered, signals that end the process are kept, and take their effect when it is left.
+    """Defers signals that end the process until the context is left. It is for the main thread.
 
-    ``pending`` tells that one came. Work inside ``interruptible()`` is broken off by it. An alarm counts as well where
-    somebody has set one, as Ansible does for a task's ``timeout``; it has its own exception. For the main thread.
+    ``pending`` is True after a signal. Work inside ``interruptible()`` is interrupted. That includes an alarm if
+    somebody has set one, as Ansible does for a task's ``timeout``; it has its own exception.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Signals:
 
     @property
     def timed_out(self) -> bool:
-        """Whether an alarm broke work off."""
+        """True if an alarm interrupted the work."""
         return self._alarm_raised
 
     def __enter__(self) -> Signals:
@@ -86,7 +86,7 @@ class Signals:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Work that a signal breaks off, by Interrupted or the alarm's own exception."""
+        """Allow a signal to interrupt the block, with Interrupted or the alarm's own exception."""
         self._may_raise = True
         try:
             if self._came is not None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Submission of a message by one of its two ways: into Choria Server's spool, or straight to the stream."""
+"""Submit a message to Choria Server's spool, or directly to the stream."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ _SIGNING_KEYS = (
 
 
 def submit(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Submits the message of the options. ``connect`` is called for the direct transport alone."""
+    """Submit the message of the options. ``connect`` is called for the direct transport alone."""
     direct = options["transport"] == DIRECT
     told = _publish(connect, options, check_mode) if direct else _spool(options, check_mode)
     return {"changed": True, "message": told}
 
 
 def spool_info(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """What is in the spool of a server; there is never a connection."""
+    """Return the messages in the spool of a server. It never connects."""
     return {"changed": False, "spool": find_spool(options["spool"], options["choria_config"]).state()}
 
 
@@ -152,7 +152,7 @@ def _ttl(value: str) -> float:
 
 
 def _check_signing(config: ChoriaConfig) -> None:
-    """A server without a seed throws away what it is asked to sign."""
+    """Raise OptionError if the server has no seed, since it would discard messages that it can't sign."""
     if not any(config.get(key) for key in _SIGNING_KEYS):
         raise _errors.OptionError(
             "sign",
@@ -162,7 +162,7 @@ def _check_signing(config: ChoriaConfig) -> None:
 
 
 def _identity(session: sessions.Session, options: Mapping[str, Any]) -> str:
-    """The identity of a message: of a signed one the token's, since choria_verify takes no other."""
+    """Return the identity of a message. A signed one has the token's, since choria_verify requires it."""
     token = session.settings.jwt if options["sign"] else None
     if token is None:
         return session.settings.identity
@@ -188,7 +188,7 @@ def _signature(session: sessions.Session, message: Message) -> dict[str, str]:
 
 
 def _stream_of(session: sessions.Session, subject: str) -> str | None:
-    """The stream that will take it; None where these credentials may not ask, as those of servers may not."""
+    """Return the stream of the subject, or None if these credentials may not ask, as those of servers."""
     try:
         found = streams.names(session, subject)
     except _errors.PermissionMissing:
@@ -207,7 +207,7 @@ def _no_stream(subject: str) -> _errors.NoAnswer:
 
 
 def _told(message: Message, stream_subject: str | None, *, sent: bool = True, **where: Any) -> dict[str, Any]:
-    """The result for a message. One that check mode did not send has no id and no times."""
+    """Return the result of a message. In check mode it has no id and no times."""
     return {
         "id": message.id if sent else None,
         "subject": message.subject,

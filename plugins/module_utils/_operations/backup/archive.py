@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The archive of a snapshot: an S2 stream, whose frames are looked at without decompressing them.
+"""Read the archive of a snapshot: an S2 stream, whose frames are checked without decompressing them.
 
 https://github.com/google/snappy/blob/main/framing_format.txt, and for S2 klauspost/compress.
 """
@@ -38,9 +38,9 @@ class Archive:
 
 
 def inspect(path: Path) -> Archive:
-    """What an archive is. Raises ValueError with the reason where it is broken, and OSError.
+    """Return the size and format of an archive. Raises ValueError with the reason if it is broken, and OSError.
 
-    Whether what the frames hold is whole is for the server to see, which checks every frame.
+    The server checks the contents of the frames when it restores them.
     """
     with untrusted.open_file(path) as file:
         start = file.read(len(_STREAM_HEADERS[0]))
@@ -61,7 +61,7 @@ def inspect(path: Path) -> Archive:
 
 
 def _frame(file: BinaryIO, length: int) -> tuple[int, bytes]:
-    """Reads one frame: how many bytes it stands for, and some with which they begin."""
+    """Read one frame. Return how many bytes it stands for, and some of its first bytes."""
     header = file.read(4)
     body = int.from_bytes(header[1:], "little")
     after = file.tell() + body
@@ -83,7 +83,7 @@ def _frame(file: BinaryIO, length: int) -> tuple[int, bytes]:
 
 
 def _block_start(block: bytes) -> tuple[int, bytes]:
-    """The length of a compressed block when it is decompressed, and what of its beginning is there."""
+    """Return the decompressed length of a block, and some of its first bytes."""
     size = shift = position = 0
     while True:
         if position >= len(block) or shift > 28:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What choria_backup and choria_backup_info do."""
+"""The work of choria_backup and choria_backup_info."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _SAME_EMPTY = ("messages", "last_seq")
 
 
 def backup(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Makes backups unless the newest ones are of the same, and removes the oldest. Returns the whole result."""
+    """Make backups of streams that changed, and remove the oldest ones. Return the whole result."""
     given = fields.checked(BACKUP, options.get)
     folder, several = Path(given["path"]), "streams" in given
     infos = _chosen(session, given) if several else [_the_one(session, given)]
@@ -73,7 +73,7 @@ def backup(session: sessions.Session, options: Mapping[str, Any], check_mode: bo
 
 
 class _Done(NamedTuple):
-    """What is done for one stream. ``made`` is None where nothing is, and in check mode."""
+    """The work for one stream. ``made`` is None without a new backup, and in check mode."""
 
     stream: str
     previous: Backup | None
@@ -112,7 +112,7 @@ def _the_one(session: sessions.Session, given: Mapping[str, Any]) -> dict[str, A
 
 
 def _chosen(session: sessions.Session, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The infos of the streams that the patterns match. Raises Refused where one matches none."""
+    """Return the infos of the streams that the patterns match. Raises Refused for a pattern without a match."""
     there = {info["config"]["name"]: info for info in streams.list_all(session)}
     for pattern in given["streams"]:
         if not sets.matching([pattern], there):
@@ -125,7 +125,7 @@ def _chosen(session: sessions.Session, given: Mapping[str, Any]) -> list[dict[st
 
 
 def _remove_sets(lacking: list[Path], told: dict[str, Any], check_mode: bool) -> None:
-    """Sets of which a backup was removed are of no use any more."""
+    """Remove sets that lost a backup, which can't be restored any more."""
     for path in lacking:
         told["removed"].append(str(path))
         if not check_mode:
@@ -133,7 +133,7 @@ def _remove_sets(lacking: list[Path], told: dict[str, Any], check_mode: bool) ->
 
 
 def backups_of(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """What choria_backup_info returns. It makes no connection."""
+    """Return the result of choria_backup_info. It opens no connection."""
     given = fields.checked(INFO, options.get)
     folder = Path(given["path"])
     if (folder / backups.CONFIG).exists():
@@ -174,7 +174,7 @@ def _check_storage(session: sessions.Session, config: Mapping[str, Any]) -> None
 
 
 def _newest(folder: Path, stream: str) -> Backup | None:
-    """The newest backup that is whole."""
+    """Return the newest complete backup."""
     for _path, one in backups.found(folder, stream):
         if isinstance(one, Backup) and not one.problem():
             return one
@@ -182,7 +182,7 @@ def _newest(folder: Path, stream: str) -> Backup | None:
 
 
 def _unchanged(session: sessions.Session, info: Mapping[str, Any], previous: Backup, with_consumers: bool) -> bool:
-    """Whether a backup is of the stream as it is now. The places of its consumers are read where they count."""
+    """Return True if a backup has the present state of the stream, and of its consumers if they are included."""
     if not same_state(info["state"], previous.state) or settings(info["config"]) != settings(previous.config):
         return False
     known = previous.manifest["consumers"]
@@ -192,18 +192,18 @@ def _unchanged(session: sessions.Session, info: Mapping[str, Any], previous: Bac
 
 
 def same_state(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two states of streams are those of the same messages."""
+    """Return True if two states of streams have the same messages."""
     return all(one.get(key) == other.get(key) for key in (_SAME if one.get("messages") else _SAME_EMPTY))
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without what servers note in it of themselves."""
+    """Return a configuration without the metadata of servers."""
     labels = {key: text for key, text in (config.get("metadata") or {}).items() if not key.startswith("_nats.")}
     return {**config, "metadata": labels}
 
 
 def positions(session: sessions.Session, stream: str) -> list[dict[str, Any]]:
-    """Name, durability and acknowledged sequence of each consumer, in the order of their names."""
+    """Return name, durability and acknowledged sequence of each consumer, sorted by name."""
     return sorted(
         (
             {
@@ -219,7 +219,7 @@ def positions(session: sessions.Session, stream: str) -> list[dict[str, Any]]:
 
 
 def _made(session: sessions.Session, stream: str, folder: Path, given: Mapping[str, Any]) -> Backup:
-    """Makes a backup, anew where its snapshot breaks off since the leader of the stream changes."""
+    """Make a backup. Start again if the snapshot is aborted since the leader of the stream changes."""
     for _attempt in range(1, _TRIES):
         try:
             return _make(session, stream, folder, given)
@@ -256,7 +256,7 @@ def _make(session: sessions.Session, stream: str, folder: Path, given: Mapping[s
 
 
 def _superfluous(folder: Path, stream: str, keep: int, verified: Backup | None) -> list[Path]:
-    """The backups that are older than the newest ``keep`` that are whole. They are read to see that, but for one."""
+    """Return the backups older than the newest ``keep`` complete ones. All but ``verified`` are read to check that."""
     every = list(backups.found(folder, stream))
     if len(every) <= keep:
         return []

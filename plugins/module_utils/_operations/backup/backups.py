@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Backups on disk: a folder for each, in the layout of the nats CLI, with a manifest of our own beside it.
+"""Backups on disk: a folder for each, in the layout of the nats CLI, with a manifest of ours.
 
-``stream.tar.s2`` is what the server sent, ``backup.json`` configuration and state, ``manifest.json`` tells size and
-SHA-256 of both. Of what the nats CLI made, which has no manifest, is checked what can be. Since release 0.5 the CLI
-names archives of nats-server 2.15 ``stream.arc.s2``, and still reads the other name, which older releases alone know.
+``stream.tar.s2`` is the server's archive, ``backup.json`` has configuration and state, ``manifest.json`` has size and
+SHA-256 of both. Backups of the nats CLI have no manifest, and are checked as far as possible. Since release 0.5 the
+CLI names archives of nats-server 2.15 ``stream.arc.s2``. It still reads the other name, the only one in older releases.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SWITCHES = ("allow_msg_ttl", "allow_msg_counter", "allow_msg_schedules", "seale
 
 @dataclass(frozen=True)
 class Backup:
-    """A folder with a backup. ``manifest`` is empty where the nats CLI made it."""
+    """A folder with a backup. ``manifest`` is empty if the nats CLI made it."""
 
     path: Path
     config: Mapping[str, Any]
@@ -62,7 +62,7 @@ class Backup:
         return int(self.manifest.get("format") or inspect(self.data).format)
 
     def problem(self) -> str:
-        """Why it can't be trusted, empty where it can. Reads all of it."""
+        """Return why the backup is broken, or an empty text. It reads the whole backup."""
         try:
             for name, expected in self.manifest.get("files", {}).items():
                 found = file_facts(self.path / name)
@@ -79,7 +79,7 @@ class Backup:
         return ""
 
     def described(self, problem: str = "") -> dict[str, Any]:
-        """The backup as results show it."""
+        """Return the backup as results show it."""
         consumers = self.manifest.get("consumers")
         return {
             "path": str(self.path),
@@ -101,7 +101,7 @@ class Backup:
 
 
 def read(path: Path) -> Backup:
-    """The backup in a folder. Raises Refused where there is none, or where its two descriptions contradict."""
+    """Return the backup in a folder. Raises Refused if there is none, or its two descriptions contradict."""
     described = _json(path / CONFIG)
     config, state = described.get("config"), described.get("state")
     if not isinstance(config, dict) or not isinstance(state, dict) or not _is_stream(config, state):
@@ -122,9 +122,9 @@ def read(path: Path) -> Backup:
 
 
 def found(folder: Path, stream: str = "", mark: str = MANIFEST) -> Iterator[tuple[Path, Backup | _errors.Refused]]:
-    """The backups of ours in a folder, or those of one stream, the newest first; for a broken one why it is that.
+    """Yield our backups in a folder, or those of one stream, the newest first. A broken one yields its error.
 
-    What has no file ``mark`` is not looked at: those that ``nats account backup`` makes have no manifest.
+    Folders without the file ``mark`` are ignored. Backups of ``nats account backup`` have no manifest.
     """
     try:
         entries = sorted((entry.name for entry in folder.iterdir() if _is_there(entry / mark)), reverse=True)
@@ -137,7 +137,7 @@ def found(folder: Path, stream: str = "", mark: str = MANIFEST) -> Iterator[tupl
 
 
 def of_account(folder: Path, stream: str = "") -> Iterator[tuple[Path, Backup | _errors.Refused]]:
-    """The backups that ``nats account backup`` made in a folder, each in one of the stream's name."""
+    """Yield the backups that ``nats account backup`` made in a folder, each in a folder of its stream's name."""
     for path, one in found(folder, "", CONFIG):
         named = one.stream == path.name if isinstance(one, Backup) else not _is_there(path / MANIFEST)
         if named and stream in ("", path.name) and not (isinstance(one, Backup) and one.manifest):
@@ -145,7 +145,7 @@ def of_account(folder: Path, stream: str = "") -> Iterator[tuple[Path, Backup | 
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is anything of that name, or nobody may tell us: what can't be read is a broken backup."""
+    """Return True if the file exists, or can't be read, which makes the backup a broken one."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -166,7 +166,7 @@ def _ours(path: Path, stream: str) -> tuple[Path, Backup | _errors.Refused] | No
 
 
 def file_facts(path: Path) -> dict[str, Any]:
-    """Size in bytes and SHA-256 of a file. Raises OSError."""
+    """Return size in bytes and SHA-256 of a file. Raises OSError."""
     digest = hashlib.sha256()
     size = 0
     with untrusted.open_file(path) as file:
@@ -177,13 +177,14 @@ def file_facts(path: Path) -> dict[str, Any]:
 
 
 def chunks(path: Path, size: int) -> Iterator[bytes]:
-    """The content of a file in pieces of that size."""
+    """Yield the content of a file in pieces of ``size`` bytes."""
     with untrusted.open_file(path) as file:
         while block := file.read(size):
             yield block
 
 
 def broken(path: Path, why: str) -> _errors.Refused:
+    """Return the error of a broken backup."""
     return _errors.Refused(
         f"path: {path} can't be used, {why}: nothing was sent, take another backup.",
         code="broken_backup",
@@ -192,7 +193,7 @@ def broken(path: Path, why: str) -> _errors.Refused:
 
 
 def unusable(path: Path, error: OSError) -> _errors.Refused:
-    """The error for a folder that can't be read or written."""
+    """Return the error of a folder that can't be read or written."""
     return _errors.Refused(
         f"path: {error.filename or path}: {error.strerror}: check that user {os.geteuid()}, as whom the task runs, may "
         "use it.",
@@ -219,7 +220,7 @@ def _whole(manifest: Mapping[str, Any]) -> bool:
 
 
 def _is_stream(config: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
-    """Whether it is of the shape that servers give to a stream's configuration and state."""
+    """Return True if the values have the shape of a stream's configuration and state."""
     try:
         names.STREAM_NAME.to_wire(config.get("name"))
     except ValueError:
@@ -241,12 +242,12 @@ def _is_stream(config: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
 
 
 def _has(values: Mapping[str, Any], name: str, kind: type) -> bool:
-    """Whether a value is of that kind, or not there."""
+    """Return True if a value is of that type, or missing."""
     return values.get(name) is None or _is(values, {name: kind})
 
 
 def _is(values: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
-    """Whether all of these values are there, each of its kind. True and false are no numbers."""
+    """Return True if all of these values are present, each of its type. True and False are no numbers."""
     return all(
         isinstance(values.get(name), kind) and (kind is bool or not isinstance(values[name], bool))
         for name, kind in kinds.items()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What choria_restore does: checks a backup before anything is sent, restores it, and compares the outcome."""
+"""The work of choria_restore: check a backup before anything is sent, restore it, and compare the outcome."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RESTORE = fields.Spec(
 
 
 def restore(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Restores backups, unless the streams are the very ones. Returns the whole result."""
+    """Restore backups, except streams that are the same. Return the whole result."""
     given = fields.checked(RESTORE, options.get)
     path = Path(given["path"])
     several = "streams" in given or sets.is_set(path)
@@ -88,7 +88,7 @@ def _restored(
 
 
 def _chosen(path: Path, given: Mapping[str, Any]) -> list[Path]:
-    """The backups of several streams: those of a set, or the newest of each that a folder has. Raises Refused."""
+    """Return the backups of several streams: those of a set, or the newest of each in a folder. Raises Refused."""
     if sets.is_set(path):
         there = {stream: one.path for stream, one in sets.read(path).items()}
     else:
@@ -109,7 +109,7 @@ def _chosen(path: Path, given: Mapping[str, Any]) -> list[Path]:
 
 
 def _wanted(given: Mapping[str, Any]) -> Wanted:
-    """Raises Refused where the backup is broken, before anything is sent."""
+    """Return what to restore. Raises Refused if the backup is broken, before anything is sent."""
     path = Path(given["path"])
     backup = backups.read(path)
     problem = backup.problem()
@@ -132,7 +132,7 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
 
 
 def _check_same(wanted: Wanted, info: Mapping[str, Any]) -> None:
-    """Raises Refused where there is another stream of that name."""
+    """Raise Refused if another stream has that name."""
     now, then = info["state"], wanted.backup.state
     if same_state(now, then) or (now["last_seq"] == then["last_seq"] and _expired(info, then)):
         return
@@ -151,9 +151,9 @@ def _check_same(wanted: Wanted, info: Mapping[str, Any]) -> None:
 
 
 def _expired(info: Mapping[str, Any], then: Mapping[str, Any]) -> bool:
-    """Whether what a stream lacks can have become too old: its oldest messages, by the server's clock.
+    """Return True if the missing messages can have expired: they are the oldest ones, by the server's clock.
 
-    What consumers took, or what had an age of its own, is not known: it may as well have been deleted.
+    Messages that consumers took, or that had lifetimes of their own, may as well have been deleted.
     """
     now, age = info["state"], int(info["config"].get("max_age") or 0)
     gone = then.get("first_ts" if now["messages"] else "last_ts")
@@ -164,12 +164,12 @@ def _expired(info: Mapping[str, Any], then: Mapping[str, Any]) -> bool:
 
 
 def _holes(state: Mapping[str, Any]) -> int:
-    """How many messages are missing between the first and the last one."""
+    """Return how many messages are missing between the first and the last one."""
     return int(state["last_seq"]) - int(state["first_seq"]) + 1 - int(state["messages"])
 
 
 def _check(session: sessions.Session, wanted: Wanted, limits: Mapping[str, Any]) -> None:
-    """Refuses what the server would refuse in the middle."""
+    """Refuse what the server would refuse halfway."""
     backup, version = wanted.backup, session.server.version
     if backup.format != FILES and version < MESSAGES_SINCE:
         raise _errors.Refused(
@@ -193,7 +193,7 @@ def _check(session: sessions.Session, wanted: Wanted, limits: Mapping[str, Any])
 
 
 def _check_room(session: sessions.Session, wanted: Wanted, limits: Mapping[str, Any]) -> None:
-    """Raises Refused where the account or the servers have no place for the stream."""
+    """Raise Refused if the account or the servers have no room for the stream."""
     placing.check_cluster(wanted.config, {}, session.server)
     account_limits.check(limits, wanted.config, {}, {"name": "stream"})
     if placing.asked(wanted.config, {}, session.server):
@@ -217,7 +217,7 @@ def _check_free(session: sessions.Session, wanted: Wanted, subject: str) -> None
 
 
 def _proven(session: sessions.Session, wanted: Wanted) -> dict[str, Any]:
-    """The stream as the server has it, when it holds what the backup does. Raises StreamsError."""
+    """Return the stream on the server if it has all that the backup has. Raises StreamsError."""
     deadline = time.monotonic() + max(_SETTLING, session.settings.timeout)
     while True:
         info = streams.info(session, wanted.name) or {}
@@ -239,7 +239,7 @@ def _proven(session: sessions.Session, wanted: Wanted) -> dict[str, Any]:
 
 
 def _lacking(wanted: Wanted, info: Mapping[str, Any], found: list[dict[str, Any]]) -> str:
-    """What the stream lacks in words. It may have more: whoever publishes need not wait for us."""
+    """Return what the stream lacks in words. It may have more, since others may publish meanwhile."""
     if not info:
         return "does not have it"
     now, then = info["state"], wanted.backup.state

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a backup gets into the server: as it is, or, where that can't be, through another stream.
+"""Send a backup to the server: as it is, or through another stream if that is impossible.
 
-The server's files hold the stream's name, so that an archive of them can only be restored under that name, and the keys
-of a bucket hold the bucket's. Both are then restored beside the new stream, which mirrors them, and keeps them when
-the mirroring ends: with their numbers and times.
+The server's archives contain the stream's name, and can be restored under that name only. Keys of a bucket contain the
+bucket's name. For another name, the backup is restored to a temporary stream. The new stream mirrors it, and keeps
+sequences and times when the mirror is promoted.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _NOT_MIRRORED = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a backup is restored as. ``config`` is the stream's in the end."""
+    """The target of a backup. ``config`` is the final configuration of the stream."""
 
     backup: Backup
     config: dict[str, Any]
@@ -73,30 +73,30 @@ class Wanted:
 
     @property
     def moves_keys(self) -> bool:
-        """Whether the keys of a bucket get another bucket's name."""
+        """True if the keys of a bucket get another bucket's name."""
         return self.name != self.backup.stream and self.name.startswith(names.BUCKET_PREFIX)
 
     @property
     def copied(self) -> bool:
-        """Whether it has to go through another stream."""
+        """True if it has to go through another stream."""
         return self.name != self.backup.stream and (self.moves_keys or self.backup.format == FILES)
 
     @property
     def between(self) -> str:
-        """The stream that it goes through then."""
+        """The name of that temporary stream."""
         return self.backup.stream if self.backup.format == FILES else f"{self.name}_RESTORING"
 
     @property
     def may_expire(self) -> bool:
-        """Whether messages may be gone at once, since they are too old, or consumers have taken them."""
+        """True if messages may be deleted at once, since they are too old, or consumers have taken them."""
         config = self.config
         return bool(config.get("max_age") or config.get("allow_msg_ttl")) or config.get("retention") != "limits"
 
 
 def sent(session: sessions.Session, backup: Backup, config: dict[str, Any]) -> None:
-    """Send a backup. Begin again where the server that takes it dies, or does not lead the stream any more.
+    """Send a backup. Start again if the receiving server dies, or no longer leads the stream.
 
-    Where that fails in the end, what the server had built of it is removed.
+    If that fails in the end, the partial stream is removed.
     """
     attempt = _Attempt(session, backup, config)
     for left in reversed(range(_TRIES)):
@@ -113,7 +113,7 @@ def sent(session: sessions.Session, backup: Backup, config: dict[str, Any]) -> N
 
 
 class _Attempt:
-    """The attempts to build one stream, of which there was none before the first."""
+    """The attempts to restore one stream that did not exist before the first one."""
 
     def __init__(self, session: sessions.Session, backup: Backup, config: dict[str, Any]) -> None:
         self.session, self.backup, self.config = session, backup, config
@@ -124,7 +124,7 @@ class _Attempt:
         self.clustered = session.connected.clustered or session.settings.api != connection.DEFAULT_API
 
     def run(self) -> None:
-        """Raise StreamsError or OSError where it does not come to its end."""
+        """Raise StreamsError or OSError if the restore fails."""
         session, again, self.failed = self.session, self.failed, True
         if again and not self._may_begin():
             return
@@ -144,7 +144,7 @@ class _Attempt:
             raise
 
     def _may_begin(self) -> bool:
-        """Begin again when the server has given up. False where the stream turns out to be whole."""
+        """Wait until the server has given up. Return False if the stream turns out to be complete."""
         ended = self.receiver is not None and self.receiver.ended
         deadline = time.monotonic() + (_FINISHING if ended else _PATIENCE)
         while True:
@@ -166,25 +166,25 @@ class _Attempt:
             time.sleep(_AGAIN)
 
     def is_lost(self, error: Exception) -> bool:
-        """Return True where a restore can be begun again after this error.
+        """Return True if a restore can start again after this error.
 
-        A lone server that is there and takes no more has a reason of its own, such as a full disk.
+        A single server that is up and refuses has a reason of its own, such as a full disk.
         """
         if isinstance(error, _errors.NoAnswer):
             return self.clustered
         return isinstance(error, _errors.Unreachable)
 
     def remove(self) -> None:
-        """Delete what is left of a failed restore."""
+        """Delete the rest of a failed restore."""
         with suppress(_errors.StreamsError):
             info = streams.info(self.session, self.name)
             if info and not same_state(info["state"], self.backup.state) and self._is_ours(info):
                 streams.delete(self.session, self.name)
 
     def _is_deserted(self, info: Mapping[str, Any]) -> bool:
-        """Return True where nobody builds a stream of ours any more.
+        """Return True if nobody restores this stream of ours any more.
 
-        Where the answer to our request got lost, an empty one may be somebody else's, who is about to fill it.
+        If the answer to our request got lost, an empty stream may belong to somebody who is about to fill it.
         """
         if self.receiver is None or self.receiver.subject:
             return True
@@ -192,10 +192,10 @@ class _Attempt:
         return time.monotonic() - self.empty_since > snapshot.SILENT
 
     def _is_ours(self, info: Mapping[str, Any]) -> bool:
-        """Return True where a stream was created before our receiver last answered, and has no more than the backup.
+        """Return True if a stream was created before our receiver last answered, and has no more than the backup.
 
-        There was none when we began, and while the server builds ours nobody else can create one of that name. One
-        that is created while our request stays without an answer has to be empty.
+        It did not exist before, and while the server restores ours nobody else can create one of that name. A stream
+        that is created while our request has no answer must be empty.
         """
         if self.receiver is None or not info.get("ts"):
             return False
@@ -220,7 +220,7 @@ def _made_meanwhile(name: str) -> _errors.Refused:
 
 
 def is_in_use(error: Exception) -> bool:
-    """Return True where somebody builds a stream of that name. Servers also say so in the words of another error."""
+    """Return True if a stream of that name is being restored. Servers also report that with another error."""
     return isinstance(error, _errors.ApiError) and (
         error.err_code == jetstream.NAME_IN_USE_BY_RESTORE
         or f"({jetstream.NAME_IN_USE_BY_RESTORE})" in error.description
@@ -228,7 +228,7 @@ def is_in_use(error: Exception) -> bool:
 
 
 def check_copied(session: sessions.Session, wanted: Wanted) -> None:
-    """Raises Refused where a backup can't go through another stream."""
+    """Raise Refused if a backup can't go through another stream."""
     backup, config = wanted.backup, wanted.config
     option = "bucket" if wanted.moves_keys else "stream"
     why = "keys hold the name of their bucket" if wanted.moves_keys else "servers before nats-server 2.15 made it"
@@ -256,7 +256,7 @@ def check_copied(session: sessions.Session, wanted: Wanted) -> None:
 
 
 def copied(session: sessions.Session, wanted: Wanted) -> None:
-    """Restores a backup under another name. Where that fails, both streams are removed."""
+    """Restore a backup under another name. If that fails, both streams are removed."""
     backup, between = wanted.backup, wanted.between
     through = {key: value for key, value in wanted.config.items() if key not in _NOT_MIRRORED}
     done = False
@@ -278,7 +278,7 @@ def copied(session: sessions.Session, wanted: Wanted) -> None:
 
 
 def _await_copy(session: sessions.Session, name: str, origin: str) -> None:
-    """Waits until a mirror has all. Raises NoAnswer when it makes no progress."""
+    """Wait until a mirror is complete. Raises NoAnswer without progress."""
     goal = streams.info(session, origin) or {"state": {"messages": 0}}
     best, moved = -1, time.monotonic()
     while True:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Backups that belong together: a file beside their folders that names one backup of each stream."""
+"""Sets of backups: a file beside their folders that names one backup of each stream."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ VERSION = 1
 
 
 def matching(patterns: Sequence[str], streams: Iterable[str]) -> list[str]:
-    """The streams that any pattern of a shell matches, in the order of their names."""
+    """Return the streams that any shell pattern matches, sorted."""
     return sorted(name for name in streams if any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
 def is_set(path: Path) -> bool:
+    """Return True if the path is a file, as sets are."""
     return path.is_file()
 
 
 def read(path: Path) -> dict[str, Backup]:
-    """The backups of a set by their streams. Raises Refused where one is missing, or another one than was written."""
+    """Return the backups of a set by their streams. Raises Refused if one is missing or was replaced."""
     found = {}
     for stream, one in _content(path)["backups"].items():
         backup = backups.read(path.parent / one["path"])
@@ -47,7 +48,7 @@ def read(path: Path) -> dict[str, Backup]:
 
 
 def described(path: Path) -> dict[str, Any]:
-    """The set as results show it."""
+    """Return the set as results show it."""
     told: dict[str, Any] = {"path": str(path), "created": None, "streams": [], "verified": False, "problem": None}
     try:
         content = _content(path)
@@ -59,12 +60,12 @@ def described(path: Path) -> dict[str, Any]:
 
 
 def found(folder: Path) -> list[Path]:
-    """The sets of a folder, the newest first."""
+    """Return the sets of a folder, the newest first."""
     return sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"), reverse=True)
 
 
 def write(folder: Path, members: Iterable[Backup]) -> Path:
-    """Writes a set, unless the newest one is the same. Returns its path."""
+    """Write a set, unless the newest one is the same. Return its path."""
     members = list(members)
     newest = same(folder, members)
     if newest:
@@ -87,7 +88,7 @@ def write(folder: Path, members: Iterable[Backup]) -> Path:
 
 
 def same(folder: Path, members: Iterable[Backup]) -> Path | None:
-    """The newest set where it has the same backups, None for another one."""
+    """Return the newest set if it has the same backups, else None."""
     wanted, newest = _members(members), next(iter(found(folder)), None)
     try:
         return newest if newest and _content(newest)["backups"] == wanted else None
@@ -96,7 +97,7 @@ def same(folder: Path, members: Iterable[Backup]) -> Path | None:
 
 
 def without(folder: Path, removed: Iterable[Path]) -> list[Path]:
-    """The sets that lack a backup once these are removed."""
+    """Return the sets that lack a backup after these are removed."""
     gone = {path.name for path in removed}
     return [path for path in found(folder) if gone & set(_paths(path))]
 

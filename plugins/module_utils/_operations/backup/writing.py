@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes a backup: beside the others under a name that is none of theirs, and renamed when all of it is on the disk."""
+"""Write a backup under a temporary name, and rename it when all of it is on disk."""
 
 from __future__ import annotations
 
@@ -35,10 +35,9 @@ _BEGINNING = 60.0
 def write(
     folder: Path, head: Mapping[str, Any], chunks: Iterable[bytes], facts: Callable[[], dict[str, Any]]
 ) -> Backup:
-    """Writes the chunks as they come. ``head`` has ``config`` and ``state``, ``facts()`` what else the manifest tells.
+    """Write the chunks as they arrive. ``head`` has ``config`` and ``state``, ``facts()`` the rest of the manifest.
 
-    Returns the backup when it was read back and is whole. Raises Refused, and leaves nothing, where the disk does not
-    take it; what ends the chunks leaves nothing either.
+    Returns the backup after it was read back. Raises Refused if the disk fails. Any error leaves nothing on disk.
     """
     stream = head["config"]["name"]
     with _explained(folder), _partial(folder, stream) as path, _new(path / DATA) as file:
@@ -78,7 +77,7 @@ def _format(path: Path, stream: str) -> int:
 
 
 def remove(path: Path) -> None:
-    """Removes a backup. Broken off in the middle, what is left is no backup, and goes with ``sweep``."""
+    """Remove a backup. The rest of an interrupted removal is no backup, and ``sweep`` removes it."""
     with _explained(path):
         doomed = path.with_name(f".{path.name}{_PARTIAL}")
         path.rename(doomed)
@@ -86,13 +85,14 @@ def remove(path: Path) -> None:
 
 
 def sweep(folder: Path, stream: str) -> None:
-    """Removes what interrupted runs left of a stream. What somebody still writes is locked, and stays."""
+    """Remove what interrupted runs left of a stream. What another run writes is locked, and stays."""
     for path in folder.glob(f".{escape(stream)}-*{_PARTIAL}"):
         if path.is_dir() and not path.is_symlink() and not _busy(path):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def make_folder(folder: Path) -> None:
+    """Create a folder for the user alone."""
     with _explained(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the Choria Broker of this host is, by its own statistics and by what a client meets.
+"""Report the state of this host's Choria Broker, by its own statistics and by a test connection.
 
 Statistics are those of nats-server (server/monitor.go): /varz, /healthz and /jsz, which Choria serves on the
 loopback address.
@@ -43,7 +43,7 @@ SPEC = fields.Spec(
 
 
 class Statistics(NamedTuple):
-    """What a broker says of itself: the answers of /varz, /healthz and /jsz."""
+    """The answers of /varz, /healthz and /jsz."""
 
     server: Mapping[str, Any]
     health: Mapping[str, Any]
@@ -51,8 +51,10 @@ class Statistics(NamedTuple):
 
 
 class Client(NamedTuple):
-    """What a client met. ``signed_in`` and ``jetstream`` are None where they could not be tried, ``problem`` says
-    why not."""
+    """The result of the test connection.
+
+    ``signed_in`` and ``jetstream`` are None if they could not be tried; ``problem`` says why.
+    """
 
     signed_in: bool | None
     jetstream: bool | None
@@ -90,13 +92,13 @@ def _look(values: Mapping[str, Any], timeout: float) -> dict[str, Any]:
 
 
 def _store_of(path: str) -> dict[str, Any]:
-    """The folder of the streams, and whether it has any."""
+    """Return the folder of the streams, and if it has any."""
     used = bool(path) and os.path.isdir(os.path.join(path, "jetstream"))
     return {"store": path or None, "store_used": used}
 
 
 def read_statistics(config: ChoriaConfig, timeout: float) -> Statistics:
-    """Return what the broker of this host says of itself. Raises Unreachable."""
+    """Return the statistics of this host's broker. Raises Unreachable."""
     port = config.number("plugin.choria.stats_port", 0)
     if not port:
         raise _errors.Unreachable(f"{config.path} sets no plugin.choria.stats_port")
@@ -104,7 +106,7 @@ def read_statistics(config: ChoriaConfig, timeout: float) -> Statistics:
 
 
 def _ask(port: int, path: str, timeout: float) -> dict[str, Any]:
-    """Return the JSON object under a path of the statistics, whatever the status. Raises Unreachable."""
+    """Return the JSON object under a path of the statistics, with any status. Raises Unreachable."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.request("GET", path)
@@ -171,7 +173,7 @@ def _sign_in(client: RawClient, options: Mapping[str, Any]) -> Client:
 
 
 def facts(found: Statistics) -> dict[str, Any]:
-    """Return what the result shows of a broker that runs."""
+    """Return what the result shows of a running broker."""
     server, meta = found.server, found.streams.get("meta_cluster") or {}
     own = str(server.get("server_name", ""))
     # A single broker of Choria has a name of a cluster as well, and no leader of one
@@ -195,7 +197,7 @@ def facts(found: Statistics) -> dict[str, Any]:
 
 
 def _leads(own: str, stream: Mapping[str, Any]) -> bool:
-    """Return True for a stream that this broker leads, or that has no copy elsewhere. Others may know it as it was."""
+    """Return True if this broker leads the stream or has its only replica. Others may have old information."""
     cluster = stream.get("cluster")
     return not isinstance(cluster, dict) or cluster.get("leader") == own
 
@@ -220,10 +222,10 @@ def client_problems(client: Client) -> Iterator[str]:
 
 
 def cluster_problems(found: Statistics, peers: Collection[str] | None) -> Iterator[str]:
-    """Yield one sentence for each reason why the broker is not well, or misses others or copies of streams.
+    """Yield one sentence for each reason why the broker is not healthy, or lacks peers or replicas of streams.
 
-    ``peers`` are the brokers that the cluster should have, None to accept any. Only the leader of the cluster knows
-    which are there, so that all brokers together have to be asked.
+    ``peers`` are the expected brokers of the cluster, None to accept any. Only the leader of the cluster knows which
+    are online, so that all brokers together have to be asked.
     """
     if not _is_well(found):
         yield f"it says it is not well: {found.health.get('error') or found.health.get('status') or 'no reason given'}"
@@ -247,7 +249,7 @@ def _peer_problems(meta: Mapping[str, Any], own: str, wanted: set[str]) -> Itera
 
 
 def _stream_problems(streams: Mapping[str, Any], own: str) -> Iterator[str]:
-    """Yield one sentence for all streams without a leader, and one for each set of brokers whose copies are missing."""
+    """Yield one sentence for all streams without a leader, and one for each set of brokers with missing replicas."""
     found: dict[str, list[str]] = {}
     for stream in _replicated(streams):
         cluster = stream["cluster"]
@@ -269,9 +271,10 @@ def _stream_problems(streams: Mapping[str, Any], own: str) -> Iterator[str]:
 
 
 def _peers(group: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """The other brokers that the leader of a group knows, and whether each is online: they answer it every second.
+    """Yield the other brokers in a group that its leader knows, and if each is online: it answers every second.
 
-    A leader that was elected after a broker went has never heard of it: that one is not current, and silent for 0 s.
+    A leader that was elected after a broker left never had contact with it. Then that is not current, and silent for 0
+    s.
     """
     for peer in group.get("replicas") or []:
         if isinstance(peer, dict) and peer.get("name"):

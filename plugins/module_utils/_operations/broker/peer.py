@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Removes a broker that is gone for good from the cluster, as ``$JS.API.SERVER.REMOVE`` of nats-server does."""
+"""Remove a lost broker from the cluster, by ``$JS.API.SERVER.REMOVE`` of nats-server."""
 
 from __future__ import annotations
 

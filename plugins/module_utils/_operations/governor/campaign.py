@@ -1,14 +1,14 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks for a seat in a governor, and waits for one where it is full.
+"""Take a seat in a governor, or wait for one if it is full.
 
-Waiters of one governor share a queue group on the lifecycle events, so that the server wakes one of them for each seat
-that becomes free, and this one alone asks again. A waiter that no longer needs a seat wakes the next one. A wake-up
-can be lost with the process that it woke, and a seat can become free without one: waiters look at the governor when
-its oldest seat expires, and from time to time. Who looks says so to the others, which need not look then, and wakes
-one of them for each further seat that it finds free. So that they don't all look at the same moment, each waits a
-while before, mostly a long one and seldom a short one: however many there are, about one of them is the first.
+Waiters of one governor share a queue group on the lifecycle events. The server wakes one of them for each free seat,
+and only that one asks again. A waiter that no longer needs the seat wakes the next one. A wake-up can get lost with its
+process, and a seat can become free without one. So waiters also check the governor when its oldest seat expires, and
+from time to time. A waiter that checks tells the others, which then skip their checks, and wakes one for each further
+free seat. Before a check each waits for a random time, mostly long and rarely short, so that about one of them is
+first.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _SET_WRONGLY = (
 
 
 class Wait:
-    """How long to wait: ``max_wait`` seconds from now on, and no longer than until ``stopped()`` is true."""
+    """How long to wait: ``max_wait`` seconds from now on, at most until ``stopped()`` is true."""
 
     def __init__(self, max_wait: float, stopped: Callable[[], bool] = lambda: False) -> None:
         self._began = time.monotonic()
@@ -84,9 +84,9 @@ class Wait:
         return time.monotonic() - self._began
 
     def late(self, seat: Seat) -> str:
-        """Why it is too late to begin to work with a seat, or an empty text.
+        """Return why it is too late to start work with a seat, or an empty text.
 
-        Where a server was away, it may have taken the seat back, or lost it with the governor.
+        While a server was down, the seat may have expired, or got lost with the governor.
         """
         expire = seat.governor.expire
         if expire and seat.held > expire * _TOO_OLD:
@@ -97,7 +97,7 @@ class Wait:
 
 
 def find(session: sessions.Session, name: str, wait: Wait) -> Governor:
-    """The governor, waited for where the server is away. Raises as ``governor.read`` does."""
+    """Return the governor, and wait for it while the server is down. Raises as ``governor.read`` does."""
     while True:
         try:
             return governors.read(session, name)
@@ -108,11 +108,10 @@ def find(session: sessions.Session, name: str, wait: Wait) -> Governor:
 
 
 def campaign(session: sessions.Session, governor: Governor, identity: str, wait: Wait) -> Seat | None:
-    """A seat, or None where there was none in time, or ``wait.stopped``. Publishes a lifecycle event for the seat.
+    """Return a seat, or None without one in time, or if ``wait.stopped``. Publishes a lifecycle event for the seat.
 
-    A seat that is won too late to begin to work is given back, and ``wait.missed`` tells of it where that was the last.
-    Raises what waiting does not help against, such as a permission that is missing, and why the server was away where
-    it still was when the time was over.
+    A seat that comes too late is given back, and ``wait.missed`` reports it. Raises permanent errors such as a missing
+    permission, and the reason of an outage that outlasts the wait.
     """
     while True:
         seat = _won(session, governor, identity, wait)
@@ -127,7 +126,7 @@ def campaign(session: sessions.Session, governor: Governor, identity: str, wait:
 
 
 def _won(session: sessions.Session, governor: Governor, identity: str, wait: Wait) -> Seat | None:
-    """A seat, however late it came."""
+    """Return a seat, however late."""
     waiter = _Waiter(session, governor, identity, wait)
     try:
         seat = waiter.run()
@@ -145,7 +144,7 @@ def _won(session: sessions.Session, governor: Governor, identity: str, wait: Wai
 
 
 def _returned(session: sessions.Session, seat: Seat) -> str:
-    """What became of a seat that came too late. One that never expires must not be left behind without a word."""
+    """Give a late seat back, and return what happened to it. One that never expires must not be lost unnoticed."""
     try:
         with session.within(_SETTLE):
             lost = governors.leave(session, seat, _SETTLE)
@@ -202,7 +201,7 @@ class _Waiter:
             return  # it is tried again when the seat is given back
 
     def end(self) -> None:
-        """Pass on what we were told of seats that we do not take."""
+        """Wake other waiters for seats that this one does not take."""
         if not self.listening:
             return
         self.listening = False
@@ -217,9 +216,9 @@ class _Waiter:
     # Asking
 
     def _ask(self) -> Seat | None:
-        """One request for a seat; None where the governor is full.
+        """Request a seat once. Return None if the governor is full.
 
-        After a request without an answer the same one is sent again: the server answers what it knows of it.
+        After a request without an answer the same one is sent again, which the server recognizes.
         """
         if not self._attempt:
             self._session.connect()  # where it can't, nothing was sent, and nothing is unknown
@@ -247,7 +246,7 @@ class _Waiter:
         return self._taken(int(acknowledgement["seq"]))
 
     def _find(self) -> Seat | None:
-        """Our seat among those that are taken: what the server would not recognise any more must not be repeated."""
+        """Return our seat among the taken ones, if the server would no longer recognize a repeated request."""
         for seat in messages.on_subject(self._session, self._governor.stream, self._governor.subject):
             if seat.headers.get(ATTEMPT) == self._attempt:
                 return self._taken(seat.sequence)
@@ -263,7 +262,7 @@ class _Waiter:
         return Seat(self._governor, seat, self._identity, waited, self._sent, frozenset(self._doubtful))
 
     def _unsettled(self) -> bool:
-        """Whether to go on only to learn if a request took a seat."""
+        """Return True if only the outcome of a request is still open."""
         now = time.monotonic()
         self._gave_up_at = now if self._gave_up_at is None else self._gave_up_at
         return bool(self._attempt) and now - self._gave_up_at < (
@@ -293,7 +292,7 @@ class _Waiter:
         self._schedule(self._governor)
 
     def _wait(self) -> bool:
-        """Sleep until it is worth to ask again. False when the time is over."""
+        """Sleep until the next request makes sense. Return False after the deadline."""
         while not self._told:
             now = time.monotonic()
             if self._wait_for.over:
@@ -304,7 +303,7 @@ class _Waiter:
         return True
 
     def _hear(self, timeout: float) -> None:
-        """Count the free seats that we are told of, for which it waits at most ``timeout`` seconds."""
+        """Count wake-ups, for which it waits at most ``timeout`` seconds."""
         message = self._session.receive(max(0.0, timeout))
         while message:
             if message.subject == events.looked_subject(self._governor.name):
@@ -314,7 +313,7 @@ class _Waiter:
             message = self._session.receive(0)
 
     def _look(self) -> bool:
-        """Whether a seat is free, as far as the server's figures tell."""
+        """Return True if a seat is free, by the server's numbers."""
         self._schedule(governors.read(self._session, self._governor.name))
         events.looked(self._session, self._governor.name, self._pause)
         free = self._governor.capacity - self._governor.taken
@@ -323,12 +322,12 @@ class _Waiter:
         return free > 0
 
     def _heed_look(self, again: float | None) -> None:
-        """Somebody else looked, so that we need not."""
+        """Postpone our check, since another waiter has checked."""
         if again is not None:
             self._look_at = time.monotonic() + again + _late()
 
     def _schedule(self, governor: Governor) -> None:
-        """When to look next: when the oldest seat expires, or a while later."""
+        """Set the time of the next check: when the oldest seat expires, or a while later."""
         self._governor = governor
         self._pause = self._interval
         if governor.oldest_left is not None:
@@ -344,5 +343,5 @@ class _Waiter:
 
 
 def _late() -> float:
-    """How much later than the others to look, in seconds: of any number of waiters, few are early."""
+    """Return a random delay of a check in seconds. Of any number of waiters, few are early."""
     return _SPREAD / _STEEPNESS * math.log1p(random.random() * math.expm1(_STEEPNESS))

@@ -1,15 +1,15 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Seats in concurrency governors: what a governor is, giving seats back, evicting and resetting.
+"""Seats in concurrency governors: read, give back, evict and reset.
 
-How a seat is asked for is in ``campaign.py``. Needs STREAM.INFO, MSG.GET and MSG.DELETE of the governor's stream and
-nothing of the account.
+``campaign.py`` takes seats. It needs STREAM.INFO, MSG.GET and MSG.DELETE of the governor's stream and nothing of the
+account.
 
-A seat is a message. The server deletes messages by their sequence alone, and a stream that is deleted and created
-again gives the same sequences out anew. So each deletion reads the message first, and looks whether it is the seat
-that is meant. What remains is the time between that answer and the deletion, one round trip: in it somebody would have
-to delete the governor, create it again, and hand out as many seats as the sequence says.
+A seat is a message. The server deletes messages by their sequence alone, and a stream that is deleted and created again
+starts its sequences again. So each deletion first reads the message, and checks that it is the same seat. A deletion
+can still hit another seat if, within one round trip, somebody deletes the governor, creates it again, and hands out as
+many seats as the sequence says.
 """
 
 from __future__ import annotations
@@ -38,12 +38,11 @@ RECREATED = "the governor was deleted and created again"
 
 @dataclass(frozen=True)
 class Governor:
-    """A governor as it was when it was read. Durations are seconds.
+    """A governor at the time of reading. Durations are in seconds.
 
-    ``expire`` is None where seats don't expire, ``oldest_left`` is after how long the oldest seat expires, by the
-    server's own clock, None where no seat is taken or none expires. ``window`` is how long a repeated request is known.
-    ``created`` is when the stream was created, in microseconds since 1970, and ``clock`` what has to be added to
-    ``time.monotonic()`` to have the server's time in seconds.
+    ``expire`` is None if seats don't expire. ``oldest_left`` is when the oldest seat expires, by the server's clock, or
+    None. ``window`` is how long a repeated request is recognized. ``created`` is when the stream was created, in
+    microseconds since 1970, and ``clock`` the difference between the server's time in seconds and ``time.monotonic()``.
     """
 
     name: str
@@ -59,7 +58,7 @@ class Governor:
 
     @property
     def prospect(self) -> str:
-        """What asking for a seat would do now, in words that follow on "would"."""
+        """The effect of a request for a seat now, in words that follow on "would"."""
         free = self.capacity - self.taken
         if free > 0:
             return f"take one of {free} free seats in governor {self.name}"
@@ -68,9 +67,9 @@ class Governor:
 
 @dataclass(frozen=True)
 class Seat:
-    """A seat that is ours. ``waited`` is seconds, ``since`` of ``time.monotonic()``.
+    """A seat of ours. ``waited`` is in seconds, ``since`` of ``time.monotonic()``.
 
-    ``doubtful`` are ids of attempts whose answers were lost: a server that stood still may store them late.
+    ``doubtful`` are ids of attempts without answers. A server that hung may store them later.
     """
 
     governor: Governor
@@ -90,7 +89,7 @@ class Seat:
 
     @property
     def expires(self) -> str | None:
-        """When the server takes the seat back, RFC 3339 UTC by the server's clock; None for never."""
+        """When the seat expires, RFC 3339 UTC by the server's clock, or None for never."""
         if self.governor.expire is None:
             return None
         moment = datetime.fromtimestamp(self.since + self.governor.clock + self.governor.expire, timezone.utc)
@@ -98,6 +97,7 @@ class Seat:
 
 
 def checked_name(name: Any) -> str:
+    """Return the name of a governor. Raises OptionError."""
     try:
         return str(names.GOVERNOR_NAME.to_wire(name))
     except ValueError as error:
@@ -112,27 +112,27 @@ def passes(error: _errors.StreamsError) -> bool:
 
 
 def read(session: sessions.Session, name: str) -> Governor:
-    """The governor. Raises Refused where it does not exist, or its stream is no governor."""
+    """Return the governor. Raises Refused if it does not exist, or its stream is no governor."""
     return _from_info(name, _info(session, name))
 
 
 def read_if_there(session: sessions.Session, name: str) -> Governor | None:
-    """The governor, or None where it does not exist: for check mode, in which nobody has created it."""
+    """Return the governor, or None if it does not exist, as in check mode before it is created."""
     info = streams.info(session, f"{names.GOVERNOR_PREFIX}{name}")
     return _from_info(name, info) if info else None
 
 
 def view(session: sessions.Session, name: str) -> list[dict[str, Any]]:
-    """Who holds a seat, as ``seats_of`` returns it. Raises Refused as ``read`` does."""
+    """Return the seats as ``seats_of`` does. Raises Refused as ``read`` does."""
     info = _info(session, name)
     _from_info(name, info)
     return seats_of(session, info)
 
 
 def leave(session: sessions.Session, seat: Seat, patience: float) -> str:
-    """Give a seat back. Returns why it was gone already, or an empty text.
+    """Give a seat back. Return why it was gone already, or an empty text.
 
-    Tries for ``patience`` seconds where the server is away, and raises the reason then.
+    It retries for ``patience`` seconds while the server is down, and then raises the reason.
     """
     deadline = time.monotonic() + patience
     giving = _Giving(session, seat)
@@ -148,7 +148,7 @@ def leave(session: sessions.Session, seat: Seat, patience: float) -> str:
 
 
 class _Giving:
-    """Giving one seat back, in as many tries as it takes."""
+    """Gives one seat back, in several attempts if needed."""
 
     def __init__(self, session: sessions.Session, seat: Seat) -> None:
         self._session = session
@@ -187,7 +187,7 @@ def _why_gone(session: sessions.Session, seat: Seat) -> str:
 
 
 def remove_doubtful(session: sessions.Session, governor: Governor, attempts: frozenset[str], ours: int) -> int:
-    """Give back the seats that attempts of ours took beside the seat ``ours``. Returns how many."""
+    """Give back the seats that our attempts took beside the seat ``ours``. Return their number."""
     if not attempts:
         return 0
     removed = 0
@@ -199,7 +199,7 @@ def remove_doubtful(session: sessions.Session, governor: Governor, attempts: fro
 
 
 def not_given_back(seat: Seat, error: _errors.StreamsError) -> str:
-    """The sentence for a seat that could not be given back."""
+    """Return the sentence for a seat that could not be given back."""
     until = f"it is taken until {seat.expires}" if seat.expires else "it is taken until somebody evicts it"
     return (
         f"Seat {seat.sequence} of governor {seat.governor.name} could not be given back, {until}, unless you evict it "
@@ -208,7 +208,7 @@ def not_given_back(seat: Seat, error: _errors.StreamsError) -> str:
 
 
 def locate(session: sessions.Session, governor: Governor, seat: SeatId) -> tuple[SeatId, str] | None:
-    """A seat, and the name of who holds it; None where it is not taken, or is another's now."""
+    """Return a seat and its holder's name, or None if it is free, or now belongs to another."""
     if seat.sequence:
         found = messages.get(session, governor.stream, sequence=seat.sequence)
         taken = [found] if found and seat.is_of(found) else []
@@ -221,14 +221,14 @@ def locate(session: sessions.Session, governor: Governor, seat: SeatId) -> tuple
 
 
 def gone_since(governor: Governor, seat: SeatId) -> str:
-    """Why a seat is not taken, as far as its id and the governor as it is now tell."""
+    """Return why a seat is not taken, as far as its id and the present governor show."""
     if seat.created and seat.created != governor.created:
         return RECREATED
     return "it was given back, evicted, or expired"
 
 
 def remove(session: sessions.Session, governor: Governor, seat: SeatId, name: str, event: str) -> bool:
-    """Take the seat of ``name`` away, and publish the event. False where it was gone, or is another's now."""
+    """Remove the seat of ``name``, and publish the event. Return False if it is gone, or now belongs to another."""
     found = messages.get(session, governor.stream, sequence=seat.sequence)
     if found is None or not seat.is_of(found) or not messages.delete(session, governor.stream, seat.sequence):
         return False
@@ -237,12 +237,12 @@ def remove(session: sessions.Session, governor: Governor, seat: SeatId, name: st
 
 
 def evict(session: sessions.Session, governor: Governor, seat: Mapping[str, Any]) -> bool:
-    """Take away a seat as ``view`` returns it. False where it was gone already, or is another's now."""
+    """Remove a seat that ``view`` returned. Return False if it is gone, or now belongs to another."""
     return remove(session, governor, SeatId.parse(seat["lease_id"]), seat["name"], events.EVICTION)
 
 
 def reset(session: sessions.Session, governor: Governor) -> list[dict[str, Any]]:
-    """Take all seats away, and return whose they were, as ``view`` does. Purging would need more rights."""
+    """Remove all seats, and return their list, as ``view`` does. Purging would need more permissions."""
     return [seat for seat in view(session, governor.name) if evict(session, governor, seat)]
 
 

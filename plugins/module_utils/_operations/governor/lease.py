@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Leases: seats that are taken in one task and given back in another, and what operators do with seats of others."""
+"""Leases: take seats in one task and give them back in another, and manage the seats of others."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ _HOLDERS = 5
 
 @dataclass(frozen=True)
 class Terms:
-    """What a campaign is told by options. ``max_wait`` is seconds, ``skip`` what to do when the time is over.
+    """The options of a campaign. ``max_wait`` is in seconds, ``skip`` is True to go on without a seat after that.
 
-    ``keep`` leaves the seat taken until it expires, which limits how many run in such a period.
+    ``keep`` leaves the seat taken until it expires, which limits the number of runs per period.
     """
 
     name: str
@@ -80,13 +80,13 @@ class Terms:
 
 
 def report(governor: Governor, identity: str, seat: Seat | None = None, **more: Any) -> dict[str, Any]:
-    """What results say of a seat. Durations are seconds."""
+    """Return what results show of a seat. Durations are in seconds."""
     told = {"waited": round(seat.waited, 3) if seat else 0.0, "held": 0.0}
     return {"name": governor.name, "identity": identity, "seat": seat.sequence if seat else None, **told, **more}
 
 
 def timed_out(session: sessions.Session, terms: Terms, governor: Governor, identity: str, wait: Wait) -> dict[str, Any]:
-    """The result where there was no seat in time."""
+    """Return the result without a seat in time."""
     waited = wait.elapsed
     if not terms.keep:
         events.publish(session, events.TIMEOUT, governor.name, identity)
@@ -113,7 +113,7 @@ def timed_out(session: sessions.Session, terms: Terms, governor: Governor, ident
 
 
 def _by_whom(session: sessions.Session, governor: Governor) -> str:
-    """Who holds the seats, in words that follow on "taken"; an empty text where that is not known."""
+    """Return the holders of seats, in words that follow on "taken", or an empty text if they are unknown."""
     holders: list[str] = []
     with suppress(_errors.StreamsError):
         holders = [seat["name"] for seat in governors.view(session, governor.name)]
@@ -122,7 +122,7 @@ def _by_whom(session: sessions.Session, governor: Governor) -> str:
 
 
 def act(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """What the module choria_governor_lease does. Returns its whole result."""
+    """Return the whole result of the module choria_governor_lease."""
     does = {"acquired": _acquire, "released": _release, "evicted": _evict, "reset": _reset}[options["state"]]
     return does(session, options, check_mode)
 
@@ -155,7 +155,7 @@ def _acquire(session: sessions.Session, options: dict[str, Any], check_mode: boo
 
 
 def _prospect(session: sessions.Session, terms: Terms, identity: str, lockstep: dict[str, int]) -> dict[str, Any]:
-    """What check mode says of taking a seat."""
+    """Return the result of taking a seat in check mode."""
     governor = governors.read_if_there(session, terms.name)
     if governor is None:
         message = f"Would take a seat in governor {terms.name}, which does not exist yet."
@@ -166,7 +166,7 @@ def _prospect(session: sessions.Session, terms: Terms, identity: str, lockstep: 
 
 
 def _known(session: sessions.Session, seat: Seat) -> Seat:
-    """The seat with its governor as it is now, which may have been created again while we waited."""
+    """Return the seat with its present governor, which may have been created again during the wait."""
     try:
         with session.within(MOMENT):
             governor = governors.read(session, seat.governor.name)
@@ -211,7 +211,7 @@ def _not_taken(governor: Governor, seat: SeatId, reason: str) -> str:
 
 
 def _evict(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """By the seat's id or number, by the name of who holds it, or by both."""
+    """Evict a seat by its id or number, by its holder's name, or by both."""
     governor, name = _read(session, options), options["identity"]
     if options["lease_id"] is None and not name:
         raise _errors.OptionError(
@@ -244,10 +244,10 @@ def _reset(session: sessions.Session, options: dict[str, Any], check_mode: bool)
 
 
 def _check_lockstep(terms: Terms, governor: Governor, hosts: int = 0, forks: int = 0, throttle: int = 0) -> None:
-    """Refuses what would wait for ever: no host gets to the task that gives its seat back before all have one.
+    """Refuse a deadlock: no host gets to the task that gives its seat back before all have one.
 
-    Where each host goes on by itself, with ``forks``: none is left for that task when as many hosts wait. And with
-    ``throttle``: Ansible's free strategies look at no other host while they hold one back.
+    With a free strategy, ``forks`` waiting hosts leave no process for that task. With ``throttle``, free strategies
+    look at no other host while they hold one back.
     """
     waiting, alone = hosts - governor.capacity, forks or throttle
     if waiting < 1 or terms.keep or terms.skip or (alone and not terms.max_wait):

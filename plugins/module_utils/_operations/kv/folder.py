@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A folder whose files are the values of keys: names of files to keys and back, reading, and writing whole files.
+"""A folder whose files are the values of keys: map names, read files, and write them whole.
 
-A key without its prefix is its file's path, with ``separator`` where the path has a slash. Links are never followed
-out of the folder, and nothing but regular files is read or removed.
+A key without its prefix is its file's path, with ``separator`` for slashes. Links are never followed out of the
+folder, and only regular files are read or removed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Folder:
-    """``option`` is the option that names the folder, for errors."""
+    """A folder. ``option`` is the option that names it, for errors."""
 
     def __init__(self, option: str, path: str, separator: str) -> None:
         self.option, self.path, self.separator = option, Path(path), separator
@@ -33,7 +33,7 @@ class Folder:
     # Files to keys
 
     def read(self, prefix: str) -> dict[str, tuple[Path, bytes]]:
-        """All files, with their content, by the names of their keys without prefix. Raises OptionError, Refused."""
+        """Return path and content of all files, by their keys without prefix. Raises OptionError, Refused."""
         if not self.path.is_dir():
             raise _errors.OptionError(self.option, f"{self.path} is not a folder on this host: check the path.")
         found: dict[str, Path] = {}
@@ -63,7 +63,7 @@ class Folder:
         return relative.replace("/", self.separator)
 
     def _walk(self) -> Iterator[tuple[str, bool]]:
-        """The paths of all that is no folder, and whether it is a file, or a link to one."""
+        """Yield the paths of all that is no folder, and True for a file or a link to one."""
 
         def stop(error: OSError) -> None:
             raise self._refused(Path(error.filename), "read", error)
@@ -78,7 +78,7 @@ class Folder:
     # Keys to files
 
     def relative(self, name: str) -> str:
-        """The path of a key's file. Raises ValueError with the reason where there can be none."""
+        """Return the path of a key's file. Raises ValueError with the reason if there can be none."""
         parts = name.split(self.separator)
         if self.separator != "/" and "/" in name:
             raise ValueError("it holds a slash: set separator to /")
@@ -91,7 +91,7 @@ class Folder:
         return "/".join(parts)
 
     def own_files(self, prefix: str) -> dict[str, str]:
-        """The regular files that could have been written for keys: key's name to path."""
+        """Return the regular files that keys may have written: key's name to path."""
         found = {}
         for relative, _regular in self._walk() if self.path.is_dir() else ():
             name = self._name(relative)
@@ -105,7 +105,7 @@ class Folder:
         return found
 
     def current(self, relative: str) -> bytes | None:
-        """What a file holds; None where there is none, or a link, or too much for a value."""
+        """Return the content of a file, or None for no file, a link, or more than a value holds."""
         path = self.path / relative
         with self._access(path, "read"):
             if path.is_symlink() or not path.is_file() or path.stat().st_size > untrusted.MOST_BYTES:
@@ -113,7 +113,7 @@ class Folder:
             return untrusted.read_bytes(path)
 
     def check_free(self, relative: str, removed: set[str]) -> None:
-        """Whether a file can be put there when those that are ``removed`` are gone. Raises Refused."""
+        """Raise Refused if a file can't be written after those in ``removed`` are gone."""
         parts = Path(relative).parts
         for depth in range(len(parts)):
             above = self.path.joinpath(*parts[:depth])
@@ -129,7 +129,7 @@ class Folder:
                 raise _errors.Refused(f"{self.option}: {path} is a folder, and a file has to go there: move it.")
 
     def make_folders(self, relative: str) -> list[Path]:
-        """Makes the folders above a file, for the user alone, and returns those that were made, the highest first."""
+        """Create the folders above a file, for the user alone. Return the new ones, the highest first."""
         made: list[Path] = []
         above = (self.path / relative).parent
         with self._access(above, "make"):
@@ -140,7 +140,7 @@ class Folder:
         return made
 
     def write(self, relative: str, content: bytes) -> None:
-        """Writes a file whole or not at all, readable by the user alone."""
+        """Write a file whole or not at all, readable by the user alone."""
         path = self.path / relative
         temporary = ""
         with self._access(path, "write"):
@@ -156,7 +156,7 @@ class Folder:
                     os.unlink(temporary)
 
     def remove(self, relative: str) -> None:
-        """Removes a file, and the folders inside ours that are empty then."""
+        """Remove a file, and the folders inside ours that are then empty."""
         path = self.path / relative
         with self._access(path, "remove"):
             path.unlink()

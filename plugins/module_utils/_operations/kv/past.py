@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys as they were at an earlier revision of their bucket, or at a time; an error where that is not kept any more.
+"""Read keys as of an earlier revision of their bucket, or a time. Raises an error if that is no longer stored.
 
-Where values expire, a key may be gone without a trace, or have been written again since. So there a key of which
-nothing is kept from then is known not to have existed only while the bucket has every revision that was ever written.
+Where values expire, a key may be gone without a trace, or have been written again. A key without an old revision is
+known not to have existed only if the bucket still has every revision that was ever written.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def keys_as_of(
     session: sessions.Session, bucket: kv.Bucket, keys: Sequence[str], moment: Moment
 ) -> dict[str, kv.Entry]:
-    """The newest revision that each key had then, of those that had one."""
+    """Return the newest revision of each key at that moment, if it had one."""
     revision = _revision(session, bucket, moment)
     found = _kept(session, bucket, keys, revision)
     unknown = [key for key in keys if key not in found]
@@ -40,7 +40,7 @@ def keys_as_of(
 
 
 def below_as_of(session: sessions.Session, bucket: kv.Bucket, prefix: str, moment: Moment) -> dict[str, kv.Entry]:
-    """The same for all keys with a prefix."""
+    """Return the newest revisions of all keys with a prefix at that moment."""
     revision = _revision(session, bucket, moment)
     listed = kv.open_bucket(session, bucket.name, selection(prefix))[1]
     found = _kept(session, bucket, sorted(key for key in listed if key.startswith(prefix)), revision)
@@ -68,7 +68,7 @@ def _revision(session: sessions.Session, bucket: kv.Bucket, moment: Moment) -> i
 
 
 def _before(session: sessions.Session, *, bucket: kv.Bucket, key: str, revision: int) -> kv.Entry | None:
-    """The newest revision of a key up to this one, None where it had none. Raises StreamsError where nobody knows."""
+    """Return the newest revision of a key up to this one, or None. Raises StreamsError if it can't be known."""
     kept = kv.history(session, bucket, key)
     earlier = [entry for entry in kept if entry.revision <= revision]
     if earlier or not kept:
@@ -87,7 +87,7 @@ def _before(session: sessions.Session, *, bucket: kv.Bucket, key: str, revision:
 
 
 def _check_remembered(session: sessions.Session, bucket: kv.Bucket, what: str, revision: int) -> None:
-    """Raises StreamsError where a value may have expired. Called after reading: it sees what expired meanwhile."""
+    """Raise StreamsError if a value may have expired. Call it after reading, to include what expired meanwhile."""
     if not revision or (bucket.config and not bucket.config.get("max_age") and not bucket.lifetimes):
         return
     info = streams.info(session, bucket.stream)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys below a prefix of a bucket become the files of a folder, as they were at one moment."""
+"""Write the keys below a prefix of a bucket to the files of a folder, as of one moment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pull(
     settle: Settle,
     with_diff: bool,
 ) -> dict[str, Any]:
-    """Writes and removes files. Returns the module's result."""
+    """Write and remove files. Return the module's result."""
     folder = Folder("dest", options["dest"], options["separator"])
     if folder.path.exists() and not folder.path.is_dir():
         raise _errors.OptionError("dest", f"{folder.path} is no folder: give the path of one, or of none yet.")
@@ -65,7 +65,7 @@ def pull(
 
 
 def _files(folder: Folder, alive: Mapping[str, kv.Entry], prefix: str) -> dict[str, kv.Entry]:
-    """The keys by the paths of their files. Raises Refused where two can't be files of the same folder."""
+    """Return the keys by the paths of their files. Raises Refused if two can't be files of the same folder."""
     files: dict[str, kv.Entry] = {}
     for key, entry in alive.items():
         try:
@@ -112,7 +112,7 @@ def _bring(
     check_mode: bool,
     settle: Settle,
 ) -> None:
-    """One file becomes the value of its key, with owner and mode."""
+    """Write the value of a key to its file, with owner and mode."""
     path = folder.path / relative
     old = folder.current(relative)
     same = old == entry.value

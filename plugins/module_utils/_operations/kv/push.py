@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A dict or a folder becomes the keys below a prefix of a bucket.
+"""Write a dict or a folder to the keys below a prefix of a bucket.
 
-What is there is read at once, what differs is written in one pipeline, each key on the revision that was read: a write
-of somebody else in between is not overwritten unseen, but read, and decided on again.
+Present keys are read together, and differences are written in one pipeline. Each write depends on the revision that was
+read: a key that somebody else changed in between is not overwritten, but read and decided on again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HEADERS = 256
 
 
 class Wanted(NamedTuple):
-    """The value that a key is to have. ``where`` names the option, and the part of it, for errors."""
+    """The desired value of a key. ``where`` names the option, and the part of it, for errors."""
 
     value: bytes
     encoding: str
@@ -41,7 +41,7 @@ class Wanted(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A write that is needed: what the key is now, and what is sent."""
+    """A required write: the present key, and the request."""
 
     key: str
     action: str
@@ -53,7 +53,7 @@ class Step(NamedTuple):
 def push(
     session: sessions.Session, options: Mapping[str, Any], prefix: str, check_mode: bool, with_diff: bool
 ) -> dict[str, Any]:
-    """Writes what differs. Returns the module's result."""
+    """Write the differences. Return the module's result."""
     wanted = _from_data(options, prefix) if options["data"] is not None else _from_folder(options, prefix)
     wire = resource.to_wire(fields.Spec((LIFETIME,)), options, session.server)
     ttl = None if options["ttl"] is None else wire.get("ttl", 0) // codecs.NANOSECOND
@@ -165,7 +165,7 @@ def _steps(
 
 
 def _check_new(key: str, want: Wanted) -> None:
-    """Raises OptionError for a new key that not all clients take."""
+    """Raise OptionError for a new key that some clients do not accept."""
     try:
         names.KEY.to_wire(key)
     except ValueError as error:
@@ -173,7 +173,7 @@ def _check_new(key: str, want: Wanted) -> None:
 
 
 def _check(session: sessions.Session, bucket: kv.Bucket, steps: Sequence[Step], wanted: Mapping[str, Wanted]) -> None:
-    """Whether the bucket and the server take all that is to be written. Raises Refused."""
+    """Raise Refused if the bucket or the server does not accept a write."""
     server = session.server
     least = min(limit for limit in (bucket.max_value_size, server.max_payload) if limit)
     for number, step in enumerate(step for step in steps if step.request["operation"] == kv.PUT):
@@ -189,7 +189,7 @@ def _check(session: sessions.Session, bucket: kv.Bucket, steps: Sequence[Step], 
 def _write(
     session: sessions.Session, bucket: kv.Bucket, steps: Sequence[Step], found: dict[str, kv.Entry], report: Report
 ) -> list[str]:
-    """Writes, and notes what is there then. Returns the keys that somebody else had changed meanwhile."""
+    """Write, and store the new entries. Return the keys that somebody else changed meanwhile."""
     late, problems = [], []
     answers = kv.write_many(session, [(bucket, step.key, step.request) for step in steps])
     for step, answer in zip(steps, answers):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads keys for programs that live longer than one question: buckets are looked at once, answers kept on demand."""
+"""Read keys for programs that ask several times: buckets are read once, and answers cached on demand."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _kept: dict[Hashable, tuple[float, Any]] = {}
 
 
 class KvReader:
-    """Gives entries, of which some are marks of deleted keys. What was read in the last ``max_age`` seconds is kept.
+    """Returns entries, which may be markers of deleted keys. Answers are cached for ``max_age`` seconds.
 
-    Raises StreamsError where there is no such bucket.
+    Raises StreamsError if the bucket does not exist.
     """
 
     def __init__(self, session: sessions.Session, max_age: float = 0) -> None:
@@ -37,11 +37,11 @@ class KvReader:
         self._max_age = max_age
 
     def last(self, bucket: str, keys: Sequence[str]) -> dict[str, kv.Entry]:
-        """The newest revision of each key that has one, in one batch."""
+        """Return the newest revision of each key that has one, in one batch."""
         return self._once("last", bucket, keys, lambda where: kv.last_many(self._session, where, keys))
 
     def last_within(self, bucket: str, keys: Sequence[str], deadline: float) -> dict[str, kv.Entry]:
-        """The same when each key has a value, or at the deadline of ``time.monotonic()``. Nothing of it is kept."""
+        """Return the same as soon as each key has a value, at most until ``deadline`` (``time.monotonic()``)."""
         found = self._read(bucket, lambda where: kv.last_many(self._session, where, keys))
         if all(key in found and found[key].alive for key in keys):
             return found
@@ -61,14 +61,14 @@ class KvReader:
         return found
 
     def last_as_of(self, bucket: str, keys: Sequence[str], moment: Moment) -> dict[str, kv.Entry]:
-        """The newest revision that each key had at a revision of the bucket, or a time."""
+        """Return the newest revision of each key at a revision of the bucket, or a time."""
         from . import past
 
         question = (moment, *keys)
         return self._once("as of", bucket, question, lambda where: past.keys_as_of(self._session, where, keys, moment))
 
     def below_as_of(self, bucket: str, prefix: str, moment: Moment) -> dict[str, kv.Entry]:
-        """The same for all keys with the prefix."""
+        """Return the newest revisions of all keys with the prefix at a revision of the bucket, or a time."""
         from . import past
 
         question = (moment, prefix)
@@ -77,16 +77,16 @@ class KvReader:
         )
 
     def at_revision(self, bucket: str, key: str, revision: int) -> kv.Entry | None:
-        """A key as it was written in a revision; None where that is gone, or another key's."""
+        """Return the revision of a key, or None if it is gone or belongs to another key."""
         question = (key, revision)
         return self._once("revision", bucket, question, lambda where: kv.at_revision(self._session, where, *question))
 
     def history(self, bucket: str, key: str) -> list[kv.Entry]:
-        """All revisions that are kept of a key, the oldest first."""
+        """Return all kept revisions of a key, the oldest first."""
         return self._once("history", bucket, [key], lambda where: kv.history(self._session, where, key))
 
     def below(self, bucket: str, prefix: str) -> dict[str, kv.Entry]:
-        """The newest revisions of all keys with the prefix as of one moment."""
+        """Return the newest revisions of all keys with the prefix as of one moment."""
         return self._once("below", bucket, [prefix], lambda where: snapshot(self._session, where, prefix))
 
     def _once(self, kind: str, bucket: str, what: Sequence[object], read: Callable[[kv.Bucket], T]) -> T:

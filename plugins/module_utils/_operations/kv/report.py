@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a synchronisation tells: changes and counts without values, and differences with those that may be shown."""
+"""The report of a synchronization: changes and counts without values, and differences of unmasked values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COUNTED = {CREATE: "created", UPDATE: "updated", ATTRIBUTES: "updated", DELETE:
 
 
 class Side(NamedTuple):
-    """One side of a difference: where it is, what it holds, None for nothing, and what else can differ."""
+    """One side of a difference: its name, its content or None, and other parts that can differ."""
 
     name: str
     content: bytes | None
@@ -27,7 +27,7 @@ class Side(NamedTuple):
 
 
 class Report:
-    """What was done. The differences are noted where somebody wants to see them, which takes a while for many keys."""
+    """The changes. Differences are collected only if they are requested, since that takes time for many keys."""
 
     def __init__(self, mask: Mask, with_diff: bool) -> None:
         self.with_diff = with_diff
@@ -47,7 +47,7 @@ class Report:
         self._diffs.append({"before_header": before.name, "after_header": after.name, "before": one, "after": other})
 
     def result(self, total: int, revision: int) -> dict[str, Any]:
-        """The module's result. ``total`` is how many keys were wanted."""
+        """Return the module's result. ``total`` is the number of desired keys."""
         counts = dict.fromkeys(("created", "updated", "removed"), 0)
         for change in self.changes:
             counts[_COUNTED[change["action"]]] += 1
@@ -56,7 +56,7 @@ class Report:
         return {**told, "diff": self._diffs} if self._diffs else told
 
     def incomplete(self, error: _errors.StreamsError) -> _errors.StreamsError:
-        """The error, with the changes that were made before it."""
+        """Return the error with the changes that were made before it."""
         count = len(self.changes)
         if count:
             error.message += f" {count} changes were made before that."

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What choria_kv_sync does: a dict or a folder becomes the keys below a prefix, or the other way round."""
+"""The work of choria_kv_sync: a dict or a folder becomes the keys below a prefix, or the reverse."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SPEC = fields.Spec(
 
 
 def shown(options: dict[str, Any]) -> dict[str, Any]:
-    """The options as results and logs may show them: without the values of masked keys."""
+    """Return the options as results and logs may show them: without the values of masked keys."""
     data, patterns = options.get("data"), options.get("mask")
     if data is None:
         return options
@@ -68,7 +68,7 @@ def sync(
     settle: Callable[[str, Any], bool],
     with_diff: bool = True,
 ) -> dict[str, Any]:
-    """Pushes or pulls. Returns the whole result."""
+    """Push or pull. Return the whole result."""
     for row in (SPEC.fields[0], LIFETIME):
         try:
             if options[row.option] is not None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waits until one of several keys has a value, or one that is wanted."""
+"""Wait until one of several keys has a value that meets the conditions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SPEC = fields.Spec(
 
 @dataclass
 class Wanted:
-    """Which values end the waiting. ``reason`` says why the last one did not, and never a part of it."""
+    """The conditions on values. ``reason`` says why the last value failed, without any part of it."""
 
     format: str
     values: list[Any] | None = None
@@ -47,7 +47,7 @@ class Wanted:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Wanted:
-        """Raises OptionError, or LibraryMissing for what a condition needs."""
+        """Return the conditions in options. Raises OptionError, or LibraryMissing."""
         format, condition = options["format"], options["condition"]
         if condition is not None and format not in (values.JSON, YAML):
             raise _errors.OptionError("condition", "needs data to look into: set format to json or yaml.")
@@ -85,7 +85,7 @@ class Wanted:
 
 
 def watch(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """What choria_kv_watch returns. Raises StreamsError when nothing was as wanted in time."""
+    """Return the result of choria_kv_watch. Raises StreamsError if no value met the conditions in time."""
     found, began = fields.checked(SPEC, options.get), time.monotonic()
     wanted, keys = Wanted.of(options), list(options["keys"])
     if not keys:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The definition of an autonomous agent: checked without the program, checked by the program, and written as YAML."""
+"""The definition of an autonomous agent: check it with and without the program, and write it as YAML."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SKIPPED = re.compile(r"tmp|.*-temp")
 
 
 def checked_name(name: str) -> str:
-    """The name of a machine, which is that of its folder. Raises OptionError."""
+    """Return the name of a machine, which is also its folder's. Raises OptionError."""
     found = problems(NAME, name, "it")
     if not found and _SKIPPED.fullmatch(name):
         found = ["Choria Server passes over folders that are called tmp or end in -temp"]
@@ -47,7 +47,7 @@ def checked_name(name: str) -> str:
 
 
 def check_definition(definition: Mapping[str, Any], option: str) -> None:
-    """Raises OptionError with what Choria Server would stumble over, or pass over without a word."""
+    """Raise OptionError for faults on which Choria Server would fail, or which it would ignore."""
     found = problems(SCHEMA, dict(definition)) or list(_loose_ends(definition))
     if found:
         more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
@@ -55,7 +55,7 @@ def check_definition(definition: Mapping[str, Any], option: str) -> None:
 
 
 def _loose_ends(definition: Mapping[str, Any]) -> Iterator[str]:
-    """What no schema can say: names that refer to nothing, or are there twice."""
+    """Yield faults that no schema can express: names that refer to nothing, or are duplicates."""
     transitions, watchers = definition["transitions"], definition["watchers"]
     states = {definition["initial_state"], *(transition["destination"] for transition in transitions)}
     states.update(state for transition in transitions for state in transition["from"])
@@ -76,7 +76,7 @@ def _twice(where: str, names: Iterable[str]) -> Iterator[str]:
 
 
 def beyond_program(definition: Mapping[str, Any]) -> list[str]:
-    """What of a good definition ``choria machine validate`` of 0.30 knows nothing of, though the server runs it."""
+    """Return the valid parts that ``choria machine validate`` of 0.30 does not know, although the server does."""
     found = []
     for watcher in definition["watchers"]:
         kind, properties = watcher["type"], watcher["properties"]
@@ -92,7 +92,7 @@ def beyond_program(definition: Mapping[str, Any]) -> list[str]:
 
 
 def check_by_program(program: str, folder: str, option: str) -> None:
-    """Asks ``choria machine validate``. Raises Refused with what it says, OptionError where it does not run."""
+    """Run ``choria machine validate``. Raises Refused with its output, OptionError if it does not run."""
     answer = ask(program, "machine", "validate", folder)
     if answer.returncode == 0:
         return
@@ -107,13 +107,13 @@ def check_by_program(program: str, folder: str, option: str) -> None:
 
 
 def shown_definitions(before: str, after: str) -> tuple[str, str]:
-    """The text of a definition as it is and as it shall be, without secrets, and such that both still differ."""
+    """Return the present and the desired text of a definition, masked, such that both still differ."""
     one, other = _shown(before), _shown(after)
     return one, f"{other}# {mask.CHANGED}\n" if before != after and one == other else other
 
 
 def _shown(text: str) -> str:
-    """The text without what looks like a secret, and without the values of variables, in the lines below their key."""
+    """Return the text without secrets, and without the values of variables in the lines below their key."""
     lines, below = [], -1
     for line in text.splitlines(keepends=True):
         indent = len(line) - len(line.lstrip(" "))
@@ -130,12 +130,12 @@ def _shown(text: str) -> str:
 
 
 def to_yaml(definition: Mapping[str, Any]) -> str:
-    """A definition for people and for Choria. Values are written as JSON, which is YAML too."""
+    """Return a definition as YAML. Values are written as JSON, which is YAML too."""
     return HEADER + "".join(f"{line}\n" for line in _lines(definition))
 
 
 def _lines(value: Any, indent: str = "") -> Iterator[str]:
-    """The lines of a dict or list that is not empty."""
+    """Yield the lines of a dict or list that is not empty."""
     entries = (
         [("-", item) for item in value] if isinstance(value, list) else [(f"{_key(k)}:", v) for k, v in value.items()]
     )

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What autonomous agents have told of themselves: their transitions and the states of their watchers.
+"""Read the events of autonomous agents: transitions, and states of watchers.
 
-A machine tells of each transition, and never of the state that it begins in. When its server or itself starts anew, it
-has another id, and is in its initial state until its next transition. Times are the broker's, and not the nodes'.
+A machine publishes each transition, but not its initial state. After a restart of its server or itself, it has another
+id, and is in its initial state until its next transition. Times are those of the broker, not of the nodes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ENVELOPE = ("protocol", "identity", "id", "version", "timestamp", "machine", "n
 
 @dataclass
 class Told:
-    """What one machine on one host has told. ``state`` is None where it has not moved since it started."""
+    """The known state of one machine on one host. ``state`` is None before its first transition since its start."""
 
     host: str
     name: str
@@ -58,7 +58,7 @@ class Told:
 
 
 class Machines:
-    """All that the stream tells, by host and name. ``wanted(host, name)`` chooses."""
+    """The events of a stream, by host and machine. ``wanted(host, name)`` selects machines."""
 
     def __init__(self, session: sessions.Session, wanted: Callable[[str, str], bool]) -> None:
         self._session = session
@@ -67,7 +67,7 @@ class Machines:
         self.told: dict[tuple[str, str], Told] = {}
 
     def read(self) -> set[bytes]:
-        """Takes in what has come into the stream since it was last read, and returns it."""
+        """Read the messages that the stream stored since the last call, and return their data."""
         came = set()
         for message in reading.onward(self._session, STREAM, SUBJECTS, self._next):
             self._next = message.sequence + 1
@@ -76,9 +76,9 @@ class Machines:
         return came
 
     def wait(self, reached: Callable[[Mapping[tuple[str, str], Told]], bool], timeout: float) -> bool:
-        """Listens until ``reached(told)`` holds. False when ``timeout`` seconds are over.
+        """Listen until ``reached(told)`` is true. Return False after ``timeout`` seconds.
 
-        Raises PermissionMissing where the credentials may not listen.
+        Raises PermissionMissing if the credentials may not subscribe.
         """
         deadline = time.monotonic() + timeout
         end_when_unheard(self._session)
@@ -102,7 +102,7 @@ class Machines:
         return True
 
     def _hear(self, timeout: float) -> None:
-        """Waits for an event, and reads the stream then, which has all of them in order and with the broker's time."""
+        """Wait for an event, and then read the stream, which has all of them in order and with the broker's time."""
         newest = message = self._session.receive(timeout)
         while message:
             newest, message = message, self._session.receive(0)
@@ -129,7 +129,7 @@ class Machines:
 
 
 def _event(data: bytes) -> dict[str, Any] | None:
-    """The event in a message, as a CloudEvent or bare; None for what is none."""
+    """Return the event in a message, as a CloudEvent or bare, or None."""
     try:
         whole: Any = untrusted.load_json(data)
     except ValueError:
@@ -142,7 +142,7 @@ def _event(data: bytes) -> dict[str, Any] | None:
 
 
 def known_to(told: Iterable[tuple[str, str]], name: str, host: str) -> str:
-    """A clause for a sentence about a machine that has told nothing on a host: what is known instead."""
+    """Return a clause for a sentence about a machine without events on a host: the known machines and hosts."""
     pairs = sorted(told)
     elsewhere = [where for where, machine in pairs if machine == name]
     beside = [machine for where, machine in pairs if where == host]

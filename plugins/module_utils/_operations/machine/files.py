@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files that an autonomous agent is made of: those of an archive, those of the task, and its definition."""
+"""The files of an autonomous agent: those of an archive, those of the task, and its definition."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class File:
 
 
 def safe_path(path: str, where: str) -> str:
-    """A path inside the machine's folder, without detours. Raises OptionError."""
+    """Return a normal path inside the machine's folder. Raises OptionError."""
     parts = PurePosixPath(path).parts
     try:
         untrusted.check_path(path)
@@ -57,7 +57,7 @@ def safe_path(path: str, where: str) -> str:
 
 
 def files_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, File]:
-    """The files of the option ``files`` by their paths."""
+    """Return the files of the option ``files`` by their paths."""
     found: dict[str, File] = {}
     for index, entry in enumerate(entries):
         where = f"files[{index}]"
@@ -77,7 +77,7 @@ def files_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, File]:
 
 
 def _mode(given: Any, where: str) -> int:
-    """The mode of a file. YAML makes a number of 0755 itself."""
+    """Return the mode of a file. YAML parses 0755 as an octal number."""
     if isinstance(given, int):
         mode = given
     elif _MODE.fullmatch(str(given)):
@@ -94,7 +94,7 @@ def _mode(given: Any, where: str) -> int:
 
 
 def files_in(archive: str, checksum: str) -> dict[str, File]:
-    """The files of a tar or zip archive by their paths; a single folder around all of them is left out."""
+    """Return the files of a tar or zip archive by their paths, without a single top folder."""
     _check_sum(archive, checksum)
     try:
         found = dict(_zip(archive) if zipfile.is_zipfile(archive) else _tar(archive))
@@ -156,7 +156,7 @@ def _tar(archive: str) -> Iterator[tuple[str, File]]:
 
 
 def _unpack(archive: str, file: Any) -> None:
-    """Writes the tar without its compression. All of it is read, so that the checksums of the packer count."""
+    """Write the tar without its compression. All of it is read, so that the checksums of the packer are checked."""
     size = 0
     with untrusted.open_file(archive) as packed:
         start = packed.read(6)
@@ -187,7 +187,7 @@ def _zip(archive: str) -> Iterator[tuple[str, File]]:
 
 
 def _member(archive: str, name: str, content: bytes, mode: int) -> tuple[str, File]:
-    """Of an archive's modes only counts who may run the file."""
+    """Return a file of an archive. Only the execute permissions of its mode are used."""
     try:
         path = safe_path(name, "archive")
     except _errors.OptionError as error:

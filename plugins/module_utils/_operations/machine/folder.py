@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder of an autonomous agent as it is and as it shall be."""
+"""The present and the desired folder of an autonomous agent."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 @dataclass(frozen=True)
 class Content:
-    """What a folder shall hold. What else is there stays, unless ``exact``; the server's data stays in any case."""
+    """The desired content of a folder. Other files stay, unless ``exact`` is set. The server's data stays always."""
 
     files: Mapping[str, File]
     exact: bool
 
     def is_in(self, folder: Path) -> bool:
-        """Whether the folder is as it shall be, with owners and modes."""
+        """Return True if the folder has this content, with owners and modes."""
         if not folder.is_dir():
             return False
         status = folder.stat()
@@ -40,7 +40,7 @@ class Content:
         return all(_is(folder / path, file) for path, file in self.files.items())
 
     def surplus(self, folder: Path) -> list[str]:
-        """What is in a folder beside it, the server's data apart."""
+        """Return the other files in a folder, without the server's data."""
         return [path for path in walk(folder) if path not in self.files and path != DATA]
 
     def write(self, folder: Path) -> None:
@@ -57,9 +57,9 @@ class Content:
                 os.fsync(handle)
 
     def link_rest(self, before: Path, after: Path, linked: Mapping[str, int] | None = None) -> dict[str, int]:
-        """Gives the folder ``after`` what stays of ``before``, as the same files, so that who writes there still does.
+        """Hard-link the other files of ``before`` into ``after``, so that processes that write to them still do.
 
-        ``linked`` is what an earlier call returned: only what was written since then is taken over.
+        ``linked`` is the result of an earlier call. Then only files that were written since are linked.
         """
         found: dict[str, int] = {}
         linked = linked or {}
@@ -82,18 +82,18 @@ class Content:
         return found
 
     def listing(self) -> str:
-        """The files for people to compare, the definition apart, whose text says more."""
+        """Return the files as lines for a diff, without the definition, which has a diff of its own."""
         return _listing(self.files)
 
 
 def listing_of(folder: Path, content: Content) -> str:
-    """The same of what is there now, without what stays as it is."""
+    """Return the present files as lines for a diff, without those that stay unchanged."""
     paths = set(walk(folder)) - {DATA} if content.exact else set(content.files)
     return _listing({path: file for path in paths if (file := read_file(folder / path))})
 
 
 def walk(folder: Path) -> Iterator[str]:
-    """The paths of all files and empty folders in a folder. Links are not followed."""
+    """Yield the paths of all files and empty folders in a folder. Links are not followed."""
     for top, folders, names in os.walk(folder):
         for name in (*names, *folders):
             path = os.path.join(top, name)
@@ -102,7 +102,7 @@ def walk(folder: Path) -> Iterator[str]:
 
 
 def read_file(path: Path) -> File | None:
-    """A file with its mode; None where there is none, and for a link."""
+    """Return a file with its mode, or None if there is none, and for a link."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

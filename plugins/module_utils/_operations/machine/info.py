@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What choria_machine_info tells: the machines in the store of a node, and what machines have told of themselves."""
+"""The work of choria_machine_info: list the machines in the store of a node, and those in events."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SPEC = fields.Spec(
 
 
 def read(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """The whole result."""
+    """Return the whole result."""
     names, hosts, goal = options["names"], options["hosts"], _goal(options)
     result: dict[str, Any] = {"changed": False, "installed": _installed(options, names), "machines": []}
     if not options["events"]:
@@ -80,7 +80,7 @@ def read(connect: Callable[[], sessions.Session], options: Mapping[str, Any], ch
 
 
 def _goal(options: Mapping[str, Any]) -> Goal | None:
-    """What to wait for. Raises OptionError."""
+    """Return the state to wait for. Raises OptionError."""
     if options["wait_for_state"] is None:
         return None
     if not options["events"]:
@@ -114,9 +114,9 @@ def _results(
 
 @dataclass(frozen=True)
 class Goal:
-    """A state in which each of the machines shall be, which it has entered not before ``since``.
+    """A state that each of the machines must have, entered not before ``since``.
 
-    A machine that has entered one of the ``bad`` states since then ends the wait.
+    A machine that entered one of the ``bad`` states since then ends the wait.
     """
 
     wanted: list[tuple[str, str]]
@@ -126,7 +126,7 @@ class Goal:
     bad: tuple[str, ...] = ()
 
     def wait(self, machines: Machines) -> None:
-        """Raises StreamsError where a machine is in a bad state or the time is over, with those that are not there."""
+        """Raise StreamsError if a machine is in a bad state or the time is over, with the missing machines."""
         machines.wait(lambda told: bool(self._failed(told)) or not self._late(told), self.max_wait)
         told, failed, late = machines.told, self._failed(machines.told), self._late(machines.told)
         if failed:
@@ -183,7 +183,7 @@ class Goal:
 
 
 def _installed(options: Mapping[str, Any], names: list[str] | None) -> list[dict[str, Any]] | None:
-    """The machines in the store of this host; None where the options name no store, as on a controller."""
+    """Return the machines in the store of this host, or None if the options name no store, as on a controller."""
     path = options["store"]
     if not path and options["choria_config"]:
         path = read_config(options["choria_config"]).file(KEY)
@@ -210,7 +210,7 @@ def _described(store: Store, name: str) -> dict[str, Any]:
 
 
 def _loaded(content: bytes) -> dict[str, Any]:
-    """A dict in a file, an empty one where it is none, or this host can't read YAML."""
+    """Return the dict in a file, or an empty one if it has none, or this host can't read YAML."""
     try:
         found = load(content)
     except (ValueError, _errors.LibraryMissing):  # what the file says is not our question

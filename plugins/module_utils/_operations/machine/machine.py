@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What choria_machine does: an autonomous agent in the store of the node, or those taken away that nobody names."""
+"""The work of choria_machine: deploy an autonomous agent to the store, or remove those that are not listed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ SPEC = fields.Spec(
 
 @dataclass
 class Checks:
-    """By what the definition that ``option`` gives was checked, and what the program can't know of it or did refuse."""
+    """The checks of the definition in ``option``, and the parts that the program does not know or refused."""
 
     option: str
     validated: list[str] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Checks:
 
 
 def act(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """The whole result. Never connects."""
+    """Return the whole result. It never connects."""
     store = find_store(options["store"], options["choria_config"])
     if options["state"] == PRESENT:
         return _present(store, options, check_mode)
@@ -108,7 +108,7 @@ def _present(store: Store, options: Mapping[str, Any], check_mode: bool) -> dict
 
 
 def check_alone(content: Content, check: Callable[[Path], None]) -> None:
-    """Checks a folder outside of the store."""
+    """Check a folder outside of the store."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "machine"
         content.write(folder)
@@ -116,7 +116,7 @@ def check_alone(content: Content, check: Callable[[Path], None]) -> None:
 
 
 def _ask_program(program: str | None, checks: Checks, folder: Path) -> None:
-    """Its refusal does not count where the schema has accepted what the program can't know."""
+    """Check with the program. Its refusal is ignored for parts that only the schema knows."""
     if not program:
         return
     try:
@@ -130,7 +130,7 @@ def _ask_program(program: str | None, checks: Checks, folder: Path) -> None:
 
 
 def _files(name: str, options: Mapping[str, Any]) -> tuple[dict[str, File], Checks]:
-    """All files, and how their definition was checked so far. Raises OptionError."""
+    """Return all files, and the checks of their definition so far. Raises OptionError."""
     files = files_in(options["archive"], options["archive_checksum"]) if options["archive"] else {}
     files.update(files_of(options["files"]))
     definition, option = options["definition"], "definition"
@@ -162,7 +162,7 @@ def _files(name: str, options: Mapping[str, Any]) -> tuple[dict[str, File], Chec
 
 
 def load(text: bytes) -> Any:
-    """A definition. Raises ValueError with the reason, LibraryMissing for YAML on a host without a library for it."""
+    """Return a definition. Raises ValueError with the reason, LibraryMissing for YAML without PyYAML."""
     try:
         return untrusted.load_json(text)
     except ValueError:

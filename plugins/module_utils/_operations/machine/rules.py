@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Choria Server asks of a watcher beyond the schema of its properties.
+"""Rules of Choria Server for watchers beyond the schema of their properties.
 
 The rules are those of New() and validate() in go-choria 0.30.2, aagent/watchers/. A watcher that breaks one of them
 keeps the whole machine from starting.
@@ -43,7 +43,7 @@ _SERVICE = re.compile(r"[a-zA-Z][a-zA-Z\d_-]*")
 
 
 def problems(watcher: Mapping[str, Any]) -> Iterator[str]:
-    """What the server would refuse of a watcher that its schema accepts, each with its place in the watcher."""
+    """Yield the faults of a watcher that its schema accepts, each with its place in the watcher."""
     kind, properties = watcher["type"], watcher["properties"]
     yield from _interval(watcher, "interval", _SHORTEST.get(kind, 0.0))
     yield from _interval(watcher, "announce_interval", _SHORTEST_ANNOUNCE)
@@ -57,7 +57,7 @@ def problems(watcher: Mapping[str, Any]) -> Iterator[str]:
 
 
 def seconds(text: str) -> float:
-    """A duration as the server reads it: in days and longer units it counts whole hours."""
+    """Return a duration in seconds as the server reads it: it counts whole hours for days and longer units."""
     if len(text) > _MOST_DIGITS:
         return float("inf")
     unit = text[-1]
@@ -196,7 +196,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def _cron(text: str) -> str:
-    """What is wrong with a cron schedule, empty where nothing is."""
+    """Return the fault of a cron schedule, or an empty text."""
     words = text.split()
     if len(words) != len(_FIELDS):
         return (

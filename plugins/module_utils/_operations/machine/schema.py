@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The JSON Schema of an autonomous agent's definition, as Choria Server 0.30 runs it; docs/machine.schema.json is it.
+"""The JSON Schema of an autonomous agent's definition, as Choria Server 0.30 runs it, also in docs/machine.schema.json.
 
 Choria's own schema, which ``choria machine validate`` uses, knows eight of the server's watchers, durations of one unit
-and keys without dots; and it lets pass what the server can't start, such as a kv watcher without an interval, which
-even ends the server. Keys that the server would pass over without a word are refused here. Rules: go-choria,
+and keys without dots. It accepts definitions that the server can't start, such as a kv watcher without an interval,
+which even ends the server. Keys that the server would ignore are refused here. Rules: go-choria,
 aagent/machine/machine.go and aagent/watchers/.
 """
 
@@ -230,7 +230,7 @@ _SHAPES = {
 
 
 def problems(schema: Schema, value: Any, where: str = "") -> list[str]:
-    """What is wrong with a value by a schema of the keywords that are used here, each with its place."""
+    """Return the faults of a value by a schema of the keywords that are used here, each with its place."""
     kind = schema.get("type")
     if kind and (not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "boolean")):
         return [f"{where or 'the definition'} is no {_WORDS[kind]}"]

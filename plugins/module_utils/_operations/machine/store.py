@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The store of autonomous agents: a folder for each, which Choria Server looks through every ten seconds.
+"""The store of autonomous agents: a folder for each, which Choria Server reads every ten seconds.
 
-The server passes over folders whose names begin with a dot, ends a machine whose folder or definition is gone, and
-starts it anew where the definition changed (go-choria, aagent/aagent.go). So a folder is made whole under such a name,
-and changes places with the one that is there in one step.
+The server ignores folders whose names begin with a dot, ends a machine whose folder or definition is gone, and
+restarts it if the definition changed (go-choria, aagent/aagent.go). So a folder is written under such a name, and then
+exchanged with the present one in one step.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Store:
         return cls(Path(path))
 
     def folder(self, name: str) -> Path:
-        """Raises Refused where it is no folder of its own: a link could lead anywhere."""
+        """Return the folder of a machine. Raises Refused for a link, which could lead anywhere."""
         folder = self.path / name
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise _errors.Refused(
@@ -56,7 +56,7 @@ class Store:
         return folder
 
     def check(self) -> None:
-        """Raises Refused where the store is not there, or is not for its owner alone: what is in it runs as root."""
+        """Raise Refused if the store does not exist, or others can write to it, since its commands run as root."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -79,7 +79,7 @@ class Store:
             )
 
     def machines(self) -> list[str]:
-        """The names of the folders that the server takes for machines."""
+        """Return the names of the folders that the server reads as machines."""
         try:
             return sorted(
                 entry.name
@@ -92,12 +92,12 @@ class Store:
             raise self._no_access(error) from error
 
     def unknown(self, keep: Sequence[str]) -> list[str]:
-        """The machines that no pattern of ``keep`` names."""
+        """Return the machines that no pattern of ``keep`` matches."""
         return [name for name in self.machines() if not any(fnmatchcase(name, pattern) for pattern in keep)]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One change at a time: others wait."""
+        """Lock the store, so that others wait."""
         handle = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -108,7 +108,7 @@ class Store:
             os.close(handle)
 
     def remove(self, name: str) -> None:
-        """The server never sees half of a machine: its folder is gone at once."""
+        """Remove a machine in one step, so that the server never reads half of it."""
         away = self._hidden(name, "old")
         shutil.rmtree(away, ignore_errors=True)
         self.folder(name).rename(away)
@@ -116,7 +116,7 @@ class Store:
         shutil.rmtree(away)
 
     def put(self, name: str, content: Content, check: Callable[[Path], None]) -> None:
-        """Puts a folder in the place of the one that is there, unless ``check`` refuses it by an error."""
+        """Replace a folder, unless ``check`` raises an error."""
         folder, fresh, away = self.folder(name), self._hidden(name, "new"), self._hidden(name, "old")
         if away.exists() and not folder.exists():  # a run ended between the two renames of _exchange
             away.rename(folder)
@@ -148,7 +148,10 @@ class Store:
 
 
 def find_store(store: str | None, choria_config: str | None) -> Store:
-    """The store by its path, else that of a server's file, else of ``/etc/choria/server.conf``. Raises OptionError."""
+    """Return the store at a path, else that of a server's file, else of ``/etc/choria/server.conf``.
+
+    Raises OptionError.
+    """
     if store:
         return Store.at(store)
     config = read_config(choria_config or SERVER_FILE)
@@ -162,7 +165,7 @@ def find_store(store: str | None, choria_config: str | None) -> Store:
 
 
 def _exchange(fresh: Path, folder: Path, away: Path) -> None:
-    """Lets two folders change their names at once, where the system can; afterwards the old one is ``fresh``."""
+    """Exchange two folders in one step, if the system can. The old one is then ``fresh``."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError):

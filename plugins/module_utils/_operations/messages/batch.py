@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Publishes several messages: as one, of which the stream stores all or none (ADR-50), or each for itself."""
+"""Publish several messages in one batch: the stream stores all of them, or none (ADR-50)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BATCH.codec.spec["options"] = {
 
 
 def publish(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Publishes all; in check mode looks for all that would be in the way. Returns the whole result."""
+    """Publish all in one batch, or in check mode check all that would prevent it. Return the whole result."""
     if not options["messages"]:
         raise _errors.OptionError("messages", "has no entries: give one message or more.")
     if options["atomic"] is False:
@@ -84,7 +84,7 @@ def _outgoing(number: int, item: Mapping[str, Any], options: Mapping[str, Any]) 
 
 
 def _send(session: sessions.Session, batch: list[Outgoing]) -> dict[str, Any]:
-    """Publishes in order, and returns the acknowledgement of the last one, which is that of all."""
+    """Publish in order, and return the acknowledgement of the last one, which holds for all."""
     name, requests = messages.new_id(), []
     for number, each in enumerate(batch, start=1):
         headers = {**each.headers, "Nats-Batch-Id": name, "Nats-Batch-Sequence": str(number)}
@@ -107,7 +107,7 @@ def _send(session: sessions.Session, batch: list[Outgoing]) -> dict[str, Any]:
 
 
 def _refusal(batch: list[Outgoing], error: _errors.ApiError) -> _errors.StreamsError:
-    """The server's refusal, which names none of the messages, in the words of the one that expected something else."""
+    """Return the error of the batch. The server names no message, so it is assigned by the expectations."""
     found = (stream_publish.refusal_of(each, error) for each in batch if each.expected)
     return next((reason for reason in found if reason is not error), error)
 

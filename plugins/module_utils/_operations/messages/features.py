@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Messages that a stream does something with: schedules (ADR-51) and increments of counters (ADR-49). Pure."""
+"""Messages with an effect in the stream: schedules (ADR-51) and increments of counters (ADR-49)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ INCREMENT = fields.Field(
 
 
 def schedule_headers(schedule: Mapping[str, Any]) -> dict[str, str]:
-    """The headers of a schedule as it is on the wire. Raises OptionError where it is none."""
+    """Return the headers of a schedule on the wire. Raises OptionError if it is invalid."""
     given = [name for name in _TIMES if schedule.get(name)]
     if len(given) != 1:
         raise _errors.OptionError("schedule", "needs one of at, every and cron.")
@@ -61,7 +61,7 @@ def schedule_headers(schedule: Mapping[str, Any]) -> dict[str, str]:
 def problems(
     headers: Mapping[str, str], subject: str, server: wire.Server, config: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, str]]:
-    """What speaks against them: option, reason and code. The configuration is empty where it is not known."""
+    """Yield option, reason and code of each obstacle. The configuration is empty if it is unknown."""
     stream = f"stream {config.get('name', '')}"
     pattern = headers.get(SCHEDULE_HEADER)
     if pattern:
@@ -87,12 +87,12 @@ def problems(
 
 
 def is_due(pattern: str, now: Any) -> bool:
-    """Whether the one moment of a schedule is over, so that the server has done it and forgotten."""
+    """Return True if the single moment of a schedule is over, so that the server has removed it."""
     return pattern.startswith("@at ") and codecs.parse_timestamp(pattern[4:]) <= now
 
 
 def is_scheduled(found: messages.Stored | None, payload: bytes, headers: Mapping[str, str]) -> bool:
-    """Whether the last message on the subject is this schedule."""
+    """Return True if the last message on the subject is this schedule."""
     if found is None or found.data != payload:
         return False
     there, wanted = (
@@ -112,7 +112,7 @@ _NOT_COMPARED = (
 
 
 def count_of(found: messages.Stored | None) -> int:
-    """The value of a counter, by its last message."""
+    """Return the value of a counter, by its last message."""
     try:
         return int(json.loads(found.data)["val"]) if found else 0
     except (ValueError, KeyError, TypeError):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What choria_stream_message does: one state, one way, and no option that another state would need."""
+"""The work of choria_stream_message. Each state accepts only its own options."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ SPEC = fields.Spec(
 
 
 def act(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Publishes, deletes or purges. Returns the whole result."""
+    """Publish, delete or purge. Return the whole result."""
     state = options["state"]
     for option, states in _BELONG.items():
         if options[option] is not None and state not in states:

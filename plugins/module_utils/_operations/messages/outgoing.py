@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A message on its way into a stream, and the reasons why a stream would not take it. Pure."""
+"""A message to publish, and the reasons why a stream would refuse it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ PUBLISH = fields.Spec(
 
 @dataclass(frozen=True)
 class Outgoing:
-    """``expected`` are the options that let the server compare before it stores. ``ttl`` is in nanoseconds."""
+    """A message. ``expected`` are the options that the server compares before it stores. ``ttl`` is in nanoseconds."""
 
     subject: str
     payload: bytes = field(repr=False)
@@ -65,7 +65,7 @@ class Outgoing:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Outgoing:
-        """Raises OptionError: the option, what is wrong and what to do."""
+        """Return the message in options. Raises OptionError: the option, the fault and the remedy."""
         given = fields.checked(fields.Spec((_STREAM, *PUBLISH)), options.get)
         counted = given.get("increment")
         if (options["data"] is None) == (counted is None):
@@ -99,30 +99,30 @@ class Outgoing:
 
     @property
     def size(self) -> int:
-        """In bytes, headers included, as servers count."""
+        """The size in bytes with headers, as servers count."""
         lines = sum(len(f"{name}: {value}\r\n".encode()) for name, value in self.headers.items())
         return len(self.payload) + (lines + len("NATS/1.0\r\n\r\n") if lines else 0)
 
     @property
     def schedule(self) -> str:
-        """When it is to be done, empty for a message that is stored as it is."""
+        """The schedule, or empty for a message that is stored as it is."""
         return self.headers.get(features.SCHEDULE_HEADER, "")
 
     @property
     def increment(self) -> int | None:
-        """By how much it changes a counter, None for other messages."""
+        """The increment of a counter, or None for other messages."""
         text = self.headers.get(features.INCREMENT_HEADER)
         return int(text) if text else None
 
     @property
     def rolls_up(self) -> bool:
-        """Whether it deletes the messages before it."""
+        """True if it deletes the messages before it."""
         return _ROLLUP_HEADER in self.headers
 
     def check(self, server: wire.Server, config: Mapping[str, Any]) -> None:
-        """Raises Refused where the server, or a stream of this configuration, refuses or ignores what is asked for.
+        """Raise Refused if the server, or a stream of this configuration, would refuse or ignore an option.
 
-        The configuration is empty where it is not known.
+        The configuration is empty if it is unknown.
         """
         if LAST_MSG_ID in self.expected:
             _check_copies(config)
@@ -151,6 +151,7 @@ class Outgoing:
 
 
 def refused(option: str, why: str, code: str = "refused") -> _errors.Refused:
+    """Return the error of an option."""
     return _errors.Refused(f"{option}: {why}.", code=code, option=option)
 
 
@@ -166,6 +167,7 @@ def _check_copies(config: Mapping[str, Any]) -> None:
 
 
 def nobody(subject: str) -> _errors.Refused:
+    """Return the error of a subject without a stream."""
     return refused(
         "subject",
         f"no stream takes {subject}: make one with choria_stream that has it among its subjects, or check the "
@@ -175,17 +177,19 @@ def nobody(subject: str) -> _errors.Refused:
 
 
 def wrong_stream(outgoing: Outgoing, owner: str) -> _errors.Refused:
+    """Return the error of a subject that belongs to another stream."""
     there = f"{outgoing.subject} belongs to {owner}, and not to {outgoing.stream}"
     return refused("stream", f"{there}: check the subject, or give the right stream, or none", "wrong_stream")
 
 
 def full(subject: str, limit: str) -> _errors.Refused:
+    """Return the error of a full stream."""
     why = f"the stream is full ({limit}), and refuses new messages (discard: new)"
     return refused("subject", f"nothing was published to {subject}, {why}: purge it, or raise its limits", "full")
 
 
 def moved(outgoing: Outgoing, option: str, found: Any) -> _errors.Refused:
-    """Something else is last than an option expected; ``found`` is None where that is not known."""
+    """Return the error of a failed expectation; ``found`` is None if the present value is unknown."""
     wanted = outgoing.expected[option]
     where = f"on {outgoing.subject}" if option == LAST_SUBJECT_SEQUENCE else "in the stream"
     if option == LAST_MSG_ID:
@@ -205,12 +209,12 @@ def moved(outgoing: Outgoing, option: str, found: Any) -> _errors.Refused:
 
 
 def _ttl(nanoseconds: int) -> str:
-    """Whole seconds, since servers cut off the rest."""
+    """Return whole seconds, since servers cut off the rest."""
     return f"{-(-nanoseconds // codecs.NANOSECOND)}s"
 
 
 def _own_headers(given: Mapping[str, Any], allow_data_loss: bool) -> dict[str, str]:
-    """The headers that a user may choose. Raises OptionError for those with an option, and those that delete."""
+    """Return the headers that a user may set. Raises OptionError for those with an option, and those that delete."""
     rows = (*_HEADERS, _STREAM._replace(wire=_STREAM_HEADER), features.INCREMENT)
     options = {row.path.lower(): row.option for row in rows}
     options[features.SCHEDULE_HEADER.lower()] = features.SCHEDULE.option

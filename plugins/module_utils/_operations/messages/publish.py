@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Publishes to streams, and reads back what was stored."""
+"""Publish one message to a stream, and predict the server's reaction in check mode."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WRONG_MSG_ID, _WRONG_STREAM, _FULL = 10070, 10060, 10077
 
 
 def publish(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Publishes and reads back; in check mode looks for all that would be in the way. Returns the whole result."""
+    """Publish and read back, or in check mode check all that would prevent it. Return the whole result."""
     outgoing = Outgoing.from_options(options)
     owner = owner_of(session, outgoing)
     outgoing.check(session.server, (owner or {}).get("config") or {})
@@ -62,7 +62,7 @@ def described(outgoing: Outgoing, ack: Mapping[str, Any], stored: messages.Store
 
 
 def _scheduled(session: sessions.Session, outgoing: Outgoing, owner: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The result where the schedule is there already, or was done and forgotten; None where it is to be published."""
+    """Return the result of a schedule that exists, or was done and removed; None if it is to be published."""
     try:
         found = messages.get(session, owner["config"]["name"], subject=outgoing.subject) if owner else None
     except _errors.PermissionMissing:
@@ -76,7 +76,7 @@ def _scheduled(session: sessions.Session, outgoing: Outgoing, owner: Mapping[str
 
 
 def owner_of(session: sessions.Session, outgoing: Outgoing) -> dict[str, Any] | None:
-    """The info of the stream that takes the subject; None where there is none, empty where we may not look."""
+    """Return the info of the stream with the subject, None if there is none, empty if it may not be read."""
     try:
         names = streams.names(session, outgoing.subject)
     except _errors.PermissionMissing:
@@ -171,9 +171,9 @@ def _acknowledged(
 def _identified(
     session: sessions.Session, outgoing: Outgoing, config: Mapping[str, Any]
 ) -> tuple[dict[str, str], bool]:
-    """The headers with a message id, and whether the message can be sent again without harm.
+    """Return the headers with a message id, and True if the message can be sent again without harm.
 
-    Without room for an id, or where the stream does not remember it, it can't, unless an expectation sees to that.
+    It can't without room for an id, or if the stream does not recognize it, unless an expectation prevents a copy.
     """
     headers = {messages.MESSAGE_ID: messages.new_id(), **outgoing.headers}
     limits = [session.connected.max_payload, int(config.get("max_msg_size") or 0)]
@@ -184,14 +184,14 @@ def _identified(
 
 
 def _last_sequence(owner: Mapping[str, Any] | None) -> int:
-    """The last sequence that the stream had when we looked at it, before the message was sent."""
+    """Return the last sequence of the stream before the message was sent."""
     return int(((owner or {}).get("state") or {}).get("last_seq") or 0)
 
 
 def _found_again(
     session: sessions.Session, outgoing: Outgoing, owner: Mapping[str, Any] | None, headers: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """The acknowledgement that got lost, where the stream has the message. None where it can't be found."""
+    """Return the lost acknowledgement if the stream has the message, else None."""
     stream = str(((owner or {}).get("config") or {}).get("name") or "")
     message_id = headers.get(messages.MESSAGE_ID)
     if not stream or not message_id:
@@ -206,7 +206,7 @@ def _found_again(
 
 
 def refusal_of(outgoing: Outgoing, error: _errors.ApiError) -> _errors.StreamsError:
-    """The server's refusal in the words of the options."""
+    """Return the server's error in terms of the options."""
     if error.err_code in jetstream.WRONG_LAST_SEQUENCE:
         number = re.search(r"(\d+)$", error.description)
         found = int(number.group(1)) if number else None
@@ -221,7 +221,7 @@ def refusal_of(outgoing: Outgoing, error: _errors.ApiError) -> _errors.StreamsEr
 
 
 def stored_at(session: sessions.Session, stream: str, sequence: int) -> messages.Stored | None:
-    """The message as the stream has it; None where it is gone already, or where we may not look."""
+    """Return the stored message, or None if it is gone, or may not be read."""
     try:
         return messages.get(session, stream, sequence=sequence) if sequence else None
     except _errors.PermissionMissing:

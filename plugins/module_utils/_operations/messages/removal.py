@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Deletes one message of a stream, or many."""
+"""Delete one message of a stream, or many."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WHERE = fields.Spec(
 
 
 def delete(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Deletes the message with a sequence number; one that is gone is no change. Returns the whole result."""
+    """Delete the message with a sequence. A missing one is no change. Return the whole result."""
     given = fields.checked(_WHERE, options.get)
     stream, sequence = given["stream"], given["sequence"]
     refusal = denied(session, stream, f"message {sequence}", "sequence")
@@ -64,7 +64,7 @@ def denied(
 
 
 def purge(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Deletes all messages, or those that ``subject``, ``keep`` and ``sequence`` select. Returns the whole result."""
+    """Delete all messages, or those that ``subject``, ``keep`` and ``sequence`` select. Return the whole result."""
     given = fields.checked(_WHERE, options.get)
     stream = given["stream"]
     body = {row.path: given[row.option] for row in _WHERE if row.option in given and row.option != "stream"}
@@ -90,7 +90,7 @@ def _info(session: sessions.Session, stream: str) -> dict[str, Any]:
 
 
 def _count(session: sessions.Session, stream: str, total: int, body: Mapping[str, Any]) -> int:
-    """How many messages a purge deletes."""
+    """Return how many messages a purge deletes."""
     subject = body.get("filter", reading.ALL)
     matching = sum(streams.subject_counts(session, stream, subject).values()) if "filter" in body else total
     if "keep" in body:

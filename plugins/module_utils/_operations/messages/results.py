@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happened to messages, as the module choria_stream_message tells it."""
+"""The results of choria_stream_message."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN = None
 
 
 def message(stream: str, found: messages.Stored, encoding: str) -> dict[str, Any]:
-    """A message with its payload in that encoding, or in base64 where it is nothing else."""
+    """Return a message with its payload in that encoding, or in base64 if it is not valid there."""
     try:
         data = values.from_bytes(found.data, encoding)
     except ValueError:
@@ -27,17 +27,18 @@ def message(stream: str, found: messages.Stored, encoding: str) -> dict[str, Any
 
 
 def unchanged(**results: Any) -> dict[str, Any]:
+    """Return the result without a change."""
     return {"changed": False, "changes": [], "consequences": losses.Loss().report, **results}
 
 
 def published(title: str, after: dict[str, Any], lost: int | None) -> dict[str, Any]:
-    """``lost`` is None where messages are rolled up, and nobody has counted them."""
+    """Return the result of a publish. ``lost`` is None if rolled-up messages were not counted."""
     change = {"field": "message", "before": None, "after": after["sequence"], "effect": resource.CREATE}
     return _changed(title, change, {}, _shown(after), lost, message=after)
 
 
 def published_batch(title: str, after: list[dict[str, Any]], lost: int | None) -> dict[str, Any]:
-    """Of a batch, which is stored as a whole."""
+    """Return the result of a batch, which is stored as a whole."""
     changes = [
         {"field": "message", "before": None, "after": each["sequence"], "effect": resource.CREATE} for each in after
     ]
@@ -47,6 +48,7 @@ def published_batch(title: str, after: list[dict[str, Any]], lost: int | None) -
 
 
 def deleted(title: str, before: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a deletion."""
     change = {"field": "message", "before": before["sequence"], "after": None, "effect": resource.DELETE}
     return _changed(title, change, _shown(before), {}, 1, message=None)
 
@@ -60,13 +62,14 @@ def deleted_many(title: str, sequences: list[int]) -> dict[str, Any]:
 
 
 def purged(title: str, before: int, after: int, lost: int) -> dict[str, Any]:
+    """Return the result of a purge."""
     change = {"field": "messages", "before": before, "after": after, "effect": resource.DELETE}
     counts = {"purged": lost, "messages_before": before, "messages_after": after}
     return _changed(title, change, {"messages": before}, {"messages": after}, lost, **counts)
 
 
 def _shown(message: dict[str, Any]) -> dict[str, Any]:
-    """A message as a difference shows it: its payload may be anything, and headers have values for servers alone."""
+    """Return a message for a diff, with payload and headers masked, except headers for the server."""
     headers = {name: it if name.startswith("Nats-") else mask.HIDDEN for name, it in message["headers"].items()}
     return {**message, "data": mask.HIDDEN, "headers": headers}
 

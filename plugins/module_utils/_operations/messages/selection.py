@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which messages of a stream are read, and what they look like in results."""
+"""Select messages of a stream, and show them in results."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ READ = fields.Spec((STREAM, ENCODING)).merge(WHICH)
 
 @dataclass(frozen=True)
 class Selection:
-    """Which messages, the oldest first. ``sequence``, or neither of the others but ``subject``, is a single one."""
+    """A selection, the oldest first. ``sequence``, or ``subject`` alone, selects a single message."""
 
     subject: str = ""
     sequence: int = 0
@@ -62,7 +62,7 @@ class Selection:
 
     @classmethod
     def from_options(cls, get_option: Callable[[str], Any]) -> Selection:
-        """Raises OptionError: the option, what is wrong and what to do."""
+        """Return the selection in options. Raises OptionError: the option, the fault and the remedy."""
         given = fields.checked(WHICH, get_option)
         for group in WHICH.rules["mutually_exclusive"]:
             there = [name for name in group if name in given]
@@ -76,16 +76,16 @@ class Selection:
 
     @property
     def single(self) -> bool:
-        """Whether it names one message, which is missing where it is not there."""
+        """True if it selects one message, which may be missing."""
         return not (self.start_sequence or self.since or self.last or self.limit)
 
     def name_in(self, stream: str) -> str:
-        """The single message in words."""
+        """Return the single message in words."""
         which = f" {self.sequence}" if self.sequence else f" on {self.subject}" if self.subject else ""
         return f"message{which} in stream {stream}"
 
     def read(self, session: sessions.Session, stream: str) -> list[messages.Stored]:
-        """Raises Refused where the stream does not exist or too much is selected."""
+        """Return the messages. Raises Refused if the stream does not exist or too much is selected."""
         try:
             return self._read(session, stream)
         except _errors.ApiError as error:
@@ -112,14 +112,14 @@ class Selection:
 
 
 def checked_stream(name: Any) -> str:
-    """The name of a stream, as it is. Raises OptionError where it can't be one."""
+    """Return the name of a stream. Raises OptionError if it is invalid."""
     if not isinstance(name, str):
         raise _errors.OptionError("stream", f"'{name}' is not a name: give text.")
     return str(fields.checked(fields.Spec((STREAM,)), {"stream": name}.get)["stream"])
 
 
 def explained(stream: str, error: _errors.StreamsError) -> _errors.StreamsError:
-    """The error, or a better sentence where the stream does not exist."""
+    """Return the error, or a better one if the stream does not exist."""
     return (
         streams.missing(stream)
         if isinstance(error, _errors.ApiError) and error.err_code == jetstream.STREAM_NOT_FOUND
@@ -128,14 +128,14 @@ def explained(stream: str, error: _errors.StreamsError) -> _errors.StreamsError:
 
 
 def read(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What choria_stream_message_info returns."""
+    """Return the result of choria_stream_message_info."""
     stream = checked_stream(options["stream"])
     found = Selection.from_options(options.get).read(session, stream)
     return [described(stream, message, value_of(stream, message, options["encoding"])) for message in found]
 
 
 def value_of(stream: str, found: messages.Stored, encoding: str) -> Any:
-    """What the payload of a message stands for. Raises Refused where it is not what ``encoding`` says."""
+    """Return the value of a message's payload. Raises Refused if it does not have this ``encoding``."""
     try:
         return values.from_bytes(found.data, encoding)
     except ValueError as error:
@@ -148,9 +148,9 @@ def value_of(stream: str, found: messages.Stored, encoding: str) -> Any:
 
 
 def described(stream: str, found: messages.Stored, data: Any) -> dict[str, Any]:
-    """A message beside the value that its payload stands for. ``time`` is RFC 3339 UTC, None before it is stored.
+    """Return a message and its value. ``time`` is RFC 3339 UTC, None before it is stored.
 
-    ``stream`` and ``sequence`` are None where they can't be known before.
+    ``stream`` and ``sequence`` are None if they are unknown before.
     """
     return {
         "stream": stream or None,
@@ -163,7 +163,7 @@ def described(stream: str, found: messages.Stored, data: Any) -> dict[str, Any]:
 
 
 def moment_of(option: str, text: str, now: datetime) -> datetime:
-    """The moment of RFC 3339 text, or a duration before now."""
+    """Return the moment of RFC 3339 text, or of a duration before now."""
     try:
         return now - timedelta(seconds=codecs.parse_duration(text))
     except (ValueError, OverflowError):

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Events of runs, as the callback choria_results submits them: their hosts in subjects, and out of messages. Pure.
+"""Read the events of runs that the callback choria_results submits, and map hosts to subjects.
 
-A stream may hold what others wrote, and events of later releases: what is not as expected is left out, never an error.
+A stream may contain messages of others, and events of later releases. Unknown parts are ignored without an error.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ TASK_RESULT, ITEM_RESULT = "task_result", "item_result"
 
 
 class RunEvent(NamedTuple):
-    """One event. ``number`` counts from 1 in its run, ``place`` is its sequence number in the stream.
+    """One event. ``number`` counts from 1 in its run, ``place`` is its sequence in the stream.
 
-    ``moment`` is when it happened in seconds since 1970, ``stored`` when the stream took it, RFC 3339 UTC.
+    ``moment`` is when it happened in seconds since 1970, ``stored`` when the stream stored it, RFC 3339 UTC.
     """
 
     kind: str
@@ -45,23 +45,23 @@ class RunEvent(NamedTuple):
 
 @functools.cache
 def host_word(host: str) -> str:
-    """A host's name as one word of a subject. Dots and the like become ``%2E``: two hosts never share a subject."""
+    """Return a host's name as one word of a subject. Dots become ``%2E``, so that hosts never share a subject."""
     return re.sub(
         r"[^A-Za-z0-9_@:/+-]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode(errors="replace")), host
     )
 
 
 def host_word_of(subject: str) -> str:
-    """The word of the host in a subject of results, after the prefix; empty when there is none.
+    """Return the host's word in a subject of results, after the prefix, or an empty text.
 
-    It is `task_result.<status>.<host>`. Releases before had no status.
+    The subject is `task_result.<status>.<host>`. Earlier releases had no status.
     """
     kind, *words = subject.split(".")
     return words[-1] if kind in (TASK_RESULT, ITEM_RESULT) and 1 <= len(words) <= 2 else ""
 
 
 def event_of(message: messages.Stored) -> RunEvent | None:
-    """The event in a message, None where it is none."""
+    """Return the event in a message, or None."""
     try:
         envelope = json.loads(message.data)
     except (ValueError, RecursionError):
@@ -79,13 +79,13 @@ def event_of(message: messages.Stored) -> RunEvent | None:
 
 
 def _moment_of(time: Any) -> float:
-    """Seconds since 1970, 0 where it is no time that every zone can show."""
+    """Return seconds since 1970, or 0 for an invalid time."""
     moment = seconds_of(time) or 0.0
     return moment if 0 < moment < _LATEST else 0.0
 
 
 def seconds_of(time: Any) -> float | None:
-    """Seconds since 1970 of RFC 3339 text, None where it is none."""
+    """Return seconds since 1970 of RFC 3339 text, or None."""
     try:
         return datetime.fromisoformat(time).timestamp()  # what the callback writes, ten times as fast
     except (TypeError, ValueError, OverflowError):
@@ -97,7 +97,7 @@ def seconds_of(time: Any) -> float | None:
 
 
 def text_of(data: Mapping[str, Any], *names: str) -> str:
-    """The text at a path, empty where there is none."""
+    """Return the text at a path, or an empty text."""
     value: Any = data
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
@@ -105,6 +105,6 @@ def text_of(data: Mapping[str, Any], *names: str) -> str:
 
 
 def length_of(value: Any) -> float:
-    """A length in seconds, 0 where it is none that can be."""
+    """Return a length in seconds, or 0 if it is invalid."""
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _LONGEST
     return value if fits else 0

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What choria_run_info is asked, and its answer."""
+"""The work of choria_run_info."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _OF_RUNS = ("run_id", "playbooks", "outcomes", "limit")
 
 @dataclass(frozen=True)
 class Query:
-    """Which runs. ``now`` is the server's time, all times are in seconds since 1970."""
+    """A selection of runs. ``now`` is the server's time, all times are in seconds since 1970."""
 
     playbooks: tuple[str, ...]
     hosts: frozenset[str]
@@ -73,7 +73,7 @@ class Query:
     now: float
 
     def may_have(self, mark: Mark) -> bool:
-        """False where the run's start and end tell already that it is none of these."""
+        """Return False if the run's start and end already exclude it."""
         if not self.has_moment(mark.start) or not selected(mark.playbook, self.playbooks):
             return False
         if mark.end is None:
@@ -94,7 +94,7 @@ class Query:
 
 
 def selected(playbook: str, patterns: Sequence[str]) -> bool:
-    """Whether shell patterns select a playbook by its path or name; those with ``!`` before them take it out."""
+    """Return True if shell patterns select a playbook by its path or name. ``!`` before a pattern excludes it."""
     fits = [pattern for pattern in patterns if not pattern.startswith("!")]
     never = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
     called = (playbook, playbook.rpartition("/")[2])
@@ -106,7 +106,7 @@ def selected(playbook: str, patterns: Sequence[str]) -> bool:
 
 
 def read(session: sessions.Session, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole result of choria_run_info."""
+    """Return the whole result of choria_run_info."""
     given = fields.checked(SPEC, options.get)
     if given["last_results"]:
         for option in _OF_RUNS:
@@ -170,7 +170,7 @@ def _one(reader: RunReader, run_id: str, kept: Kept) -> list[RunSummary]:
 
 
 def _several(reader: RunReader, query: Query, kept: Kept) -> list[RunSummary]:
-    """The newest runs that are wanted, the newest first."""
+    """Return the newest selected runs, the newest first."""
     found: list[RunSummary] = []
     for marks in reader.newest(query.limit, query.since):
         left = [mark for mark in marks if query.may_have(mark)]

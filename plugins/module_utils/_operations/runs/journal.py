@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Journal: the events of one run on disk, in order, until they are delivered.
 
-A journal is a file of lines: how far it is delivered, which servers it is for, and an event each. All but the first are
-only ever appended, and begin with a checksum: what a crash left half written is known as such. The process that writes
-or delivers a journal holds a lock on it. The lock ends with that process, and its forks don't have it.
+A journal is a file of lines: its progress, its target servers, and an event each. All but the first are only appended,
+and begin with a checksum, which detects lines that a crash left incomplete. The process that writes or delivers a
+journal holds a lock on it. The lock ends with that process, and forks do not inherit it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _open_here: set[tuple[str, str]] = set()
 
 
 class Outgoing(NamedTuple):
-    """An event as it is sent, on its way to the stream."""
+    """An event to be published."""
 
     subject: str
     id: str
@@ -46,7 +46,7 @@ class Outgoing(NamedTuple):
 
 
 class Spool:
-    """The folder of the journals, for its owner alone. It is made when the first is written. ``limit`` is in bytes."""
+    """The folder of the journals, for its owner alone. It is created with the first journal. ``limit`` is in bytes."""
 
     def __init__(self, path: Path, limit: int) -> None:
         self.path, self.limit = path, limit
@@ -54,7 +54,7 @@ class Spool:
         """How many journals for others ``left`` has seen."""
 
     def open(self) -> int | None:
-        """A handle of the folder, or None where there is none. Raises Refused where it can't be trusted."""
+        """Return a handle of the folder, or None if there is none. Raises Refused if it can't be trusted."""
         try:
             handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -71,7 +71,7 @@ class Spool:
         raise self._refused(f"belongs to user {found.st_uid}, this run is one of user {os.geteuid()}")
 
     def make(self) -> int:
-        """The same, and makes the folder. Raises Refused."""
+        """Return a handle of the folder, which is created if needed. Raises Refused."""
         try:
             self.path.parent.mkdir(0o700, parents=True, exist_ok=True)
             with suppress(FileExistsError):
@@ -87,7 +87,7 @@ class Spool:
         return _errors.Refused(f"spool {self.path} {reason}: name a folder of your own in spool.", code="spool")
 
     def create(self, run_id: str, target: Mapping[str, Any]) -> Journal:
-        """A new journal, for events to that target. Raises Refused and OSError."""
+        """Return a new journal for events to that target. Raises Refused and OSError."""
         folder = self.make()
         try:
             used = self._used(folder)
@@ -115,7 +115,7 @@ class Spool:
             os.close(folder)
 
     def names(self) -> list[str]:
-        """The names of all journals, the oldest first. Raises Refused."""
+        """Return the names of all journals, the oldest first. Raises Refused."""
         folder = self.open()
         if folder is None:
             return []
@@ -125,7 +125,7 @@ class Spool:
             os.close(folder)
 
     def left(self, target: Mapping[str, Any]) -> Iterator[Journal]:
-        """The journals that other runs have left for this target, the oldest first. Raises Refused and OSError."""
+        """Yield the journals of other runs for this target, the oldest first. Raises Refused and OSError."""
         for name in self.names():
             journal = self.adopt(name)
             if journal is None:
@@ -140,7 +140,7 @@ class Spool:
                 journal.close()
 
     def resume(self, run_id: str, target: Mapping[str, Any]) -> Journal | None:
-        """The journal that another process of this run has left for this target. Raises Refused and OSError."""
+        """Return the journal that another process of this run left for this target. Raises Refused and OSError."""
         folder = self.open()
         if folder is None:
             return None
@@ -162,7 +162,7 @@ class Spool:
         return sum(os.stat(name, dir_fd=folder, follow_symlinks=False).st_size for name in names)
 
     def may_warn(self) -> bool:
-        """Whether it is time to warn of journals for others again: once a day."""
+        """Return True once a day, to warn of journals for other targets."""
         mark = self.path / _WARNED
         try:
             if time.time() - mark.stat().st_mtime < _DAY:
@@ -174,7 +174,7 @@ class Spool:
         return True
 
     def adopt(self, name: str) -> Journal | None:
-        """A journal that nobody else has, or None."""
+        """Return a journal that no other process holds, or None."""
         if (str(self.path), name) in _open_here:
             return None
         try:
@@ -196,9 +196,9 @@ class Spool:
 
 
 class Journal:
-    """One open journal, which is locked for as long. Raises OSError where the disk does not do its part.
+    """One open and locked journal. Raises OSError if the disk fails.
 
-    ``count`` is how many events were appended and are not delivered; ``damaged`` counts lines that can't be read.
+    ``count`` is how many events are appended and not delivered; ``damaged`` counts unreadable lines.
     """
 
     def __init__(self, folder: Path, name: str, handle: int, begin: int, end: int, room: int) -> None:
@@ -214,7 +214,7 @@ class Journal:
         _open_here.add(self._key)
 
     def target(self) -> Any:
-        """Whom the events are for, or None where that can't be read."""
+        """Return the target of the events, or None if it can't be read."""
         lines = os.pread(self._handle, _CHUNK, journal_lines.HEAD).split(b"\n", 1)
         text = journal_lines.checked(lines[0])
         if text is None:
@@ -227,11 +227,11 @@ class Journal:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the process was killed while it made this journal."""
+        """True if the process was killed while it created this journal."""
         return b"\n" not in os.pread(self._handle, _CHUNK, journal_lines.HEAD)
 
     def events(self) -> Iterator[Outgoing]:
-        """All that is not delivered, without delivering it: the journal stays as it is."""
+        """Yield all undelivered events. The journal stays unchanged."""
         begin, damaged = self._scanned, self.damaged
         while self._scanned < self._end:
             self._read()
@@ -240,7 +240,7 @@ class Journal:
         self._scanned, self.damaged = begin, damaged
 
     def resume(self) -> str:
-        """Counts the events that another process wrote, to go on behind them. Returns the id of the last one."""
+        """Count the events of another process, to continue after them. Return the id of the last one."""
         last = ""
         for event in self.events():
             self.count += 1
@@ -252,7 +252,7 @@ class Journal:
         return last
 
     def _end_of_lines(self) -> int:
-        """Where the last whole line ends."""
+        """Return the end of the last complete line."""
         end = self._end
         while end > journal_lines.HEAD:
             start = max(journal_lines.HEAD, end - _CHUNK)
@@ -263,7 +263,7 @@ class Journal:
         return end
 
     def rewrite(self, target: Mapping[str, Any], subject_of: Callable[[str], str]) -> None:
-        """Puts a journal with the same events for another target in the place of this one. Raises OSError."""
+        """Replace the journal with one for another target with the same events. Raises OSError."""
         made = self._path.with_suffix(".new")
         with suppress(FileNotFoundError):
             made.unlink()  # of an attempt that was killed
@@ -283,7 +283,7 @@ class Journal:
             raise
 
     def append(self, events: Sequence[Outgoing]) -> int:
-        """Writes events. Returns how many of them, the first ones, it has now; raises OSError for none."""
+        """Write events. Return how many of the first were written; raises OSError for none."""
         lines = [_event_line(event) for event in events]
         ends, size = [], 0
         for line in lines:
@@ -306,14 +306,14 @@ class Journal:
         return held
 
     def window(self, count: int) -> list[Outgoing]:
-        """The oldest events that are not delivered."""
+        """Return the oldest undelivered events."""
         while len(self._ahead) < count and self._scanned < self._end and (not self._ahead or self._near):
             self._read()
         return [event for event, _end in islice(self._ahead, count)]
 
     @property
     def _near(self) -> bool:
-        """Whether less than a chunk is held in memory."""
+        """True if less than a chunk is in memory."""
         return self._scanned - self._ahead[0][1] < _CHUNK
 
     def _read(self) -> None:
@@ -337,7 +337,7 @@ class Journal:
                 self.damaged += 1
 
     def advance(self, count: int) -> None:
-        """The first events are delivered, or never can be."""
+        """Mark the first events as delivered, or as undeliverable."""
         while len(self._ahead) < count:
             self._read()
         end = 0
@@ -351,7 +351,7 @@ class Journal:
             self._unsynced = True
 
     def sync(self) -> None:
-        """Waits until all is on the disk itself, where a crash of the machine does not reach it."""
+        """Wait until all is on the disk itself, so that it survives a crash of the machine."""
         if self._unsynced:
             self._unsynced = False
             os.fsync(self._handle)
@@ -361,27 +361,27 @@ class Journal:
         _open_here.discard(self._key)
 
     def remove(self) -> None:
-        """Ends a journal that has been delivered."""
+        """Remove a delivered journal."""
         with suppress(OSError):
             os.unlink(self._path)
         self.close()
 
 
 def number_of(event_id: str) -> int:
-    """The number of an event in its run, 0 when it has none."""
+    """Return the number of an event in its run, 0 if it has none."""
     number = event_id.rpartition(".")[2]
     return int(number) if number.isdigit() else 0
 
 
 def spool_path(option: str | None) -> Path:
-    """The folder that is named, or the one in this user's state folder, where XDG has it."""
+    """Return the given folder, or the one in this user's state folder by the XDG rules."""
     state = os.environ.get("XDG_STATE_HOME", "")
     home = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()
     return Path(option) if option else home / "choria_streams" / "results"
 
 
 def same_target(found: Any, wanted: Mapping[str, Any]) -> bool:
-    """Whether events that were meant for one are for the other too. One server in common makes it the same network."""
+    """Return True if two targets are the same network, which one common server shows."""
     if not isinstance(found, dict):
         return False
     servers = set(map(str, _list(found))) & set(map(str, _list(wanted)))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lines of a journal: each begins with a checksum, so that what a crash left half written is known as such."""
+"""The lines of a journal. Each begins with a checksum, which detects lines that a crash left incomplete."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The journals of the callback choria_results as a whole: what is in them, other servers for them, and their end."""
+"""Report, re-address and remove the journals of the callback choria_results."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ SPEC = fields.Spec(
 
 
 class _Found(NamedTuple):
-    """A journal that can be changed when ``journal`` is there, and what is reported of it."""
+    """A journal and its report. It can be changed if ``journal`` is set."""
 
     journal: Journal | None
     row: dict[str, Any]
 
 
 def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """The whole result of choria_results_journal."""
+    """Return the whole result of choria_results_journal."""
     given = fields.checked(SPEC, options.get)
     if given["state"] == ABSENT and "address" in given:
         raise _errors.OptionError("address", "means nothing with state: absent, which drops journals.")
@@ -85,7 +85,7 @@ def _settle(
     result: dict[str, Any],
     check_mode: bool,
 ) -> None:
-    """Does with one journal what is wanted of it, and adds it to the result."""
+    """Apply the task to one journal, and add it to the result."""
     row, journal = found.row, found.journal
     wanted = _selected(row, selection) and (selection["state"] == ABSENT or address is not None)
     if wanted and journal is None:
@@ -136,7 +136,7 @@ def _selected(row: Mapping[str, Any], selection: Mapping[str, Any]) -> bool:
 
 
 def _look(spool: Spool, name: str) -> _Found | None:
-    """What a journal holds, None when it is gone by now or is no file."""
+    """Return a journal and its content, or None if it is gone or no file."""
     try:
         status = os.stat(spool.path / name, follow_symlinks=False)
     except FileNotFoundError:
@@ -168,7 +168,7 @@ def _look(spool: Spool, name: str) -> _Found | None:
 
 
 def _addressed(target: Any) -> dict[str, Any]:
-    """Whom events are for, as results show it; of a journal that can't be read nothing."""
+    """Return the target of events for results, without values if it can't be read."""
     found = target if isinstance(target, dict) else {}
     servers = found.get("servers")
     return {
@@ -184,7 +184,7 @@ def _address(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _urls(option: str, servers: list[str]) -> list[str]:
-    """The servers as the callback writes them: whole URLs, without credentials."""
+    """Return the servers as the callback writes them: full URLs, without credentials."""
     try:
         return sorted(Settings.from_options({**_NOTHING, "servers": servers}.get).servers)
     except _errors.OptionError as error:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which numbers of a row are there, and which are missing. Pure; as large as the row has gaps, not as it is long."""
+"""Track the present and the missing numbers of a row. Its size depends on the gaps, not on the length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bisect import bisect_right
 
 
 class Numbers:
-    """Whole numbers from 1 on, kept as ranges. Most come in their order."""
+    """Whole numbers from 1 on, stored as ranges. Most arrive in order."""
 
     def __init__(self) -> None:
         self._firsts: list[int] = []
@@ -21,7 +21,7 @@ class Numbers:
         return self._lasts[-1] if self._lasts else 0
 
     def add(self, number: int) -> bool:
-        """False where it was there already."""
+        """Add a number. Return False if it was present."""
         firsts, lasts = self._firsts, self._lasts
         index = bisect_right(firsts, number) - 1  # of the last range that begins at the number or before it
         if index >= 0 and number <= lasts[index]:
@@ -45,7 +45,7 @@ class Numbers:
         return [{"first": first, "last": last} for first, last in zip(self._firsts, self._lasts)]
 
     def missing(self, end: int) -> list[dict[str, int]]:
-        """The gaps from 1 to ``end``."""
+        """Return the gaps from 1 to ``end``."""
         before = [0, *self._lasts]
         after = [*self._firsts, end + 1]
         gaps = [{"first": last + 1, "last": min(first - 1, end)} for last, first in zip(before, after)]

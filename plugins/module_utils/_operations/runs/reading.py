@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds runs in a stream and reads them: only the ranges in which their events are, page by page."""
+"""Find runs in a stream and read only the ranges of their events, page by page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MOST_IDS = 16
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a run begins and ends in the stream, 0 where that is not there, and what it tells at these places."""
+    """The places of a run's start and end in the stream, 0 if missing, and the events there."""
 
     run_id: str
     start: float
@@ -48,7 +48,7 @@ class Mark:
 
 
 class RunReader:
-    """Reads runs of one stream, up to what it held when the reader was made."""
+    """Reads runs of one stream, up to its last message when the reader was made."""
 
     def __init__(self, session: sessions.Session, info: dict[str, Any], prefix: str) -> None:
         self._session = session
@@ -61,16 +61,16 @@ class RunReader:
 
     @property
     def unreadable(self) -> int:
-        """How many messages there are no events."""
+        """The number of messages that are no events."""
         return len(self._broken)
 
     # Where runs are
 
     def newest(self, count: int, since: datetime | None = None) -> Iterator[list[Mark]]:
-        """Runs by when they started, the newest first, in lists that follow each other; all at once with ``since``.
+        """Yield lists of runs by their starts, the newest first; with ``since`` all in one list.
 
-        When a run's start is not there, its end says when it was. Events may be stored long after they happened, and in
-        any order, but not before: the starts that are found later began before the first of those here was stored.
+        A missing start is derived from the end. Events may be stored long after they happened, in any order, but not
+        before. So runs in later lists started before the first of those here was stored.
         """
         starts: dict[str, Mark] = {}
         if since:
@@ -90,7 +90,7 @@ class RunReader:
             seen, width = len(found), width * 4
 
     def find(self, run_id: str) -> Mark | None:
-        """The run with this id, None when the stream has neither its start nor its end."""
+        """Return the run with this id, or None if the stream has neither its start nor its end."""
         start = self._event_of(run_id, RUN_STARTED, 1)
         end = self._event_of(run_id, RUN_FINISHED, _stored_since(start.moment) if start else 1)
         if start is None:
@@ -110,7 +110,7 @@ class RunReader:
                 starts.setdefault(event.run_id, mark)
 
     def _marks(self, starts: Mapping[str, Mark], begin: int | datetime, edge: float) -> list[Mark]:
-        """Runs that began at ``edge`` or later and were not returned before, with their ends from ``begin`` on."""
+        """Return new runs that started at ``edge`` or later, with their ends from ``begin`` on."""
         ends: dict[str, RunEvent] = {}
         for event in map(event_of, self._onward(RUN_FINISHED, begin)):
             if event:
@@ -126,10 +126,10 @@ class RunReader:
     # What is in them
 
     def read(self, marks: Iterable[Mark], kept: Kept) -> list[RunSummary]:
-        """The runs, in the order of the marks.
+        """Return the runs, in the order of the marks.
 
-        Usually all events lie between start and end. When some are not there, all that was stored since the run began
-        is searched.
+        Usually all events are between start and end. If some are missing, all that was stored since the start is
+        searched.
         """
         wanted = list(marks)
         found = {mark.run_id: RunSummary(mark.run_id, kept) for mark in wanted}
@@ -145,7 +145,7 @@ class RunReader:
         return [found[mark.run_id] for mark in wanted]
 
     def read_unmarked(self, run_id: str, kept: Kept) -> RunSummary:
-        """A run of which the stream has neither start nor end.
+        """Return a run without start and end in the stream.
 
         A large stream loses its oldest events first, and gets a run's end last. So single events of the run are
         searched at both ends of the stream only.
@@ -175,7 +175,7 @@ class RunReader:
                 found[event.run_id].add(event)
 
     def last_results(self, wanted: Callable[[str], bool]) -> Iterator[RunEvent]:
-        """The last result of each host whose word is wanted: the one that happened last, whenever it was stored."""
+        """Yield the last result of each host whose word is selected, by the time when it happened."""
         subjects = streams.subject_counts(self._session, self.stream, self._subject(f"{TASK_RESULT}.>"))
         mine = [subject for subject in subjects if wanted(self._host_word(subject))]
         what = f"Reading stream {self.stream}"
@@ -226,19 +226,19 @@ def _mark_of_end(event: RunEvent) -> Mark:
 
 
 def _stored_since(moment: float) -> datetime:
-    """What happened then, or later, is not stored before."""
+    """Return the earliest time of storing for events since ``moment``."""
     return datetime.fromtimestamp(max(moment, 0.0), timezone.utc) - _CLOCKS
 
 
 def _before(event: RunEvent) -> float:
-    """From when on results may be stored that happened after this one."""
+    """Return the earliest time of storing for results that happened after this one."""
     stored = seconds_of(event.stored) or 0.0
     prompt = 0 <= stored - event.moment <= _AT_ONCE
     return max(0.0, event.moment - (_AT_ONCE if prompt else _CLOCKS.total_seconds()))
 
 
 def joined_times(windows: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The windows in their order, those that are close to each other as one."""
+    """Return the sorted windows, with close ones joined."""
     found: list[tuple[float, float]] = []
     for begin, end in sorted(windows):
         if found and begin <= found[-1][1] + _CLOSE:
@@ -249,7 +249,7 @@ def joined_times(windows: Iterable[tuple[float, float]]) -> list[tuple[float, fl
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The ranges in their order, those that overlap or touch as one."""
+    """Return the sorted ranges, with overlapping and adjacent ones joined."""
     found: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
         if found and first <= found[-1][1] + 1:
@@ -260,7 +260,7 @@ def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def without(first: int, last: int, done: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What of a range is in none of the joined ranges."""
+    """Return the parts of a range outside of the joined ranges."""
     left = []
     for begin, end in done:
         if begin > first:

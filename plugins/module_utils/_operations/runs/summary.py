@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the events of a run amount to: counts by host and task, failures, and whether all of them are there. Pure.
+"""Summarize the events of a run: counts by host and task, failures, and completeness.
 
-Events may come in any order and more than once. What is kept grows with the hosts and tasks of a run, with the results
-that are asked for, and with the gaps among its events, not with their number.
+Events may come in any order and more than once. Memory grows with the hosts and tasks of a run, with the selected
+results, and with the gaps among its events, not with their number.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OWN = ("run_id", "sequence", "host", "play", "task", "status", "rescued", "dura
 
 @dataclass(frozen=True)
 class Kept:
-    """Which results are kept whole: the failures, and those of these hosts and statuses; at most so many of each."""
+    """The results to keep: failures, and those of these hosts and statuses; at most so many of each."""
 
     hosts: Collection[str] = ()
     statuses: Collection[str] = ()
@@ -42,7 +42,7 @@ class Kept:
 
 @dataclass
 class Tally:
-    """Counts of results, and how long they took. Moments are seconds since 1970."""
+    """Counts of results, and their durations. Moments are seconds since 1970."""
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
     duration: float = 0.0
@@ -80,13 +80,13 @@ class Tally:
 
 
 def status_of(event: RunEvent) -> tuple[str, bool]:
-    """The status of a result, and whether a rescue took care of the failure."""
+    """Return the status of a result, and True if a rescue handled the failure."""
     status = text_of(event.data, "status")
     return ("failed", True) if status == "rescued" else (status, event.data.get("rescued") is True)
 
 
 def row_of(event: RunEvent) -> dict[str, Any]:
-    """A task's result on a host, as results show it."""
+    """Return a task's result on a host for results."""
     data = event.data
     status, rescued = status_of(event)
     duration = data.get("duration")
@@ -110,11 +110,12 @@ def _name(data: Mapping[str, Any], of: str) -> str:
 
 
 def rfc3339(moment: float) -> str:
+    """Return seconds since 1970 as RFC 3339 UTC."""
     return datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class RunSummary:
-    """One run. ``add`` its events, then ask for ``result``."""
+    """One run. ``add`` its events, then call ``result``."""
 
     def __init__(self, run_id: str, kept: Kept) -> None:
         self.run_id = run_id
@@ -184,7 +185,7 @@ class RunSummary:
         self._keep_first(rows, event)
 
     def _keep_first(self, rows: list[RunEvent], event: RunEvent) -> None:
-        """Keeps the events with the lowest numbers, and up to twice as many as that: sorting takes time."""
+        """Keep the events with the lowest numbers, up to twice as many as needed, since sorting takes time."""
         rows.append(event)
         if len(rows) > 2 * self._kept.most:
             rows[:] = self._first_of(rows)
@@ -205,7 +206,7 @@ class RunSummary:
 
     @property
     def expected(self) -> int | None:
-        """How many events there are, None as long as the run's end is not there."""
+        """The number of events, or None before the run's end is known."""
         if self._finished is None:
             return None
         told = self._finished.data.get("events")
@@ -221,7 +222,7 @@ class RunSummary:
 
     @property
     def start(self) -> float:
-        """When it started, as far as its events tell, in seconds since 1970."""
+        """The start of the run, as far as its events show, in seconds since 1970."""
         if self._started is None and self._finished is not None:
             return min(self._first, self._finished.moment - length_of(self._finished.data.get("duration")))
         return self._started.moment if self._started else self._first
@@ -279,12 +280,12 @@ class RunSummary:
         return {**names, **tally.told(self.start), **longest}
 
     def _rows(self, events: list[RunEvent]) -> list[dict[str, Any]]:
-        """In the order of the run, with when each began in seconds after its start."""
+        """Return rows in the order of the run, with their starts in seconds after the run's."""
         rows = [(event, self._row(event)) for event in self._first_of(events)]
         return [{**row, "began": round(event.moment - (row["duration"] or 0) - self.start, 6)} for event, row in rows]
 
     def _row(self, event: RunEvent) -> dict[str, Any]:
-        """With the failed items, where they were events of their own."""
+        """Return a row with its failed items, if they were events of their own."""
         row, items = row_of(event), self._items.get(_place_of(event))
         return {"items": [_item(event) for event in self._first_of(items)], **row} if items else row
 
