@@ -28,7 +28,7 @@ _OWN_OPTION = re.compile(r"\b(O|RV)\(([^#)]+)\)")
 
 
 def _constants(path: Path) -> dict[str, str]:
-    """The texts that a file gives names, in its classes too."""
+    """Return the names of texts in a file, including those of its classes."""
     found = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Assign)]
     return {ast.unparse(node.targets[0]): str(ast.literal_eval(node.value)) for node in found if _is_text(node.value)}
 
@@ -38,7 +38,7 @@ def _is_text(node: ast.expr) -> bool:
 
 
 def _options(module: str) -> dict[str, Any]:
-    """The options of a module, with those of the fragments that it extends."""
+    """Return the options of a module, with those of the fragments that it extends."""
     document = yaml.safe_load(_constants(PLUGINS / "modules" / f"{module}.py")["DOCUMENTATION"])
     options = dict(document.get("options") or {})
     for name in document["extends_documentation_fragment"]:
@@ -51,7 +51,7 @@ def _options(module: str) -> dict[str, Any]:
 
 
 def _elsewhere(value: Any, module: str) -> Any:
-    """The same with the module's name at each mention of an option of its own."""
+    """Return the same with the module's name at each mention of an option of its own."""
     if isinstance(value, dict):
         return {key: _elsewhere(inner, module) for key, inner in value.items()}
     if isinstance(value, list):

@@ -77,7 +77,7 @@ def publish(
 def acknowledged(
     what: str, headers: Mapping[str, str] | None, answer: list[wire.Message] | _errors.StreamsError
 ) -> dict[str, Any]:
-    """The acknowledgement in an answer to a message, with ``repeated`` as in ``publish``. Raises the error."""
+    """Return the acknowledgement of a message, with ``repeated`` as in ``publish``. Raises its error."""
     if isinstance(answer, _errors.StreamsError):
         raise jetstream.named(what, answer)
     ack = _acknowledgement(what, headers, answer[0])
@@ -250,6 +250,7 @@ def delete(session: sessions.Session, stream: str, sequence: int, *, erase: bool
 
 
 def deleting(stream: str, sequence: int, erase: bool) -> jetstream.Call:
+    """Return the call that deletes a message."""
     body = {"seq": sequence} if erase else {"seq": sequence, "no_erase": True}
     return f"Deleting message {sequence} of stream {stream}", f"STREAM.MSG.DELETE.{stream}", body
 

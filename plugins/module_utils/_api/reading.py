@@ -61,7 +61,7 @@ def newest(session: sessions.Session, stream: str, subject: str = ALL, count: in
 
 
 def _end_of(session: sessions.Session, stream: str) -> int:
-    """The sequence after that of the last message, 1 where the stream is empty, or may not be looked at.
+    """Return the sequence after the last message, 1 if the stream is empty, or may not be read.
 
     Asked for the last message of all, a server finds none where that one was deleted (``LoadLastMsg`` of its stores).
     """

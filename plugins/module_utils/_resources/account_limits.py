@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the limits of an account allow, as nats-server compares them (server/jetstream.go). Pure.
+"""Check the limits of an account as nats-server does (server/jetstream.go).
 
-An account has one set of limits, or one for each number of copies (``tiers``, by names such as R3). In an account
-without tiers each copy counts.
+An account has one set of limits, or one for each number of replicas (``tiers``, by names such as R3). In an account
+without tiers each replica counts.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class _Limit(NamedTuple):
 def check(
     account: Mapping[str, Any], config: Mapping[str, Any], present: Mapping[str, Any], options: Mapping[str, str]
 ) -> None:
-    """Raises Refused where the account does not allow this stream.
+    """Raise Refused if the account does not allow this stream.
 
-    ``account`` is the answer of INFO, empty where it is not known. ``present`` is the configuration that there is.
-    ``options`` has the name of the option for each field of the server.
+    ``account`` is the answer of INFO, empty if it is unknown. ``present`` is the present configuration. ``options`` has
+    the name of the option for each field of the server.
     """
     for limit in _exceeded(account, config, present):
         option = options.get(limit.field, limit.field)
@@ -53,7 +53,7 @@ def whose(
     options: Mapping[str, str],
     error: _errors.ApiError,
 ) -> _errors.StreamsError:
-    """The server's refusal for want of storage, as one that says whether the account or the server has too little."""
+    """Return the server's error for lack of storage, with whether the account or the server lacks it."""
     try:
         check(account, config, present, options)
     except _errors.Refused as refused:
@@ -75,7 +75,7 @@ def whose(
 
 
 def check_room(account: Mapping[str, Any], config: Mapping[str, Any], *, copied: bool) -> None:
-    """Raises Refused where a stream can't be made anew, since trying that out takes another stream for a moment."""
+    """Raise Refused if a stream can't be created again, since the trial needs another stream for a moment."""
     limits, used = _tier(account, config)
     if copied and limits.get("max_bytes_required"):
         raise _errors.Refused(
@@ -96,7 +96,7 @@ def check_room(account: Mapping[str, Any], config: Mapping[str, Any], *, copied:
 
 
 def with_stream(account: Mapping[str, Any], config: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
-    """The account as it is once this stream is there; both configurations may be empty."""
+    """Return the account after this stream was created; both configurations may be empty."""
     changed = {**account, "tiers": {name: dict(tier) for name, tier in (account.get("tiers") or {}).items()}}
     for there, sign in ((present, -1), (config, 1)):
         if there:
@@ -108,7 +108,7 @@ def with_stream(account: Mapping[str, Any], config: Mapping[str, Any], present: 
 
 
 def max_ack_pending(account: Mapping[str, Any], stream: Mapping[str, Any]) -> int:
-    """How many messages a consumer of this stream may wait for acknowledgements of, 0 for any number."""
+    """Return how many unacknowledged messages a consumer of this stream may have, 0 for any number."""
     of_account = int(_tier(account, stream)[0].get("max_ack_pending") or 0)
     of_stream = int((stream.get("consumer_limits") or {}).get("max_ack_pending") or 0)
     found = [limit for limit in (of_account, of_stream) if limit > 0]
@@ -116,7 +116,7 @@ def max_ack_pending(account: Mapping[str, Any], stream: Mapping[str, Any]) -> in
 
 
 def max_consumers(account: Mapping[str, Any], stream: Mapping[str, Any]) -> int:
-    """How many consumers this stream may have, 0 for any number."""
+    """Return how many consumers this stream may have, 0 for any number."""
     found = [int(_tier(account, stream)[0].get("max_consumers") or 0), int(stream.get("max_consumers") or 0)]
     return min((limit for limit in found if limit > 0), default=0)
 
@@ -169,7 +169,7 @@ def _storage(
 
 
 def _tier(account: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The limits for this stream and what is used of them; both empty where there are none."""
+    """Return the limits for this stream and their use; both empty if there are none."""
     tiers = account.get("tiers")
     used = (tiers.get(_name(config)) or {}) if tiers else account
     return used.get("limits") or {}, used

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Exact mode: what nobody gave goes back to its default."""
+"""Exact mode: fields that are not given are reset to their defaults."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def defaults(rows: Iterable[fields.Field], server: wire.Server) -> dict[str, Any]:
-    """The defaults of the fields that this server knows, as it writes them.
+    """Return the defaults of the fields that this server knows, as it writes them.
 
-    What counts only at creation tells how something was made, and not how it is: it stays.
+    Fields that count only at creation stay.
     """
     known = (row for row in rows if row.option != "name" and row.since <= server.version)
     return {row.path: row.unset for row in known if row.update.effect != fields.NO_EFFECT}
 
 
 def hidden_defaults(rows: Iterable[fields.Field], current: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
-    """The same for fields that the kind has no options for, as far as they can be changed."""
+    """Return the same for fields without an option of the kind, as far as they can be changed."""
     wanted = defaults(rows, server)
     return {
         row.path: wanted[row.path]
@@ -37,7 +37,7 @@ def hidden_defaults(rows: Iterable[fields.Field], current: Mapping[str, Any], se
 
 
 def keep_mirror(what: str, desired: Mapping[str, Any], current: Mapping[str, Any]) -> None:
-    """Raises Refused where exact mode would end a mirror, since there is no way back from that."""
+    """Raise Refused if exact mode would end a mirror, since that can't be undone."""
     if current.get("mirror") and "mirror" not in desired:
         raise _errors.Refused(
             f"mirror: {what} is a mirror, and exact mode does not end that unasked: give mirror as it is, or "

@@ -19,7 +19,7 @@ NAMES = fields.Spec((fields.Field("names", codecs.names(), argument_extra={"alia
 
 
 def read(session: sessions.Session, spec: fields.Spec, prefix: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the server has on the named streams of a kind, or on all with the prefix, in the order of their names."""
+    """Return the named streams of a kind, or all with the prefix, sorted by name, for results."""
     if options["names"] is not None:
         found = streams.info_many(session, [f"{prefix}{spec.checked_name(name)}" for name in options["names"]])
         return [info for info in found if info]

@@ -39,7 +39,7 @@ class Loss(NamedTuple):
         return {**report, "at_least": True} if self.at_least else report
 
     def amount(self, noun: str = "message") -> str:
-        """Such as ``6 messages and 1 consumer``; empty where nothing is lost."""
+        """Return text such as ``6 messages and 1 consumer``, or an empty text without losses."""
         told = [_plural(self.messages, noun)] if self.messages else []
         if self.at_least:
             told = [f"at least {told[0]}" if told else f"an unknown number of {noun}s"]
@@ -48,14 +48,14 @@ class Loss(NamedTuple):
         return " and ".join(told)
 
     def consequences(self, changes: Iterable[resource.Change], noun: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """For results, and in words for people: also what there is no way back from."""
+        """Return the consequences for results, and in words for people, including what can't be undone."""
         for_good = [change.field for change in changes if change.for_good]
         notes = [f"{self.cause} loses {self.amount(noun)}"] if self.amount(noun) else []
         notes += [f"{', '.join(for_good)} can't be taken back"] if for_good else []
         return ({**self.report, "irreversible": for_good} if for_good else self.report), tuple(notes)
 
     def check(self, what: str, allowed: bool) -> None:
-        """Raises Refused where messages would be lost and the user has not allowed it."""
+        """Raise Refused if messages would be lost and the user has not allowed it."""
         if allowed or not (self.messages or self.at_least):
             return
         raise _errors.Refused(
@@ -77,7 +77,7 @@ NOT_MEASURED = Measured()
 
 
 def limits(config: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
-    """Whether an update changes something that may delete messages or that consumers may exceed."""
+    """Return True if an update changes something that may delete messages or that consumers may exceed."""
     return any(path in desired and (desired[path] or 0) != (config.get(path) or 0) for path in _LIMITS)
 
 

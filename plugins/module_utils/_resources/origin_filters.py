@@ -29,7 +29,7 @@ class Filter(NamedTuple):
 
 
 def new(config: Mapping[str, Any], present: Mapping[str, Any]) -> tuple[Filter, ...]:
-    """The filters of a configuration that the present one does not have."""
+    """Return the filters of a configuration that the present one does not have."""
     before = set(_filters(present))
     return tuple(each for each in _filters(config) if each not in before)
 
@@ -37,9 +37,9 @@ def new(config: Mapping[str, Any], present: Mapping[str, Any]) -> tuple[Filter, 
 def first_refusal(
     session: sessions.Session, filters: Iterable[Filter], origin_of: Callable[[str], Mapping[str, Any] | None]
 ) -> _errors.Refused | None:
-    """Why a filter is refused, None where all match something or where that is not known.
+    """Return the error of the first filter without a match, or None if all match or that is unknown.
 
-    ``origin_of`` returns the configuration that an origin is going to have, None where it is not known.
+    ``origin_of`` returns the future configuration of an origin, None if it is unknown.
     """
     for wanted in filters:
         try:
@@ -52,7 +52,7 @@ def first_refusal(
 
 
 def read(session: sessions.Session, name: str) -> Mapping[str, Any] | None:
-    """The configuration of an origin as it is now, None where there is no such stream."""
+    """Return the present configuration of an origin, or None if the stream does not exist."""
     info = streams.info(session, name)
     return info["config"] if info else None
 

@@ -17,16 +17,16 @@ _SYSTEM = re.compile(r"\$|(KV_)?CHORIA_")
 
 
 def owner_of(config: Mapping[str, Any]) -> str:
-    """The owner whose mark a stream or consumer has, empty where it has none."""
+    """Return the owner in the mark of a stream or consumer, or an empty text."""
     return str((config.get("metadata") or {}).get(OWNER, ""))
 
 
 def marked(
     desired: dict[str, Any], current: Mapping[str, Any], owner: str | None, *, exact: bool = False
 ) -> dict[str, Any]:
-    """The desired configuration with the owner's mark; without one, the mark that is there stays.
+    """Return the desired configuration with the owner's mark; without an owner, a present mark stays.
 
-    With ``exact`` it stays alone, where nobody gave metadata.
+    With ``exact`` and without given metadata, only the mark stays.
     """
     there = current.get("metadata") or {}
     if exact:
@@ -40,5 +40,5 @@ def marked(
 
 
 def is_system(stream: str) -> bool:
-    """Whether a stream is a broker's or server's own, which no document removes."""
+    """Return True for a stream of a broker or server, which no document removes."""
     return bool(_SYSTEM.match(stream))

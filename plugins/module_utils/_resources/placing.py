@@ -29,14 +29,14 @@ _MOST_NAMED = 5
 
 
 def asked(config: Mapping[str, Any], present: Mapping[str, Any], server: wire.Server) -> bool:
-    """Whether a configuration takes other servers than the present one does."""
+    """Return True if a configuration may need other servers than the present one."""
     placed = config.get("placement") or {}
     moved = placed != (present.get("placement") or {}) and bool(placed)
     return server.clustered and (moved or _copies(config) > max(1, _copies(present) if present else 1))
 
 
 def enough(config: Mapping[str, Any], info: Mapping[str, Any]) -> Callable[[Sequence[peers.Peer]], bool]:
-    """Whether such servers can hold this stream."""
+    """Return a function that returns True if such servers can hold this stream."""
     return lambda found: _most(found, config, info) >= _copies(config)
 
 
@@ -47,10 +47,10 @@ def check(
     server: wire.Server,
     options: Mapping[str, str],
 ) -> str:
-    """Raises Refused where the servers that answer can't hold this stream. Returns a warning where others may be down.
+    """Raise Refused if the answering servers can't hold this stream. Return a warning if others may be down.
 
-    ``found`` are the servers, None where they are not known. ``info`` is that of the present stream, and may be empty.
-    ``options`` has the name of the option for each field of the server.
+    ``found`` are the servers, None if unknown. ``info`` is that of the present stream, and may be empty. ``options``
+    has the name of the option for each field of the server.
     """
     wanted = _copies(config)
     if found is None:
@@ -77,10 +77,10 @@ def check(
 
 
 def check_cluster(config: Mapping[str, Any], info: Mapping[str, Any], server: wire.Server) -> None:
-    """Raises Refused where a single server is to hold several copies.
+    """Raise Refused if a single server is to hold several replicas.
 
-    Some releases up to 2.14 accept such an update, echo it, and do nothing. The stream tells of a server that we reach
-    through another.
+    Some releases up to 2.14 accept such an update, echo it, and do nothing. The stream's info describes a server that
+    is reached through another.
     """
     cluster = info.get("cluster") or {}
     alone = not server.clustered or bool(cluster.get("leader") and not cluster.get("name"))
@@ -100,7 +100,7 @@ def _copies(config: Mapping[str, Any]) -> int:
 
 
 def _most(found: Sequence[peers.Peer], config: Mapping[str, Any], info: Mapping[str, Any]) -> int:
-    """How many fitting servers the cluster with the most of them has, since a stream is in one cluster."""
+    """Return the highest number of fitting servers in a cluster, since a stream is in one cluster."""
     tags, cluster = [tag.lower() for tag in (config.get("placement") or {}).get("tags") or ()], _cluster(config, info)
     fitting = (peer for peer in found if cluster in ("", peer.cluster) and _fits(peer, tags))
     return max(Counter(peer.cluster for peer in fitting).values(), default=0)
@@ -112,7 +112,7 @@ def _fits(peer: peers.Peer, tags: Sequence[str]) -> bool:
 
 
 def _cluster(config: Mapping[str, Any], info: Mapping[str, Any]) -> str:
-    """Where the stream has to be, empty where that is the server's choice."""
+    """Return the cluster that the stream has to be in, or an empty text for any."""
     placed = config.get("placement") or {}
     if placed != ((info.get("config") or {}).get("placement") or {}):
         return str(placed.get("cluster") or "")

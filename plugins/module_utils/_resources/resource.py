@@ -126,7 +126,7 @@ class Resource(Protocol):
 
 
 def to_wire(spec: fields.Spec, options: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
-    """The given options as the server writes them. Raises OptionError, or Refused where the server is too old."""
+    """Return the given options as wire values. Raises OptionError, or Refused if the server is too old."""
     desired: dict[str, Any] = {}
     for row in spec:
         if options.get(row.option) is None:
@@ -143,7 +143,7 @@ def to_wire(spec: fields.Spec, options: Mapping[str, Any], server: wire.Server) 
 
 
 def invalid(spec: fields.Spec, options: Mapping[str, Any]) -> Iterator[_errors.OptionError]:
-    """What is wrong with the values of options, which needs no server to be known."""
+    """Yield the faults of option values that can be found without the server."""
     for row in spec:
         if options.get(row.option) is not None:
             try:
@@ -153,7 +153,7 @@ def invalid(spec: fields.Spec, options: Mapping[str, Any]) -> Iterator[_errors.O
 
 
 def check_age(row: fields.Field, value: Any, server: wire.Server, within: str = "") -> None:
-    """Raises Refused where the server is too old for the field or for one inside it. It would ignore or refuse it."""
+    """Raise Refused if the server is too old for the field or for one inside it. It would ignore or refuse it."""
     option = f"{within}{row.option}"
     if server.version < row.since:
         needed = ".".join(str(part) for part in row.since)
@@ -170,7 +170,7 @@ def check_age(row: fields.Field, value: Any, server: wire.Server, within: str = 
 
 
 def pedantically(plan: Plan, options: Mapping[str, Any], server: wire.Server) -> Plan:
-    """The plan. If that is asked for, the server is to refuse its writes where it would fill in or correct a value."""
+    """Return the plan. If requested, the server refuses writes with values that it would fill in or correct."""
     if not options.get("pedantic") or options["state"] == "absent":
         return plan
     check_age(PEDANTIC, True, server)
@@ -186,10 +186,10 @@ def field_changes(
     *,
     recreate: bool = False,
 ) -> list[Change]:
-    """The fields that differ, and what becomes of each.
+    """Return the fields that differ, and the effect of each.
 
-    Those that the server would not change have the effect RECREATE where the user allows that, else Refused is raised,
-    with all that differs.
+    Fields that the server can't change have the effect RECREATE if the user allows it. Otherwise Refused is raised,
+    with all differences.
     """
     changes, refusals = [], []
     for row in rows:
@@ -211,7 +211,7 @@ def field_changes(
 
 
 def _refusal(name: str, refusals: list[tuple[Change, str]], changes: list[Change]) -> _errors.Refused:
-    """Names every field that can't change, and the way out of each. The first is the option of the failure."""
+    """Return an error with every field that can't change, and its remedies. The first is the option of the failure."""
     sentences = []
     for change, why in refusals:
         reason = f"the server refuses that (JetStream error {change.err_code})"
@@ -231,9 +231,9 @@ def _refusal(name: str, refusals: list[tuple[Change, str]], changes: list[Change
 
 
 def merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration to send: what is there, with what is wanted. Metadata that the server added stays.
+    """Return the configuration to send: the present one with the desired fields. Metadata of the server stays.
 
-    An empty object is left out: servers read it as one with empty values, and would republish to every subject.
+    An empty object is left out. Servers read it as one with empty values, and would republish to every subject.
     """
     whole = {**config, **desired}
     if "metadata" in desired:
@@ -243,7 +243,7 @@ def merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, A
 
 
 def doubts(result: Mapping[str, Any]) -> list[str]:
-    """Warnings about the origins in the result of a resource."""
+    """Return warnings about the origins in the result of a resource."""
     return [
         f"{resource['name']} has heard nothing of its origin {origin['name']} "
         f"({origin['error'] or 'nobody answers'}): check the name, and external where it is elsewhere."

@@ -29,6 +29,7 @@ class AtLeastOne(codecs.Whole):
 
 
 def limit() -> codecs.Whole:
+    """Return a codec of a limit. Both 0 and -1 mean no limit."""
     why = "-1 and 0 are no limit"
     return _Limit({"type": "int"}, UNLIMITED, low=1, high=None, extra=(UNLIMITED, 0), why=why)
 
@@ -46,7 +47,7 @@ REPUBLISH = composite.obj(
 def origins(
     mirrored: type[composite.Object] = composite.Object, collected: type[composite.Object] = composite.Object
 ) -> tuple[composite.Object, composite.Objects]:
-    """The codecs of a mirror and of sources, which kinds may have of their own."""
+    """Return the codecs of a mirror and of sources, whose classes kinds may replace."""
     name = names.STREAM_NAME
     rest = (
         fields.Field("opt_start_seq", codecs.whole(0)),

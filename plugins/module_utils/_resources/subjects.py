@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which subjects match which: of two, and of many streams without comparing each with each. Pure."""
+"""Compare subjects with wildcards: two of them, or many streams without comparing each with each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OWNERS = ""
 
 
 def covers(wide: str, narrow: str) -> bool:
-    """Whether each subject that ``narrow`` matches is matched by ``wide`` too."""
+    """Return True if ``wide`` matches each subject that ``narrow`` matches."""
     ours, theirs = wide.split("."), narrow.split(".")
     for place, token in enumerate(ours):
         if token == ">":
@@ -26,7 +26,7 @@ def covers(wide: str, narrow: str) -> bool:
 
 
 def meet(one: str, other: str) -> bool:
-    """Whether there are subjects that both match."""
+    """Return True if some subject matches both."""
     ours, theirs = one.split("."), other.split(".")
     for left, right in zip(ours, theirs):
         if ">" in (left, right):
@@ -37,19 +37,19 @@ def meet(one: str, other: str) -> bool:
 
 
 def filters(config: Mapping[str, Any]) -> list[str]:
-    """The subjects that a consumer takes."""
+    """Return the subjects that a consumer takes."""
     return config.get("filter_subjects") or [config.get("filter_subject") or ">"]
 
 
 def may_match(subject: str, stream: Mapping[str, Any]) -> bool:
-    """Whether new messages of a stream can match. What it copies or transforms may have any subject."""
+    """Return True if new messages of a stream can match. Copied or transformed ones may have any subject."""
     if stream.get("mirror") or stream.get("sources") or stream.get("subject_transform"):
         return True
     return any(meet(subject, taken) for taken in stream.get("subjects") or ())
 
 
 class SubjectIndex:
-    """Subjects and whose they are, as a tree of their words. ``*`` is any word, ``>`` one word and all after it."""
+    """Subjects and their owners, as a tree of their words. ``*`` is any word, ``>`` one word and all after it."""
 
     def __init__(self) -> None:
         self._root: dict[str, Any] = {}
@@ -62,7 +62,7 @@ class SubjectIndex:
             node.setdefault(_OWNERS, []).append(owner)
 
     def overlapping(self, subject: str) -> list[str]:
-        """The owners of subjects that some message could match as well as this one."""
+        """Return the owners of subjects that some message could match as well as this one."""
         return sorted(set(_meeting(self._root, subject.split("."))))
 
 

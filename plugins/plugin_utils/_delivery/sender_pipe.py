@@ -80,7 +80,7 @@ class SenderPipe:
     """The run's end of the pipes."""
 
     def __init__(self, job: Job) -> None:
-        """Starts the process. Raises Refused when that fails."""
+        """Start the process. Raises Refused if that fails."""
         self.dead = False
         """Whether the process has ended. It is noticed when the pipe is used."""
         events, self._events = os.pipe()

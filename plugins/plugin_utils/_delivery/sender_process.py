@@ -40,7 +40,7 @@ class SenderProcess:
     """The run's side of the process. Only ``finish`` waits. ``warn`` shows a sentence at once."""
 
     def __init__(self, job: Job, warn: Callable[[str], None]) -> None:
-        """Raises Refused when no process can be started."""
+        """Start the process. Raises Refused if that fails."""
         # It ends within this once it has seen the end of the run
         self._patience = job.flush_timeout + GRACE + _MARGIN
         self._job, self._warn = job, warn

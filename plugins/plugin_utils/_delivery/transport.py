@@ -82,7 +82,7 @@ class Direct:
     _window_in_cluster = 64
 
     def __init__(self, settings: Settings, prefix: str, stream: str) -> None:
-        """Raises LibraryMissing where this Python can't connect."""
+        """Prepare the connection. Raises LibraryMissing if this Python can't connect."""
         preload(settings)
         self.place = f"in stream {stream}"
         self.target = {

@@ -35,7 +35,7 @@ class Masking:
     """
 
     def __init__(self, keys: Iterable[str] = (), expressions: Iterable[str] = ()) -> None:
-        """Raises ValueError where an expression is none."""
+        """Compile the patterns. Raises ValueError for an invalid expression."""
         self._mask = Mask([*PATTERNS, *keys])
         self._looked_for = (*self._mask.words, "bearer ", "basic ", _OF_ANSIBLE.lower())
         self._expressions = [_compiled(expression) for expression in expressions]

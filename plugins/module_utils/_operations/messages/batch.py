@@ -113,7 +113,7 @@ def _refusal(batch: list[Outgoing], error: _errors.ApiError) -> _errors.StreamsE
 
 
 def _foresee(session: sessions.Session, batch: list[Outgoing], owner: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The acknowledgement of all. Each expects what was there before the batch."""
+    """Return the expected acknowledgement of all. Each expects the state before the batch."""
     acks = [foresee(session, [(each, owner)])[0] for each in batch if each.expected] or foresee(
         session, [(batch[0], owner)]
     )

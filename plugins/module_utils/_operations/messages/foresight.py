@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Foresees in check mode what a stream would answer to messages."""
+"""Predict in check mode what a stream would answer to messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_RECENT = 10_000
 def foresee(
     session: sessions.Session, batch: Sequence[tuple[Outgoing, Owner]]
 ) -> list[dict[str, Any] | _errors.StreamsError]:
-    """The acknowledgement or the refusal that would come for each, if they were published in this order."""
+    """Return the expected acknowledgement or error of each message, if they were published in this order."""
     stream_of: dict[str, _Stream] = {}
     for owner in (owner for _outgoing, owner in batch):
         name = owner["config"]["name"] if owner else ""
@@ -79,7 +79,7 @@ class _Stream:
         return bool(config.get("discard") == "new" and per_subject)
 
     def _recent_ids(self, session: sessions.Session) -> dict[str, int]:
-        """The sequence of the first message with each id that the stream still remembers."""
+        """Return the sequence of the first message with each id that the stream still remembers."""
         window = timedelta(microseconds=int(self._config.get("duplicate_window") or 0) / 1000)
         if not window:
             return {}
@@ -89,7 +89,7 @@ class _Stream:
         return ids
 
     def take(self, outgoing: Outgoing) -> dict[str, Any]:
-        """The acknowledgement. Raises what the server would refuse, compared in its order."""
+        """Return the acknowledgement. Raises the error that the server would return, in its order of checks."""
         if outgoing.msg_id in self._ids:
             return {"stream": self._name, "seq": self._ids[outgoing.msg_id], "duplicate": True}
         last = {
@@ -132,7 +132,7 @@ def _count_on(stream: str, subject: str) -> Any:
 
 
 def _raised(found: list[Any]) -> list[Any]:
-    """What reads returned. Raises the first error."""
+    """Return the results of reads. Raises the first error."""
     for each in found:
         if isinstance(each, _errors.StreamsError):
             raise each

@@ -48,7 +48,7 @@ def publish(session: sessions.Session, options: Mapping[str, Any], check_mode: b
 
 
 def described(outgoing: Outgoing, ack: Mapping[str, Any], stored: messages.Stored | None) -> dict[str, Any]:
-    """A message in results: as the stream has it, or without ``stored`` as it was sent."""
+    """Return a message for results: the stored one, or without ``stored`` the sent one."""
     if stored and not outgoing.msg_id:
         # Ours alone: it is for repeating, and nothing that was asked for
         stored = stored._replace(headers={name: v for name, v in stored.headers.items() if name != messages.MESSAGE_ID})
@@ -92,7 +92,7 @@ def owner_of(session: sessions.Session, outgoing: Outgoing) -> dict[str, Any] | 
 
 
 def owners_of(session: sessions.Session, batch: Sequence[Outgoing]) -> list[dict[str, Any] | None]:
-    """``owner_of`` for each, with two requests for each stream: a subject belongs to one stream."""
+    """Return ``owner_of`` for each, with two requests for each stream, since a subject belongs to one stream."""
     streams_: list[dict[str, Any]] = []
     by_subject: dict[str, dict[str, Any] | None] = {}
     for each in batch:
@@ -114,7 +114,7 @@ def _takes(owner: Mapping[str, Any], subject: str) -> bool:
 def send(
     session: sessions.Session, batch: Sequence[tuple[Outgoing, Owner]]
 ) -> list[dict[str, Any] | _errors.StreamsError]:
-    """Publishes in order, pipelined: the stream's acknowledgement or an error for each."""
+    """Publish in order, pipelined. Return the stream's acknowledgement or an error for each."""
     headers, requests = [], []
     for outgoing, owner in batch:
         own, again = _identified(session, outgoing, (owner or {}).get("config") or {})

@@ -54,6 +54,7 @@ def deleted(title: str, before: dict[str, Any]) -> dict[str, Any]:
 
 
 def deleted_many(title: str, sequences: list[int]) -> dict[str, Any]:
+    """Return the result of several deletions."""
     changes = [
         {"field": "message", "before": sequence, "after": None, "effect": resource.DELETE} for sequence in sequences
     ]

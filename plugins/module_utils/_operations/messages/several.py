@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Publishes or deletes several messages, each for itself, by requests that are under way together."""
+"""Publish or delete several messages, each independently, by requests that are sent together."""
 
 from __future__ import annotations
 
@@ -27,10 +27,7 @@ _READ_AT_ONCE = 128
 def publish(
     session: sessions.Session, batch: Sequence[Outgoing], options: Mapping[str, Any], check_mode: bool
 ) -> dict[str, Any]:
-    """Publishes in order what the streams take. Returns the whole result. Raises the first refusal, with all results.
-
-    What can be known before is checked of all of them before the first is sent.
-    """
+    """Publish all messages in order, and return the whole result. Raises the first error, with all results."""
     owners = stream_publish.owners_of(session, batch)
     for number, (each, owner) in enumerate(zip(batch, owners)):
         try:
@@ -61,7 +58,7 @@ def _shown(outgoing: Outgoing, ack: dict[str, Any] | _errors.StreamsError) -> di
 
 
 def _show_first(session: sessions.Session, batch: Sequence[Outgoing], acks: Sequence[Any], shown: list[Any]) -> None:
-    """Shows duplicates as the stream has them."""
+    """Replace duplicates with the stored messages."""
     of_stream: dict[str, list[int]] = {}
     for number, ack in enumerate(acks):
         if isinstance(ack, dict) and ack["duplicate"]:
@@ -76,7 +73,7 @@ def _show_first(session: sessions.Session, batch: Sequence[Outgoing], acks: Sequ
 def _partly(
     first: tuple[int, _errors.StreamsError], shown: list[dict[str, Any]], new: int, check_mode: bool
 ) -> _errors.StreamsError:
-    """The error where not all of the messages are stored."""
+    """Return the error if not all of the messages are stored."""
     number, reason = first
     refused = sum(1 for each in shown if "failure" in each)
     would = "would be" if check_mode else "were"
@@ -87,7 +84,7 @@ def _partly(
 
 
 def _of_item(item: str, error: _errors.StreamsError, told: str = "") -> _errors.StreamsError:
-    """The same error, which names the item of the list."""
+    """Return the same error with the item of the list."""
     option = str(error.failure.get("option") or "")
     joined = "." if option and error.message.startswith(f"{option}:") else ": "
     message = f"{item}{joined}{error.message}" + (f" {told}." if told else "")
@@ -97,7 +94,7 @@ def _of_item(item: str, error: _errors.StreamsError, told: str = "") -> _errors.
 
 
 def delete(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Deletes the messages with these sequence numbers; those that are gone are no change. Returns the whole result."""
+    """Delete the messages with these sequences. Missing ones are no change. Return the whole result."""
     stream, wanted = options["stream"], list(dict.fromkeys(options["sequences"]))
     refusal = removal.denied(session, stream)
     if check_mode or refusal:

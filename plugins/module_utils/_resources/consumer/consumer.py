@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Current:
-    """What was read: the infos of the consumer and of its stream, None where there is none, and those of the stream's
-    other consumers, which only some plans need (``needs_others``). ``holder`` is the info of what keeps the position of
-    a consumer that is being made anew, ``target`` the sequence to reset it to. ``waiting`` is what ``consumer_losses``
-    has to know to tell what a narrower filter deletes. ``account`` has the limits of the account where one is made.
-    ``stored`` are those of the filters that match messages of the stream, None where that is not known.
+    """The state of a consumer: its info and that of its stream, None if missing.
+
+    ``others`` are infos of the stream's other consumers, which only some plans need (``needs_others``). ``holder`` is
+    the info of the consumer that keeps the position of one that is being created again, ``target`` the sequence to
+    reset to. ``waiting`` is the input of ``consumer_losses``. ``account`` has the limits of the account if a consumer
+    is created. ``stored`` are the filters that match stored messages, None if unknown.
     """
 
     info: dict[str, Any] | None = None
@@ -44,34 +45,34 @@ class Current:
 
     @property
     def before(self) -> dict[str, Any] | None:
-        """The consumer as it was: what holds the position of one that is being made anew has its filter."""
+        """The consumer before the change. If it is being created again, its holder with its filter."""
         return self.holder or self.info
 
     @property
     def by_interest(self) -> bool:
-        """Whether the stream keeps what some consumer waits for, and no more."""
+        """True if the stream keeps only messages that some consumer waits for."""
         return bool(self.stream_config.get("retention") == "interest")
 
     @property
     def is_queue(self) -> bool:
-        """Whether the stream gives each message to one consumer alone."""
+        """True if the stream gives each message to one consumer alone."""
         return bool(self.stream_config.get("retention") == "workqueue")
 
     @property
     def count(self) -> int:
-        """How many consumers the stream has."""
+        """The number of consumers of the stream."""
         return int(((self.stream or {}).get("state") or {}).get("consumer_count") or 0)
 
     @property
     def ackable(self) -> int:
-        """How many messages may wait for acknowledgements, 0 for any number."""
+        """The allowed number of unacknowledged messages, 0 for any."""
         from ..account_limits import max_ack_pending
 
         return max_ack_pending(self.account or {}, self.stream_config)
 
     @property
     def created(self) -> str:
-        """When the stream was created. Sequences are of this one, and of none that has its name later."""
+        """When the stream was created. Its sequences do not apply to a later stream of its name."""
         return str((self.stream or {}).get("created", ""))
 
     @property
@@ -80,7 +81,7 @@ class Current:
 
     @classmethod
     def listed(cls, name: str, stream: dict[str, Any] | None, found: Iterable[dict[str, Any]]) -> Current:
-        """From a listing of all consumers of the stream."""
+        """Return the state from a list of all consumers of the stream."""
         by_name = {info["name"]: info for info in found}
         mine, holder = by_name.pop(name, None), by_name.get(positions.holder_of(name))
         return cls(mine, stream, tuple(by_name.values()), holder)
@@ -114,7 +115,7 @@ class ConsumerResource:
         return self.matched(session, current, options)
 
     def narrowed(self, current: Current, options: Mapping[str, Any]) -> bool:
-        """Whether a filter that leaves out more than before makes it necessary to know what the others wait for."""
+        """Return True if a filter takes less than before, so that the positions of other consumers are needed."""
         if options["state"] != "present" or current.before is None or not current.by_interest:
             return False
         from . import losses as consumer_losses
@@ -128,7 +129,7 @@ class ConsumerResource:
         waiting: consumer_losses.Waiting | None,
         coming: Iterable[dict[str, Any]] = (),
     ) -> Current:
-        """With what the others wait for. ``coming`` are infos of consumers that will be there by then."""
+        """Return the state with the positions of others. ``coming`` are infos of consumers that will exist by then."""
         if waiting is None:
             return current
         apart = (options["name"], positions.holder_of(options["name"]))
@@ -136,7 +137,7 @@ class ConsumerResource:
         return replace(current, waiting=((*others, *coming), waiting[1]))
 
     def matched(self, session: sessions.Session, current: Current, options: Mapping[str, Any]) -> Current:
-        """With what the messages of the stream say to filters that none of its subjects match."""
+        """Return the state with the filters that match stored messages, if no subject of the stream matches."""
         given = options.get("filter_subject") or options.get("filter_subjects")
         wanted = rules.without_match(options, current.stream_config) if given and current.stream else ()
         if not wanted or options["state"] != "present":
@@ -145,17 +146,17 @@ class ConsumerResource:
         return replace(current, stored=found)
 
     def needs_others(self, options: Mapping[str, Any]) -> bool:
-        """Whether the plan may depend on the stream's other consumers."""
+        """Return True if the plan may depend on the stream's other consumers."""
         return bool(options["state"] == "absent")
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Raises OptionError where the options can't go together, whatever is on the server."""
+        """Raise OptionError for options that exclude each other, without the server."""
         found = fields.checked(table.SPEC, options.get)
         given = {row.path: found[row.option] for row in table.SPEC if row.option in found}
         rules.check_given(given)
 
     def check_declared(self, options: Mapping[str, Any]) -> None:
-        """The same for an item of a document, which can't be an act."""
+        """Raise the same for an item of a document, whose state must be present or absent."""
         if options["state"] not in ("present", "absent"):
             raise _errors.OptionError("state", f"{options['state']} does not last: do it with choria_consumer.")
         self.check(options)
@@ -175,7 +176,7 @@ class ConsumerResource:
         return resource.pedantically(plan, options, server)
 
     def calls_of(self, plan: resource.Plan) -> list[jetstream.Call]:
-        """The calls that do what is planned, one after the other."""
+        """Return the calls of the plan, in their order."""
         if "calls" in plan.request:
             return list(plan.request["calls"])
         stream, config = plan.request["stream_name"], plan.request["config"]
@@ -203,7 +204,7 @@ class ConsumerResource:
         return {self.noun: proof}
 
     def _desired(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
-        """The given fields with what follows from them. Raises what speaks against them."""
+        """Return the given fields with those that they imply. Raises errors for wrong combinations."""
         desired = resource.to_wire(table.SPEC, options, server)
         del desired["stream"], desired["durable_name"]
         for (path, value), since in table.VALUES_SINCE.items():
@@ -297,7 +298,10 @@ class ConsumerResource:
     def _plan_recreation(
         self, current: Current, desired: dict[str, Any], options: Mapping[str, Any], changes: list[resource.Change]
     ) -> resource.Plan:
-        """It is made anew at its position, or where its start changes, there. Also ends what was interrupted."""
+        """Return the plan to create the consumer again, at its position or at a new start.
+
+        It also resumes an interrupted one.
+        """
         info, stream, name = current.info or {}, current.stream_config, options["name"]
         if not current.is_queue and not current.holder:
             _check_number(current, options)  # what holds its position is one more
@@ -325,7 +329,7 @@ class ConsumerResource:
         )
 
     def _plan_act(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
-        """A reset, or the end of pins: they change no option."""
+        """Return the plan of a reset, or of unpinning, which change no option."""
         info, name = current.info, options["name"]
         if info is None:
             raise positions.missing_consumer(options["stream"], name)
@@ -367,14 +371,14 @@ class ConsumerResource:
         )
 
     def _expected(self, current: Current, options: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-        """The result as it is expected to be after the write."""
+        """Return the expected result after the write."""
         info = {"name": options["name"], "stream_name": options["stream"], **(current.info or {})}
         whole = facts.filled(config, current.stream_config, current.ackable)
         return facts.result_of({**info, "config": whole, "paused": "pause_until" in config})
 
 
 def _check_number(current: Current, options: Mapping[str, Any]) -> None:
-    """Raises Refused where the stream or the account allows no more consumers."""
+    """Raise Refused if the stream or the account allows no more consumers."""
     from ..account_limits import max_consumers
 
     most = max_consumers(current.account or {}, current.stream_config)
@@ -389,7 +393,7 @@ def _check_number(current: Current, options: Mapping[str, Any]) -> None:
 
 
 def _target(session: sessions.Session, options: Mapping[str, Any]) -> int | None:
-    """The sequence to reset to, None for the last acknowledgement."""
+    """Return the sequence to reset to, None for the last acknowledgement."""
     if options["state"] != "reset":
         return None
     if options["opt_start_time"] is None:
@@ -402,7 +406,7 @@ def _target(session: sessions.Session, options: Mapping[str, Any]) -> int | None
 
 
 def _unmanaged(desired: Mapping[str, Any], stream: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
-    """What exact mode wants of the fields that nobody gave: what they would be in a new consumer."""
+    """Return the values in exact mode of fields that are not given: those of a new consumer."""
     from ..exact import defaults
 
     return {
@@ -412,7 +416,7 @@ def _unmanaged(desired: Mapping[str, Any], stream: Mapping[str, Any], server: wi
 
 
 def _completed(desired: dict[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
-    """With what follows from it, and without what does not go with it any more."""
+    """Return the fields with those that they imply, and without those that they exclude."""
     if not present:
         desired = {"ack_policy": "explicit", **desired}  # as NATS clients do: the server's own default is none
     for one, other, none in (("filter_subject", "filter_subjects", []), ("filter_subjects", "filter_subject", "")):
@@ -436,7 +440,7 @@ def _completed(desired: dict[str, Any], present: Mapping[str, Any]) -> dict[str,
 
 
 def _settled(desired: dict[str, Any], present: Mapping[str, Any], current: Current) -> dict[str, Any]:
-    """With 0 as what the server makes of it: a number that is not set."""
+    """Return the fields with 0 replaced by the server's default."""
     whole = facts.filled({**present, **desired}, current.stream_config, current.ackable)
     return {
         path: value if value or isinstance(value, (bool, list, dict)) else whole.get(path, value)
@@ -445,7 +449,7 @@ def _settled(desired: dict[str, Any], present: Mapping[str, Any], current: Curre
 
 
 def _merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
-    """What is there, with what is wanted. Metadata that the server added stays."""
+    """Return the present fields with the desired ones. Metadata of the server stays."""
     merged = {**config, **desired}
     if "metadata" in desired:
         labels = config.get("metadata") or {}
@@ -455,7 +459,7 @@ def _merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, 
 
 
 def _sent(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what is empty: the server takes its defaults for what is left out."""
+    """Return the fields without empty ones, for which the server uses its defaults."""
     return {path: value for path, value in config.items() if value}
 
 
@@ -471,7 +475,7 @@ def _warnings(current: Current, config: Mapping[str, Any], changed: set[str]) ->
 
 
 def _check_bound(info: Mapping[str, Any], changes: Iterable[resource.Change], what: str) -> None:
-    """Raises Refused where deliver_subject would change under a listener."""
+    """Raise Refused if deliver_subject would change under a subscriber."""
     if info.get("push_bound") and any(change.field == "deliver_subject" for change in changes):
         raise _errors.Refused(
             f"deliver_subject of {what} can't be changed while somebody listens on {info['config']['deliver_subject']} "
@@ -483,7 +487,7 @@ def _check_bound(info: Mapping[str, Any], changes: Iterable[resource.Change], wh
 
 
 def _lost_by_filter(current: Current, config: Mapping[str, Any], options: Mapping[str, Any]) -> int | None:
-    """How many messages a narrower filter deletes, None where that is not known. Raises Refused where none may go."""
+    """Return how many messages a narrower filter deletes, None if unknown. Raises Refused if that is not allowed."""
     if current.before is None or not current.by_interest:
         return 0
     from . import losses as consumer_losses

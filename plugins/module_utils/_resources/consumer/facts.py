@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Consumers as results show them, and what servers fill in. Pure."""
+"""Show consumers in results, and fill in the server's defaults."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _WAITING = 512
 
 
 def filled(config: Mapping[str, Any], stream: Mapping[str, Any], ackable: int = 0) -> dict[str, Any]:
-    """A configuration with what the server fills in, which depends on that of the stream.
+    """Return a configuration with the server's defaults, which depend on that of the stream.
 
-    ``ackable`` is how many messages the account lets wait for acknowledgements, 0 for any number.
+    ``ackable`` is how many unacknowledged messages the account allows, 0 for any number.
     """
     limits = stream.get("consumer_limits") or {}
     backoff = config.get("backoff")
@@ -47,7 +47,7 @@ def filled(config: Mapping[str, Any], stream: Mapping[str, Any], ackable: int = 
 
 
 def result_of(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The consumer as results show it: its options under their names, with what the server tells beside them."""
+    """Return the consumer for results: its options by their names, and its state."""
     config = declared(info)
     return {
         "name": info["config"]["durable_name"] if "durable_name" in info["config"] else info["name"],
@@ -59,12 +59,12 @@ def result_of(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def declared(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration as it was asked for: also where it begins, though it was made anew at its position since."""
+    """Return the configuration as declared, with its original start if it was created again at its position."""
     return as_asked(there(info))
 
 
 def there(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration on the server. The time of a pause that is over says nothing any more."""
+    """Return the configuration on the server, without a pause that is over."""
     config = dict(info["config"])
     if config.get("pause_until") and not ahead(config["pause_until"], info):
         del config["pause_until"]
@@ -72,7 +72,7 @@ def there(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_asked(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with the beginning that is in its metadata, and without that mark."""
+    """Return a configuration with the start in its metadata, and without that mark."""
     labels = config.get("metadata") or {}
     try:
         begin = untrusted.load_object(labels[START_MARK])
@@ -84,18 +84,18 @@ def as_asked(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def ahead(moment: str, info: Mapping[str, Any] | None) -> bool:
-    """Whether a time is still to come, by the clock of the server where it has answered."""
+    """Return True if a time is in the future, by the server's clock if it has answered."""
     now = codecs.parse_timestamp(info["ts"]) if info and info.get("ts") else datetime.now(timezone.utc)
     return codecs.parse_timestamp(moment) > now
 
 
 def unprocessed(info: Mapping[str, Any]) -> int:
-    """How many messages the consumer still has to deliver, or waits for the acknowledgement of."""
+    """Return how many messages the consumer still has to deliver, or that are not acknowledged yet."""
     return int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0))
 
 
 def position(info: Mapping[str, Any], which: str) -> tuple[int, int]:
-    """The sequence in the stream and the number of deliveries of ``delivered`` or ``ack_floor``."""
+    """Return the stream sequence and the number of deliveries of ``delivered`` or ``ack_floor``."""
     found = info.get(which) or {}
     return int(found.get("stream_seq", 0)), int(found.get("consumer_seq", 0))
 

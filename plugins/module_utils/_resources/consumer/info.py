@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What choria_consumer_info returns."""
+"""The work of choria_consumer_info."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONSUMERS = fields.Spec(
 
 
 def consumers_of(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The named consumers of a stream, or all, or those of all streams, in the order of streams and names."""
+    """Return the named consumers of a stream, or all, or those of all streams, sorted by stream and name."""
     fields.checked(CONSUMERS, options.get)
     stream, wanted = options["stream"], options["names"]
     if wanted is not None:

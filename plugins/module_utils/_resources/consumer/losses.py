@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes with a consumer or a part of its filter: a stream by interest keeps only what some consumer waits for."""
+"""Count what is deleted with a consumer or a part of its filter in a stream that keeps messages by interest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def lost_with(stream: Mapping[str, Any], info: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> int | None:
-    """How many messages go with a consumer: those that nobody else waits for. None where others may wait for some."""
+    """Return how many messages are deleted with a consumer, or None if others may still wait for some."""
     left = facts.unprocessed(info)
     if not left or stream.get("retention") != "interest":
         return 0
@@ -31,13 +31,13 @@ def lost_with(stream: Mapping[str, Any], info: Mapping[str, Any], others: Iterab
 
 
 def narrowed(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether the filters of ``wanted`` leave something out of those of a consumer that there is."""
+    """Return True if ``wanted`` leaves out messages that the present filters take."""
     new = subjects.filters(wanted)
     return not all(_heard(new, old) for old in subjects.filters(before["config"]))
 
 
 def read(session: sessions.Session, stream: str) -> Waiting | None:
-    """The stream's consumers, and how many messages each subject has; None where nobody may read that."""
+    """Return the stream's consumers, and the number of messages by subject, or None if that may not be read."""
     try:
         return tuple(consumers.list_all(session, stream)), streams.subject_counts(session, stream)
     except _errors.PermissionMissing:
@@ -45,9 +45,10 @@ def read(session: sessions.Session, stream: str) -> Waiting | None:
 
 
 def lost(before: Mapping[str, Any], wanted: Mapping[str, Any], waiting: Waiting | None) -> losses.Loss:
-    """The messages of a stream by interest that nobody waits for any more.
+    """Return the messages of a stream by interest that no consumer waits for any more.
 
-    Others that still have all that their filters match keep it. Of one that has processed some, it is not known which.
+    Other consumers that have processed nothing of their filters keep them. Of others it is unknown what they have
+    processed.
     """
     cause = "its new filter"
     if not narrowed(before, wanted):

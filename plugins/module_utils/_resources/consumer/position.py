@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a consumer stands: it is moved, kept while the consumer is made anew, and a client loses its pin. Pure.
+"""The position of a consumer: move it, keep it while the consumer is created again, and unpin clients.
 
-A consumer that is made anew is deleted in between. Another one, the holder, keeps its position meanwhile, and the
-messages of a stream by interest: whoever is interrupted runs it again and goes on from there. A stream for work queues
-takes no second consumer, and needs none, since what is not acknowledged stays in it.
+To create a consumer again, it is deleted first. Another consumer, the holder, keeps its position meanwhile, and the
+messages of a stream by interest. An interrupted run can be repeated, and continues from there. A stream for work queues
+allows no second consumer, and needs none, since unacknowledged messages stay in it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _BEGIN = "choria.streams.begin"
 
 
 def holder_of(name: str) -> str:
+    """Return the name of a consumer's holder."""
     return f"{_HOLDER}{name}"
 
 
@@ -39,14 +40,14 @@ def holder_of(name: str) -> str:
 
 
 def anew(config: Mapping[str, Any], info: Mapping[str, Any], stream: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of the consumer that goes on after what this one has acknowledged."""
+    """Return the configuration of the consumer that continues after the acknowledged messages of this one."""
     if stream.get("retention") == "workqueue":
         return dict(config)
     return begun_at(config, facts.position(info, "ack_floor")[0] + 1, facts.declared(info))
 
 
 def begun_at(config: Mapping[str, Any], sequence: int, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration that begins at a sequence, and remembers where it was asked to begin."""
+    """Return a configuration that starts at a sequence, and stores the declared start."""
     start = {path: asked[path] for path in table.START if asked.get(path)}
     labels = {**(config.get("metadata") or {}), facts.START_MARK: json.dumps(start, sort_keys=True)}
     rest = {path: value for path, value in config.items() if path not in table.START}
@@ -56,7 +57,7 @@ def begun_at(config: Mapping[str, Any], sequence: int, asked: Mapping[str, Any])
 def replacing(
     stream: Mapping[str, Any], info: Mapping[str, Any] | None, holder: Mapping[str, Any] | None, config: dict[str, Any]
 ) -> list[jetstream.Call]:
-    """The calls that make a consumer anew, from wherever an earlier try was interrupted."""
+    """Return the calls that create a consumer again, from wherever an earlier run was interrupted."""
     name, home = config["durable_name"], stream["name"]
     create = consumers.creating(home, config)
     if stream.get("retention") == "workqueue":
@@ -74,7 +75,7 @@ def replacing(
 
 
 def resumed(config: dict[str, Any], holder: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a consumer of which only the holder is left, by what an interrupted run wanted."""
+    """Return the desired configuration of an interrupted run that left only the holder."""
     there = holder["config"]
     begin = (there.get("metadata") or {}).get(_BEGIN)
     if begin:
@@ -86,7 +87,7 @@ def resumed(config: dict[str, Any], holder: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _holding(info: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The holder: it stands where the old consumer stands, and remembers a new start that is wanted."""
+    """Return the holder's configuration, with the old position, and a new start if it is desired."""
     kept = {path: info["config"][path] for path in ("filter_subject", "filter_subjects") if path in info["config"]}
     holding = {
         **kept,
@@ -104,9 +105,9 @@ def _holding(info: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, An
 def moved_by(
     changes: Iterable[resource.Change], info: Mapping[str, Any], config: Mapping[str, Any]
 ) -> dict[str, int | None]:
-    """How many messages are delivered again at most, and how many it still had to process and will not get.
+    """Return how many messages are at most delivered again, and how many unprocessed ones are skipped.
 
-    None where that can't be known. A consumer that is made anew begins elsewhere only where its start is what changes.
+    None stands for unknown. A consumer that is created again only moves if its start changes.
     """
     (floor, acked), (last, deliveries) = (
         facts.position(info, "ack_floor"),
@@ -123,7 +124,7 @@ def moved_by(
 
 
 def passed_over(info: Mapping[str, Any], sequence: int) -> dict[str, int | None]:
-    """The same where it goes on with a sequence of the stream."""
+    """Return the same for a consumer that continues at a sequence of the stream."""
     floor, last = facts.position(info, "ack_floor")[0], facts.position(info, "delivered")[0]
     return {
         "messages_redelivered": max(0, last - sequence + 1),
@@ -132,7 +133,7 @@ def passed_over(info: Mapping[str, Any], sequence: int) -> dict[str, int | None]
 
 
 def check_skipped(what: str, count: int | None, allowed: bool) -> None:
-    """Raises Refused where messages would be passed over that are not processed yet."""
+    """Raise Refused if unprocessed messages would be skipped and that is not allowed."""
     if count == 0 or allowed:
         return
     many = "an unknown number of messages" if count is None else f"{count} message{'' if count == 1 else 's'}"
@@ -149,7 +150,7 @@ def check_skipped(what: str, count: int | None, allowed: bool) -> None:
 
 
 def check_alone(options: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
-    """Raises OptionError where a state that is an act comes with options that it does not use."""
+    """Raise OptionError for options that a reset or an unpinning does not use."""
     for row in table.SPEC:
         if row.option not in ("stream", "name", *allowed) and options.get(row.option) is not None:
             raise _errors.OptionError(row.option, f"does not go with state: {options['state']}: leave it out.")
@@ -158,7 +159,7 @@ def check_alone(options: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
 def resetting(
     info: Mapping[str, Any], sequence: int | None, server: wire.Server
 ) -> tuple[list[jetstream.Call], list[resource.Change], dict[str, int | None]]:
-    """The calls, changes and consequences of moving to a sequence, or back to the last acknowledgement."""
+    """Return the calls, changes and consequences of a move to a sequence, or back to the last acknowledgement."""
     if server.version < shared_fields.V2_14:
         raise _errors.Refused(
             f"state: reset needs nats-server 2.14.0 (API level 4), and {server.runs}: make the consumer "
@@ -184,7 +185,7 @@ def _at(sequence: int) -> dict[str, int]:
 def unpinning(
     info: Mapping[str, Any], groups: Iterable[str] | None
 ) -> tuple[list[jetstream.Call], list[resource.Change]]:
-    """The calls and changes of taking pinned groups from their clients: of these groups, or of all."""
+    """Return the calls and changes that unpin clients from these groups, or from all."""
     known = set(info["config"].get("priority_groups") or [])
     for group in groups or ():
         if group not in known:
@@ -202,6 +203,7 @@ def unpinning(
 
 
 def missing_consumer(stream: str, name: str) -> _errors.StreamsError:
+    """Return the error of a missing consumer."""
     return _errors.StreamsError(
         f"name: there is no consumer {name} of stream {stream}: make it first, or check the name.",
         code="no_consumer",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Consumers are read back after a write, since an answer that says ok is no proof, and their streams before it."""
+"""Read consumers back after a write, since an acknowledgement is no proof, and check their streams before it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PAGE, _WORTH = 256, 4
 
 
 def check_same_stream(session: sessions.Session, plan: resource.Plan) -> None:
-    """Raises Overtaken where the stream was created again since it was read: a position is one of the old stream."""
+    """Raise Overtaken if the stream was created again since it was read, since positions belong to the old stream."""
     stream = plan.request["stream_name"]
     info = streams.info(session, stream)
     if info is None:
@@ -92,7 +92,7 @@ def _read(
 
 
 def _proven(plan: resource.Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Raises StreamsError where the consumer is not what was planned."""
+    """Return the consumer for results. Raises StreamsError if it differs from the plan."""
     if info is None:
         raise _errors.StreamsError(
             f"The server confirmed consumer {plan.name}, but then did not have it: look at its log.",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which options of a consumer go together: what the server would refuse, or take without any effect. Pure."""
+"""Rules between options of a consumer: combinations that the server refuses, or ignores."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _STARTS = {"opt_start_seq": "by_start_sequence", "opt_start_time": "by_start_tim
 
 
 def check_given(config: Mapping[str, Any]) -> None:
-    """Raises OptionError where what was given can't go together, whatever is on the server."""
+    """Raise OptionError for given options that exclude each other, without the server."""
     _raise_first(_conflicts(config), config)
 
 
 def check(config: Mapping[str, Any], present: Mapping[str, Any], given: Collection[str]) -> None:
-    """Raises OptionError where given fields do not go together with others.
+    """Raise OptionError if given fields exclude others.
 
-    ``config`` is what would be on the server, and ``present`` what there is: what another tool made can be declared as
-    it is.
+    ``config`` is the configuration after the change, and ``present`` the one before, so that what another tool made can
+    be declared as it is.
     """
     known = [*_conflicts(present), *_gaps(present)] if present else []
     _raise_first((problem for problem in (*_conflicts(config), *_gaps(config)) if problem not in known), given)
@@ -45,16 +45,16 @@ def _raise_first(problems: Iterable[Problem], given: Collection[str]) -> None:
 
 
 def without_match(config: Mapping[str, Any], stream: Mapping[str, Any]) -> list[str]:
-    """The filters that no new message of the stream can match."""
+    """Return the filters that no new message of the stream can match."""
     return [wanted for wanted in subjects.filters(config) if not subjects.may_match(wanted, stream)]
 
 
 def check_filters(
     name: str, config: Mapping[str, Any], stream: Mapping[str, Any], stored: Collection[str] | None
 ) -> None:
-    """Raises Refused where a filter matches nothing of the stream, and none of the messages that it holds.
+    """Raise Refused if a filter matches nothing of the stream, and no stored message.
 
-    ``stored`` are the filters that some of these match, None where that is not known.
+    ``stored`` are the filters that match stored messages, None if unknown.
     """
     lost = [wanted for wanted in without_match(config, stream) if stored is not None and wanted not in stored]
     if lost:
@@ -69,7 +69,7 @@ def check_filters(
 
 
 def _conflicts(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """What can't be given together."""
+    """Yield fields that exclude each other."""
     yield from _of_kind(config)
     yield from _acks(config)
     wanted = subjects.filters(config)
@@ -127,7 +127,7 @@ def _acks(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _gaps(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """What is lacking beside what is given."""
+    """Yield fields that need others."""
     if config.get("ack_policy") == "none":
         # Clients give pull consumers a limit that means nothing
         for field in _set(config, table.UNUSED_UNACKED):
@@ -163,9 +163,9 @@ def _gaps(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def check_stream(config: Mapping[str, Any], given: Collection[str], stream: Mapping[str, Any], ackable: int) -> None:
-    """Raises OptionError where what is given does not go with the stream.
+    """Raise OptionError for options that do not fit the stream.
 
-    ``ackable`` is how many messages the stream or the account lets wait for acknowledgements, 0 for any number.
+    ``ackable`` is how many unacknowledged messages the stream or the account allows, 0 for any number.
     """
     _check_replicas({path: config[path] for path in given if path in config}, stream)
     _raise_first(_against_stream(config, stream, ackable), given)
@@ -191,7 +191,7 @@ def _against_stream(config: Mapping[str, Any], stream: Mapping[str, Any], ackabl
 def check_queue(
     name: str, config: Mapping[str, Any], stream: Mapping[str, Any], others: Iterable[Mapping[str, Any]], *, new: bool
 ) -> None:
-    """Raises Refused where a stream for work queues would not take the consumer beside these others."""
+    """Raise Refused if a stream for work queues would refuse the consumer beside these others."""
     if stream.get("retention") != "workqueue":
         return
     what = f"consumer {name}: stream {stream['name']} is a work queue, "
@@ -237,5 +237,5 @@ def _check_replicas(config: Mapping[str, Any], stream: Mapping[str, Any]) -> Non
 
 
 def _set(config: Mapping[str, Any], fields: Iterable[str]) -> list[str]:
-    """Those that say something else than their default."""
+    """Return the fields that differ from their defaults."""
     return [field for field in fields if config.get(field) not in (None, 0, -1, "", "none", [], False)]

@@ -110,7 +110,7 @@ ROWS = {row.path: row for row in SPEC if row.option not in ("stream", "name")}
 
 
 def same(path: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two configurations say the same of a field."""
+    """Return True if a field means the same in two configurations."""
     return ROWS[path].equal(one.get(path), other.get(path))
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes what a document plans: group by group, all of a group at once over one connection."""
+"""Write the changes of a document group by group, all of a group at once over one connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def apply(session: sessions.Session, document: model.Document, known: state.Known) -> None:
-    """Writes all that changes, and tells each item what became of it (``written``, ``error``)."""
+    """Write all changes, and set ``written`` and ``error`` of each item."""
     groups = phases(document, known.infos)
     for group, following in zip(groups, [*groups[1:], []]):
         _write_group(session, document, group)
@@ -55,7 +55,7 @@ def _fail(items: Iterable[model.Item], error: _errors.StreamsError) -> None:
 
 
 def _obstacle(document: model.Document, item: model.Item) -> _errors.StreamsError | None:
-    """Why an item is not tried: something failed before that it needs, or the user wants to stop then."""
+    """Return why an item is skipped: a required item failed, or the user wants to stop after a failure."""
     needed = [document.streams.get(item.stream)] if item.kind.parent else item.after
     failed = next((need for need in needed if need and need.error), None)
     if failed:
@@ -89,7 +89,7 @@ def _one_call(item: model.Item) -> bool:
 
 
 def _apply_alone(session: sessions.Session, item: model.Item) -> None:
-    """What takes more than one call is done as the module for one resource does it."""
+    """Write an item that takes more than one call as the module for one resource does."""
     try:
         if item.plan:
             item.kind.definition.apply(session, item.plan)
@@ -125,7 +125,7 @@ def _explained(item: model.Item, session: sessions.Session) -> _errors.StreamsEr
 
 
 def _prove(session: sessions.Session, document: model.Document, known: state.Known) -> None:
-    """Reads back what was written: a reply that says ok is no proof."""
+    """Read back what was written, since an acknowledgement is no proof."""
     items = [item for item in document.of_kind(*model.STREAM_KINDS) if item.written and not item.proven]
     try:
         names = {item.stream for item in items}
@@ -151,7 +151,7 @@ def _prove(session: sessions.Session, document: model.Document, known: state.Kno
 
 
 def _late(session: sessions.Session, names: list[str]) -> dict[str, dict[str, Any]]:
-    """The infos of streams that were not found right after they were written."""
+    """Return the infos of streams that were not found right after they were written."""
     found = together.read_together(session, [partial(streams.info_after_write, name=name) for name in names])
     for info in found:
         if isinstance(info, _errors.StreamsError):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The consumers of a document: read, planned against what their streams will be, written and read back."""
+"""Read, plan, write and read back the consumers of a document. Plans use the future state of the streams."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ANY_NUMBER = 1 << 62
 
 
 def read_consumers(session: sessions.Session, document: model.Document, known: document_state.Known) -> None:
-    """Raises PermissionMissing where pruning needs the list of all consumers, and nobody may have it."""
+    """Read consumers. Raises PermissionMissing if pruning needs the list of all consumers, and it may not be read."""
     populated = [name for name, info in known.infos.items() if info["state"].get("consumer_count")]
     known.consumers = _by_name(consumers.list_many(session, populated if document.prune else ()))
     items = [item for item in document.of_kind(model.CONSUMERS) if item.stream not in known.consumers]
@@ -40,7 +40,10 @@ def read_consumers(session: sessions.Session, document: model.Document, known: d
 
 
 def add_pruned_consumers(document: model.Document, known: document_state.Known) -> None:
-    """Adds the removal of what has its owner's mark and is not in it. Those of removed streams go with these."""
+    """Add the removal of consumers with the owner's mark that are not in the document.
+
+    Those of removed streams are removed with these.
+    """
     named = {item.name for item in document.of_kind(model.CONSUMERS)}
     for stream, found in sorted(known.consumers.items()):
         if stream in document.renamed or (stream in document.streams and document.streams[stream].absent):
@@ -56,7 +59,7 @@ def add_pruned_consumers(document: model.Document, known: document_state.Known) 
 def plan_consumers(
     session: sessions.Session, document: model.Document, known: document_state.Known
 ) -> Iterator[model.Problem]:
-    """Gives each consumer its plan, and tells what stands in the way. Streams have theirs already."""
+    """Plan each consumer, and yield the obstacles. Streams have their plans already."""
     by_stream = _by_stream(document.of_kind(model.CONSUMERS))
     above = {stream: _stream_then(document, known, stream, session.server.version) for stream in by_stream}
     waiting = _waiting(session, known, by_stream, above)
@@ -72,7 +75,7 @@ def _waiting(
     by_stream: Mapping[str, list[model.Item]],
     above: Mapping[str, dict[str, Any] | None],
 ) -> dict[str, consumer_losses.Waiting | _errors.StreamsError | None]:
-    """What the consumers of streams wait for, read of all streams at once where a narrower filter needs it."""
+    """Return what the consumers of streams wait for, read of all streams at once if a narrower filter needs it."""
 
     def needed(stream: str, item: model.Item) -> bool:
         found = known.consumers.get(stream, {})
@@ -91,7 +94,7 @@ def _waiting(
 
 
 def write_consumers(session: sessions.Session, items: list[model.Item]) -> None:
-    """Does what is planned, all items' first calls at once, then their second ones, and so on."""
+    """Send the first calls of all items at once, then their second ones, and so on."""
     left = [(item, CONSUMER.calls_of(item.plan)) for item in items if item.plan]
     while left:
         for (item, _calls), answer in zip(left, jetstream.call_many(session, [calls[0] for _item, calls in left])):
@@ -107,7 +110,7 @@ def write_consumers(session: sessions.Session, items: list[model.Item]) -> None:
 
 
 def prove_consumers(session: sessions.Session, items: list[model.Item], known: document_state.Known) -> None:
-    """Reads back what was written."""
+    """Read back what was written."""
     planned = [(item.plan, item.stream, item.options["name"]) for item in items if item.plan]
     before = {name: int(info["state"].get("consumer_count") or 0) for name, info in known.infos.items()}
     proofs = consumer_proof.read_back(session, planned, before)
@@ -119,9 +122,9 @@ def prove_consumers(session: sessions.Session, items: list[model.Item], known: d
 def _read(
     session: sessions.Session, items: Iterable[model.Item], infos: Mapping[str, Any]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """The infos of these consumers by stream and name, or of all of a stream where that is cheaper or needed.
+    """Return the infos of consumers by stream and name, or of all of a stream if that is cheaper or needed.
 
-    A stream without consumers is not asked.
+    Streams without consumers are not asked.
     """
     numbers = {name: int(info["state"].get("consumer_count") or 0) for name, info in infos.items()}
     wanted = _by_stream(item for item in items if numbers.get(item.stream))
@@ -164,7 +167,7 @@ def _by_name(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, dict
 def _stream_then(
     document: model.Document, known: document_state.Known, name: str, release: tuple[int, ...]
 ) -> dict[str, Any] | None:
-    """The stream as it is going to be; empty where it is not there then, None where that can't be planned."""
+    """Return the future stream, empty if it is removed, None if it can't be planned."""
     parent, info = document.streams.get(name), known.infos.get(name)
     if parent is None or not parent.changes:
         return None if parent and parent.plan is None else info or {}
@@ -226,7 +229,7 @@ def _removes(items: Iterable[model.Item], name: str) -> bool:
 
 
 def _coming(items: Iterable[model.Item], found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The consumers that are new, and wait for all that is there: they are made before others are changed."""
+    """Return the new consumers that wait for all messages. They are created before others are changed."""
     return [
         {"name": item.options["name"], "config": item.options, "num_pending": _ANY_NUMBER}
         for item in items

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of a document: planned and written together, bucket by bucket."""
+"""Plan and write the keys of a document, bucket by bucket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TRIES = 3
 
 
 def plan_keys(session: sessions.Session, document: model.Document, known: state.Known) -> Iterator[model.Problem]:
-    """Gives each key its plan, and tells what stands in the way. Buckets have theirs already."""
+    """Plan each key, and yield the obstacles. Buckets have their plans already."""
     by_bucket: dict[str, list[model.Item]] = {}
     for item in document.of_kind(model.KEYS):
         by_bucket.setdefault(item.options["bucket"], []).append(item)
@@ -56,7 +56,7 @@ def plan_keys(session: sessions.Session, document: model.Document, known: state.
 
 @dataclass
 class _Batch:
-    """Keys of one bucket. ``there`` is the bucket as it is, None where it is to be made, ``bucket`` as it will be.
+    """Keys of one bucket. ``there`` is the present bucket, None if it will be created, ``bucket`` the future one.
 
     ``entries`` are the newest revisions of keys whose values have to be counted.
     """
@@ -70,7 +70,7 @@ class _Batch:
 def _buckets(
     document: model.Document, known: state.Known, name: str, items: list[model.Item]
 ) -> tuple[kv.Bucket | None, kv.Bucket] | list[model.Problem]:
-    """A bucket as it is and as it will be, since it may be planned itself; or what stands in the way of its keys."""
+    """Return the present and the future bucket, or the obstacles of its keys."""
     parent, info = document.streams.get(items[0].stream), known.infos.get(items[0].stream)
     config = parent.plan.request if parent and parent.changes and parent.plan else info["config"] if info else {}
     if parent and parent.plan and parent.plan.action == resource.DELETE:
@@ -105,7 +105,7 @@ def _planned(
 def _plan_batch(
     server: wire.Server, batch: _Batch, entries: dict[str, kv.Entry], counted: list[_Batch]
 ) -> Iterator[model.Problem]:
-    """Plans keys, and adds those whose values have to be counted for that to ``counted``."""
+    """Plan keys, and add those whose values have to be counted to ``counted``."""
     more = _Batch(batch.there, batch.bucket, [])
     several = int(batch.bucket.config.get("max_msgs_per_subject") or 0) != 1
     for item in batch.items:
@@ -124,7 +124,7 @@ def _plan_batch(
 
 
 def write_keys(session: sessions.Session, items: list[model.Item], tries: int = _TRIES) -> None:
-    """Writes keys. Those that somebody else wrote meanwhile are planned anew."""
+    """Write keys. Those that somebody else wrote meanwhile are planned again."""
     plans = [item.plan for item in items if isinstance(item.plan, EntryPlan)]
     sent = [(plan.bucket, item.options["key"], plan.request) for item, plan in zip(items, plans)]
     again = []
@@ -141,5 +141,5 @@ def write_keys(session: sessions.Session, items: list[model.Item], tries: int = 
 
 
 def _revised(item: model.Item, session: sessions.Session) -> resource.Plan:
-    """The plan of a key that somebody else wrote after it was planned."""
+    """Return the new plan of a key that somebody else wrote after it was planned."""
     return ENTRY.plan(ENTRY.read(session, item.options), item.options, session.server)

@@ -166,16 +166,17 @@ class Item:
 
 
 def is_removal(item: Item) -> bool:
+    """Return True if the plan deletes the item."""
     return item.plan is not None and item.plan.action == resource.DELETE
 
 
 def is_anew(item: Item | None) -> bool:
-    """Whether it is a stream that is deleted and made anew, without what is in it."""
+    """Return True if a stream is deleted and created again without its messages."""
     return item is not None and item.plan is not None and item.plan.action == resource.ANEW
 
 
 def definition_of(item: Item) -> stream_base.StreamBacked:
-    """The resource of an item that is a stream."""
+    """Return the resource of an item that is a stream."""
     if not isinstance(item.kind.definition, stream_base.StreamBacked):
         raise TypeError(f"{item.path} is no stream")
     return item.kind.definition
@@ -197,7 +198,7 @@ class Document:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], given: Iterable[Given]) -> Document:
-        """The document of a task. Raises Problems with all that is wrong in it, as far as no server has to be asked."""
+        """Return the document of a task. Raises Problems with all faults that can be found without a server."""
         problems = [Problem("", error) for error in resource.invalid(SPEC, options)]
         for option in ("prune", "take_over"):
             if options[option] and not options["owner"]:
@@ -241,7 +242,7 @@ class Document:
         return any(item.kind is kind for item in self.items)
 
     def check_owner(self, item: Item, info: Mapping[str, Any] | None) -> None:
-        """Raises Refused where what is there belongs to somebody else."""
+        """Raise Refused if the present resource belongs to another owner."""
         there = owner_of(info["config"]) if info else ""
         if self.owner and there not in ("", self.owner) and not self.take_over:
             raise _errors.Refused(
@@ -292,7 +293,7 @@ class Problems(_errors.StreamsError):
 
 
 def check_duplicates(items: list[Item]) -> None:
-    """Raises Problems where two items are the same thing, be it as a stream and as a bucket."""
+    """Raise Problems if two items are the same resource, also if one is a stream and one a bucket."""
     seen: dict[tuple[str, str], Item] = {}
     problems = []
     for item in items:
@@ -323,7 +324,7 @@ def _renamed(items: Iterable[Item]) -> dict[str, Item]:
 
 
 def _wrong(item: Item) -> Iterator[_errors.StreamsError]:
-    """All that is wrong with an item's options."""
+    """Yield all faults of an item's options."""
     found = False
     for error in resource.invalid(item.kind.definition.spec.merge(item.kind.definition.checks), item.options):
         found = True

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The order in which a document is written: groups of items, of which each needs only earlier groups. Pure."""
+"""Order the writes of a document: groups of items, each of which needs only earlier groups."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def origins_of(config: Mapping[str, Any]) -> list[str]:
-    """The streams of the same account that a stream copies from."""
+    """Return the streams of the same account that a stream copies from."""
     copied = [config.get("mirror") or {}, *(config.get("sources") or [])]
     return [origin["name"] for origin in copied if origin.get("name") and not origin.get("external")]
 
 
 def phases(document: model.Document, current: Mapping[str, Mapping[str, Any]]) -> list[list[model.Item]]:
-    """What changes, in the order of writing; ``current`` has the streams' infos by their names.
+    """Return the changes in the order of writing; ``current`` has the streams' infos by their names.
 
-    What gives up subjects goes before what takes them, origins go before what copies from them, streams before what
-    is in them. Removals come last and the other way round, except where they make room.
+    Items that give up subjects precede those that take them, origins precede their copies, and streams their contents.
+    Removals come last in the reverse order, except those that make room.
     """
     changing = [item for item in document.items if item.changes]
     backed = [item for item in changing if not item.kind.parent]
@@ -41,8 +41,10 @@ def phases(document: model.Document, current: Mapping[str, Mapping[str, Any]]) -
 
 
 def _consumers(document: model.Document, current: Mapping[str, Mapping[str, Any]]) -> list[list[model.Item]]:
-    """A stream for work queues has one consumer for each message, so that the old one goes, or takes less, before the
-    new one comes. Others keep messages that a new one waits for only if it is there before.
+    """Return the order of consumers.
+
+    A stream for work queues has one consumer for each message, so that the old one is removed or narrowed before the
+    new one is created. Other streams keep messages for a new consumer only if it is created before.
     """
     changing = [item for item in document.of_kind(model.CONSUMERS) if item.changes]
     doomed = [item for item in changing if _removed(item)]
@@ -70,7 +72,7 @@ def _removed(item: model.Item) -> bool:
 
 
 def _levels(items: list[model.Item], needs: Mapping[model.Item, Iterable[model.Item]]) -> list[list[model.Item]]:
-    """The items in groups that need only earlier ones. In a circle, which the server judges, some need is left out."""
+    """Return the items in groups that need only earlier ones. A circle is broken, and the server decides."""
     depths: dict[model.Item, int] = {}
 
     def depth(item: model.Item) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def plan(session: sessions.Session, document: model.Document, known: state.Known) -> None:
-    """Gives each item its plan. Raises Problems with all that stands in the way of any."""
+    """Plan each item. Raises Problems with all obstacles."""
     problems: list[model.Problem] = []
     beside = _read_beside(session, document, known)
     for item, read in beside.items():
@@ -60,7 +60,7 @@ def plan(session: sessions.Session, document: model.Document, known: state.Known
 def _read_beside(
     session: sessions.Session, document: model.Document, known: state.Known
 ) -> dict[model.Item, _Read | _errors.StreamsError]:
-    """What the plan of each stream needs beside its info, or what stands in the way. All streams are read at once."""
+    """Return what the plan of each stream needs beside its info, or its error. All streams are read at once."""
     items = list(document.of_kind(*model.STREAM_KINDS))
     found: dict[model.Item, _Read | _errors.StreamsError] = {}
     copied = _read_copied(session, known, [item for item in items if _by_copy(item)])
@@ -120,7 +120,7 @@ def _plan_stream(
 
 
 def _subjects_meant(item: model.Item, known: state.Known) -> tuple[str, ...]:
-    """The subjects that an item without a plan is to have. One problem must not be reported as two."""
+    """Return the desired subjects of an item without a plan. One problem must not be reported as two."""
     if item.absent:
         return ()
     present = known.infos.get(item.stream, {}).get("config", {}).get("subjects")
@@ -135,7 +135,7 @@ def _by_copy(item: model.Item) -> bool:
 def _read_copied(
     session: sessions.Session, known: state.Known, items: list[model.Item]
 ) -> dict[model.Item, stream_base.Current | _errors.StreamsError]:
-    """What is there of streams that may be copied. Where that was interrupted, it is known as it was before."""
+    """Return the state of streams that may be copied. An interrupted copy counts as the stream before it."""
     found: dict[model.Item, stream_base.Current | _errors.StreamsError] = {}
     for item, current in zip(items, together.read_together(session, [partial(_read_alone, item) for item in items])):
         found[item] = current
@@ -199,7 +199,7 @@ def _overlaps(
 
 
 def _unmatched(session: sessions.Session, document: model.Document, known: state.Known) -> Iterator[model.Problem]:
-    """Filters that match nothing of their origins, as these are going to be."""
+    """Yield filters that match nothing of the future origins."""
 
     def origin_of(name: str) -> Mapping[str, Any] | None:
         origin = document.streams.get(name)

@@ -34,7 +34,7 @@ class Unfinished(_errors.StreamsError):
 
 
 def bring_about(session: sessions.Session, document: model.Document, check_mode: bool, diff: bool) -> dict[str, Any]:
-    """Reads, plans, and writes unless in check mode. Raises Problems before anything is written, then Unfinished."""
+    """Read, plan, and write unless in check mode. Raises Problems before anything is written, then Unfinished."""
     known = state.read(session, document)
     if document.prune:
         state.add_pruned(document, known)
@@ -80,7 +80,7 @@ def _report(document: model.Document, check_mode: bool, diff: bool) -> dict[str,
 
 
 def _lost(document: model.Document) -> dict[str, Any]:
-    """The sums of what is lost, None where a number is not known. Lists are told with their item."""
+    """Return the sums of all losses, None if one is unknown. Lists are shown with their items."""
     sums: dict[str, Any] = {"messages_lost": 0, "consumers_lost": 0, "revisions_lost": 0}
     for item in document.items:
         for name, count in (item.plan.consequences if item.plan and not item.error else {}).items():
@@ -93,7 +93,7 @@ def _lost(document: model.Document) -> dict[str, Any]:
 
 
 def _entry(item: model.Item, check_mode: bool) -> dict[str, Any]:
-    """What is told of an item; little of one that stays as it is, since there may be thousands."""
+    """Return the report of an item, short for unchanged ones, since there may be thousands."""
     entry: dict[str, Any] = {"kind": item.kind.noun, "name": item.name, "changed": False, "action": resource.NONE}
     if item.plan and item.changes:
         entry.update(action=item.plan.action, changes=item.plan.change_list, consequences=item.plan.consequences)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a document has to know of the server, read in as few requests as that takes."""
+"""Read what a document needs from the server, in as few requests as possible."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ FEW = 64
 
 @dataclass
 class Known:
-    """``infos`` are the streams that the document is about, and those from which something may be pruned. ``subjects``
-    are those of all streams of the account by their names, None where only some are known. ``consumers`` are infos by
-    stream and name. ``holders`` tells, by the names of streams whose copying was interrupted, which stream has all
-    of their messages: they themselves, or temporary ones. ``account`` has its limits, and what will be used of them.
-    ``servers`` asks for those that may hold streams.
+    """The state of the server, as far as a document needs it.
+
+    ``infos`` are the streams of the document, and those from which something may be pruned. ``subjects`` are those of
+    all streams of the account by their names, None if only some are known. ``consumers`` are infos by stream and name.
+    ``holders`` has, by the names of streams whose copy was interrupted, the stream with all of their messages.
+    ``account`` has its limits, and their future use. ``servers`` asks for those that may hold streams.
     """
 
     infos: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -40,7 +41,7 @@ class Known:
 
 
 def read(session: sessions.Session, document: model.Document) -> Known:
-    """Raises PermissionMissing where pruning needs the list of all streams, and nobody may have it."""
+    """Return the state. Raises PermissionMissing if pruning needs the list of all streams, and it may not be read."""
     wanted = {item.stream for item in document.items}
     if len(wanted) > FEW or document.prune:
         try:
@@ -52,27 +53,27 @@ def read(session: sessions.Session, document: model.Document) -> Known:
 
 
 def account_of(session: sessions.Session, known: Known) -> Mapping[str, Any]:
-    """The limits of the account, read once."""
+    """Return the limits of the account, which are read once."""
     if known.account is None:
         known.account = account.info(session)
     return known.account
 
 
 def servers_of(session: sessions.Session, known: Known) -> peers.Peers:
-    """The servers that may hold streams, asked as seldom as possible."""
+    """Return the servers that may hold streams, which are asked as rarely as possible."""
     if known.servers is None:
         known.servers = peers.Peers(session)
     return known.servers
 
 
 def infos_of(session: sessions.Session, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The infos of those of the streams that exist."""
+    """Return the infos of the existing streams."""
     wanted = sorted(names)
     return {name: info for name, info in zip(wanted, streams.info_many(session, wanted)) if info}
 
 
 def infos_again(session: sessions.Session, names: set[str]) -> dict[str, dict[str, Any]]:
-    """The same after a write, in the cheaper way."""
+    """Return the infos after a write, with as few requests as possible."""
     if len(names) > FEW:
         try:
             return _listed(session, names, "").infos
@@ -93,7 +94,7 @@ def _listed(session: sessions.Session, wanted: set[str], owner: str) -> Known:
 
 
 def add_pruned(document: model.Document, known: Known) -> None:
-    """Adds to the document the removal of what has its owner's mark and is not in it."""
+    """Add the removal of resources with the owner's mark that are not in the document."""
     for name in sorted(known.infos.keys() - document.renamed.keys()):
         if name in document.streams or owner_of(known.infos[name]["config"]) != document.owner or is_system(name):
             continue

@@ -34,7 +34,7 @@ _LOOKED_PROTOCOL = "io.choria.streams.v1.governor_looked"
 def publish(
     session: sessions.Session, event_type: str, governor: str, identity: str, sequence: int = 0, *, wait: bool = True
 ) -> None:
-    """Tells of what happened. Nobody may be listening, so that a failure is none. ``wait`` is that of the Session."""
+    """Publish a lifecycle event. Failures are ignored, since nobody may listen. ``wait`` is that of the Session."""
     event = {
         "protocol": _PROTOCOL,
         "id": str(uuid.uuid4()),
@@ -49,12 +49,12 @@ def publish(
 
 
 def pass_on(session: sessions.Session, governor: str) -> None:
-    """Tells one waiter of a free seat, which this one was told of and does not take."""
+    """Wake one waiter for a free seat that this one does not take."""
     _send(session, _PASSED_ON, {"protocol": _PASSED_ON_PROTOCOL, "governor": governor}, wait=True)
 
 
 def looked_subject(governor: str) -> str:
-    """Where waiters of a governor hear that one of them looked at it. Events have one word less."""
+    """Return the subject on which waiters publish that they checked a governor. Events have one word less."""
     return f"choria.lifecycle.event.governor.{COMPONENT}.looked.{governor}"
 
 
@@ -65,7 +65,7 @@ def looked(session: sessions.Session, governor: str, again: float) -> None:
 
 
 def look_again(data: bytes) -> float | None:
-    """After how many seconds it is worth to look, from a message on ``looked_subject``; None for what is none."""
+    """Return the seconds until the next check from a message on ``looked_subject``, or None if it is invalid."""
     try:
         content = json.loads(data)
         again = float(content["again"]) if content["protocol"] == _LOOKED_PROTOCOL else -1.0
@@ -75,7 +75,7 @@ def look_again(data: bytes) -> float | None:
 
 
 def frees_seat(data: bytes, governor: str) -> bool:
-    """Whether a message on SUBJECTS says that a seat of the governor became free."""
+    """Return True if a message on SUBJECTS reports a free seat of the governor."""
     try:
         event: Any = untrusted.load_json(data)
     except ValueError:

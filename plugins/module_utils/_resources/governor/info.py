@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def governors_of(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The governors that the option ``names`` asks for, or all. Raises OptionError for a name that is not allowed."""
+    """Return the governors in the option ``names``, or all. Raises OptionError for an invalid name."""
     return [
         {**table.result(info), "seats": seats_of(session, info)}
         for info in read(session, table.SPEC, names.GOVERNOR_PREFIX, options)

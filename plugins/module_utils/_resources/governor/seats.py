@@ -49,26 +49,27 @@ class SeatId(NamedTuple):
         return f"{self.sequence}-{self.created:x}-{self.mark}" if self.mark else str(self.sequence)
 
     def names(self, lease_id: str) -> bool:
-        """Whether the id of a seat is this one's. Where only the number or the mark is known, that decides."""
+        """Return True if a lease id is this seat's. If only the number or the mark is known, that decides."""
         other = SeatId.parse(lease_id)
         return self.mark in ("", other.mark) and self.sequence in (0, other.sequence)
 
     def is_of(self, seat: messages.Stored) -> bool:
-        """Whether a stored seat is this one. Where only the number is known, the number decides."""
+        """Return True if a stored message is this seat. If only the number is known, it decides."""
         return seat.sequence == self.sequence and self.mark in ("", mark_of(seat))
 
 
 def mark_of(seat: messages.Stored) -> str:
+    """Return the mark of a seat: the id of its attempt, or the time when it was taken."""
     return seat.headers.get(ATTEMPT) or f"t{moment_of(seat.time):x}"
 
 
 def moment_of(text: str) -> int:
-    """A time of the server as microseconds since 1970."""
+    """Return a time of the server as microseconds since 1970."""
     return (codecs.parse_timestamp(text) - _EPOCH) // timedelta(microseconds=1)
 
 
 def seats_of(session: sessions.Session, info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Who holds a seat, the longest first.
+    """Return the taken seats, the oldest first.
 
     Each has ``sequence``, ``lease_id``, ``name``, ``since`` and ``expires`` (RFC 3339 UTC, None for never).
     """

@@ -25,7 +25,7 @@ SPEC = fields.Spec(
 
 
 def result(info: Mapping[str, Any]) -> dict[str, Any]:
-    """A governor as results show it, from the server's information on its stream."""
+    """Return a governor for results, from its stream's info."""
     config = info["config"]
     taken = int((info.get("state") or {}).get("messages", 0))
     subject = (config.get("subjects") or [""])[0]

@@ -91,7 +91,7 @@ class BucketResource(stream_base.StreamBacked):
 
 
 def _check_history(wanted: int | None, there: int | None) -> None:
-    """Raises OptionError for a number of values that clients do not know, unless the bucket has it already."""
+    """Raise OptionError for a history that clients do not support, unless the bucket has it already."""
     if wanted is not None and wanted != there and not 1 <= wanted <= _MOST_HISTORY:
         raise _errors.OptionError("history", f"{wanted} is out of range: give between 1 and {_MOST_HISTORY}.")
 

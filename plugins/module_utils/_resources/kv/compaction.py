@@ -109,7 +109,7 @@ class CompactingBucket:
 
 
 def _values_under(session: sessions.Session, bucket: kv.Bucket, marks: tuple[kv.Entry, ...]) -> int:
-    """How many values the bucket keeps of the keys that have these marks."""
+    """Return how many values the bucket keeps of the keys with these markers."""
     if int(bucket.config.get("max_msgs_per_subject") or 0) == 1:
         return 0  # the mark is all that there is
     counts = kv.count_values(session, bucket, [mark.key for mark in marks])

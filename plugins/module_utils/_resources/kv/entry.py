@@ -29,8 +29,9 @@ _OPERATIONS = MappingProxyType({"present": kv.PUT, "absent": kv.DELETED, "purged
 
 
 class Current(NamedTuple):
-    """What was read: the bucket, the key's newest revision, how many of its revisions the bucket keeps, and the one
-    whose value it is to have again.
+    """The state of a key: the bucket, the newest revision, and the number of its revisions in the bucket.
+
+    ``wanted`` is the revision whose value it is to have again.
     """
 
     bucket: kv.Bucket
@@ -76,7 +77,7 @@ class EntryPlan(resource.Plan):
         return {**headers, **self._shown(*self.texts, "")}
 
     def _shown(self, before: Any, after: Any, nothing: str | None) -> dict[str, Any]:
-        """What differs, without secrets. A side that is ``nothing`` has no value."""
+        """Return the difference without secrets. A side that is ``nothing`` has no value."""
         if self.masking.hides(str((self.after or {}).get("key"))) and any(one.field == "value" for one in self.changes):
             one = before if before == nothing else mask.HIDDEN
             other = after if after == nothing else mask.HIDDEN if before == nothing else mask.CHANGED
@@ -173,7 +174,7 @@ REVERTIBLE = RevertibleEntry()
 
 
 def _earlier(session: sessions.Session, bucket: kv.Bucket, options: Mapping[str, Any]) -> kv.Entry | None:
-    """The revision to go back to. Raises Refused where that is no value of this key that is kept."""
+    """Return the revision to go back to. Raises Refused if it is no stored value of this key."""
     revision = options.get("revert_to")
     if revision is None:
         return None
@@ -210,7 +211,7 @@ def _value(current: Current, operation: str, options: Mapping[str, Any]) -> byte
 
 
 def _number(current: Current, options: Mapping[str, Any]) -> int:
-    """The whole number that the key has, 0 where it does not exist. Raises Refused where it is something else."""
+    """Return the whole number of the key, 0 if it does not exist. Raises Refused for another value."""
     if not current.entry or not current.alive:
         return 0
     text = current.entry.value.decode(errors="replace").strip()
@@ -225,7 +226,7 @@ def _number(current: Current, options: Mapping[str, Any]) -> int:
 
 
 def _is_there(current: Current, operation: str, value: bytes, ttl: int | None, options: Mapping[str, Any]) -> bool:
-    """Whether nothing has to be written."""
+    """Return True if nothing has to be written."""
     entry = current.entry
     if operation == kv.PUT:
         if entry is None or not entry.alive:
@@ -239,7 +240,7 @@ def _is_there(current: Current, operation: str, value: bytes, ttl: int | None, o
 
 
 def _expected(current: Current, options: Mapping[str, Any]) -> int:
-    """The newest revision that the write depends on, -1 for any. Raises Refused where it is another one already."""
+    """Return the revision that the write depends on, -1 for any. Raises Refused if it is not the newest one."""
     if options["create_only"] or options.get("increment") is not None:
         return current.revision
     wanted = options["revision"]
@@ -297,7 +298,7 @@ def _changes(action: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
 
 
 def _lost(current: Current, operation: str) -> int:
-    """How many revisions the bucket does not keep then."""
+    """Return how many revisions the bucket drops with the write."""
     if operation == kv.PURGED:
         return current.revisions
     history = int(current.bucket.config.get("max_msgs_per_subject") or 0)
@@ -308,7 +309,7 @@ def _lost(current: Current, operation: str) -> int:
 
 
 def _told(bucket: kv.Bucket, entry: kv.Entry, encoding: str) -> dict[str, Any]:
-    """The entry as results show it. What is not as ``encoding`` says, is shown as base64."""
+    """Return the entry for results. A value that does not have this ``encoding`` is shown as base64."""
     value = None
     if entry.alive:
         try:
@@ -334,7 +335,7 @@ def _header(name: str, told: Mapping[str, Any] | None) -> str:
 
 
 def _texts(before: kv.Entry | None, after: kv.Entry, encoding: str) -> tuple[str, str]:
-    """The values, or what else differs where they do not."""
+    """Return the values, or other differences if the values are the same."""
     one, other = _text(before, encoding), _text(after, encoding)
     return (one, other) if one != other else (_rest(before), _rest(after))
 

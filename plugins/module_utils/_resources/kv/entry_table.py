@@ -44,7 +44,7 @@ SPEC = fields.Spec(
 
 
 def check_offline(options: Mapping[str, Any]) -> None:
-    """Raises OptionError for what needs no server to be known."""
+    """Raise OptionError for faults that can be found without the server."""
     for error in resource.invalid(SPEC, options):
         raise error
     if options["create_only"] and options["revision"] is not None:
@@ -82,6 +82,7 @@ def _check_increment(options: Mapping[str, Any]) -> None:
 
 
 def payload(options: Mapping[str, Any]) -> bytes:
+    """Return the bytes of the option ``value``. Raises OptionError."""
     if options["value"] is None:
         raise _errors.OptionError("value", "is needed with state: present; an empty text is written as ''.")
     try:
@@ -91,7 +92,7 @@ def payload(options: Mapping[str, Any]) -> bytes:
 
 
 def check_limits(bucket: kv.Bucket, length: int, ttl: int | None, server: wire.Server, where: str = "value") -> None:
-    """Whether bucket and server take a value of this length in bytes. ``where`` names it. Raises Refused."""
+    """Raise Refused if the bucket or the server does not accept a value of ``length`` bytes. ``where`` names it."""
     if ttl and not bucket.lifetimes:
         raise _errors.Refused(
             f"ttl: bucket {bucket.name} does not let keys carry lifetimes: set its limit_marker_ttl with "

@@ -18,5 +18,5 @@ if TYPE_CHECKING:
 
 
 def buckets_of(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The buckets that the option ``names`` asks for, or all. Raises OptionError for a name that is not allowed."""
+    """Return the buckets in the option ``names``, or all. Raises OptionError for an invalid name."""
     return [table.result(info) for info in read(session, table.SPEC, names.BUCKET_PREFIX, options)]

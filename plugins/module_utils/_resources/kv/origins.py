@@ -53,7 +53,7 @@ class Source(Origin):
 
 
 def moved(source: Mapping[str, Any], bucket: str) -> dict[str, Any]:
-    """A source as it is sent. The transform of its keys into those of ``bucket`` takes the place of a filter."""
+    """Return a source for the wire. A transform of its keys into those of ``bucket`` replaces a filter."""
     rest = {path: value for path, value in source.items() if path != _TRANSFORMS}
     if _TRANSFORMS in source:
         return {**rest, _TRANSFORMS: source[_TRANSFORMS]} if source[_TRANSFORMS] else rest
@@ -69,7 +69,7 @@ def moved(source: Mapping[str, Any], bucket: str) -> dict[str, Any]:
 
 
 def _same_filter(shown: Mapping[str, Any]) -> bool:
-    """Whether the filter of a bucket's origin means the same when it is given."""
+    """Return True if the filter of a bucket's origin means the same when it is given."""
     wanted = shown.get("filter_subject")
     try:
         return not wanted or _below(wanted, shown["name"]) == wanted
@@ -78,7 +78,7 @@ def _same_filter(shown: Mapping[str, Any]) -> bool:
 
 
 def _below(wanted: str, stream: str) -> str:
-    """A filter as a subject of the bucket beneath which the stream is. Raises ValueError where it never matches."""
+    """Return a filter as a subject of the stream's bucket. Raises ValueError if it never matches."""
     theirs = f"$KV.{stream.removeprefix(names.BUCKET_PREFIX)}."
     if subjects.covers(wanted, f"{theirs}>"):
         return wanted

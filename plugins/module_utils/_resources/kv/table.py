@@ -46,7 +46,7 @@ SPEC = fields.Spec(
 
 
 def result(info: Mapping[str, Any]) -> dict[str, Any]:
-    """A bucket as results show it, from the server's information on its stream."""
+    """Return a bucket for results, from its stream's info."""
     told = facts(info)
     state = told.pop("state")
     return {

@@ -28,12 +28,13 @@ _LIMITED = ("max_bytes", "num_replicas", "storage", "max_consumers")
 
 
 class Current(NamedTuple):
-    """What was read: the stream's info, what a change of its limits would do, and which of the wanted subjects other
-    streams have. ``collective`` is where one is made that is told none, ``copying`` what is needed to copy the stream.
-    ``desired`` is the configuration that the options ask for beside this info, where it is known already. ``account``
-    has the limits of the account and what is used, where a plan may exceed them. ``servers`` are those that may hold
-    the stream, where a plan needs others than before and they are known. ``unmatched`` refuses a filter of an origin.
-    ``renamed_from`` is the old name of a stream that is to be renamed, whose info it is.
+    """The state of a stream, and what a plan needs beside it.
+
+    ``measured`` is the effect of changed limits, and ``taken`` names the streams that have desired subjects.
+    ``collective`` is where a governor is created without an option, ``copying`` the progress of a copy. ``desired`` is
+    the configuration that the options ask for, if it is known already. ``account`` has the limits of the account and
+    their use, if a plan may exceed them. ``servers`` are those that may hold the stream, if a plan needs others and
+    they are known. ``unmatched`` refuses a filter of an origin. ``renamed_from`` is the old name of a stream to rename.
     """
 
     info: dict[str, Any] | None = None
@@ -57,11 +58,12 @@ class Current(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """What a plan has to know beside the stream's info: whether other streams have these new ``subjects``, with
-    ``measured`` what ``measure`` tells, with ``copied`` what has to be known of a stream that can't be updated, with
-    ``limited`` what the account allows, with ``placed`` which servers there are for this configuration,
-    with ``filters`` whether origins have anything that these match.
-    ``desired`` is the configuration that it was found from, None where there is to be none.
+    """What has to be read for a plan beside the stream's info.
+
+    It is: whether other streams have these new ``subjects``; with ``measured`` the result of ``measure``; with
+    ``copied`` what the copy of a stream needs; with ``limited`` the account's limits; with ``placed`` the servers for
+    this configuration; with ``filters`` whether origins have matching messages. ``desired`` is the configuration from
+    which it follows, None to delete.
     """
 
     desired: dict[str, Any] | None = None
@@ -93,33 +95,33 @@ class StreamBacked:
     # What kinds change
 
     def fixed(self, name: str, collective: str | None, server: wire.Server) -> dict[str, Any]:
-        """The configuration that each such stream has whatever the options say, and that drift is repaired to."""
+        """Return the configuration that each such stream has regardless of the options. Drift is repaired to it."""
         return {}
 
     def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
-        """Desired configuration with what follows from it."""
+        """Return the desired configuration with the fields that it implies."""
         return desired
 
     def expected(self, config: Mapping[str, Any], release: tuple[int, ...]) -> dict[str, Any]:
-        """A configuration with what a server of this release fills in."""
+        """Return a configuration with the defaults of a server of this release."""
         return dict(config)
 
     def unmanaged(
         self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: wire.Server
     ) -> dict[str, Any]:
-        """What exact mode wants of the fields that nobody gave."""
+        """Return the values in exact mode of the fields that are not given."""
         from ..exact import defaults
 
         return defaults(self.spec, server)
 
     def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        """The resource as results show it."""
+        """Return the resource for results."""
         raise NotImplementedError
 
     # What all kinds share
 
     def stream_of(self, options: Mapping[str, Any]) -> str:
-        """The name of the stream. Raises OptionError where the kind does not allow the name."""
+        """Return the name of the stream. Raises OptionError if the kind does not allow the name."""
         return f"{self.prefix}{self.spec.checked_name(options['name'])}"
 
     def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
@@ -140,7 +142,7 @@ class StreamBacked:
         found: recreate.Copying,
         renamed_from: str = "",
     ) -> Current:
-        """What a plan needs beside the info of the stream, and beside how far an earlier copy came."""
+        """Read what a plan needs beside the info of the stream, and the progress of an earlier copy."""
         name, collective = self.stream_of(options), session.settings.collective
         needs = self.needs(info, options, session.server, collective)
         measured = losses.NOT_MEASURED
@@ -165,7 +167,7 @@ class StreamBacked:
     def needs(
         self, info: dict[str, Any] | None, options: Mapping[str, Any], server: wire.Server, collective: str
     ) -> Needs:
-        """What has to be read beside the stream's info before there can be a plan. The name has been checked."""
+        """Return what has to be read beside the stream's info for a plan. The name has been checked."""
         if options["state"] == "absent":
             return Needs()
         name, present = f"{self.prefix}{options['name']}", info["config"] if info else {}
@@ -188,7 +190,7 @@ class StreamBacked:
     def measure(
         self, session: sessions.Session, info: Mapping[str, Any], desired: Mapping[str, Any]
     ) -> losses.Measured:
-        """What an update that changes limits would do, counted from the live state."""
+        """Return the losses of an update that changes limits, counted from the live state."""
         from .loss_estimate import measure
 
         return measure(session, info, desired, self._names)
@@ -202,7 +204,7 @@ class StreamBacked:
         return replace(plan, before=shown, after=shown, follow=follow, request=request)
 
     def plan_change(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
-        """The plan, without the resource as results show it where that stays as it is."""
+        """Return the plan, without the resource for results if it stays unchanged."""
         name, config = str(options["name"]), current.config
         recreate.check_free(
             config, options.get("recreate", recreate.NO) if options["state"] == "present" else recreate.NO
@@ -266,7 +268,7 @@ class StreamBacked:
         """Publish what others wait for, when the plan is applied."""
 
     def _write_patiently(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
-        """Writes between waits until all copies are current."""
+        """Write, and wait before and after until all replicas are current."""
         from ..._api import replicas
 
         name = plan.request["name"]
@@ -292,7 +294,7 @@ class StreamBacked:
                     raise reason from error
 
     def call_of(self, plan: resource.Plan) -> jetstream.Call:
-        """The call that does what is planned."""
+        """Return the call of the plan."""
         if plan.action == resource.DELETE:
             return streams.deleting(plan.request["name"])
         request = {**plan.request, "pedantic": True} if plan.pedantic else plan.request
@@ -301,9 +303,9 @@ class StreamBacked:
     def explained(
         self, session: sessions.Session, plan: resource.Plan, error: _errors.ApiError
     ) -> _errors.StreamsError | None:
-        """The server's refusal, None where the first of two requests did what is planned.
+        """Return the server's error, or None if the first of two requests applied the plan.
 
-        Where storage is exceeded, it says whose limit that is.
+        If storage is exceeded, it names the limit's owner.
         """
         from .. import account_limits
 
@@ -315,7 +317,7 @@ class StreamBacked:
         return account_limits.whose(account.info(session), plan.request, there["config"], self._names, error)
 
     def proven(self, plan: resource.Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The result, from what is there after the write. Raises StreamsError where that is not what was planned."""
+        """Return the result, read back after the write. Raises StreamsError if it differs from the plan."""
         if info is None:
             raise _errors.StreamsError(
                 f"The server confirmed {self.noun} {plan.name}, but then did not have it: look at its log.",
@@ -344,6 +346,7 @@ class StreamBacked:
         return {row.path: row.option for row in (*self.implied, *self.spec)}
 
     def overlap(self, subject: str, owner: str) -> _errors.Refused:
+        """Return the error of a subject that another stream has."""
         choosable = any(row.option == "subjects" for row in self.spec)
         option = "subjects" if choosable else "name"
         remedy = "subjects that no other stream has" if choosable else "another name, or change that stream"
@@ -472,7 +475,7 @@ class StreamBacked:
             )
 
     def _promise(self, current: Current, request: Mapping[str, Any]) -> int | None:
-        """How many messages have to be there afterwards; None where others take some away in the meantime."""
+        """Return the required number of messages afterwards; None if others may delete some meanwhile."""
         config, loss = current.config, current.measured.loss
         busy = config.get("retention") != "limits" or request.get("max_age") or config.get("allow_msg_ttl")
         if busy or loss.at_least or not self.keeps_data:
@@ -480,7 +483,7 @@ class StreamBacked:
         return int(current.state["messages"]) - loss.messages
 
     def _prove(self, plan: resource.Plan, config: Mapping[str, Any]) -> None:
-        """A reply that says ok is no proof: compares what was asked for with what is there now."""
+        """Compare the request with the stream, since an acknowledgement is no proof."""
         changed = {change.field for change in plan.changes}
         for row in (*self.spec, *self.implied):
             if row.option in changed and not row.equal(config.get(row.path), plan.request.get(row.path)):
@@ -504,13 +507,13 @@ class StreamBacked:
 
 
 def _follow(options: Mapping[str, Any], config: Mapping[str, Any]) -> float:
-    """How long to wait for origins."""
+    """Return how long to wait for origins, in seconds."""
     copies = config.get("mirror") or config.get("sources")
     return patience({**options, "wait": True}) if copies and options.get("wait_for_origins") else 0
 
 
 def _taken(session: sessions.Session, own: Container[str], subjects: Iterable[str]) -> dict[str, str]:
-    """Which other stream already has a wanted subject. Without the permission to ask, the server has to refuse."""
+    """Return the other streams that have desired subjects. Without the permission to ask, the server has to refuse."""
     taken = {}
     for subject in subjects:
         try:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copies a stream to a temporary one and back into one that is made anew, while others publish and none is lost.
+"""Copy a stream to a temporary one and back into a new one, while others publish, without a loss.
 
-What is on the server tells how far it came, so that it goes on wherever an earlier run ended. A stream that others
-publish to is frozen before the other one takes over: then it takes nothing more, and both can be compared.
+The server's state shows the progress, so that a run continues where an earlier one ended. A stream that others publish
+to is frozen before the other one takes over. Then it accepts no more messages, and both can be compared.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LATER = 3600
 
 
 def try_out(session: sessions.Session, wanted: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> None:
-    """Raises Refused where the server would not take a stream of this configuration, or one of these consumers."""
+    """Raise Refused if the server would refuse a stream of this configuration, or one of these consumers."""
     name = recreation.temporary_name(wanted["name"])
     trial = recreation.as_trial(wanted, name)
     what, created = f"{wanted['name']} as it is wanted", False
@@ -55,7 +55,7 @@ def try_out(session: sessions.Session, wanted: Mapping[str, Any], found: Iterabl
 
 
 def _make_way(session: sessions.Session, name: str) -> None:
-    """Takes away what an earlier run left under this name. Raises Refused where that holds messages of its own."""
+    """Remove what an earlier run left under this name. Raises Refused if it has messages of its own."""
     info = streams.info(session, name)
     if info is None:
         return
@@ -76,17 +76,17 @@ def _in_the_way(name: str) -> _errors.Refused:
 
 
 def make_anew(session: sessions.Session, wanted: dict[str, Any]) -> None:
-    """Deletes a stream with all that it holds, and makes it anew."""
+    """Delete a stream with all messages, and create it again."""
     try_out(session, wanted, ())
     streams.delete(session, wanted["name"])
     _create(session, wanted)
 
 
 def copy(session: sessions.Session, wanted: dict[str, Any], patience: float, *, in_place: bool) -> None:
-    """Brings a stream into the wanted configuration with all of its messages and durable consumers.
+    """Bring a stream into the desired configuration with all of its messages and durable consumers.
 
-    ``patience`` is how many seconds the copying may make no progress. ``in_place`` tells that only an earlier copy has
-    to be brought to its end.
+    ``patience`` is how many seconds the copying may make no progress. With ``in_place``, only an earlier copy has to be
+    finished.
     """
     job = _Copy(session, wanted, patience)
     job.end_earlier()
@@ -99,7 +99,7 @@ def copy(session: sessions.Session, wanted: dict[str, Any], patience: float, *, 
 
 
 def rename(session: sessions.Session, old: str, wanted: dict[str, Any], patience: float) -> None:
-    """Moves all messages and durable consumers of a stream to another one, of the wanted configuration, and deletes it.
+    """Move all messages and durable consumers of a stream to a new one of the desired configuration, and delete it.
 
     ``patience`` is how many seconds the copying may make no progress.
     """
@@ -110,7 +110,7 @@ def rename(session: sessions.Session, old: str, wanted: dict[str, Any], patience
 
 
 def _create(session: sessions.Session, config: dict[str, Any]) -> None:
-    """Makes a stream whose name was another's a moment ago: its store may not be gone yet (nats-server 2.15)."""
+    """Create a stream whose name was just freed: the old store may still exist (nats-server 2.15)."""
     deadline = time.monotonic() + _STORE
     while True:
         try:
@@ -134,7 +134,7 @@ class _Copy:
     # What is there
 
     def config(self, name: str) -> dict[str, Any]:
-        """Empty where there is no such stream."""
+        """Return the configuration of a stream, empty if it does not exist."""
         info = streams.info(self.session, name)
         return dict(info["config"]) if info else {}
 
@@ -151,7 +151,7 @@ class _Copy:
         return found
 
     def check_origin(self) -> None:
-        """Raises Incomplete where the origin was created again: a mirror may look whole, and have messages of both."""
+        """Raise Incomplete if the origin was created again, since a mirror may then have messages of both."""
         info = streams.info(self.session, self.name)
         if info and info["created"] != self.record()["created"]:
             raise stream_compare.Incomplete(
@@ -160,14 +160,14 @@ class _Copy:
             )
 
     def end_earlier(self) -> None:
-        """Deletes the temporary stream of a copy that came to its end otherwise."""
+        """Delete the temporary stream of a copy that ended in another way."""
         there, temporary = self.config(self.name), self.config(self.temporary)
         live = there and not recreation.mark_of(there) and not recreation.quiet(there)
         if live and recreation.quiet(temporary) and recreation.mark_of(temporary) != recreation.TRIAL:
             self.end()
 
     def turn_back(self) -> bool:
-        """Ends a copy while the stream still has all its messages. False where the temporary one has taken over."""
+        """End a copy while the stream still has all its messages. Return False if the temporary one has taken over."""
         there, origin = self.config(self.temporary), self.config(self.name)
         if there and not (origin and recreation.waits(there, recreation.mark_of(origin))):
             return False
@@ -197,7 +197,7 @@ class _Copy:
         _create(self.session, self.first_copy(info["config"], record))
 
     def first_copy(self, config: Mapping[str, Any], record: str) -> dict[str, Any]:
-        """The configuration of the stream to which all messages are copied first."""
+        """Return the configuration of the stream to which all messages are copied first."""
         return recreation.as_temporary(config, self.wanted, record)
 
     def move_there(self) -> None:
@@ -234,9 +234,9 @@ class _Copy:
         self._complete(self.temporary, self.name, thaw=config)
 
     def _freeze(self, config: Mapping[str, Any], mark: str = "") -> None:
-        """End what a stream takes and deletes, and then ``no_ack``.
+        """End a stream's subjects and deletions, and then ``no_ack``.
 
-        A server acknowledges the very request that ends ``no_ack`` where the stream takes ``$JS.API.>``, and that may
+        If the stream has ``$JS.API.>``, a server acknowledges the very request that ends ``no_ack``, and that may
         arrive before the answer.
         """
         frozen = recreation.frozen(config)
@@ -250,7 +250,7 @@ class _Copy:
             self._write_record(self.record()["config"], [recreation.remembered(info) for info in found])
 
     def _check_queue(self) -> None:
-        """A mirror takes from a work queue what nobody else waits for, and then the queue proves nothing."""
+        """Check a work queue's consumers. A mirror takes messages that nobody waits for, which spoils the proof."""
         found = recreation.durable(consumers.list_all(self.session, self.name))
         recreation.check_queue(f"stream {self.name}", self.record()["config"], found)
 
@@ -323,7 +323,7 @@ class _Copy:
     # Both ways
 
     def _complete(self, name: str, origin: str, thaw: Mapping[str, Any] | None) -> None:
-        """Waits until a copy of a frozen stream is proven complete. Lets that go on as before where it takes long."""
+        """Wait until a copy of a frozen stream is proven complete. If that takes long, the origin is unfrozen."""
         stream_compare.last_sequence(self.session, origin, recreation.private_subject(origin))
         try:
             if origin == self.name:
@@ -337,13 +337,13 @@ class _Copy:
             raise
 
     def _settle(self, name: str, origin: str) -> None:
-        """Lets the copy go on counting after the last sequence that its origin gave, though that message is gone."""
+        """Let the copy continue after the last sequence of its origin, even if that message is deleted."""
         last = stream_compare.last_sequence(self.session, origin, recreation.private_subject(origin))
         stream_compare.move_on(self.session, name, recreation.private_subject(name), last)
 
 
 class _Rename(_Copy):
-    """The first half of a copy, whose temporary stream is the one that stays."""
+    """The first half of a copy, whose temporary stream is the final one."""
 
     def __init__(self, session: sessions.Session, old: str, wanted: dict[str, Any], patience: float) -> None:
         super().__init__(session, wanted, patience)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has to be read before a stream can be copied, how far an earlier run came, and the plan for the rest."""
+"""Read what a copy of a stream needs and how far an earlier run came, and plan the rest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def read(session: sessions.Session, name: str, info: dict[str, Any] | None) -> recreate.Copying:
-    """How far an earlier run came, from what is on the server."""
+    """Return the progress of an earlier run, from the server's state."""
     temporary = streams.info(session, recreation.temporary_name(name))
     record = recreation.record_of(temporary)
     if temporary is None or record is None:
@@ -47,7 +47,7 @@ def read(session: sessions.Session, name: str, info: dict[str, Any] | None) -> r
 
 
 def read_others(session: sessions.Session, name: str, copying: recreate.Copying) -> recreate.Copying:
-    """With the consumers of a stream that is to be copied, and the streams that take its messages."""
+    """Return the same with the consumers of a stream that will be copied, and the streams that copy from it."""
     found = tuple(consumers.list_all(session, name)) if copying.done < 3 else ()
     names = {*copying.again, *(info["name"] for info in recreation.durable(found))}
     return copying._replace(consumers=found, again=tuple(sorted(names)), sourcing=_sourcing(session, name))
@@ -83,7 +83,7 @@ def by_copy(
     options: Mapping[str, Any],
     server: wire.Server,
 ) -> resource.Plan:
-    """The plan of an update as one that copies. Raises Refused where messages can't be copied."""
+    """Return the plan of an update as one that copies. Raises Refused if messages can't be copied."""
     what, stream = f"{plan.noun} {plan.name}", config["name"]
     recreated = [change for change in plan.changes if change.effect == fields.RECREATE]
     if not recreated and copying.done < 2:
@@ -110,14 +110,14 @@ def by_copy(
 
 
 def _turned_back(plan: resource.Plan, steps: list[str]) -> resource.Plan:
-    """The plan of an update as one that ends a copy before it has changed anything for good."""
+    """Return the plan of an update as one that ends a copy before it changed anything for good."""
     notes = (f"{number}. {step}" for number, step in enumerate(steps, start=1))
     told = {**plan.consequences, "steps": steps}
     return replace(plan, action=resource.COPY, consequences=told, notes=(*plan.notes, *notes))
 
 
 def anew(plan: resource.Plan, info: Mapping[str, Any], content: str) -> tuple[resource.Plan, losses.Loss]:
-    """The plan of an update as one that deletes the stream and makes it anew, and what that loses."""
+    """Return the plan of an update as one that deletes the stream and creates it again, and its losses."""
     recreation.check_name(f"{plan.noun} {plan.name}", plan.request["name"])
     state = info["state"]
     loss = losses.Loss(int(state["messages"]), int(state.get("consumer_count", 0)), "recreating it")
@@ -132,7 +132,7 @@ def anew(plan: resource.Plan, info: Mapping[str, Any], content: str) -> tuple[re
 
 
 def apply(session: sessions.Session, plan: resource.Plan) -> None:
-    """Does what such a plan says."""
+    """Apply such a plan."""
     from . import copy  # few need it
 
     if plan.action == resource.ANEW:
@@ -153,6 +153,6 @@ _EMPTY: dict[str, Any] = {"value_count": 0, "key_count": 0, "bytes": 0, "created
 
 
 def _own(plan: resource.Plan) -> dict[str, Any]:
-    """A mirror takes its subjects from its origin."""
+    """Return the configuration of the new stream. A mirror has the subjects of its origin."""
     mirrored = plan.request.get("mirror")
     return {path: value for path, value in plan.request.items() if not (mirrored and path == "subjects")}

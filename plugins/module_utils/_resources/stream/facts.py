@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def facts(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What the server tells of a stream beside its configuration. Times are RFC 3339 UTC, None without messages."""
+    """Return the server's information on a stream beside its configuration. Times are RFC 3339 UTC, or None."""
     state = info.get("state") or {}
     cluster = info.get("cluster") or {}
     metadata = info["config"].get("metadata") or {}

@@ -17,5 +17,5 @@ if TYPE_CHECKING:
 
 
 def streams_of(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The streams that the option ``names`` asks for, or all. Raises OptionError for a name that is not allowed."""
+    """Return the streams in the option ``names``, or all. Raises OptionError for an invalid name."""
     return [table.result(info) for info in read(session, table.SPEC, "", options)]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a change would lose, counted from the live state. Counting reads, and only what a change makes necessary."""
+"""Estimate what a change would lose. It reads only what a change requires."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 def measure(
     session: sessions.Session, info: Mapping[str, Any], desired: Mapping[str, Any], options: Mapping[str, str]
 ) -> losses.Measured:
-    """Counts from the live state. ``options`` has the name of the option for each field of the server."""
+    """Return the losses. ``options`` has the name of the option for each field of the server."""
     return losses.Measured(_losses(session, info, desired, options), _exceeding(session, info, desired))
 
 
 def _exceeding(session: sessions.Session, info: Mapping[str, Any], desired: Mapping[str, Any]) -> tuple[str, ...]:
-    """The consumers that have more than new limits allow, as nats-server compares them (server/stream.go)."""
+    """Return the consumers that exceed new limits, as nats-server compares them (server/stream.go)."""
     there, wanted = info["config"].get("consumer_limits") or {}, desired.get("consumer_limits") or {}
     new = {name: int(wanted.get(name) or 0) for name in ("inactive_threshold", "max_ack_pending")}
     changed = any(limit > 0 and limit != int(there.get(name) or 0) for name, limit in new.items())
@@ -48,11 +48,11 @@ def _exceeding(session: sessions.Session, info: Mapping[str, Any], desired: Mapp
 def _losses(
     session: sessions.Session, info: Mapping[str, Any], desired: Mapping[str, Any], options: Mapping[str, str]
 ) -> losses.Loss:
-    """What an update of a stream would delete, all its causes together: features seen with nats-server 2.10 to 2.15.
+    """Return what an update of a stream would delete for all its causes, as observed with nats-server 2.10 to 2.15.
 
-    max_msgs and max_bytes delete only with discard old, and also when it is discard that changes to that; max_age and
-    max_msgs_per_subject always. Older servers keep some of it until later: before 2.14 what is beyond a first limit per
-    subject, before 2.15 what nobody waits for after a change to interest.
+    max_msgs and max_bytes delete only with discard old, or when discard changes to that; max_age and
+    max_msgs_per_subject always. Older servers delete some later: before 2.14 messages beyond a first limit per subject,
+    before 2.15 messages that nobody waits for after a change to interest.
     """
     total = int(info["state"].get("messages", 0))
     if not total:
@@ -77,7 +77,7 @@ def _losses(
 def _oldest_lost(
     session: sessions.Session, info: Mapping[str, Any], merged: Mapping[str, Any]
 ) -> list[tuple[str, Counted]]:
-    """By field, how many of the oldest messages it deletes."""
+    """Return by field how many of the oldest messages it deletes."""
     config, state = info["config"], info["state"]
     found = []
     evicts = merged.get("discard", "old") == "old"
@@ -98,9 +98,10 @@ def _oldest_lost(
 
 
 def _unwanted(session: sessions.Session, info: Mapping[str, Any]) -> Counted:
-    """How many messages no consumer waits for. Exact where all consumers have come equally far and leave nothing out.
+    """Return how many messages no consumer waits for. It is exact if all consumers are at one position without filters.
 
-    What no filter matches stays at first, and goes when one of the consumers is deleted, or its filter changes.
+    Messages without a matching filter stay at first. They are deleted with one of the consumers, or when its filter
+    changes.
     """
     if not info["state"].get("consumer_count"):
         return Counted(int(info["state"]["messages"]))
@@ -115,7 +116,7 @@ def _unwanted(session: sessions.Session, info: Mapping[str, Any]) -> Counted:
 
 
 def _unheard(session: sessions.Session, info: Mapping[str, Any], wanted: list[str]) -> int:
-    """How many messages have subjects that none of these filters matches."""
+    """Return how many messages have subjects that none of these filters matches."""
     if ">" in wanted:
         return 0
     counts = streams.subject_counts(session, info["config"]["name"])
@@ -123,7 +124,7 @@ def _unheard(session: sessions.Session, info: Mapping[str, Any], wanted: list[st
 
 
 def _beyond(session: sessions.Session, info: Mapping[str, Any], limit: int, others: Counted) -> tuple[Counted, Counted]:
-    """What a limit for each subject deletes, alone and together with the ``others``, which are the oldest."""
+    """Return what a limit per subject deletes, alone and together with the ``others``, which are the oldest."""
     counts = streams.subject_counts(session, info["config"]["name"])
     alone = Counted(sum(max(0, count - limit) for count in counts.values()))
     least = Counted(max(alone.number, others.number), exact=False)
@@ -144,13 +145,13 @@ def _beyond(session: sessions.Session, info: Mapping[str, Any], limit: int, othe
 
 
 def _together(found: list[Counted], total: int) -> Counted:
-    """All of them are the oldest messages, so that the greatest number holds the others."""
+    """Return the greatest number, since all of them are the oldest messages."""
     number = max((counted.number for counted in found), default=0)
     return Counted(number, number == total or all(counted.exact for counted in found))
 
 
 def _permitted(count: Callable[[], Counted], least: int) -> Counted:
-    """What is counted, or the least that is certain where the user may not read what has to be read for it."""
+    """Return the count, or the certain minimum if the permissions do not allow to count."""
     try:
         return count()
     except _errors.PermissionMissing:
@@ -158,11 +159,11 @@ def _permitted(count: Callable[[], Counted], least: int) -> Counted:
 
 
 def _lowered(config: Mapping[str, Any], merged: Mapping[str, Any], limit: str) -> int:
-    """The new limit where it is lower than the old one, else 0. No limit is -1 or 0."""
+    """Return the new limit if it is lower than the old one, else 0. -1 and 0 mean no limit."""
     before, after = int(config.get(limit) or 0), int(merged.get(limit) or 0)
     return after if after > 0 and (before <= 0 or after < before) else 0
 
 
 def _now(info: Mapping[str, Any]) -> datetime:
-    """By the server's clock, when it answered."""
+    """Return the server's time when it answered."""
     return codecs.parse_timestamp(info["ts"]) if info.get("ts") else datetime.now(timezone.utc)

@@ -40,12 +40,12 @@ class Copying(NamedTuple):
 
     @property
     def under_way(self) -> bool:
-        """Whether the stream is not what it was, since an earlier run has begun to copy it."""
+        """True if an earlier run has begun to change the stream."""
         return self.origin is not None or self.done > 0
 
     @property
     def unfinished(self) -> bool:
-        """Whether there is something to finish or to clear away."""
+        """True if there is something to finish or to remove."""
         return self.under_way or self.leftover
 
 
@@ -53,7 +53,7 @@ NOT_COPYING = Copying()
 
 
 def check_free(config: Mapping[str, Any], mode: str) -> None:
-    """Raises Refused where the stream is part of a copy that was not finished, and this task does not finish it."""
+    """Raise Refused if the stream is part of an unfinished copy that this task does not finish."""
     metadata = config.get("metadata") or {}
     mark = str(metadata.get(MARK, ""))
     if mark.startswith(RENAMED):

@@ -64,11 +64,12 @@ _NOT_TRIED = ("sources", "mirror", "mirror_direct", "first_seq", "no_ack", "max_
 
 
 def temporary_name(stream: str) -> str:
+    """Return the name of a stream's temporary copy."""
     return f"COPY_OF_{stream}"
 
 
 def private_subject(stream: str) -> str:
-    """A subject on which nobody publishes, for a stream that has to be quiet."""
+    """Return a subject that nobody publishes to, for a stream that must be quiet."""
     return f"choria.streams.copy.{stream}"
 
 
@@ -76,19 +77,19 @@ def private_subject(stream: str) -> str:
 
 
 def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same stream without a subject that anybody publishes on, and without anything that deletes messages."""
+    """Return the same stream without a subject that others publish to, and without limits that delete messages."""
     kept = {path: value for path, value in config.items() if path not in _ACTIVE}
     retention = "limits" if kept.get("retention") == "interest" else kept.get("retention")
     return {**kept, **_BARE, "retention": retention, "subjects": [private_subject(config["name"])]}
 
 
 def loosened(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Servers apply the limits of consumers to the one by which a mirror reads, and refuse that then."""
+    """Return the stream without limits of consumers, which servers would apply to the consumer of a mirror."""
     return marked_as({path: value for path, value in config.items() if path != "consumer_limits"}, LOOSENED)
 
 
 def tightened(config: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a loosened stream as it was before; any other as it is."""
+    """Return the original configuration of a loosened stream; any other as it is."""
     if mark_of(config) != LOOSENED:
         return dict(config)
     own = {key: text for key, text in config["metadata"].items() if key != recreate.MARK}
@@ -96,21 +97,22 @@ def tightened(config: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[st
 
 
 def promoted(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A mirror as a stream of its own, on which nobody publishes yet."""
+    """Return a mirror as a stream of its own, to which nobody publishes yet."""
     return frozen({path: value for path, value in config.items() if path != "mirror"})
 
 
 def quiet(config: Mapping[str, Any]) -> bool:
+    """Return True if nobody publishes to the stream."""
     return config.get("subjects") == [private_subject(config.get("name", ""))]
 
 
 def waits(temporary: Mapping[str, Any], mark: str) -> bool:
-    """Whether a temporary stream has not taken over from a stream with this mark, which has all its messages still."""
+    """Return True if a temporary stream has not replaced one with this mark, which still has all messages."""
     return mark != TARGET and (bool(temporary.get("mirror")) or quiet(temporary))
 
 
 def as_mirror(config: Mapping[str, Any], name: str, origin: str, **differing: Any) -> dict[str, Any]:
-    """A mirror that can become a stream of this configuration. The window lets it know the ids of copied messages."""
+    """Return a mirror that can become a stream of this configuration. Its window keeps the ids of copied messages."""
     kept = {path: value for path, value in config.items() if path not in (*_ACTIVE, *_NOT_MIRRORED, "mirror")}
     retention = "workqueue" if kept.get("retention") == "workqueue" else "limits"
     own = {"name": name, "mirror": {"name": origin}, "allow_direct": False, "mirror_direct": False}
@@ -118,7 +120,7 @@ def as_mirror(config: Mapping[str, Any], name: str, origin: str, **differing: An
 
 
 def as_temporary(config: Mapping[str, Any], wanted: Mapping[str, Any], record: str) -> dict[str, Any]:
-    """The temporary stream while it fills. It is in memory only where both the old and the new stream are."""
+    """Return the temporary stream for the copy. It is in memory only if both the old and the new stream are."""
     storage = "memory" if config["storage"] == wanted["storage"] == "memory" else "file"
     name = temporary_name(config["name"])
     differing = {"storage": storage, "retention": "limits", "metadata": {recreate.RECORD: record}}
@@ -128,7 +130,7 @@ def as_temporary(config: Mapping[str, Any], wanted: Mapping[str, Any], record: s
 
 
 def as_stand_in(config: Mapping[str, Any], temporary: Mapping[str, Any]) -> dict[str, Any]:
-    """The temporary stream while it takes what is published, as the stream of this configuration would."""
+    """Return the temporary stream for the time when it replaces the stream of this configuration."""
     own = ("name", "storage", "retention", "metadata", "num_replicas", "placement", "persist_mode", "mirror_direct")
     kept = {path: temporary[path] for path in own if path in temporary}
     config = {path: value for path, value in config.items() if path not in (*own, "first_seq", "consumer_limits")}
@@ -136,7 +138,7 @@ def as_stand_in(config: Mapping[str, Any], temporary: Mapping[str, Any]) -> dict
 
 
 def as_trial(wanted: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An empty stream like the wanted one, which shows whether the server would take that. It answers a publisher."""
+    """Return an empty stream like the desired one, to test if the server accepts it. It answers publishers."""
     kept = {path: value for path, value in wanted.items() if path not in _NOT_TRIED}
     if int(kept.get("max_bytes") or 0) > 0:  # as much as that again need not be free
         kept["max_bytes"] = min(kept["max_bytes"], _TRIAL_SIZE)
@@ -147,7 +149,7 @@ def as_trial(wanted: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def consumer_again(remembered: Mapping[str, Any], release: tuple[int, ...]) -> tuple[dict[str, Any], int]:
-    """How to make a consumer that goes on where it was, and the sequence to reset it to afterwards, 0 for none."""
+    """Return the configuration of a consumer at its old position, and the sequence to reset it to, 0 for none."""
     config, following = dict(remembered["config"]), int(remembered["next"])
     beginning = config.get("deliver_policy", "all") in ("all", "by_start_sequence", "by_start_time")
     if following <= 1 and beginning:
@@ -159,12 +161,12 @@ def consumer_again(remembered: Mapping[str, Any], release: tuple[int, ...]) -> t
 
 
 def remembered(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What has to be known of a consumer to make it again."""
+    """Return what is needed to create a consumer again."""
     return {"config": info["config"], "next": int(info["ack_floor"]["stream_seq"]) + 1}
 
 
 def as_info(remembered: Mapping[str, Any], stream: str, last: int, release: tuple[int, ...]) -> dict[str, Any]:
-    """The info of such a consumer as it will be. All that follows counts as pending, also what it does not take."""
+    """Return the future info of such a consumer. All later messages count as pending, even without a match."""
     config, _reset = consumer_again(remembered, release)
     reached = {"stream_seq": int(remembered["next"]) - 1}
     pending = max(0, last - reached["stream_seq"])
@@ -173,12 +175,12 @@ def as_info(remembered: Mapping[str, Any], stream: str, last: int, release: tupl
 
 
 def durable(infos: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those that stay when nobody uses them, without those that servers make for mirrors and sources."""
+    """Return the consumers that stay when nobody uses them, without those of mirrors and sources."""
     return [info for info in infos if info["config"].get("durable_name") and not _internal(info)]
 
 
 def passing(infos: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those that end with the stream, and that clients make again."""
+    """Return the consumers that end with the stream, and that clients create again."""
     return [info for info in infos if not info["config"].get("durable_name") and not _internal(info)]
 
 
@@ -191,7 +193,7 @@ def _internal(info: Mapping[str, Any]) -> bool:
 
 
 def written(created: str, config: Mapping[str, Any], consumers: Sequence[Mapping[str, Any]]) -> str:
-    """The record as text, also of when the origin was made. Raises Refused where it would be too large."""
+    """Return the record as text, with the origin's creation time. Raises Refused if it is too large."""
     text = json.dumps({"created": created, "config": config, "consumers": list(consumers)})
     if len(text.encode()) > _LARGEST_RECORD:
         raise _errors.Refused(
@@ -204,7 +206,7 @@ def written(created: str, config: Mapping[str, Any], consumers: Sequence[Mapping
 
 
 def record_of(info: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The record of a temporary stream, None for any other."""
+    """Return the record of a temporary stream, None for any other."""
     text = ((info or {}).get("config", {}).get("metadata") or {}).get(recreate.RECORD)
     try:
         return untrusted.load_object(text) if text else None
@@ -213,10 +215,12 @@ def record_of(info: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def mark_of(config: Mapping[str, Any]) -> str:
+    """Return the mark of a stream, or an empty text."""
     return str((config.get("metadata") or {}).get(recreate.MARK, ""))
 
 
 def marked_as(config: Mapping[str, Any], mark: str) -> dict[str, Any]:
+    """Return the configuration with a mark."""
     return {**config, "metadata": {**(config.get("metadata") or {}), recreate.MARK: mark}}
 
 
@@ -230,7 +234,7 @@ def check_copyable(
     changes: Iterable[resource.Change],
     server: wire.Server,
 ) -> None:
-    """Raises Refused where messages can't be copied from one configuration to the other without loss."""
+    """Raise Refused if messages can't be copied from one configuration to the other without loss."""
     check_name(what, config["name"])
     named = {change.field for change in changes if change.effect == fields.RECREATE}
     reason = obstacle(config, wanted, named, server)
@@ -243,7 +247,7 @@ def check_copyable(
 
 
 def obstacle(config: Mapping[str, Any], wanted: Mapping[str, Any], named: set[str], server: wire.Server) -> str:
-    """Why messages can't be copied from one configuration to the other, empty where they can."""
+    """Return why messages can't be copied from one configuration to the other, or an empty text."""
     if server.version < _PROMOTION:
         return f"that needs nats-server 2.12, and {server.runs}"
     if config.get("mirror") or wanted.get("mirror"):
@@ -260,7 +264,7 @@ def obstacle(config: Mapping[str, Any], wanted: Mapping[str, Any], named: set[st
 
 
 def check_name(what: str, stream: str) -> None:
-    """Raises Refused where no stream can have the temporary name, which trying out the new one takes as well."""
+    """Raise Refused if the temporary name, which the trial also uses, is invalid."""
     if len(temporary_name(stream)) > _LONGEST_NAME:
         raise _errors.Refused(
             f"recreate: the name of {what} is too long for {temporary_name('…')}, as which the server is asked whether "
@@ -271,7 +275,7 @@ def check_name(what: str, stream: str) -> None:
 
 
 def check_downstream(what: str, sourcing: Iterable[str]) -> None:
-    """Raises Refused where other streams would take messages twice."""
+    """Raise Refused if other streams would copy messages twice."""
     names = ", ".join(sorted(sourcing))
     if names:
         raise _errors.Refused(
@@ -283,7 +287,7 @@ def check_downstream(what: str, sourcing: Iterable[str]) -> None:
 
 
 def check_queue(what: str, config: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> None:
-    """Raises Refused where a mirror would take messages away from a work queue: what no consumer waits for."""
+    """Raise Refused if a mirror would remove messages from a work queue that no consumer waits for."""
     if config.get("retention") != "workqueue":
         return
     heard = [wanted for info in durable(found) for wanted in subjects.filters(info["config"])]
@@ -302,7 +306,7 @@ def check_queue(what: str, config: Mapping[str, Any], found: Iterable[Mapping[st
 def check_consumers(
     what: str, wanted: Mapping[str, Any], found: Iterable[Mapping[str, Any]], server: wire.Server
 ) -> None:
-    """Raises Refused where consumers could not go on where they are."""
+    """Raise Refused if consumers could not continue at their positions."""
     if wanted.get("retention") != "workqueue" or server.version >= RESET:
         return
     moved = [info["name"] for info in durable(found) if int(info["ack_floor"]["stream_seq"])]
@@ -319,12 +323,12 @@ def check_consumers(
 
 
 def steps_back(stream: str, again: bool) -> list[str]:
-    """What is done to end a copy that has not begun to change anything for good."""
+    """Return the steps that end a copy before it changed anything for good."""
     return [f"delete {temporary_name(stream)}", *([f"let {stream} go on as before"] if again else [])]
 
 
 def steps(stream: str, changed: Iterable[resource.Change], again: Sequence[str], done: int = 0) -> list[str]:
-    """What is done, one after the other, without the first ones that an earlier run has done."""
+    """Return the steps in order, without the ``done`` first ones."""
     temporary = temporary_name(stream)
     other = ", ".join(f"{change.field} {_errors.in_words(change.after)}" for change in changed)
     told = [

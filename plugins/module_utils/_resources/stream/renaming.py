@@ -29,9 +29,9 @@ OPTION = "renamed_from"
 
 
 def read(session: sessions.Session, old: str, new: str) -> tuple[dict[str, Any], recreate.Copying] | None:
-    """The info of the stream as it was under its old name, and how far an earlier run came.
+    """Return the info of the stream under its old name, and the progress of an earlier run.
 
-    None where there is nothing to rename: the new stream has taken over, or neither is there. Raises Refused.
+    Returns None if there is nothing to rename: the new stream has taken over, or neither exists. Raises Refused.
     """
     if old == new:
         raise _errors.OptionError(OPTION, f"{old} is the name itself: give the old name, or leave it out.")
@@ -75,7 +75,7 @@ def _resumed(
 
 
 def _with_others(session: sessions.Session, old: str, copying: recreate.Copying) -> recreate.Copying:
-    """With the consumers of the old stream, and the streams that copy from it under its name."""
+    """Return the state with the consumers of the old stream, and the streams that copy from it under its name."""
     found = tuple(consumers.list_all(session, old))
     names = {*copying.again, *(info["name"] for info in recreation.durable(found))}
     try:
@@ -99,7 +99,7 @@ def as_rename(
     options: Mapping[str, Any],
     server: wire.Server,
 ) -> resource.Plan:
-    """The plan of an update as one that renames. Raises Refused where messages can't be moved without loss."""
+    """Return the plan of an update as one that renames. Raises Refused if messages can't be moved without loss."""
     new = str(options["name"])
     what = f"stream {old}"
     if not copying.done:
@@ -147,7 +147,7 @@ def _check(
 
 @contextmanager
 def in_its_words() -> Iterator[None]:
-    """What a copy refuses is about the option that asks for it."""
+    """Convert the errors of a copy to errors of the option that requires it."""
     try:
         yield
     except _errors.StreamsError as error:

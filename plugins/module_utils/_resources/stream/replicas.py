@@ -26,7 +26,7 @@ CHECKS = fields.Spec((fields.Field("wait_timeout", codecs.duration()),))
 
 
 def patience(options: Mapping[str, Any]) -> float:
-    """For how many seconds to wait until all copies are current, 0 for not at all. Raises OptionError."""
+    """Return how many seconds to wait until all replicas are current, 0 for not at all. Raises OptionError."""
     try:
         seconds = codecs.parse_duration(options.get("wait_timeout") or _LONG_ENOUGH)
     except ValueError as error:
@@ -35,17 +35,17 @@ def patience(options: Mapping[str, Any]) -> float:
 
 
 def moved(changes: Iterable[resource.Change]) -> bool:
-    """Whether copies of the stream appear, disappear or go to other servers."""
+    """Return True if replicas of the stream are added, removed or moved."""
     return bool({change.field for change in changes} & {"placement", "replicas"})
 
 
 def first_step(
     config: Mapping[str, Any], request: Mapping[str, Any], changes: Iterable[resource.Change], wait: float
 ) -> dict[str, Any]:
-    """What has to be done before the request, since the server takes no placement together with what else moves data.
+    """Return the fields to send before the request, since servers refuse placement together with other moves.
 
-    Few copies are moved rather than many: placement comes before more replicas, and after fewer. Raises Refused where
-    nobody waits for the first step.
+    Few replicas are moved rather than many: placement comes before more replicas, and after fewer. Raises Refused if
+    the task does not wait for the first step.
     """
     together = {change.field for change in changes} & {"placement", "replicas", "retention"}
     if "placement" not in together or len(together) == 1:

@@ -41,10 +41,10 @@ _OWN = {"$JS.>": "$JS.EVENT.>", "$JSC.>": "", "$NRG.>": "", "$SYS.>": "$SYS.ACCO
 def check(
     config: Mapping[str, Any], present: Mapping[str, Any], given: Collection[str], names: Mapping[str, str]
 ) -> None:
-    """Raises OptionError where given fields do not go together with others.
+    """Raise OptionError if given fields exclude others.
 
-    ``config`` is what would be on the server, and ``present`` what there is: what an older server or another tool made
-    can be declared as it is. ``given`` are the paths that the user gave, and ``names`` the options by their paths.
+    ``config`` is the configuration after the change, and ``present`` the one before, so that what an older server or
+    another tool made can be declared as it is. ``given`` are the given fields, and ``names`` the options by fields.
     """
     known = list(_problems(present)) if present else []
     for fields, reason in _problems(config):
@@ -178,7 +178,7 @@ def _of_deleting(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _needed(config: Mapping[str, Any], feature: str, wanted: Mapping[str, Any]) -> Iterator[Problem]:
-    """What a feature does not work without. A field that is not there has the value that it needs, or is set to it."""
+    """Yield the fields that a feature needs with other values. A missing field has the needed value."""
     for field, value in wanted.items():
         if config.get(field, value) != value:
             path = feature.partition(":")[0]
@@ -186,19 +186,19 @@ def _needed(config: Mapping[str, Any], feature: str, wanted: Mapping[str, Any]) 
 
 
 def _source(origin: Mapping[str, Any]) -> tuple[str, ...]:
-    """What tells a source from the others."""
+    """Return the parts that identify a source."""
     external = (origin.get("external") or {}).get("api", "")
     transforms = [f"{one.get('src')} {one.get('dest')}" for one in origin.get("subject_transforms") or []]
     return (str(origin.get("name")), external, origin.get("filter_subject", ""), *transforms)
 
 
 def _pattern(subject: str) -> str:
-    """The subject with wildcards where a transform fills in words."""
+    """Return the subject with wildcards for the words that a transform fills in."""
     return re.sub(r"\{\{.*?\}\}|\$\d+", "*", subject)
 
 
 def _reserved(subject: str) -> bool:
-    """Whether a stream that acknowledges may not have it."""
+    """Return True if a stream with acknowledgements may not have this subject."""
     if subject == ">":
         return True
     return any(subjects.meet(subject, own) and not (but and subjects.covers(but, subject)) for own, but in _OWN.items())

@@ -116,5 +116,5 @@ SPEC = fields.Spec(
 
 
 def result(info: Mapping[str, Any]) -> dict[str, Any]:
-    """A stream as results show it, from the server's information on it."""
+    """Return a stream for results, from its info."""
     return {"name": info["config"]["name"], **SPEC.results_of(info["config"]), **facts(info)}

@@ -25,7 +25,7 @@ _WITHOUT_WORDS = ("partition", "random")
 
 
 def problem(src: str, dest: str) -> str:
-    """Why the server would refuse it, empty where it does not."""
+    """Return why the server would refuse a transform, or an empty text."""
     if not dest:
         return ""
     words, tokens = (src or ">").split("."), dest.split(".")

@@ -17,19 +17,20 @@ _DEFAULT = 120 * codecs.NANOSECOND
 
 
 def window_for(max_age: int | None) -> int:
-    """The duplicate window, in nanoseconds, that Choria and nats.go give a stream of this maximal age."""
+    """Return the duplicate window, in nanoseconds, that Choria and nats.go give a stream of this maximal age."""
     return min(_DEFAULT, max_age) if max_age else _DEFAULT
 
 
 def by_server(config: Mapping[str, Any], release: tuple[int, ...]) -> int:
-    """What the server makes of a window that is not given (checkStreamCfg in server/stream.go)."""
+    """Return the server's default of the window (checkStreamCfg in server/stream.go)."""
     without = config.get("mirror") or (config.get("sources") and release >= shared_fields.V2_14)
     return 0 if without else window_for(config.get("max_age"))
 
 
 def settled(desired: dict[str, Any], current: Mapping[str, Any], release: tuple[int, ...]) -> dict[str, Any]:
-    """With 0 as what the server makes of it. A window that nobody asked for follows max_age down, since the server
-    refuses one that is longer.
+    """Return the fields with 0 replaced by the server's default.
+
+    A window that is not given follows max_age down, since the server refuses a longer one.
     """
     if desired.get("duplicate_window") == 0:
         return {**desired, "duplicate_window": by_server({**current, **desired}, release)}
