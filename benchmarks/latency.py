@@ -61,7 +61,7 @@ def keys(count: int, value: str) -> list[dict[str, Any]]:
 
 
 def works(many: int, some: int, size: int) -> dict[str, tuple[float, Callable[[CountedSession, str], Any]]]:
-    """By its name each work, which is told where it is done, and the exchanges that it may take."""
+    """Return by name the allowed number of exchanges, and the work, which takes a session and a place."""
     data = {f"web.server{number}": f"value {number}" for number in range(size)}
 
     def as_of(session: CountedSession, place: str) -> None:

@@ -179,6 +179,6 @@ def _now() -> str:
 
 
 # Ansible forks a process for each task on each host, after it has loaded this file: what is imported now, is not
-# imported by each of them. Whatever is missing is told when it is needed.
+# imported by each of them. A missing library is reported when it is needed.
 with suppress(_errors.StreamsError):
     preload(Settings())

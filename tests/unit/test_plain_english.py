@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guides, and the documentation of plugins and of the role, are written in short sentences."""
+"""The guides, the documentation of plugins and of the role, and docstrings are written in short sentences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ ROLES = sorted((ROOT / "roles").glob("*/meta/argument_specs.yml"))
 # What documentation has as text, and its markup, which is one word
 TEXTS = ("description", "short_description", "notes", "requirements", "details")
 MARKUP = re.compile(r"\b[A-Z]{1,2}\((?:[^()\\]|\\.)*\)")
+SOURCES = sorted((ROOT / "plugins").rglob("*.py"))
 LONGEST = 35  # words
+RIDDLES = re.compile(r"\b(Whoever|[Tt]old|[Tt]ells|What is no)\b")
 # Comments and boxes; where a paragraph, an item, a heading or a cell of a table ends; and where a sentence does
 LEFT_OUT = re.compile(r"<!--.*?-->|^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
 PARTS = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*] |\d+\. |#))|\|")
@@ -76,6 +78,19 @@ def test_documentation_is_found() -> None:
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 def test_sentences_are_short(path: Path) -> None:
     assert long_sentences(path.read_text()) == []
+
+
+def docstrings(path: Path) -> list[str]:
+    nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [ast.get_docstring(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, nodes)]
+    return [re.sub("``[^`]*``", "`code`", text) for text in found if text]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "plugins")))
+def test_docstrings_are_plain(path: Path) -> None:
+    texts = docstrings(path)
+    assert [sentence for text in texts for sentence in long_sentences(text)] == []
+    assert [text for text in texts if RIDDLES.search(text)] == []
 
 
 def test_what_would_be_found() -> None:

@@ -26,7 +26,7 @@ _LIMITS = (
 
 
 class Loss(NamedTuple):
-    """Of messages that a change deletes, and of consumers. ``at_least`` tells that more messages may go."""
+    """The numbers of deleted messages and consumers. With ``at_least`` more messages may be deleted."""
 
     messages: int = 0
     consumers: int = 0

@@ -47,13 +47,13 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a module would do. ``request`` is what is sent, ``after`` the resource as it is expected to be then.
+    """What a module would do. ``request`` is what is sent, ``after`` the expected resource.
 
-    ``consequences`` counts what is lost, and ``notes`` are sentences of it for people who look at the difference.
-    ``first`` is sent before ``request`` where one would not be taken together with the other. ``wait`` is how long, in
-    seconds, to wait until all copies are current, 0 for not at all, ``patience`` how long copying messages may make no
-    progress, and ``follow`` how long to wait until it has all that its origins have. ``promise`` is how many messages
-    have to be left. ``pedantic`` lets the server fill nothing in. ``renamed_from`` is the old name of a stream.
+    ``consequences`` counts losses, and ``notes`` describes them in a diff. ``first`` is sent before ``request`` if
+    servers refuse both together. Three durations are in seconds: ``wait`` for current replicas (0 for not at all),
+    ``patience`` with a copy without progress, and ``follow`` for the messages of origins. ``promise`` is the number of
+    messages that must remain. ``pedantic`` forbids the server to fill in values. ``renamed_from`` is the old name of a
+    stream.
     """
 
     noun: str

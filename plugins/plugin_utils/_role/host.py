@@ -16,13 +16,13 @@ DEFAULT_CLUSTER = "CHORIA"
 def host_problems(
     wanted: Mapping[str, Any], host: str, broker: Mapping[str, Any], folders: list[Mapping[str, Any]]
 ) -> list[str]:
-    """Return one sentence for each reason, an empty list where there is none.
+    """Return one sentence for each reason, an empty list if there is none.
 
     ``wanted`` has the variables choria_broker, choria_broker_hosts, choria_identity, choria_broker_peer_port,
     choria_gateway_name, choria_gateway_port and choria_stream_store. ``host`` is the inventory's name of the host.
-    ``broker`` is what choria_broker_info returns of it, empty for a host without one. Each of ``folders`` has
-    ``option``, ``stat`` (of the module stat), ``names`` (of what is in it), ``own`` (the names of what the role puts
-    into it; an empty list for any) and ``owners`` (the users whom the role gives it).
+    ``broker`` is the result of choria_broker_info, empty for a host without one. Each of ``folders`` has ``option``,
+    ``stat`` (of the module stat) and ``names`` (its contents). ``own`` are the names of what the role puts into it, an
+    empty list for any. ``owners`` are the users to whom the role gives it.
     """
     found = [problem for folder in folders for problem in _folder_problems(host, **folder)]
     if wanted["choria_broker"] and broker.get("deployed"):

@@ -4,11 +4,12 @@
 """Take a seat in a governor, or wait for one if it is full.
 
 Waiters of one governor share a queue group on the lifecycle events. The server wakes one of them for each free seat,
-and only that one asks again. A waiter that no longer needs the seat wakes the next one. A wake-up can get lost with its
-process, and a seat can become free without one. So waiters also check the governor when its oldest seat expires, and
-from time to time. A waiter that checks tells the others, which then skip their checks, and wakes one for each further
-free seat. Before a check each waits for a random time, mostly long and rarely short, so that about one of them is
-first.
+and only that one asks again. A waiter that no longer needs the seat wakes the next one.
+
+A wake-up can get lost with its process, and a seat can become free without one. So waiters also check the governor when
+its oldest seat expires, and from time to time. After a check a waiter informs the others, which skip theirs, and wakes
+one for each further free seat. Before a check each waits for a random time, mostly long and rarely short. So about one
+of them is first.
 """
 
 from __future__ import annotations

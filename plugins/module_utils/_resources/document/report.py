@@ -19,7 +19,7 @@ _COUNTS = {resource.CREATE: "created", resource.DELETE: "deleted", resource.NONE
 
 
 class Unfinished(_errors.StreamsError):
-    """Some items failed. The result tells of all."""
+    """Some items failed. The result has all of them."""
 
     def __init__(self, failed: list[model.Item], result: dict[str, Any]) -> None:
         first = failed[0]

@@ -22,7 +22,7 @@ _TRANSFORMS = "subject_transforms"
 
 
 class Origin(composite.Object):
-    """One origin. ``of_keys`` tells that moving keys is the rule, so that results have to say where none are."""
+    """One origin. ``of_keys`` is True if keys are moved by default, so that results show if none are."""
 
     of_keys: bool = False
 

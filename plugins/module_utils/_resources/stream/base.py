@@ -60,10 +60,9 @@ class Current(NamedTuple):
 class Needs(NamedTuple):
     """What has to be read for a plan beside the stream's info.
 
-    It is: whether other streams have these new ``subjects``; with ``measured`` the result of ``measure``; with
-    ``copied`` what the copy of a stream needs; with ``limited`` the account's limits; with ``placed`` the servers for
-    this configuration; with ``filters`` whether origins have matching messages. ``desired`` is the configuration from
-    which it follows, None to delete.
+    ``subjects`` are new ones, which other streams may have. ``measured`` requires the result of ``measure``, ``copied``
+    the input of a copy, ``limited`` the account's limits, ``placed`` the servers for this configuration, and
+    ``filters`` the messages of origins. ``desired`` is the configuration from which it follows, None to delete.
     """
 
     desired: dict[str, Any] | None = None

@@ -22,11 +22,11 @@ MARK, RECORD = "choria.streams.copy", "choria.streams.copy_of"
 
 
 class Copying(NamedTuple):
-    """``origin`` is the stream as it was before an earlier run began to change it, None where none did.
+    """The progress of a copy. ``origin`` is the stream before an earlier run changed it, or None.
 
-    ``holder`` is the stream that has all messages, ``done`` how many steps are done, ``leftover`` tells that there is a
-    temporary stream. ``consumers`` are infos, and ``again`` the names of those that are made again. ``kept`` are infos
-    of those that are nowhere but in the record, as they will be.
+    ``holder`` is the stream that has all messages, ``done`` the number of finished steps. ``leftover`` is True if there
+    is a temporary stream. ``consumers`` are infos, and ``again`` the names of those to create again. ``kept`` are the
+    future infos of those that only the record has.
     """
 
     origin: dict[str, Any] | None = None
