@@ -27,9 +27,9 @@ PEDANTIC = fields.Field("pedantic", codecs.boolean(), since=(2, 11, 0), argument
 
 
 class Change(NamedTuple):
-    """One field that changes; ``before`` and ``after`` as results show them, ``effect`` as in _options/fields.py.
+    """One field that changes; ``before`` and ``after`` are as in results, ``effect`` as in _options/fields.py.
 
-    ``err_code`` is JetStream's number where the server refuses, ``for_good`` tells that there is no way back.
+    ``err_code`` is JetStream's number if the server refuses. ``for_good`` is True if the change can't be undone.
     """
 
     field: str

@@ -75,11 +75,10 @@ class Needs(NamedTuple):
 
 
 class StreamBacked:
-    """Read, plan and apply for all kinds. A kind gives the noun, the table, and what is fixed or follows from options.
+    """Read, plan and apply for all kinds. A kind defines the noun, the table, and what is fixed or follows from options.
 
-    ``implied`` are the rows of fields that are no options of the kind, but that ``fixed`` and ``complete`` set.
-    ``keeps_data`` tells that what is lost counts as data, so that losing it needs ``allow_data_loss``, and ``content``
-    how people call one message of it.
+    ``implied`` are the rows of fields without an option of the kind, which ``fixed`` and ``complete`` set. With
+    ``keeps_data``, losses count as data and need ``allow_data_loss``. ``content`` is the word for one message of it.
     """
 
     noun = "stream"
