@@ -75,7 +75,7 @@ class Needs(NamedTuple):
 
 
 class StreamBacked:
-    """Read, plan and apply for all kinds. A kind defines the noun, the table, and what is fixed or follows from options.
+    """Read, plan and apply for all kinds. A kind defines the noun, the table, and fixed or implied fields.
 
     ``implied`` are the rows of fields without an option of the kind, which ``fixed`` and ``complete`` set. With
     ``keeps_data``, losses count as data and need ``allow_data_loss``. ``content`` is the word for one message of it.
