@@ -26,13 +26,14 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.governo
 )
 from ansible_collections.choria.streams.plugins.module_utils._operations.signals import Signals
 from ansible_collections.choria.streams.plugins.plugin_utils._action import failing, options_of, settings_of
-from ansible_collections.choria.streams.plugins.plugin_utils._run import is_gone
+from ansible_collections.choria.streams.plugins.plugin_utils._run import is_gone, parent
 from ansible_collections.choria.streams.plugins.plugin_utils._task_runner.task import (
     InnerTask,
     is_written_out,
     keep_facts,
 )
 from ansible_collections.choria.streams.plugins.plugin_utils._task_runner.tasks import inner_tasks, run_list, run_one
+from ansible_collections.choria.streams.plugins.plugin_utils._wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,13 +76,13 @@ class ActionModule(ActionBase):
         options = options_of(self, SPEC, RULES, variables)
         terms, work = Terms.from_options(options), self._work(options, variables)
         identity = options["identity"] or variables.get("inventory_hostname") or ""
-        with Signals() as signals, self._session(options) as session:
+        with Signals() as signals, Wake(signals, parent=parent()) as wake, self._session(options) as session:
             if self._task.check_mode:
                 with signals.interruptible():
                     return self._rehearse(session, terms, identity, work)
             if is_gone():
                 return {}  # an item of a loop, whose run ended while the one before it worked
-            wait = Wait(terms.max_wait, lambda: signals.pending or is_gone())
+            wait = Wait(terms.max_wait, lambda: signals.pending or is_gone(), wake.fd)
             governor = find(session, terms.name, wait)
             self._check_timeout(governor)
             seat = campaign(session, governor, identity, wait)

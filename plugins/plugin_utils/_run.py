@@ -30,6 +30,12 @@ def is_gone() -> bool:
     return parent is not None and os.getppid() != parent.pid
 
 
+def parent() -> int:
+    """Return the process whose end ``is_gone`` notices, 0 where there is none."""
+    found = multiprocessing.parent_process()
+    return found.pid or 0 if found is not None else 0
+
+
 def check() -> None:
     """Raise an error if the run is gone, for waits that an error ends."""
     if is_gone():

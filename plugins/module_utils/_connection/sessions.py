@@ -203,14 +203,15 @@ class Session:
         if self._alive:
             self._drive(self._unsubscribe(subject))
 
-    def receive(self, timeout: float) -> wire.Message | None:
+    def receive(self, timeout: float, wake: int = -1) -> wire.Message | None:
         """Return the next message of any subscription, or None after ``timeout`` seconds.
 
+        It returns earlier when the file descriptor ``wake`` is readable; -1 is none.
         Raises Unreachable if the connection broke.
         """
         if self._arrived:
             return self._arrived.popleft()
-        self._drive(self._await_message(timeout))
+        self._drive(self._await_message(timeout, wake))
         return self._arrived.popleft() if self._arrived else None
 
     def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
@@ -354,15 +355,21 @@ class Session:
         if pending.error:
             raise pending.error
 
-    async def _await_message(self, timeout: float) -> None:
+    async def _await_message(self, timeout: float, wake: int) -> None:
         await self._ready()
         if self._arrived:
             return
         self._wake.clear()  # what set it may have been received since
+        loop = asyncio.get_running_loop()
+        if wake >= 0:
+            loop.add_reader(wake, self._wake.set)
         try:
             await asyncio.wait_for(self._wake.wait(), timeout)
         except asyncio.TimeoutError:
             return
+        finally:
+            if wake >= 0:
+                loop.remove_reader(wake)
         self._wake.clear()
         if not self._arrived and not self._alive:
             raise self._broken()

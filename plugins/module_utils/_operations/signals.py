@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from .._connection import sessions
@@ -57,6 +57,8 @@ class Signals:
         self._came: int | None = None
         self._may_raise = False
         self._alarm_raised = False
+        self.on_signal: Callable[[], object] | None = None
+        """What is called when a signal came, beside what it does."""
 
     @property
     def pending(self) -> bool:
@@ -98,6 +100,8 @@ class Signals:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._came is None or self._came == signal.SIGALRM:
             self._came = number
+        if self.on_signal:
+            self.on_signal()
         if self._may_raise:
             self._raise(number, frame)
 

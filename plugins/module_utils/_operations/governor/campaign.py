@@ -40,8 +40,8 @@ _AFTER_EXPIRY = 0.1
 _SPREAD, _STEEPNESS = 0.5, 8.0
 # Autonomous agents tell that they leave before they do it, on a slow machine some time before.
 _AFTER_EXIT, _LATER = (0.1, 0.3), 3.0
-# How long a signal may wait until a sleeping waiter sees it.
-_NAP = 0.5
+# How long a signal may wait until a sleeping waiter sees it, where nothing wakes that up, and what is no waking up.
+_NAP, _EARLY = 0.5, 0.05
 # Between attempts while the server is away.
 _RETRY = (0.2, 1.0)
 # How long to find out what became of a request when the time is over, and when a signal came.
@@ -63,9 +63,14 @@ _SET_WRONGLY = (
 
 
 class Wait:
-    """How long to wait: ``max_wait`` seconds from now on, at most until ``stopped()`` is true."""
+    """How long to wait: ``max_wait`` seconds from now on, at most until ``stopped()`` is true.
 
-    def __init__(self, max_wait: float, stopped: Callable[[], bool] = lambda: False) -> None:
+    ``wake`` is a file descriptor that is readable as soon as ``stopped()`` is true. With -1 the wait calls
+    ``stopped()`` twice a second.
+    """
+
+    def __init__(self, max_wait: float, stopped: Callable[[], bool] = lambda: False, wake: int = -1) -> None:
+        self.wake = wake
         self._began = time.monotonic()
         self.deadline = self._began + max_wait
         self._stopped = stopped
@@ -300,12 +305,16 @@ class _Waiter:
                 return False
             if now >= self._look_at and self._look():
                 return True
-            self._hear(min(self._look_at, self._wait_for.deadline, now + _NAP) - now)
+            until = min(self._look_at, self._wait_for.deadline)
+            self._hear((until if self._wait_for.wake >= 0 else min(until, now + _NAP)) - now)
         return True
 
     def _hear(self, timeout: float) -> None:
         """Count wake-ups, for which it waits at most ``timeout`` seconds."""
-        message = self._session.receive(max(0.0, timeout))
+        began = time.monotonic()
+        message = self._session.receive(max(0.0, timeout), self._wait_for.wake)
+        if message is None and time.monotonic() - began < timeout - _EARLY and not self._wait_for.over:
+            self._wait_for.wake = -1  # it is readable for another reason, and would be again at once
         while message:
             if message.subject == events.looked_subject(self._governor.name):
                 self._heed_look(events.look_again(message.data))
