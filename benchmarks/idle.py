@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 WAITERS, GOAL = 40, 0.05
-SETTLED, MEASURED = 25, 30.0
+SETTLED, MEASURED = 55, 30.0
 
 
 def wait(url: str, woken: bool) -> None:
