@@ -23,7 +23,8 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv, kv_write
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from support.connect import settings
 from support.server import NatsServer
@@ -59,7 +60,7 @@ def main() -> int:
         (folder / "hosts").write_text("\n".join(f"host{number} ansible_connection=local" for number in range(hosts)))
         with Session(settings(servers=server.url)) as session:
             streams.create(session, {"name": "KV_FORKS", "subjects": ["$KV.FORKS.>"], "allow_direct": True})
-            kv.write(session, kv.Bucket("FORKS"), "key", kv.PUT, b"value")
+            kv_write.write(session, kv.Bucket("FORKS"), "key", kv.PUT, b"value")
         print(f"One task on {hosts} hosts, {rounds} times, in turns; CPU of the whole run against a lookup of env")
         for forks in (5,) if short else (5, 20, 50):
             ratios: dict[str, list[float]] = {"choria_kv": [], "choria_kv, preload": [], "env, preload": []}

@@ -35,8 +35,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 
 from ansible_collections.choria.streams.plugins.module_utils import _module
-from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
-from ansible_collections.choria.streams.plugins.module_utils._api.kv_snapshot import snapshot
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv
+from ansible_collections.choria.streams.plugins.module_utils._api.kv.kv_snapshot import snapshot
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from ansible_collections.choria.streams.plugins.module_utils._operations.kv.sync import SPEC, sync

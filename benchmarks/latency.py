@@ -22,8 +22,8 @@ sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv
-from ansible_collections.choria.streams.plugins.module_utils._api.kv_snapshot import snapshot
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv
+from ansible_collections.choria.streams.plugins.module_utils._api.kv.kv_snapshot import snapshot
 from ansible_collections.choria.streams.plugins.module_utils._module_document import items_of
 from ansible_collections.choria.streams.plugins.module_utils._operations.kv import past
 from ansible_collections.choria.streams.plugins.module_utils._operations.kv import sync as kv_sync

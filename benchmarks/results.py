@@ -37,7 +37,8 @@ sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
-from ansible_collections.choria.streams.plugins.module_utils._operations.runs.journal import Outgoing, Spool
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.journal import Outgoing
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.spool import Spool
 from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender import Sender
 from ansible_collections.choria.streams.plugins.plugin_utils._delivery.transport import Direct
 from ansible_collections.choria.streams.plugins.plugin_utils._results import events as _events

@@ -213,47 +213,30 @@ _raw:
   sample: [admin]
 """
 
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._api.kv_snapshot import normal_prefix
+from ansible_collections.choria.streams.plugins.module_utils._api.kv.kv_snapshot import normal_prefix
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
 from ansible_collections.choria.streams.plugins.module_utils._operations.kv.reader import KvReader
-from ansible_collections.choria.streams.plugins.module_utils._options.codecs import (
-    Codec,
-    parse_duration,
-    parse_timestamp,
-)
-from ansible_collections.choria.streams.plugins.module_utils._options.formats import Query, decode
+from ansible_collections.choria.streams.plugins.module_utils._options.formats import Query
 from ansible_collections.choria.streams.plugins.module_utils._options.names import BUCKET_NAME, EXISTING_KEY
+from ansible_collections.choria.streams.plugins.plugin_utils._kv_answers import Answer, Target, answers, seconds
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, texts_of, translated
 from ansible_collections.choria.streams.plugins.plugin_utils._results.learned_secrets import learn_values
 from ansible_collections.choria.streams.plugins.plugin_utils._run import LOOK_EVERY, check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from ansible_collections.choria.streams.plugins.module_utils._api.kv import Entry
-    from ansible_collections.choria.streams.plugins.module_utils._operations.kv.past import Moment
+    from ansible_collections.choria.streams.plugins.module_utils._options.codecs import (
+        Codec,
+    )
 
 _NO_KEY = "write one, or '' with prefix=true for all keys of the bucket"
-# A bucket, and a key or prefix in it
-Target = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The requested item in words, and its value; or the ``problem``, and the ``empty`` value of its kind."""
-
-    name: str
-    value: Any = None
-    problem: str = ""
-    empty: Any = ""
 
 
 class LookupModule(LookupBase):
@@ -267,18 +250,15 @@ class LookupModule(LookupBase):
             session = shared_session(settings, read_only=True, warn=Display().warning)
             if options["wait"]:
                 session.meanwhile(LOOK_EVERY, check)
-            reader = KvReader(session, _seconds(options, "cache_ttl"))
+            reader = KvReader(session, seconds(options, "cache_ttl"))
             found: list[Any] = []
-            for (_bucket, key), answer in zip(targets, _answers(reader, targets, options)):
+            for (_bucket, key), answer in zip(targets, answers(reader, targets, options)):
                 learn_values(key, answer.value)
                 if answer.problem:
                     found.extend(default or _instead(answer, options["missing"]))
                 else:
                     found.append(query.search(answer.value, answer.name) if query else answer.value)
             return found
-
-
-# The question
 
 
 def _target(term: str, options: Mapping[str, Any]) -> Target:
@@ -316,99 +296,6 @@ def _check(options: Mapping[str, Any], targets: Sequence[Target]) -> None:
         )
     if options["query"] and options["format"] not in ("json", "yaml") and asked not in (["history"], ["prefix"]):
         raise _errors.OptionError("query", "needs data to select from: set format to json or yaml.")
-
-
-def _seconds(options: Mapping[str, Any], option: str) -> float:
-    try:
-        return parse_duration(options[option] or "0")
-    except ValueError as error:
-        raise _errors.OptionError(option, f"{error}.") from error
-
-
-def _moment(options: Mapping[str, Any]) -> Moment | None:
-    text = options["as_of"]
-    if text is None or str(text).isdecimal():
-        return None if text is None else int(text)
-    try:
-        return parse_timestamp(text)
-    except ValueError:
-        raise _errors.OptionError(
-            "as_of", f"'{text}' is neither a revision nor a time: write RFC 3339 such as 2026-03-01T12:00:00Z."
-        ) from None
-
-
-# The answer
-
-
-def _answers(reader: KvReader, targets: Sequence[Target], options: Mapping[str, Any]) -> Iterator[Answer]:
-    """Yield an answer for each target, in their order."""
-    format, moment = options["format"], _moment(options)
-    if options["prefix"]:
-        return (_below(reader, bucket, prefix, format, moment) for bucket, prefix in targets)
-    if options["history"]:
-        return (_history(reader, bucket, key, format) for bucket, key in targets)
-    if options["revision"]:
-        return (_revision(reader, bucket, key, options["revision"], format) for bucket, key in targets)
-    deadline = time.monotonic() + _seconds(options, "wait") if options["wait"] else None
-    found: dict[str, Mapping[str, Entry]] = {}
-    for wanted in {bucket for bucket, _key in targets}:
-        keys = [key for bucket, key in targets if bucket == wanted]
-        if moment is not None:
-            found[wanted] = reader.last_as_of(wanted, keys, moment)
-        elif deadline is not None:
-            found[wanted] = reader.last_within(wanted, keys, deadline)
-        else:
-            found[wanted] = reader.last(wanted, keys)
-    return (_answer(found[bucket].get(key), _name(bucket, key), format) for bucket, key in targets)
-
-
-def _answer(entry: Entry | None, name: str, format: str) -> Answer:
-    if entry is None:
-        return Answer(name, problem=f"{name} does not exist")
-    if not entry.alive:
-        return Answer(name, problem=f"{name} was deleted at {entry.created} (revision {entry.revision})")
-    return Answer(name, _decoded(entry, name, format))
-
-
-def _revision(reader: KvReader, bucket: str, key: str, revision: int, format: str) -> Answer:
-    name = f"revision {revision} of {_name(bucket, key)}"
-    return _answer(reader.at_revision(bucket, key, revision), name, format)
-
-
-def _history(reader: KvReader, bucket: str, key: str, format: str) -> Answer:
-    name, entries = _name(bucket, key), reader.history(bucket, key)
-    told = [
-        {
-            "revision": entry.revision,
-            "created": entry.created,
-            "operation": entry.operation,
-            "value": _decoded(entry, name, format) if entry.alive else None,
-            "ttl": entry.ttl,
-        }
-        for entry in entries
-    ]
-    return Answer(name, told, "" if entries else f"{name} does not exist", [])
-
-
-def _below(reader: KvReader, bucket: str, prefix: str, format: str, moment: Moment | None) -> Answer:
-    found = reader.below(bucket, prefix) if moment is None else reader.below_as_of(bucket, prefix, moment)
-    told = {
-        key[len(prefix) :]: _decoded(entry, _name(bucket, key), format) for key, entry in found.items() if entry.alive
-    }
-    place = f"below '{prefix}' in bucket {bucket}" if prefix else f"in bucket {bucket}"
-    return Answer(f"the keys {place}", told, "" if told else f"there are no keys {place}", {})
-
-
-def _name(bucket: str, key: str) -> str:
-    return f"key {key} of bucket {bucket}"
-
-
-def _decoded(entry: Entry, name: str, format: str) -> Any:
-    try:
-        return decode(entry.value, format)
-    except ValueError as error:
-        # Without the cause, which may hold the value
-        raise _errors.OptionError("format", f"{name} {error}: correct the value, or set another format.") from None
 
 
 def _instead(answer: Answer, missing: str) -> list[Any]:

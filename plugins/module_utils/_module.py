@@ -25,7 +25,8 @@ from . import (  # pylint: disable=unused-import
     _errors,
 )
 from ._connection import sessions
-from ._connection.settings import Settings, secrets_of
+from ._connection.servers import secrets_of
+from ._connection.settings import Settings
 from ._options import arguments, connection, fields, mask
 
 if TYPE_CHECKING:

@@ -42,24 +42,6 @@ options:
       - To and from V(workqueue) it can be changed with O(recreate).
     type: str
     choices: [limits, interest, workqueue]
-  max_consumers:
-    description: How many consumers there may be, -1 for no limit. Can be changed with nats-server 2.12.
-    type: int
-  max_msgs:
-    description: How many messages are kept, -1 for no limit.
-    type: int
-  max_bytes:
-    description: How many bytes are kept, as a number or text such as V(10GiB), -1 for no limit.
-    type: str
-  max_msgs_per_subject:
-    description: How many messages are kept for each subject, -1 for no limit.
-    type: int
-  max_age:
-    description: How long messages are kept, as seconds or text such as V(7d) or V(1h30m), 0 for ever.
-    type: str
-  max_msg_size:
-    description: How large a message may be, as bytes or text such as V(64KiB), -1 for no limit.
-    type: str
   compression:
     description: How stored messages are compressed.
     type: str
@@ -69,13 +51,6 @@ options:
     type: int
   no_ack:
     description: Do not acknowledge messages.
-    type: bool
-  discard:
-    description: What happens when a limit is reached, V(old) deletes the oldest messages, V(new) refuses new ones.
-    type: str
-    choices: [old, new]
-  discard_new_per_subject:
-    description: Refuse new messages also when O(max_msgs_per_subject) is reached. Needs O(discard=new).
     type: bool
   duplicate_window:
     description:
@@ -98,20 +73,6 @@ options:
   mirror_direct:
     description: Let this mirror answer direct reads for its origin.
     type: bool
-  sealed:
-    description:
-      - Allow no change of the messages any more. Can only be set on a stream that exists, and never be taken back.
-      - The server then sets O(max_age=0), O(discard=new), O(deny_delete=true) and O(deny_purge=true).
-    type: bool
-  deny_delete:
-    description: Refuse to delete single messages. Can't be taken back.
-    type: bool
-  deny_purge:
-    description: Refuse to purge the stream. Can't be taken back.
-    type: bool
-  allow_rollup_hdrs:
-    description: Let a message with the header C(Nats-Rollup) replace all earlier ones.
-    type: bool
   consumer_limits:
     description: Limits for consumers that do not set their own.
     type: dict
@@ -122,26 +83,6 @@ options:
       max_ack_pending:
         description: How many messages may wait for an acknowledgement, -1 for no limit.
         type: int
-  allow_msg_ttl:
-    description: Let messages carry their own C(Nats-TTL). Needs nats-server 2.11. Can't be taken back.
-    type: bool
-  subject_delete_marker_ttl:
-    description: >-
-      Leave a marker for this long where O(max_age) deleted the last message of a subject. Needs nats-server 2.11.
-    type: str
-  allow_msg_counter:
-    description: Make each subject a counter. Needs nats-server 2.12. Can be changed with O(recreate=true) alone.
-    type: bool
-  allow_atomic:
-    description: Let several messages be published as one. Needs nats-server 2.12.
-    type: bool
-  allow_batched:
-    description: Let messages be published in fast batches. Needs nats-server 2.14.
-    type: bool
-  allow_msg_schedules:
-    description: >-
-      Let messages be scheduled. Needs nats-server 2.12. Turns on O(allow_rollup_hdrs) as well. Can't be taken back.
-    type: bool
   persist_mode:
     description: V(async) writes to disk with delay, for speed. Needs nats-server 2.12. Can be changed with O(recreate).
     type: str
@@ -168,6 +109,9 @@ options:
 extends_documentation_fragment:
   - choria.streams.stream
   - choria.streams.stream.data
+  - choria.streams.stream.features
+  - choria.streams.stream.limits
+  - choria.streams.stream.protection
   - choria.streams.connection
   - choria.streams.attributes
   - choria.streams.attributes.resource

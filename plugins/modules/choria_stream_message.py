@@ -71,99 +71,11 @@ options:
         Needs nats-server 2.11 and a stream with O(choria.streams.choria_stream#module:allow_msg_ttl). Servers count
         whole seconds.
     type: str
-  schedule:
-    description:
-      - Let the server publish O(data) to another subject later, once or again and again. O(subject) is where the
-        schedule itself is kept.
-      - The same schedule again is no change, and so is one whose O(schedule.at) is over. A changed one takes the place
-        of what was on O(subject).
-      - Needs nats-server 2.12 and a stream with O(choria.streams.choria_stream#module:allow_msg_schedules).
-    type: dict
-    suboptions:
-      at:
-        description: The moment, as RFC 3339 text. One of O(schedule.at), O(schedule.every) and O(schedule.cron).
-        type: str
-      every:
-        description: How often, as seconds or text such as V(5m), at least a second (nats-server 2.14).
-        type: str
-      cron:
-        description: When, as six fields of which the first are seconds, or as V(@hourly) (nats-server 2.14).
-        type: str
-      time_zone:
-        description: Where the hours of O(schedule.cron) are those, such as V(Europe/Berlin); UTC where it is left out.
-        type: str
-      target:
-        description: The subject to publish to, another one of the same stream. Needed.
-        type: str
-      ttl:
-        description: How long each published message is kept, as O(ttl).
-        type: str
   increment:
     description:
       - Add this whole number to the counter that O(subject) is, in place of O(data). It may be negative.
       - Each run adds it again, unless O(msg_id) says that it is the same.
       - Needs nats-server 2.12 and a stream with O(choria.streams.choria_stream#module:allow_msg_counter).
-    type: str
-  messages:
-    description:
-      - Publish these messages, in place of O(subject) and O(data), in this order.
-      - The stream stores all of them or none, unless O(atomic) is V(false).
-      - O(encoding), O(stream) and O(allow_data_loss) hold for all of them.
-    type: list
-    elements: dict
-    suboptions:
-      subject:
-        description: As O(subject).
-        type: str
-        required: true
-      data:
-        description: As O(data).
-        type: raw
-      headers:
-        description: As O(headers).
-        type: dict
-      msg_id:
-        description: As O(msg_id). Only with O(atomic=false).
-        type: str
-      ttl:
-        description: As O(ttl).
-        type: str
-      increment:
-        description: As O(increment).
-        type: str
-      expected_last_sequence:
-        description: As O(expected_last_sequence). Only for the first message, unless O(atomic=false).
-        type: int
-      expected_last_subject_sequence:
-        description: >-
-          As O(expected_last_subject_sequence). Without O(atomic=false) it is that of the time before all of the
-          messages.
-        type: int
-  atomic:
-    description:
-      - Whether the stream stores all O(messages) or none. The default is V(true).
-      - With V(true) all of them go to one stream, with O(choria.streams.choria_stream#module:allow_atomic). There may
-        be 1000. Needs nats-server 2.12.
-      - With V(false) each message is stored for itself, also in different streams and in any number. They are under way
-        together, so that many messages take little more time than one.
-      - What can be checked before is checked of all messages before the first is sent. Where a stream refuses some of
-        them nevertheless, the others are stored, and RV(messages) tells which.
-      - A message that no server accepted at first, such as during the election of a leader, comes after the others.
-    type: bool
-  expected_last_sequence:
-    description: Publish only if the last message of the stream has this sequence number, 0 for a stream without any.
-    type: int
-  expected_last_subject_sequence:
-    description: >-
-      Publish only if the last message on O(subject) has this sequence number, 0 for a subject without any.
-    type: int
-  expected_last_msg_id:
-    description:
-      - Publish only if the last message of the stream was published with this O(msg_id).
-      - >-
-        Only for streams with one copy, and refused with others, where one message whose expectation fails while others
-        publish would put the stream out of service. O(expected_last_sequence) and O(expected_last_subject_sequence) are
-        safe with any.
     type: str
   sequence:
     description:
@@ -193,6 +105,9 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
+  - choria.streams.messages.schedule
+  - choria.streams.messages.expected
+  - choria.streams.messages.several
   - choria.streams.connection
   - choria.streams.attributes
 attributes:

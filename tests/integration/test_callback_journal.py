@@ -18,8 +18,8 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._operations.runs import journal as _journal
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs import journal_lines
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.spool import spool_path
 from support.sending import (
     STREAM,
     SUBJECTS,
@@ -410,10 +410,10 @@ def test_folders_are_closed_to_others(tmp_path: Path) -> None:
 def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    assert _journal.spool_path(None) == tmp_path / ".local/state/choria_streams/results"
+    assert spool_path(None) == tmp_path / ".local/state/choria_streams/results"
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
-    assert str(_journal.spool_path(None)) == "/state/choria_streams/results"
-    assert str(_journal.spool_path("/other")) == "/other"
+    assert str(spool_path(None)) == "/state/choria_streams/results"
+    assert str(spool_path("/other")) == "/other"
 
 
 # Bounds

@@ -18,7 +18,7 @@ import pytest
 from nats.errors import FlushTimeoutError
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, reading, streams
-from ansible_collections.choria.streams.plugins.module_utils._connection import nats_compat, sessions
+from ansible_collections.choria.streams.plugins.module_utils._connection import driver, nats_compat
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import (
@@ -677,7 +677,7 @@ UPDATE = {"name": "A", "subjects": ["a"], "description": "after a pause"}
 
 def test_long_pause(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server = make_server(IMPATIENT)
-    monkeypatch.setattr(sessions, "_IDLE", 0.0)
+    monkeypatch.setattr(driver, "_IDLE", 0.0)
     with Session(settings(servers=server.url)) as session:
         hung_up(server, session)
         # A write is not repeated, so it must not be tried on the broken connection

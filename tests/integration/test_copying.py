@@ -27,8 +27,9 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import Refu
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.facts import as_asked
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import copy as stream_copy
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream import recreation, transforms
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import transforms
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.recreation import configurations
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream.recreation import copy as stream_copy
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.killing import killed
 from support.manage import Manager
@@ -240,7 +241,7 @@ def test_of_any_configuration(manager: Manager, given: dict[str, Any], recreate:
 
 def test_a_copy_that_the_server_refuses(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it says of the mirror is told, long before nothing more is expected."""
-    monkeypatch.setattr(recreation, "loosened", lambda config: config)
+    monkeypatch.setattr(configurations, "loosened", lambda config: config)
     given = {"name": "REFUSED", "subjects": ["refused.>"], **LIMITED}
     manager.apply(STREAM, **given)
     fill(manager, "refused.a", range(3))

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv, messages, replicas, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import messages, replicas, streams
 from ansible_collections.choria.streams.plugins.module_utils._api import stream_snapshot as snapshot
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv, kv_write
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import (
@@ -94,13 +95,13 @@ def test_writes_and_reads_while_leaders_are_killed(cluster: list[NatsServer]) ->
         with Killing(cluster, "KV_B", 3) as killing:
             while len(killing.killed) < 3:
                 written += 1
-                assert kv.write(session, bucket, f"k{written}", kv.PUT, b"1", expected=0) == written
+                assert kv_write.write(session, bucket, f"k{written}", kv.PUT, b"1", expected=0) == written
                 assert (kv.last(session, bucket, f"k{written}") or kv.Entry("", 0, "", "", b"")).revision == written
                 if not written % 10:
                     assert len(list(streams.list_all(session))) == 21
         writes = [(bucket, f"m{number}", {"operation": kv.PUT, "value": b"1", "expected": 0}) for number in range(6000)]
         with Killing(cluster, "KV_B", 2):
-            answers = kv.write_many(session, writes)
+            answers = kv_write.write_many(session, writes)
         assert [answer for answer in answers if isinstance(answer, StreamsError)] == []
         state = (streams.info(session, "KV_B") or {})["state"]
         assert (state["messages"], state["last_seq"]) == (written + 6000, written + 6000)
@@ -219,7 +220,7 @@ def test_no_leader_is_named(cluster: list[NatsServer]) -> None:
 
         def problem() -> str:
             try:
-                kv.write(session, bucket, "k", kv.PUT, b"1")
+                kv_write.write(session, bucket, "k", kv.PUT, b"1")
             except NoAnswer as error:
                 named = (error.reason if isinstance(error, OutcomeUnknown) else error).failure["code"] == "no_leader"
                 return error.message if named and "(group" in error.message else ""

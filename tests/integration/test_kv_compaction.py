@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv, kv_write
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Overtaken, Refused
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.compactable import COMPACTABLE
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import REVERTIBLE
@@ -48,7 +49,7 @@ class Bucket:
 
     def write(self, key: str, value: str | None) -> int:
         operation = kv.DELETED if value is None else kv.PUT
-        return kv.write(self.manager.session, self.bucket, key, operation, (value or "").encode())
+        return kv_write.write(self.manager.session, self.bucket, key, operation, (value or "").encode())
 
     def revert(self, key: str, revision: int, **given: Any) -> Plan:
         return self.manager.apply(REVERTIBLE, bucket=self.name, key=key, revert_to=revision, **given)

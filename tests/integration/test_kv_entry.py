@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv, kv_write
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import _bring_about
@@ -215,15 +216,15 @@ def test_compare_and_set(session: Session, bucket: str) -> None:
 
 
 def test_a_write_in_between_is_noticed(session: Session, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = kv.write
+    write = kv_write.write
 
     def late(*args: Any, **more: Any) -> int:
-        monkeypatch.setattr(kv, "write", write)
+        monkeypatch.setattr(kv_write, "write", write)
         write(session, kv.Bucket(bucket), "key", kv.PUT, b"theirs")
         return write(*args, **more)
 
     bring(session, bucket, value="one")
-    monkeypatch.setattr(kv, "write", late)
+    monkeypatch.setattr(kv_write, "write", late)
     with pytest.raises(StreamsError, match="is at revision 2, and 1 was expected"):
         bring(session, bucket, value="ours", revision=1)
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
-from ansible_collections.choria.streams.plugins.module_utils._api.kv_snapshot import normal_prefix, snapshot
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv, kv_write
+from ansible_collections.choria.streams.plugins.module_utils._api.kv.kv_snapshot import normal_prefix, snapshot
 from ansible_collections.choria.streams.plugins.module_utils._api.messages import publish_many
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
@@ -55,7 +56,7 @@ def writer(server: NatsServer, bucket: kv.Bucket, keys: list[str], pause: float 
         with Session(settings(servers=server.url)) as session:
             for number in count(1):
                 for key in keys:
-                    kv.write(session, bucket, key, kv.PUT, str(number).encode())
+                    kv_write.write(session, bucket, key, kv.PUT, str(number).encode())
                 (end if pause is not None else read).wait(pause)
                 read.clear()
                 if end.is_set():
@@ -113,7 +114,7 @@ def test_writes_that_are_too_fast(
 
         def list_and_write(*args: str) -> object:
             answer = listed(session, *args[1:])
-            kv.write(session, bucket, MANY[0], kv.PUT, b"1")
+            kv_write.write(session, bucket, MANY[0], kv.PUT, b"1")
             return answer
 
         monkeypatch.setattr(kv, "open_bucket", list_and_write)

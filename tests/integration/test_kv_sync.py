@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv, kv_write
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import _bring_about
@@ -64,22 +64,22 @@ def test_somebody_else_writes_in_between(session: Session, monkeypatch: pytest.M
     data = {"a": "1", "b": "2", "c": "3"}
     synced(session, bucket, data=data)
     wanted = {"a": "new", "b": "new", "c": "3"}
-    written = kv.write_many
+    written = kv_write.write_many
     rivals = [{"a": b"rival", "b": b"new"}]
 
     def late(session: Session, writes: Any) -> Any:
         for key, value in (rivals.pop() if rivals else {}).items():
-            kv.write(session, bucket, key, kv.PUT, value)
-        monkeypatch.setattr(kv, "write_many", written)
+            kv_write.write(session, bucket, key, kv.PUT, value)
+        monkeypatch.setattr(kv_write, "write_many", written)
         answer = written(session, writes)
-        monkeypatch.setattr(kv, "write_many", late)
+        monkeypatch.setattr(kv_write, "write_many", late)
         return answer
 
     def before(*arguments: Any) -> Any:
-        monkeypatch.setattr(kv, "write_many", written)
+        monkeypatch.setattr(kv_write, "write_many", written)
         return late(*arguments)
 
-    monkeypatch.setattr(kv, "write_many", before)
+    monkeypatch.setattr(kv_write, "write_many", before)
     result = synced(session, bucket, data=wanted)
     assert stored(session, bucket, "a", "b", "c") == [b"new", b"new", b"3"]
     # b had become as wanted, and is no change of ours; of a the rival's value is what was replaced
@@ -91,13 +91,13 @@ def test_somebody_else_writes_in_between(session: Session, monkeypatch: pytest.M
 def test_somebody_else_is_always_faster(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = make_bucket(session, history=20)
     synced(session, bucket, data={"a": "1"})
-    written, numbers = kv.write_many, count()
+    written, numbers = kv_write.write_many, count()
 
     def late(session: Session, writes: Any) -> Any:
         written(session, [(bucket, "a", {"operation": kv.PUT, "value": f"rival {next(numbers)}".encode()})])
         return written(session, writes)
 
-    monkeypatch.setattr(kv, "write_many", late)
+    monkeypatch.setattr(kv_write, "write_many", late)
     with pytest.raises(StreamsError) as refused:
         synced(session, bucket, data={"a": "new", "b": "new"})
     assert refused.value.message == (
@@ -126,7 +126,7 @@ def test_one_pipeline(make_server: MakeServer) -> None:
 
 def test_check_mode_writes_nothing(nats_server: NatsServer, session: Session, tmp_path: Path) -> None:
     bucket = make_bucket(session)
-    kv.write(session, bucket, "old", kv.PUT, b"x")
+    kv_write.write(session, bucket, "old", kv.PUT, b"x")
     with Session(settings(servers=nats_server.url), read_only=True) as reader:
         pushed = synced(reader, bucket, True, data={"a": "1"}, prune=True)
         pulled = synced(reader, bucket, True, dest=str(tmp_path / "new"))
@@ -239,7 +239,7 @@ def test_what_can_be_no_key(session: Session, tmp_path: Path) -> None:
 def test_what_can_be_no_file(session: Session, tmp_path: Path, keys: list[str], separator: str, problem: str) -> None:
     bucket = make_bucket(session)
     for key in keys:
-        kv.write(session, bucket, key, kv.PUT, b"x")
+        kv_write.write(session, bucket, key, kv.PUT, b"x")
     with pytest.raises(Refused, match=problem):
         synced(session, bucket, dest=str(tmp_path), separator=separator)
     assert list(tmp_path.iterdir()) == []
@@ -252,7 +252,7 @@ def test_keys_that_others_wrote(session: Session, tmp_path: Path) -> None:
     """Whatever a client may write can be read, changed, pruned, deleted and waited for; a new key has a plain name."""
     bucket = make_bucket(session)
     for key in [*FOREIGN, "plain"]:
-        kv.write(session, bucket, key, kv.PUT, b"1")
+        kv_write.write(session, bucket, key, kv.PUT, b"1")
     pulled = synced(session, bucket, dest=str(tmp_path), prune=True)
     assert sorted(change["key"] for change in pulled["changes"]) == sorted([*FOREIGN, "plain"])
     pushed = synced(session, bucket, data={"a:b": "2", "50%": "1"})
@@ -260,7 +260,7 @@ def test_keys_that_others_wrote(session: Session, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"data\['new~1'\]: 'new~1' is not allowed: a key is made of letters"):
         synced(session, bucket, data={"new~1": "1", "other": "1"})
     assert not stored(session, bucket, "other")[0]
-    kv.write(session, bucket, "x@y", kv.PURGED)
+    kv_write.write(session, bucket, "x@y", kv.PURGED)
     assert [change["key"] for change in synced(session, bucket, dest=str(tmp_path), prune=True)["changes"]] == [
         "x@y",
         "a:b",
@@ -283,11 +283,11 @@ def test_nothing_outside_the_folder_is_touched(session: Session, tmp_path: Path)
     (outside / "file").write_text("mine")
     (target / "a").symlink_to(outside)
     (target / "file").symlink_to(outside / "file")
-    kv.write(session, bucket, "a.b", kv.PUT, b"x")
+    kv_write.write(session, bucket, "a.b", kv.PUT, b"x")
     with pytest.raises(Refused, match=r"is no folder, and a/b has to go there"):
         synced(session, bucket, dest=str(target), prune=True)
-    kv.write(session, bucket, "a.b", kv.DELETED)
-    kv.write(session, bucket, "file", kv.PUT, b"x")
+    kv_write.write(session, bucket, "a.b", kv.DELETED)
+    kv_write.write(session, bucket, "file", kv.PUT, b"x")
     synced(session, bucket, dest=str(target), prune=True)
     assert (outside / "b").read_text() == (outside / "file").read_text() == "mine"
     assert (target / "file").read_text() == "x"
@@ -299,8 +299,8 @@ def test_files_and_folders_change_places(session: Session, tmp_path: Path) -> No
     bucket = make_bucket(session)
     for remove, write in ((None, "a"), ("a", "a.b"), ("a.b", "a")):
         if remove:
-            kv.write(session, bucket, remove, kv.DELETED)
-        kv.write(session, bucket, write, kv.PUT, write.encode())
+            kv_write.write(session, bucket, remove, kv.DELETED)
+        kv_write.write(session, bucket, write, kv.PUT, write.encode())
         if remove:
             with pytest.raises(Refused, match="move it"):
                 synced(session, bucket, dest=str(tmp_path))
@@ -310,7 +310,7 @@ def test_files_and_folders_change_places(session: Session, tmp_path: Path) -> No
 
 def test_a_folder_that_is_not_ours(session: Session) -> None:
     bucket = make_bucket(session)
-    kv.write(session, bucket, "a", kv.PUT, b"x")
+    kv_write.write(session, bucket, "a", kv.PUT, b"x")
     with pytest.raises(Refused, match=r"^dest: the user \d+ can't make /proc/choria \("):
         synced(session, bucket, dest="/proc/choria")
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.choria.streams.plugins.module_utils._api import consumers, kv, streams
-from ansible_collections.choria.streams.plugins.module_utils._api.kv_watch import Watch
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, streams
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv, kv_write
+from ansible_collections.choria.streams.plugins.module_utils._api.kv.kv_watch import Watch
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, PermissionMissing, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._operations.kv.past import below_as_of, keys_as_of
@@ -101,7 +102,7 @@ class Later:
 
 def put(session: Session, bucket: kv.Bucket, **values: str) -> None:
     for key, value in values.items():
-        kv.write(session, bucket, key, kv.PUT, value.encode())
+        kv_write.write(session, bucket, key, kv.PUT, value.encode())
 
 
 def test_what_is_there_already(session: Session) -> None:
@@ -126,7 +127,7 @@ def test_woken_by_the_write(server: NatsServer, session: Session, updates_only: 
 
     def work(other: Session) -> None:
         for value in ("not this", "nor this", "this"):
-            kv.write(other, bucket, "a", kv.DELETED)
+            kv_write.write(other, bucket, "a", kv.DELETED)
             put(other, bucket, a=value, unrelated="this")
 
     with Later(server, bucket, work):
@@ -168,7 +169,7 @@ def test_nothing_is_asked_meanwhile(make_server: MakeServer) -> None:
 def test_in_vain(session: Session) -> None:
     bucket = make_bucket(session, max_msgs_per_subject=5)
     put(session, bucket, a="secret value", b="x")
-    kv.write(session, bucket, "b", kv.DELETED)
+    kv_write.write(session, bucket, "b", kv.DELETED)
     where = f"of bucket {bucket.name}"
     for keys, given, says in (
         (
@@ -409,10 +410,10 @@ def test_bad_input(session: Session) -> None:
 def test_lookup_waits_for_all(server: NatsServer, session: Session) -> None:
     bucket = make_bucket(session, max_msgs_per_subject=2)
     put(session, bucket, a="1", b="1", c="1")
-    kv.write(session, bucket, "b", kv.DELETED)
+    kv_write.write(session, bucket, "b", kv.DELETED)
 
     def work(other: Session) -> None:
-        kv.write(other, bucket, "c", kv.DELETED)
+        kv_write.write(other, bucket, "c", kv.DELETED)
         put(other, bucket, b="2", d="2", c="2")
 
     session.read_only = True
@@ -459,7 +460,7 @@ def check_what_expired(session: Session, expiry: dict[str, Any]) -> None:
     ttl = 1 if bucket.lifetimes else 0
     put(session, bucket, stays="1")
     for key in ("again", "traceless"):
-        kv.write(session, bucket, key, kv.PUT, b"1", ttl=ttl)
+        kv_write.write(session, bucket, key, kv.PUT, b"1", ttl=ttl)
     revision = kv.open_bucket(session, bucket.name)[0].last_sequence
     # Nothing is gone yet, so that it is known what there was not
     assert set(keys_as_of(session, bucket, ["stays", "never"], revision)) == {"stays"}

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv, kv_write
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._errors import StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._operations.kv.reader import KvReader
@@ -54,10 +55,10 @@ def fill(server: NatsServer) -> None:
     with Session(settings(servers=server.url)) as session:
         for bucket in (make_bucket(session, "CFG"), make_bucket(session, "INDIRECT", allow_direct=False)):
             for key, value in KEYS.items():
-                kv.write(session, bucket, key, kv.PUT, value)
-            kv.write(session, bucket, "auth.username", kv.PUT, b"root")
-            kv.write(session, bucket, "deleted", kv.DELETED)
-            kv.write(session, bucket, "purged", kv.PURGED)
+                kv_write.write(session, bucket, key, kv.PUT, value)
+            kv_write.write(session, bucket, "auth.username", kv.PUT, b"root")
+            kv_write.write(session, bucket, "deleted", kv.DELETED)
+            kv_write.write(session, bucket, "purged", kv.PURGED)
         # Else servers of 2.10 leave purges out of it, and it answers half of the direct reads of CFG
         mirror = {"name": "KV_MIRROR", "mirror": {"name": "KV_CFG"}, "mirror_direct": True, "allow_rollup_hdrs": True}
         streams.create(session, mirror)
@@ -320,7 +321,7 @@ def test_each_host_has_its_own_connection_options(make_server: MakeServer) -> No
     servers = {name: make_server() for name in ("one", "two")}
     for name, server in servers.items():
         with Session(settings(servers=server.url)) as session:
-            kv.write(session, make_bucket(session, "CFG"), "name", kv.PUT, name.encode())
+            kv_write.write(session, make_bucket(session, "CFG"), "name", kv.PUT, name.encode())
     local = {"ansible_connection": "local"}
     hosts = {name: {**local, "choria_streams_servers": server.url} for name, server in servers.items()}
     # One process for all: the template of one host asks for the other's variables
@@ -376,7 +377,7 @@ def test_least_permissions(make_server: MakeServer) -> None:
     with Session(settings(servers=server.url, user="admin", password="p")) as session:
         bucket = make_bucket(session, "CFG")
         for key in ("number", "auth.username", "secret"):
-            kv.write(session, bucket, key, kv.PUT, SECRET.encode() if key == "secret" else b"x")
+            kv_write.write(session, bucket, key, kv.PUT, SECRET.encode() if key == "secret" else b"x")
     asked = {"allowed": query("number", "auth.username"), "refused": lookup("secret"), "below": lookup("", prefix=True)}
     result = run_playbook(
         play(asked),
@@ -393,7 +394,7 @@ def test_a_bucket_that_is_made_anew_is_looked_at_anew(nats_server: NatsServer) -
         reader = KvReader(session)
         for config in ({}, {"allow_direct": False}, {"allow_direct": True}):
             bucket = make_bucket(session, "ANEW", storage="memory", **config)
-            kv.write(session, bucket, "key", kv.PUT, b"x")
+            kv_write.write(session, bucket, "key", kv.PUT, b"x")
             assert reader.last("ANEW", ["key"])["key"].value == b"x"
             streams.delete(session, "KV_ANEW")
         with pytest.raises(StreamsError, match="there is no bucket ANEW"):

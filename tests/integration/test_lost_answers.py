@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import consumers, jetstream, kv, messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, jetstream, messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv, kv_write
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import (
@@ -200,13 +201,13 @@ def test_writes_of_keys(proxy: Proxy, server: NatsServer, cut: bool) -> None:
         bucket = kv.open_bucket(session, "B")[0]
         for number, given in enumerate(({}, {"expected": 1}, {"expected": 2}), start=1):
             lossy = Lossy(proxy, r"\$KV\.B\.k", cut=cut)
-            assert kv.write(session, bucket, "k", kv.PUT, b"same", **given) == number
+            assert kv_write.write(session, bucket, "k", kv.PUT, b"same", **given) == number
             assert lossy.seen == 2
         Lossy(proxy, r"\$KV\.B\.other", cut=cut)
-        assert kv.write(session, bucket, "other", kv.PUT, b"1", expected=0) == 4
+        assert kv_write.write(session, bucket, "other", kv.PUT, b"1", expected=0) == 4
         with pytest.raises(StreamsError) as late:
-            kv.write(session, bucket, "other", kv.PUT, b"1", expected=0)
-        assert kv.overtaken(late.value)
+            kv_write.write(session, bucket, "other", kv.PUT, b"1", expected=0)
+        assert kv_write.overtaken(late.value)
     assert stored(server, "KV_B")["last_seq"] == 4
 
 
@@ -222,7 +223,7 @@ def test_without_room_for_an_id(proxy: Proxy, history: int) -> None:
         value = b"v" * 20
         Lossy(proxy, r"\$KV\.S\.k", times=9)
         with pytest.raises(OutcomeUnknown) as lost:
-            kv.write(session, bucket, "k", kv.PUT, value + b"v" * 40)
+            kv_write.write(session, bucket, "k", kv.PUT, value + b"v" * 40)
         assert lost.value.message.startswith(
             "Writing key k of bucket S: the answer got lost, so it is not known whether that was done: look at the key"
         )
@@ -237,7 +238,7 @@ def test_many_keys(proxy: Proxy, server: NatsServer) -> None:
         bucket = kv.open_bucket(session, "B")[0]
         lossy = Lossy(proxy, r"\$KV\.B\.k1\d\d\d", times=35)
         writes = [(bucket, key, {"operation": kv.PUT, "value": value, "expected": 0}) for key, value in wanted.items()]
-        answers = kv.write_many(session, writes)
+        answers = kv_write.write_many(session, writes)
         assert not [answer for answer in answers if isinstance(answer, StreamsError)]
         assert sorted(answers) == list(range(1, 3001))  # type: ignore[type-var]
     assert lossy.seen > 1000
@@ -251,7 +252,7 @@ def test_answers_that_never_come_are_settled_by_looking(proxy: Proxy) -> None:
     Lossy(proxy, r"\$KV\.B\.k", times=99)
     with through(proxy, timeout="3s") as session:
         bucket = kv.open_bucket(session, "B")[0]
-        assert kv.write(session, bucket, "k", kv.PUT, b"1") == 1
+        assert kv_write.write(session, bucket, "k", kv.PUT, b"1") == 1
 
 
 def test_a_purge_is_not_repeated(proxy: Proxy, server: NatsServer) -> None:
@@ -269,8 +270,8 @@ def test_compaction(proxy: Proxy, server: NatsServer, cut: bool) -> None:
     with Manager(servers=server.url) as manager:
         bucket = kv.open_bucket(manager.session, "B")[0]
         for key in ("gone", "kept"):
-            kv.write(manager.session, bucket, key, kv.PUT, b"1")
-        kv.write(manager.session, bucket, "gone", kv.DELETED)
+            kv_write.write(manager.session, bucket, key, kv.PUT, b"1")
+        kv_write.write(manager.session, bucket, "gone", kv.DELETED)
     lossy = Lossy(proxy, r"\$JS\.API\.STREAM\.PURGE\.KV_B", cut=cut)
     with Manager(servers=proxy.url) as manager:
         manager.apply(COMPACTABLE, name="B", compact="0", allow_data_loss=True)

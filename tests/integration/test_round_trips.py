@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._api import jetstream, kv, messages, reading, streams
-from ansible_collections.choria.streams.plugins.module_utils._api.kv_snapshot import snapshot
+from ansible_collections.choria.streams.plugins.module_utils._api import jetstream, messages, reading, streams
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv, kv_write
+from ansible_collections.choria.streams.plugins.module_utils._api.kv.kv_snapshot import snapshot
 from ansible_collections.choria.streams.plugins.module_utils._connection.together import read_together
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._operations.kv import past
@@ -102,7 +103,7 @@ def test_filters_that_get_narrower(session: CountedSession) -> None:
 
 def put(session: Session, bucket: kv.Bucket, values: dict[str, bytes]) -> None:
     writes = [(bucket, key, {"operation": kv.PUT, "value": value}) for key, value in values.items()]
-    assert not [answer for answer in kv.write_many(session, writes) if isinstance(answer, _errors.StreamsError)]
+    assert not [answer for answer in kv_write.write_many(session, writes) if isinstance(answer, _errors.StreamsError)]
 
 
 def bucket_of(session: Session, values: dict[str, bytes]) -> kv.Bucket:
@@ -147,7 +148,7 @@ def test_marks_of_deleted_keys(session: CountedSession) -> None:
     """All keys are listed once to find them. Only of those that are deleted it is counted how many values there are."""
     bucket = bucket_of(session, {f"a.{number}": b"x" for number in range(2000)})
     writes = [(bucket, f"a.{number}", {"operation": kv.DELETED}) for number in range(10)]
-    assert not [answer for answer in kv.write_many(session, writes) if isinstance(answer, _errors.StreamsError)]
+    assert not [answer for answer in kv_write.write_many(session, writes) if isinstance(answer, _errors.StreamsError)]
     session.restart()
     found = COMPACTING.read(session, options(COMPACTABLE, name="B", compact="0"))
     assert (len(found.marks), found.values) == (10, 10)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import kv
+from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import ENTRY

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._connection.permissions import (
+from ansible_collections.choria.streams.plugins.module_utils._connection.errors import (
     PUBLISH,
     SUBSCRIBE,
     missing_permission,

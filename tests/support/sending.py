@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.choria.streams.plugins.module_utils._api import reading, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
-from ansible_collections.choria.streams.plugins.module_utils._operations.runs.journal import Spool
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.spool import Spool
 from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender import Sender
 from ansible_collections.choria.streams.plugins.plugin_utils._delivery.transport import Direct
 from ansible_collections.choria.streams.plugins.plugin_utils._results import events as _events

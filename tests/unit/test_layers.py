@@ -8,11 +8,17 @@ docs/contributing.md tells what the layers are for.
 
 from __future__ import annotations
 
+import ast
 import sys
+from collections import Counter
 from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING
 
 import pytest
 from layout import PACKAGE, PLUGINS, Import, files_of, imports, imports_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LAYERS = {
     "_errors": 0,
@@ -37,11 +43,13 @@ WHOLE = {("module_utils", "_errors"), ("module_utils", "_api", "jetstream")}
 WHOLE_WHERE_SENT = {
     *(("module_utils", "_options", name) for name in ("codecs", "connection", "fields", "names", "values")),
     *(("module_utils", "_connection", name) for name in ("sessions", "wire")),
-    *(("module_utils", "_api", name) for name in ("kv", "messages", "stream_compare")),
+    *(("module_utils", "_api", name) for name in ("messages", "stream_compare")),
+    *(("module_utils", "_api", "kv", name) for name in ("kv", "kv_write")),
     *(("module_utils", "_resources", name) for name in ("losses", "resource", "shared_fields", "subjects")),
     *(("module_utils", "_resources", "consumer", name) for name in ("facts", "table")),
     *(("module_utils", "_resources", "document", name) for name in ("model", "state")),
-    *(("module_utils", "_resources", "stream", name) for name in ("base", "recreate", "recreation")),
+    ("module_utils", "_resources", "stream", "base"),
+    *(("module_utils", "_resources", "stream", "recreation", name) for name in ("configurations", "recreate")),
 }
 SENT = ("module_utils", "modules")
 # Who may import which edge, by the first folder under plugins/ or by the name of the file; an edge may import itself
@@ -150,6 +158,35 @@ def test_what_is_used_most_stays_small(module: str, most: int) -> None:
     assert lines_sent(module) <= most
 
 
+MOST_LINES, MOST_FILES, LONGEST_FUNCTION = 400, 15, 40
+# Ansible looks for all modules in this one folder
+FLAT = {"modules"}
+
+
+@pytest.mark.parametrize("path", sorted(PLUGINS.rglob("*.py")), ids=lambda path: str(path.relative_to(PLUGINS)))
+def test_files_and_functions_stay_short(path: Path) -> None:
+    source = path.read_text()
+    assert len(source.splitlines()) <= MOST_LINES
+    assert long_functions(source) == []
+
+
+def long_functions(source: str) -> list[str]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    functions = (node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds))
+    return [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION]
+
+
+def test_long_functions_are_found() -> None:
+    lines = ["        pass"] * (LONGEST_FUNCTION - 1)
+    source = "\n".join(["class A:", "    def just(self):", *lines, "    async def long(self):", *lines, "        pass"])
+    assert long_functions(source) == ["long"]
+
+
+def test_folders_stay_small() -> None:
+    files = Counter(str(path.parent.relative_to(PLUGINS)) for path in PLUGINS.rglob("*.py"))
+    assert {folder: number for folder, number in files.items() if number > MOST_FILES}.keys() <= FLAT
+
+
 def test_no_circles() -> None:
     """Also where only a function or a type checker imports."""
     paths = [str(path.relative_to(PLUGINS)) for path in PLUGINS.rglob("*.py")]
@@ -167,16 +204,16 @@ OURS = "from ansible_collections.choria.streams.plugins"
         ("module_utils/_options/fields.py", "from .._connection.sessions import Session", "layer 1 imports layer 3"),
         ("module_utils/_options/fields.py", "from .. import _api", "layer 1 imports layer 4"),
         (
-            "module_utils/_api/kv.py",
+            "module_utils/_api/streams.py",
             "def f():\n    from .._operations.governor import lease",
             "layer 4 imports layer 6",
         ),
         (
-            "module_utils/_api/kv.py",
+            "module_utils/_api/streams.py",
             "if TYPE_CHECKING:\n    from .._resources.plan import P",
             "layer 4 imports layer 5",
         ),
-        ("module_utils/_api/kv.py", f"{OURS}.module_utils._module import run", "imports the edge"),
+        ("module_utils/_api/streams.py", f"{OURS}.module_utils._module import run", "imports the edge"),
         ("module_utils/_operations/governor/lease.py", f"{OURS}.plugin_utils import _plugin", "imports the edge"),
         ("module_utils/_module.py", f"{OURS}.plugin_utils._plugin import x", "imports the edge"),
         ("plugin_utils/_plugin.py", "from ..module_utils import _module", "imports the edge"),
@@ -196,7 +233,7 @@ OURS = "from ansible_collections.choria.streams.plugins"
         ("module_utils/_connection/sessions.py", "from ansible.module_utils.common import text", "not in the standard"),
         ("module_utils/_options/formats.py", "import yaml", "before it is needed"),
         ("module_utils/_other/x.py", "", "in no layer"),
-        ("module_utils/_api/kv.py", "from .._errors import StreamsError", "import that as a whole"),
+        ("module_utils/_api/streams.py", "from .._errors import StreamsError", "import that as a whole"),
         ("modules/choria_kv.py", f"{OURS}.module_utils._api.jetstream import call", "import that as a whole"),
         ("modules/choria_kv.py", f"{OURS}.module_utils._resources.resource import Plan", "import that as a whole"),
         ("lookup/choria_kv.py", f"{OURS}.module_utils._errors import StreamsError", "import that as a whole"),
@@ -216,7 +253,7 @@ def test_violations_are_found(path: str, source: str, expected: str) -> None:
         ("module_utils/_connection/sessions.py", "if TYPE_CHECKING:\n    from nats.aio.client import Client"),
         ("module_utils/_options/formats.py", "def f():\n    import jmespath"),
         ("module_utils/_operations/governor/lease.py", "from ..._resources.governor import governor"),
-        ("module_utils/_module.py", "from ansible.module_utils.basic import AnsibleModule\nfrom ._api import kv"),
+        ("module_utils/_module.py", "from ansible.module_utils.basic import AnsibleModule\nfrom ._api import streams"),
         ("modules/choria_kv.py", f"{OURS}.module_utils._module_resource import run_resource"),
         ("modules/choria_kv_sync.py", f"{OURS}.module_utils._module_files import run_files"),
         ("module_utils/_module_files.py", "from ._module import failing"),

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs import journal as _journal
-from ansible_collections.choria.streams.plugins.module_utils._operations.runs.journal import Outgoing, Spool
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.journal import Outgoing
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.spool import Spool
 from ansible_collections.choria.streams.plugins.plugin_utils._delivery.outbox import Earlier, Outbox
 from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender import Sender
 from ansible_collections.choria.streams.plugins.plugin_utils._delivery.transport import Sent

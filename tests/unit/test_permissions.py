@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._choria.tokens import CLIENT, SERVER, Token
-from ansible_collections.choria.streams.plugins.module_utils._connection.permissions import (
+from ansible_collections.choria.streams.plugins.module_utils._connection.errors import (
     PUBLISH,
     SUBSCRIBE,
     missing_permission,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ansible_collections.choria.streams.plugins.module_utils._connection.servers import secrets_of
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings, secrets_of
+from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError
 from ansible_collections.choria.streams.plugins.module_utils._options.connection import CONNECTION, environment
 from support.connect import settings

@@ -175,3 +175,11 @@ def api_error(what: str, error: dict[str, Any]) -> _errors.ApiError:
 
 
 _MOST_WORDS = 1000
+
+
+def account_info(session: sessions.Session) -> dict[str, Any]:
+    """Return the answer of INFO (``limits``, ``tiers``, ``streams`` …), or an empty dict if it is not allowed."""
+    try:
+        return call(session, "Reading the account", "INFO")
+    except (_errors.PermissionMissing, _errors.ApiError):
+        return {}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._connection import wire
-from .._connection.permissions import SUBSCRIBE, missing_permission
+from .._connection.errors import SUBSCRIBE, missing_permission
 from . import answers, jetstream, streams
 
 if TYPE_CHECKING:

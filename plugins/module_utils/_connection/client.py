@@ -35,7 +35,7 @@ def preload(settings: Settings) -> None:
     # What looking up a host's name needs, reading a message with headers, and telling what went wrong
     for name in ("concurrent.futures.thread", "encodings.idna", "nats.js.api"):
         importlib.import_module(name)
-    for name in ("outage", "permissions", "reasons", "refusals", "heartbeat"):
+    for name in ("outage", "errors", "awaiting"):
         importlib.import_module(f".{name}", __package__)
     credentials = _credentials(settings)
     if "signature_cb" in credentials:
@@ -69,7 +69,7 @@ async def connect(
         except (_errors.OptionError, _errors.LibraryMissing):
             raise
         except Exception as error:  # nats-py passes on whatever sockets, TLS and parsers raise: each is explained
-            from .refusals import explain
+            from .errors import explain
 
             problems.append(explain(settings, server, error, nats_compat.server_info(client)))
     if len(problems) == 1:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Optional, TypedDict
 
 from .. import _errors
 from .._options import shapes, untrusted
-from . import reasons, wire
+from . import errors, wire
 from .requests import Pending
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def explained(session: Link, subject: str, timeout: float, stream: str = "
     in seconds, for the questions.
     """
     patience, api = min(_PATIENCE, timeout), session.settings.api
-    plain = partial(reasons.no_answer, session.settings)
+    plain = partial(errors.no_answer, session.settings)
     if subject.startswith(f"{api}."):
         match = _STREAM.match(subject[len(api) + 1 :])
         stream = match.group(1) if match else ""

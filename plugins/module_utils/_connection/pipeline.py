@@ -108,7 +108,7 @@ class Pipeline:
         if pending.error is not None:
             raise pending.error
         if pending.messages[-1].status == "503":
-            from .reasons import no_responders
+            from .errors import no_responders
 
             return no_responders(self._session.settings, self._session._server, pending.request.subject)
         return pending.messages
@@ -162,7 +162,7 @@ class Pipeline:
 
     async def _reconnect(self, more: bool) -> Problem | None:
         """Send the repeatable requests over a new connection. Return why that is not possible, or None."""
-        from .reasons import broken
+        from .errors import broken
 
         session, heard = self._session, self._heard
         for pending in self._open:
@@ -186,7 +186,7 @@ class Pipeline:
         """Find out after a timeout if the server is down, a leader is missing, or only the answer is missing."""
         session, waiting = self._session, self._open
         if not await session._answers():
-            from .reasons import server_silent
+            from .errors import server_silent
 
             await close(session._client)
             return partial(server_silent, session.settings)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _errors
 from .._choria.keys import LISTED, is_known, is_secret, nearest
 from .._choria.program import ask
-from .._connection.settings import secrets_of
+from .._connection.servers import secrets_of
 from .._options import codecs, fields, untrusted
 from .._options import mask as masks
 

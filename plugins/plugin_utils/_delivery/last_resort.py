@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...module_utils._operations.runs.journal import Outgoing, Spool, spool_path
+from ...module_utils._operations.runs.journal import Outgoing
+from ...module_utils._operations.runs.spool import Spool, spool_path
 from .outbox import Outbox
 from .sender import Before, Report, accounts
 from .sender_main import transport_of

@@ -17,7 +17,8 @@ from ...module_utils._operations.runs.journal import number_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ...module_utils._operations.runs.journal import Journal, Outgoing, Spool
+    from ...module_utils._operations.runs.journal import Journal, Outgoing
+    from ...module_utils._operations.runs.spool import Spool
 
 # An event that was not acknowledged after so many seconds goes to disk. With the clock of who calls `look`, and what
 # writing takes, it is there within one.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ...module_utils._operations.runs.journal import Spool
+    from ...module_utils._operations.runs.spool import Spool
     from .transport import Transport
 
 # How long events wait for company, and how many don't: one window of many takes a fraction of what many windows take

@@ -112,7 +112,7 @@ def transport_of(job: Job) -> Transport:
 
 
 def _sender(job: Job) -> Sender:
-    from ...module_utils._operations.runs.journal import Spool, spool_path
+    from ...module_utils._operations.runs.spool import Spool, spool_path
 
     spool = Spool(spool_path(job.spool), job.spool_size)
     before = Before(job.settled, job.dropped, resume=job.restarted)

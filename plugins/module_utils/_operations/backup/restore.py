@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import account, consumers, peers, streams
+from ..._api import consumers, jetstream, peers, streams
 from ..._options import codecs, fields, names
 from ..._resources import account_limits, placing, resource, shared_fields
 from . import backups, sets
@@ -49,7 +49,7 @@ def restore(session: sessions.Session, options: Mapping[str, Any], check_mode: b
     paths = _chosen(path, given) if several else [path]
     wanted = [_wanted({**given, "path": each}) for each in paths]
     infos = [streams.info(session, each.name) for each in wanted]
-    limits: Mapping[str, Any] = account.info(session)
+    limits: Mapping[str, Any] = jetstream.account_info(session)
     for each, info in zip(wanted, infos):
         if info is not None:
             _check_same(each, info)

@@ -14,8 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Union
 
 from ... import _errors
-from ..._api import kv, reading, streams
-from ..._api.kv_snapshot import selection
+from ..._api import reading, streams
+from ..._api.kv import kv
+from ..._api.kv.kv_snapshot import selection
 from ..._connection import together
 
 if TYPE_CHECKING:

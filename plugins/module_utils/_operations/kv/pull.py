@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import kv
-from ..._api.kv_snapshot import snapshot
+from ..._api.kv import kv
+from ..._api.kv.kv_snapshot import snapshot
 from ..._options import values
 from ..._options.mask import Mask
 from .folder import Folder

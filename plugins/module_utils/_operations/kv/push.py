@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
-from ..._api import kv
-from ..._api.kv_snapshot import snapshot
+from ..._api.kv import kv, kv_write
+from ..._api.kv.kv_snapshot import snapshot
 from ..._options import codecs, fields, names, values
 from ..._options.mask import Mask
 from ..._resources import resource
@@ -179,7 +179,7 @@ def _check(session: sessions.Session, bucket: kv.Bucket, steps: Sequence[Step], 
     for number, step in enumerate(step for step in steps if step.request["operation"] == kv.PUT):
         # The exact size is counted only where it matters, the lifetime looked at once
         if not number or len(step.request["value"]) + _HEADERS > least:
-            size = kv.size(session, bucket, step.key, **step.request)
+            size = kv_write.size(session, bucket, step.key, **step.request)
             check_limits(bucket, size, step.request["ttl"], server, wanted[step.key].where)
 
 
@@ -191,7 +191,7 @@ def _write(
 ) -> list[str]:
     """Write, and store the new entries. Return the keys that somebody else changed meanwhile."""
     late, problems = [], []
-    answers = kv.write_many(session, [(bucket, step.key, step.request) for step in steps])
+    answers = kv_write.write_many(session, [(bucket, step.key, step.request) for step in steps])
     for step, answer in zip(steps, answers):
         if not isinstance(answer, _errors.StreamsError):
             request = step.request
@@ -199,7 +199,7 @@ def _write(
                 step.key, answer, "", request["operation"], request.get("value", b""), request.get("ttl") or None
             )
             _tell(report, bucket, step, answer)
-        elif kv.overtaken(answer):
+        elif kv_write.overtaken(answer):
             late.append(step.key)
         else:
             problems.append(answer)

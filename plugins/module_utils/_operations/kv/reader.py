@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ... import _errors
-from ..._api import jetstream, kv
-from ..._api.kv_snapshot import snapshot
+from ..._api import jetstream
+from ..._api.kv import kv
+from ..._api.kv.kv_snapshot import snapshot
 from ..._options import connection
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class KvReader:
         found = self._read(bucket, lambda where: kv.last_many(self._session, where, keys))
         if all(key in found and found[key].alive for key in keys):
             return found
-        from ..._api.kv_watch import Watch
+        from ..._api.kv.kv_watch import Watch
 
         with self._read(bucket, lambda where: Watch(self._session, where, keys)) as watch:
             lives = watch.lives

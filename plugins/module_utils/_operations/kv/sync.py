@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api.kv_snapshot import normal_prefix
+from ..._api.kv.kv_snapshot import normal_prefix
 from ..._options import codecs, fields, mask, names, values
 from ..._resources.kv.entry_table import LIFETIME
 from .pull import pull

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import kv
-from ..._api.kv_watch import Watch
+from ..._api.kv import kv
+from ..._api.kv.kv_watch import Watch
 from ..._options import codecs, fields, names, values
 from ..._options.formats import YAML, Query, decode
 from ..signals import end_when_unheard

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._api import reading
-from ..._connection.permissions import SUBSCRIBE, missing_permission
+from ..._connection.errors import SUBSCRIBE, missing_permission
 from ..._options import untrusted
 from ..signals import end_when_unheard
 

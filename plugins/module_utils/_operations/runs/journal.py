@@ -11,30 +11,23 @@ journal holds a lock on it. The lock ends with that process, and forks do not in
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
-import stat
-import time
 from collections import deque
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ... import _errors
 from . import journal_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 SUFFIX = ".journal"
-# A file whose time says when a run last warned of journals for others
-_WARNED = "others.warned"
-_DAY = 24 * 60 * 60
 _CHUNK = 1 << 20
 # Names of the journals that this process has open: closing a second handle of a file would end the lock of the first
-_open_here: set[tuple[str, str]] = set()
+open_here: set[tuple[str, str]] = set()
 
 
 class Outgoing(NamedTuple):
@@ -43,156 +36,6 @@ class Outgoing(NamedTuple):
     subject: str
     id: str
     payload: bytes
-
-
-class Spool:
-    """The folder of the journals, for its owner alone. It is created with the first journal. ``limit`` is in bytes."""
-
-    def __init__(self, path: Path, limit: int) -> None:
-        self.path, self.limit = path, limit
-        self.foreign = 0
-        """How many journals for others ``left`` has seen."""
-
-    def open(self) -> int | None:
-        """Return a handle of the folder, or None if there is none. Raises Refused if it can't be trusted."""
-        try:
-            handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            link = error.errno in (errno.ELOOP, errno.ENOTDIR) and self.path.is_symlink()
-            raise self._refused("is a symbolic link" if link else f"can't be used ({error.strerror})") from error
-        found = os.fstat(handle)
-        if found.st_uid == os.geteuid():
-            if found.st_mode & 0o077:
-                os.fchmod(handle, 0o700)
-            return handle
-        os.close(handle)
-        raise self._refused(f"belongs to user {found.st_uid}, this run is one of user {os.geteuid()}")
-
-    def make(self) -> int:
-        """Return a handle of the folder, which is created if needed. Raises Refused."""
-        try:
-            self.path.parent.mkdir(0o700, parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                self.path.mkdir(0o700)
-        except OSError as error:
-            raise self._refused(f"can't be made ({error.strerror})") from error
-        handle = self.open()
-        if handle is None:
-            raise self._refused("was removed at once")
-        return handle
-
-    def _refused(self, reason: str) -> _errors.Refused:
-        return _errors.Refused(f"spool {self.path} {reason}: name a folder of your own in spool.", code="spool")
-
-    def create(self, run_id: str, target: Mapping[str, Any]) -> Journal:
-        """Return a new journal for events to that target. Raises Refused and OSError."""
-        folder = self.make()
-        try:
-            used = self._used(folder)
-            name = f"{time.time_ns()}-{run_id}{SUFFIX}"
-            handle = os.open(
-                name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
-            )
-            try:
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not os.fstat(handle).st_nlink:
-                    raise OSError(errno.EAGAIN, "another run took the new file for one that was left")
-                head = journal_lines.position(journal_lines.HEAD) + journal_lines.line(
-                    json.dumps(dict(target)).encode()
-                )
-                written, problem = journal_lines.write(handle, head, 0)
-                if problem or written < len(head):
-                    raise problem or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(folder)
-            except OSError:
-                os.close(handle)
-                os.unlink(name, dir_fd=folder)
-                raise
-            return Journal(self.path, name, handle, len(head), len(head), self.limit - used)
-        finally:
-            os.close(folder)
-
-    def names(self) -> list[str]:
-        """Return the names of all journals, the oldest first. Raises Refused."""
-        folder = self.open()
-        if folder is None:
-            return []
-        try:
-            return sorted(_names(folder))
-        finally:
-            os.close(folder)
-
-    def left(self, target: Mapping[str, Any]) -> Iterator[Journal]:
-        """Yield the journals of other runs for this target, the oldest first. Raises Refused and OSError."""
-        for name in self.names():
-            journal = self.adopt(name)
-            if journal is None:
-                continue
-            found = journal.target()
-            if same_target(found, target):
-                yield journal
-            elif journal.unfinished:
-                journal.remove()  # its run ended before there was anything in it
-            else:
-                self.foreign += 1
-                journal.close()
-
-    def resume(self, run_id: str, target: Mapping[str, Any]) -> Journal | None:
-        """Return the journal that another process of this run left for this target. Raises Refused and OSError."""
-        folder = self.open()
-        if folder is None:
-            return None
-        try:
-            names = sorted(name for name in _names(folder) if name.endswith(f"-{run_id}{SUFFIX}"))
-            used = self._used(folder, without=names[-1:])
-        finally:
-            os.close(folder)
-        journal = self.adopt(names[-1]) if names else None
-        if journal and same_target(journal.target(), target):
-            journal.room = self.limit - used
-            return journal
-        if journal:
-            journal.close()
-        return None
-
-    def _used(self, folder: int, without: Sequence[str] = ()) -> int:
-        names = [name for name in _names(folder) if name not in without]
-        return sum(os.stat(name, dir_fd=folder, follow_symlinks=False).st_size for name in names)
-
-    def may_warn(self) -> bool:
-        """Return True once a day, to warn of journals for other targets."""
-        mark = self.path / _WARNED
-        try:
-            if time.time() - mark.stat().st_mtime < _DAY:
-                return False
-        except FileNotFoundError:
-            pass
-        with suppress(OSError):  # a disk that is full is reported elsewhere
-            mark.touch(0o600)
-        return True
-
-    def adopt(self, name: str) -> Journal | None:
-        """Return a journal that no other process holds, or None."""
-        if (str(self.path), name) in _open_here:
-            return None
-        try:
-            handle = os.open(self.path / name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return None  # delivered meanwhile, or none of ours
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            found = os.fstat(handle)
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid():
-                position = journal_lines.checked_position(os.pread(handle, journal_lines.HEAD, 0))
-                # Sent again from its start when the position is damaged: events have ids
-                begin = position if journal_lines.HEAD <= position <= found.st_size else journal_lines.HEAD
-                return Journal(self.path, name, handle, begin, found.st_size, 0)
-        except OSError:
-            pass  # its run still goes on, or another one delivers it
-        os.close(handle)
-        return None
 
 
 class Journal:
@@ -211,7 +54,7 @@ class Journal:
         self._ahead: deque[tuple[Outgoing, int]] = deque()
         self._key = (str(folder), name)
         self._unsynced = True
-        _open_here.add(self._key)
+        open_here.add(self._key)
 
     def target(self) -> Any:
         """Return the target of the events, or None if it can't be read."""
@@ -358,7 +201,7 @@ class Journal:
 
     def close(self) -> None:
         os.close(self._handle)
-        _open_here.discard(self._key)
+        open_here.discard(self._key)
 
     def remove(self) -> None:
         """Remove a delivered journal."""
@@ -371,31 +214,6 @@ def number_of(event_id: str) -> int:
     """Return the number of an event in its run, 0 if it has none."""
     number = event_id.rpartition(".")[2]
     return int(number) if number.isdigit() else 0
-
-
-def spool_path(option: str | None) -> Path:
-    """Return the given folder, or the one in this user's state folder by the XDG rules."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    home = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()
-    return Path(option) if option else home / "choria_streams" / "results"
-
-
-def same_target(found: Any, wanted: Mapping[str, Any]) -> bool:
-    """Return True if two targets are the same network, which one common server shows."""
-    if not isinstance(found, dict):
-        return False
-    servers = set(map(str, _list(found))) & set(map(str, _list(wanted)))
-    others = [{key: value for key, value in target.items() if key != "servers"} for target in (found, wanted)]
-    return others[0] == others[1] and (bool(servers) or "servers" not in wanted)
-
-
-def _list(target: Mapping[str, Any]) -> list[Any]:
-    servers = target.get("servers")
-    return servers if isinstance(servers, list) else []
-
-
-def _names(folder: int) -> list[str]:
-    return [name for name in os.listdir(folder) if name.endswith(SUFFIX)]
 
 
 def _event_line(event: Outgoing) -> bytes:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ... import _errors
 from ..._connection.settings import Settings
 from ..._options import codecs, composite, connection, fields, names
-from .journal import SUFFIX, Spool, spool_path
+from .journal import SUFFIX
+from .spool import Spool, spool_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,86 +5,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import account, consumers, jetstream, reading, streams
+from ..._api import consumers, jetstream, reading, streams
 from ..._options import codecs, fields
 from .. import losses, resource
 from ..ownership import marked
-from . import facts, rules, table
+from . import configuration, facts, rules, table
 from . import position as positions
 from . import proof as consumer_proof
+from .current import Current
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ..._connection import sessions, wire
     from . import losses as consumer_losses
-
-
-@dataclass(frozen=True)
-class Current:
-    """The state of a consumer: its info and that of its stream, None if missing.
-
-    ``others`` are infos of the stream's other consumers, which only some plans need (``needs_others``). ``holder`` is
-    the info of the consumer that keeps the position of one that is being created again, ``target`` the sequence to
-    reset to. ``waiting`` is the input of ``consumer_losses``. ``account`` has the limits of the account if a consumer
-    is created. ``stored`` are the filters that match stored messages, None if unknown.
-    """
-
-    info: dict[str, Any] | None = None
-    stream: dict[str, Any] | None = None
-    others: tuple[dict[str, Any], ...] = ()
-    holder: dict[str, Any] | None = None
-    target: int | None = None
-    waiting: consumer_losses.Waiting | None = None
-    account: Mapping[str, Any] | None = None
-    stored: frozenset[str] | None = None
-
-    @property
-    def before(self) -> dict[str, Any] | None:
-        """The consumer before the change. If it is being created again, its holder with its filter."""
-        return self.holder or self.info
-
-    @property
-    def by_interest(self) -> bool:
-        """True if the stream keeps only messages that some consumer waits for."""
-        return bool(self.stream_config.get("retention") == "interest")
-
-    @property
-    def is_queue(self) -> bool:
-        """True if the stream gives each message to one consumer alone."""
-        return bool(self.stream_config.get("retention") == "workqueue")
-
-    @property
-    def count(self) -> int:
-        """The number of consumers of the stream."""
-        return int(((self.stream or {}).get("state") or {}).get("consumer_count") or 0)
-
-    @property
-    def ackable(self) -> int:
-        """The allowed number of unacknowledged messages, 0 for any."""
-        from ..account_limits import max_ack_pending
-
-        return max_ack_pending(self.account or {}, self.stream_config)
-
-    @property
-    def created(self) -> str:
-        """When the stream was created. Its sequences do not apply to a later stream of its name."""
-        return str((self.stream or {}).get("created", ""))
-
-    @property
-    def stream_config(self) -> dict[str, Any]:
-        return dict(self.stream["config"]) if self.stream else {}
-
-    @classmethod
-    def listed(cls, name: str, stream: dict[str, Any] | None, found: Iterable[dict[str, Any]]) -> Current:
-        """Return the state from a list of all consumers of the stream."""
-        by_name = {info["name"]: info for info in found}
-        mine, holder = by_name.pop(name, None), by_name.get(positions.holder_of(name))
-        return cls(mine, stream, tuple(by_name.values()), holder)
 
 
 class ConsumerResource:
@@ -104,7 +42,7 @@ class ConsumerResource:
         current = Current(info, above, (), holder, _target(session, options) if above else None)
         if above and options["state"] == "present":
             if info is None or options.get("recreate"):
-                current = replace(current, account=account.info(session))
+                current = replace(current, account=jetstream.account_info(session))
             if current.is_queue and current.count > bool(info):
                 found = consumers.list_all(session, stream)
                 current = replace(current, others=tuple(each for each in found if each["name"] != name))
@@ -216,8 +154,8 @@ class ConsumerResource:
         exact = bool(options.get("exact") and present)
         desired = marked(desired, present, options.get("owner"), exact=exact)
         if exact:
-            desired = {**_unmanaged(desired, current.stream_config, server), **desired}
-        desired = _settled(_completed(desired, present), present, current)
+            desired = {**configuration.unmanaged(desired, current.stream_config, server), **desired}
+        desired = configuration.settled(configuration.completed(desired, present), present, current)
         whole = facts.filled({**present, **desired}, current.stream_config, current.ackable)
         rules.check(whole, present, given)
         new = {path for path in given if not (present and table.same(path, present, desired))}
@@ -228,7 +166,7 @@ class ConsumerResource:
         return desired
 
     def _plan_create(self, current: Current, desired: dict[str, Any], options: Mapping[str, Any]) -> resource.Plan:
-        config = _sent({"durable_name": options["name"], **desired})
+        config = configuration.sent({"durable_name": options["name"], **desired})
         _check_number(current, options)
         request: dict[str, Any] = {"stream_name": options["stream"], "config": config}
         if current.holder:
@@ -280,7 +218,7 @@ class ConsumerResource:
             return resource.Plan(self.noun, options["name"], resource.NONE, {}, before, before, (), _consequences())
         _check_bound(info, changes, what)
         kept = {path: value for path, value in desired.items() if path not in table.START}
-        config = _sent(_merged(facts.there(info), kept))
+        config = configuration.sent(configuration.merged(facts.there(info), kept))
         lost = _lost_by_filter(current, config, options)
         request = {"stream_name": options["stream"], "config": config}
         return resource.Plan(
@@ -305,7 +243,7 @@ class ConsumerResource:
         info, stream, name = current.info or {}, current.stream_config, options["name"]
         if not current.is_queue and not current.holder:
             _check_number(current, options)  # what holds its position is one more
-        config = _sent(_merged(facts.declared(info), desired))
+        config = configuration.sent(configuration.merged(facts.declared(info), desired))
         moves = positions.moved_by(changes, info, config)
         positions.check_skipped(f"consumer {name}", moves["messages_skipped"], bool(options["allow_data_loss"]))
         lost = _lost_by_filter(current, config, options)
@@ -403,64 +341,6 @@ def _target(session: sessions.Session, options: Mapping[str, Any]) -> int | None
     found = reading.first_since(session, stream, reading.ALL, moment)
     state = (streams.info(session, stream) or {"state": {}})["state"]
     return found or int(state.get("last_seq", 0)) + 1
-
-
-def _unmanaged(desired: Mapping[str, Any], stream: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
-    """Return the values in exact mode of fields that are not given: those of a new consumer."""
-    from ..exact import defaults
-
-    return {
-        **defaults(table.ROWS.values(), server),
-        **facts.filled({"ack_policy": "explicit", **desired}, stream),
-    }
-
-
-def _completed(desired: dict[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields with those that they imply, and without those that they exclude."""
-    if not present:
-        desired = {"ack_policy": "explicit", **desired}  # as NATS clients do: the server's own default is none
-    for one, other, none in (("filter_subject", "filter_subjects", []), ("filter_subjects", "filter_subject", "")):
-        if desired.get(one) and present.get(other):
-            desired = {other: none, **desired}
-    if desired.get("backoff"):
-        desired = {"ack_wait": desired["backoff"][0], **desired}
-    dropped: list[str] = []
-    if desired.get("priority_policy") == "none":
-        dropped += ("priority_groups", "priority_timeout")
-    if desired.get("ack_policy") == "none" != present.get("ack_policy"):
-        dropped += table.ACKED_ONLY
-    if desired.get("deliver_policy") not in (None, present.get("deliver_policy")):
-        dropped += table.START
-    if desired.get("deliver_subject") and not present.get("deliver_subject"):
-        dropped += table.PULL_ONLY
-    if desired.get("deliver_subject") == "":
-        dropped += table.PUSH_ONLY
-    zeros = {path: table.ROWS[path].read({}) for path in dropped if present.get(path) and path not in desired}
-    return {**desired, **zeros}
-
-
-def _settled(desired: dict[str, Any], present: Mapping[str, Any], current: Current) -> dict[str, Any]:
-    """Return the fields with 0 replaced by the server's default."""
-    whole = facts.filled({**present, **desired}, current.stream_config, current.ackable)
-    return {
-        path: value if value or isinstance(value, (bool, list, dict)) else whole.get(path, value)
-        for path, value in desired.items()
-    }
-
-
-def _merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the present fields with the desired ones. Metadata of the server stays."""
-    merged = {**config, **desired}
-    if "metadata" in desired:
-        labels = config.get("metadata") or {}
-        own = {key: text for key, text in labels.items() if key.startswith("_nats.") or key == facts.START_MARK}
-        merged["metadata"] = {**own, **desired["metadata"]}
-    return merged
-
-
-def _sent(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields without empty ones, for which the server uses its defaults."""
-    return {path: value for path, value in config.items() if value}
 
 
 def _warnings(current: Current, config: Mapping[str, Any], changed: set[str]) -> tuple[str, ...]:

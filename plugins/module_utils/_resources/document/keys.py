@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ... import _errors
-from ..._api import kv
+from ..._api.kv import kv, kv_write
 from ..._connection import together
 from .. import resource
 from ..kv.entry import ENTRY, Current, EntryPlan
@@ -128,10 +128,10 @@ def write_keys(session: sessions.Session, items: list[model.Item], tries: int = 
     plans = [item.plan for item in items if isinstance(item.plan, EntryPlan)]
     sent = [(plan.bucket, item.options["key"], plan.request) for item, plan in zip(items, plans)]
     again = []
-    for item, answer in zip(items, kv.write_many(session, sent)):
+    for item, answer in zip(items, kv_write.write_many(session, sent)):
         item.error = answer if isinstance(answer, _errors.StreamsError) else None
         item.written = item.proven = item.error is None
-        if kv.overtaken(answer) and tries > 1:
+        if kv_write.overtaken(answer) and tries > 1:
             again.append(item)
     for item, plan in zip(again, together.read_together(session, [partial(_revised, item) for item in again])):
         item.error = plan if isinstance(plan, _errors.StreamsError) else None

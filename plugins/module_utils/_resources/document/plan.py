@@ -13,7 +13,7 @@ from ..._api import streams
 from ..._connection import together
 from .. import origin_filters, placing, subjects
 from ..stream import base as stream_base
-from ..stream import recreate
+from ..stream.recreation import recreate
 from . import model, state
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import account, peers, streams
+from ..._api import jetstream, peers, streams
 from ..ownership import is_system, owner_of
 from . import model
 
@@ -55,7 +55,7 @@ def read(session: sessions.Session, document: model.Document) -> Known:
 def account_of(session: sessions.Session, known: Known) -> Mapping[str, Any]:
     """Return the limits of the account, which are read once."""
     if known.account is None:
-        known.account = account.info(session)
+        known.account = jetstream.account_info(session)
     return known.account
 
 

@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import jetstream, kv, streams
-from ..._api.kv_snapshot import snapshot
+from ..._api import jetstream, streams
+from ..._api.kv import kv
+from ..._api.kv.kv_snapshot import snapshot
 from ..._options import codecs, fields
 from .. import losses, resource
 from .bucket import BUCKET

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
-from ..._api import kv
+from ..._api.kv import kv, kv_write
 from ..._options import codecs, fields, mask, names, values
 from .. import resource
 from .entry_table import SPEC, check_limits, check_offline, payload
@@ -137,9 +137,9 @@ class EntryResource:
             raise TypeError("this is the plan of another resource")
         bucket, key = plan.bucket, plan.after["key"]
         try:
-            revision = kv.write(session, bucket, key, **plan.request)
+            revision = kv_write.write(session, bucket, key, **plan.request)
         except _errors.ApiError as error:
-            if kv.overtaken(error):
+            if kv_write.overtaken(error):
                 raise _errors.Overtaken(
                     f"Key {key} of bucket {bucket.name} is being changed by others: try again.", tries=plan.tries
                 ) from error

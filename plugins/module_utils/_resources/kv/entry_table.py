@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import kv
+from ..._api.kv import kv
 from ..._options import codecs, fields, names, values
 from .. import resource
 

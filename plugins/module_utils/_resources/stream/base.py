@@ -1,24 +1,25 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""StreamBacked: a resource that is a stream on the server. Streams, buckets and governors differ in their tables."""
+"""StreamBacked: read, plan and apply of a resource that is a stream on the server, for all kinds."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import account, jetstream, origins, peers, streams
-from ..._options import connection, fields
+from ..._api import jetstream, origins, peers, streams
+from ..._options import fields
 from .. import losses, origin_filters, placing, resource
-from ..ownership import marked
-from . import recreate, windows
-from .replicas import CHECKS, first_step, moved, patience
+from . import proof
+from .current import Current, Needs, taken
+from .kind import Kind
+from .recreation import recreate
+from .replicas import first_step, moved, patience
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from ..._connection import sessions, wire
 
@@ -27,106 +28,14 @@ if TYPE_CHECKING:
 _LIMITED = ("max_bytes", "num_replicas", "storage", "max_consumers")
 
 
-class Current(NamedTuple):
-    """The state of a stream, and what a plan needs beside it.
-
-    ``measured`` is the effect of changed limits, and ``taken`` names the streams that have desired subjects.
-    ``collective`` is where a governor is created without an option, ``copying`` the progress of a copy. ``desired`` is
-    the configuration that the options ask for, if it is known already. ``account`` has the limits of the account and
-    their use, if a plan may exceed them. ``servers`` are those that may hold the stream, if a plan needs others and
-    they are known. ``unmatched`` refuses a filter of an origin. ``renamed_from`` is the old name of a stream to rename.
-    """
-
-    info: dict[str, Any] | None = None
-    measured: losses.Measured = losses.NOT_MEASURED
-    taken: Mapping[str, str] | None = None
-    collective: str = connection.DEFAULT_COLLECTIVE
-    copying: recreate.Copying = recreate.NOT_COPYING
-    desired: dict[str, Any] | None = None
-    account: Mapping[str, Any] | None = None
-    servers: Sequence[peers.Peer] | None = None
-    unmatched: _errors.Refused | None = None
-    renamed_from: str = ""
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return dict(self.info["config"]) if self.info else {}
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return dict(self.info["state"]) if self.info else {}
-
-
-class Needs(NamedTuple):
-    """What has to be read for a plan beside the stream's info.
-
-    ``subjects`` are new ones, which other streams may have. ``measured`` requires the result of ``measure``, ``copied``
-    the input of a copy, ``limited`` the account's limits, ``placed`` the servers for this configuration, and
-    ``filters`` the messages of origins. ``desired`` is the configuration from which it follows, None to delete.
-    """
-
-    desired: dict[str, Any] | None = None
-    subjects: Sequence[str] = ()
-    measured: bool = False
-    copied: bool = False
-    limited: bool = False
-    placed: Mapping[str, Any] = MappingProxyType({})
-    filters: tuple[origin_filters.Filter, ...] = ()
-
-
-class StreamBacked:
-    """Read, plan and apply for all kinds. A kind defines the noun, the table, and fixed or implied fields.
-
-    ``implied`` are the rows of fields without an option of the kind, which ``fixed`` and ``complete`` set. With
-    ``keeps_data``, losses count as data and need ``allow_data_loss``. ``content`` is the word for one message of it.
-    """
-
-    noun = "stream"
-    prefix = ""
-    spec = fields.Spec()
-    implied: tuple[fields.Field, ...] = ()
-    states: Mapping[str, Any] = MappingProxyType({})
-    checks = CHECKS
-    keeps_data = True
-    content = "message"
-
-    # What kinds change
-
-    def fixed(self, name: str, collective: str | None, server: wire.Server) -> dict[str, Any]:
-        """Return the configuration that each such stream has regardless of the options. Drift is repaired to it."""
-        return {}
-
-    def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the desired configuration with the fields that it implies."""
-        return desired
-
-    def expected(self, config: Mapping[str, Any], release: tuple[int, ...]) -> dict[str, Any]:
-        """Return a configuration with the defaults of a server of this release."""
-        return dict(config)
-
-    def unmanaged(
-        self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: wire.Server
-    ) -> dict[str, Any]:
-        """Return the values in exact mode of the fields that are not given."""
-        from ..exact import defaults
-
-        return defaults(self.spec, server)
-
-    def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the resource for results."""
-        raise NotImplementedError
-
-    # What all kinds share
-
-    def stream_of(self, options: Mapping[str, Any]) -> str:
-        """Return the name of the stream. Raises OptionError if the kind does not allow the name."""
-        return f"{self.prefix}{self.spec.checked_name(options['name'])}"
+class StreamBacked(Kind):
+    """Read, plan and apply for all kinds."""
 
     def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
         name = self.stream_of(options)
         info, found = streams.info(session, name), recreate.NOT_COPYING
         if options.get("recreate", recreate.NO) == recreate.BY_COPY and options["state"] == "present":
-            from . import copying
+            from .recreation import copying
 
             found = copying.read(session, name, info)
             info = found.origin or info
@@ -149,17 +58,17 @@ class StreamBacked:
             measured = self.measure(session, {**info, "config": holder}, needs.desired or {})
         by_copy = needs.copied and options["recreate"] == recreate.BY_COPY
         if info and not renamed_from and (found.under_way or by_copy):
-            from . import copying
+            from .recreation import copying
 
             found = copying.read_others(session, name, found)
-        taken = _taken(session, (name, found.holder, renamed_from), needs.subjects)
-        limits = account.info(session) if needs.limited or renamed_from else None
+        owners = taken(session, (name, found.holder, renamed_from), needs.subjects)
+        limits = jetstream.account_info(session) if needs.limited or renamed_from else None
         servers = peers.Peers(session).until(placing.enough(needs.placed, info or {})) if needs.placed else None
         unmatched = origin_filters.first_refusal(
             session, needs.filters, lambda each: origin_filters.read(session, each)
         )
         return Current(
-            info, measured, taken, collective, found, needs.desired, limits, servers, unmatched, renamed_from
+            info, measured, owners, collective, found, needs.desired, limits, servers, unmatched, renamed_from
         )
 
     def needs(
@@ -169,7 +78,7 @@ class StreamBacked:
         if options["state"] == "absent":
             return Needs()
         name, present = f"{self.prefix}{options['name']}", info["config"] if info else {}
-        desired = self._desired(options, present, server, collective)
+        desired = self.desired(options, present, server, collective)
         expected = self.expected({"name": name, **present, **desired}, server.version).get("subjects") or []
         new = sorted(set(expected) - set(present.get("subjects") or []))
         changes = (
@@ -191,7 +100,7 @@ class StreamBacked:
         """Return the losses of an update that changes limits, counted from the live state."""
         from .loss_estimate import measure
 
-        return measure(session, info, desired, self._names)
+        return measure(session, info, desired, self.names)
 
     def plan(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
         plan = self.plan_change(current, options, server)
@@ -209,7 +118,7 @@ class StreamBacked:
         )
         if options["state"] == "absent":
             return self._plan_delete(current, self.spec.checked_name(name), options)
-        desired = current.desired or self._desired(options, config, server, current.collective)
+        desired = current.desired or self.desired(options, config, server, current.collective)
         for subject, owner in (current.taken or {}).items():
             raise self.overlap(subject, owner)
         if current.unmatched:
@@ -224,7 +133,7 @@ class StreamBacked:
             from . import rules
 
             given = [row.path for row in self.spec if options.get(row.option) is not None]
-            rules.check(wanted, config, given, self._names)
+            rules.check(wanted, config, given, self.names)
         if current.info is None:
             plan = self._plan_create(name, desired, options, server)
         else:
@@ -232,14 +141,14 @@ class StreamBacked:
         if plan.changed and current.account:
             self._check_account(current.account, plan, config)
         if plan.changed and current.servers is not None:
-            doubt = placing.check(current.servers, plan.request, current.info or {}, server, self._names)
+            doubt = placing.check(current.servers, plan.request, current.info or {}, server, self.names)
             plan = replace(plan, warnings=(*plan.warnings, *([doubt] if doubt else ())))
         return replace(plan, follow=_follow(options, plan.request)) if plan.changed else plan
 
     def _check_account(self, limits: Mapping[str, Any], plan: resource.Plan, config: Mapping[str, Any]) -> None:
         from .. import account_limits
 
-        account_limits.check(limits, plan.request, config, self._names)
+        account_limits.check(limits, plan.request, config, self.names)
         if plan.action in (resource.ANEW, resource.COPY):
             account_limits.check_room(limits, plan.request, copied=plan.action == resource.COPY)
 
@@ -280,7 +189,7 @@ class StreamBacked:
 
     def _write(self, session: sessions.Session, plan: resource.Plan) -> None:
         if plan.action in (resource.ANEW, resource.COPY):
-            from . import copying
+            from .recreation import copying
 
             copying.apply(session, plan)
         else:
@@ -312,48 +221,12 @@ class StreamBacked:
         if error.err_code not in account_limits.EXCEEDED.values():
             return error
         there = streams.info(session, plan.request["name"]) or {"config": {}}
-        return account_limits.whose(account.info(session), plan.request, there["config"], self._names, error)
+        return account_limits.whose(jetstream.account_info(session), plan.request, there["config"], self.names, error)
 
     def proven(self, plan: resource.Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the result, read back after the write. Raises StreamsError if it differs from the plan."""
-        if info is None:
-            raise _errors.StreamsError(
-                f"The server confirmed {self.noun} {plan.name}, but then did not have it: look at its log.",
-                code="not_applied",
-            )
-        self._prove(plan, info["config"])
-        self._prove_state(plan, int(info["state"]["messages"]))
-        return {self.noun: self.result(info)}
-
-    def _desired(
-        self, options: Mapping[str, Any], current: Mapping[str, Any], server: wire.Server, collective: str
-    ) -> dict[str, Any]:
-        name = options["name"]
-        desired = resource.to_wire(self.spec, options, server)
-        desired.pop("name", None)
-        desired.update(self.fixed(name, options.get("collective") or (None if current else collective), server))
-        exact = bool(options.get("exact") and current)
-        desired = self.complete(name, marked(desired, current, options.get("owner"), exact=exact), current)
-        if exact:
-            desired = {**self.unmanaged(name, desired, current, server), **desired}
-        return windows.settled(desired, current, server.version)
-
-    @property
-    def _names(self) -> dict[str, str]:
-        """The options by the fields of the server."""
-        return {row.path: row.option for row in (*self.implied, *self.spec)}
-
-    def overlap(self, subject: str, owner: str) -> _errors.Refused:
-        """Return the error of a subject that another stream has."""
-        choosable = any(row.option == "subjects" for row in self.spec)
-        option = "subjects" if choosable else "name"
-        remedy = "subjects that no other stream has" if choosable else "another name, or change that stream"
-        return _errors.Refused(
-            f"{option}: '{subject}' overlaps with the subjects of stream {owner}: a message can be in one stream only, "
-            f"so choose {remedy}.",
-            code="subjects_overlap",
-            option=option,
-        )
+        proof.check(self.noun, plan, info, self.rows)
+        return {self.noun: self.result(info or {})}
 
     def _plan_nothing(self, name: str) -> resource.Plan:
         return resource.Plan(self.noun, name, resource.NONE, consequences=losses.Loss().report)
@@ -406,22 +279,28 @@ class StreamBacked:
             notes=told,
             first={} if recreated else first_step(config, request, changes, wait),
             wait=wait,
-            promise=self._promise(current, request),
+            promise=proof.promise(current, request) if self.keeps_data else None,
         )
-        if current.renamed_from:
-            from . import renaming
-
-            plan = renaming.as_rename(plan, current.renamed_from, config, current.copying, options, server)
-        elif recreated:
-            from . import copying
-
-            if options["recreate"] == recreate.BY_COPY:
-                plan = copying.by_copy(plan, config, current.copying, options, server)
-            else:
-                plan, loss = copying.anew(plan, current.info or {}, self.content)
+        if recreated:
+            plan, loss = self._by_detour(plan, loss, current, options, server)
         if self.keeps_data:
             loss.check(f"{self.noun} {name}", bool(options.get("allow_data_loss")))
         return plan
+
+    def _by_detour(
+        self, plan: resource.Plan, loss: losses.Loss, current: Current, options: Mapping[str, Any], server: wire.Server
+    ) -> tuple[resource.Plan, losses.Loss]:
+        """Plan what no update can do: another name, a copy, or a new stream without data."""
+        config, under_way = current.config, current.copying
+        if current.renamed_from:
+            from .recreation import renaming
+
+            return renaming.as_rename(plan, current.renamed_from, config, under_way, options, server), loss
+        from .recreation import copying
+
+        if options["recreate"] == recreate.BY_COPY:
+            return copying.by_copy(plan, config, under_way, options, server), loss
+        return copying.anew(plan, current.info or {}, self.content)
 
     def _changes(
         self,
@@ -432,8 +311,7 @@ class StreamBacked:
         server: wire.Server,
     ) -> list[resource.Change]:
         anew = options.get("recreate", recreate.NO) != recreate.NO
-        rows = (*self.spec, *self.implied)
-        return resource.field_changes(rows, f"{self.noun} {name}", config, desired, server.version, recreate=anew)
+        return resource.field_changes(self.rows, f"{self.noun} {name}", config, desired, server.version, recreate=anew)
 
     def _plan_delete(self, current: Current, name: str, options: Mapping[str, Any]) -> resource.Plan:
         if current.info is None:
@@ -472,52 +350,8 @@ class StreamBacked:
                 err_code=10069,
             )
 
-    def _promise(self, current: Current, request: Mapping[str, Any]) -> int | None:
-        """Return the required number of messages afterwards; None if others may delete some meanwhile."""
-        config, loss = current.config, current.measured.loss
-        busy = config.get("retention") != "limits" or request.get("max_age") or config.get("allow_msg_ttl")
-        if busy or loss.at_least or not self.keeps_data:
-            return None
-        return int(current.state["messages"]) - loss.messages
-
-    def _prove(self, plan: resource.Plan, config: Mapping[str, Any]) -> None:
-        """Compare the request with the stream, since an acknowledgement is no proof."""
-        changed = {change.field for change in plan.changes}
-        for row in (*self.spec, *self.implied):
-            if row.option in changed and not row.equal(config.get(row.path), plan.request.get(row.path)):
-                asked, there = row.codec.to_result(plan.request.get(row.path)), row.codec.to_result(row.read(config))
-                raise _errors.StreamsError(
-                    f"{row.option} of {self.noun} {plan.name}: the server accepted {_errors.in_words(asked)} but did "
-                    f"not apply it, it is {_errors.in_words(there)}.",
-                    code="not_applied",
-                    option=row.option,
-                )
-
-    def _prove_state(self, plan: resource.Plan, there: int) -> None:
-        if plan.promise is not None and there < plan.promise:
-            raise _errors.StreamsError(
-                f"{self.noun} {plan.name}: after the change {plan.promise} messages should have been left, but it has "
-                f"{there}: unless somebody else deleted some at that moment, look at the server's log.",
-                code="not_applied",
-                promised=plan.promise,
-                messages=there,
-            )
-
 
 def _follow(options: Mapping[str, Any], config: Mapping[str, Any]) -> float:
     """Return how long to wait for origins, in seconds."""
     copies = config.get("mirror") or config.get("sources")
     return patience({**options, "wait": True}) if copies and options.get("wait_for_origins") else 0
-
-
-def _taken(session: sessions.Session, own: Container[str], subjects: Iterable[str]) -> dict[str, str]:
-    """Return the other streams that have desired subjects. Without the permission to ask, the server has to refuse."""
-    taken = {}
-    for subject in subjects:
-        try:
-            owners = [owner for owner in streams.names(session, subject) if owner not in own]
-        except _errors.PermissionMissing:
-            return {}
-        if owners:
-            taken[subject] = owners[0]
-    return taken

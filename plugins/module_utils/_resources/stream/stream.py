@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..._options import fields, names
 from .. import resource
-from . import base, recreate, table, windows
+from . import base, table, windows
+from .recreation import recreate
 from .replicas import CHECKS, WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..._connection import sessions, wire
+    from .current import Current
 
 PRESENT_OR_ABSENT: dict[str, Any] = {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
 EXACT: dict[str, Any] = {"type": "bool", "default": False}
@@ -38,10 +40,10 @@ class StreamResource(base.StreamBacked):
     )
     checks = CHECKS.merge(fields.Spec((fields.Field("renamed_from", names.STREAM_NAME),)))
 
-    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> base.Current:
+    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
         old = options.get("renamed_from") if options["state"] == "present" else None
         if old:
-            from . import renaming
+            from .recreation import renaming
 
             found = renaming.read(session, old, self.stream_of(options))
             if found:
@@ -51,7 +53,7 @@ class StreamResource(base.StreamBacked):
     def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
         return table.result(info)
 
-    def plan_change(self, current: base.Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
+    def plan_change(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
         return resource.pedantically(super().plan_change(current, options, server), options, server)
 
     def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,18 +12,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ... import _errors
-from ..._options import fields, untrusted
-from .. import subjects
-from ..consumer import facts as consumer_facts
-from ..consumer.position import begun_at
+from .... import _errors
+from ...._options import fields, untrusted
+from ... import subjects
+from ...consumer import facts as consumer_facts
+from ...consumer.position import begun_at
 from . import recreate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..._connection import wire
-    from .. import resource
+    from ...._connection import wire
+    from ... import resource
 
 ORIGIN, TARGET, TRIAL = "origin", "target", "trial"
 # Still live, but without the limits of consumers that keep it from being copied

@@ -16,11 +16,12 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from .. import _errors
-from .._connection import sessions, wire
-from .._connection.permissions import SUBSCRIBE, missing_permission
-from .._options import codecs
-from . import jetstream, kv, messages, streams
+from ... import _errors
+from ..._connection import sessions, wire
+from ..._connection.errors import SUBSCRIBE, missing_permission
+from ..._options import codecs
+from .. import jetstream, messages, streams
+from . import kv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

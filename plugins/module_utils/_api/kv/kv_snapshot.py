@@ -8,12 +8,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from .. import _errors
-from .._options import names
-from . import kv, last_messages
+from ... import _errors
+from ..._options import names
+from .. import last_messages
+from . import kv
 
 if TYPE_CHECKING:
-    from .._connection import sessions
+    from ..._connection import sessions
 
 _TRIES = 5
 _PAUSE = 0.01  # seconds, doubled at each try: writes come in bursts

@@ -8,57 +8,57 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ... import _errors
-from ..._api import consumers, streams
-from ..._options import fields
-from .. import losses, resource
-from . import recreate, recreation
-from .replicas import patience
+from .... import _errors
+from ...._api import consumers, streams
+from ...._options import fields
+from ... import losses, resource
+from ..replicas import patience
+from . import configurations, recreate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..._connection import sessions, wire
+    from ...._connection import sessions, wire
 
 
 def read(session: sessions.Session, name: str, info: dict[str, Any] | None) -> recreate.Copying:
     """Return the progress of an earlier run, from the server's state."""
-    temporary = streams.info(session, recreation.temporary_name(name))
-    record = recreation.record_of(temporary)
+    temporary = streams.info(session, configurations.temporary_name(name))
+    record = configurations.record_of(temporary)
     if temporary is None or record is None:
-        tried = temporary and recreation.mark_of(temporary["config"]) == recreation.TRIAL
+        tried = temporary and configurations.mark_of(temporary["config"]) == configurations.TRIAL
         return recreate.Copying(leftover=True) if tried else recreate.NOT_COPYING
     if info is None and temporary["config"].get("mirror"):
         return recreate.Copying(leftover=True)  # somebody deleted what was to be copied
-    mark = recreation.mark_of(info["config"]) if info else recreation.TARGET
+    mark = configurations.mark_of(info["config"]) if info else configurations.TARGET
     again = tuple(each["config"]["durable_name"] for each in record["consumers"])
     if not mark:
-        finished = recreation.quiet(temporary["config"]) and not temporary["config"].get("mirror")
+        finished = configurations.quiet(temporary["config"]) and not temporary["config"].get("mirror")
         return recreate.Copying(done=5 if finished else 0, leftover=True, again=again)
     done = _done(info, temporary["config"], mark)
     # From the second step on, the temporary stream takes what is published
-    holder = name if done < 2 else recreation.temporary_name(name)
+    holder = name if done < 2 else configurations.temporary_name(name)
     state = info["state"] if info and holder == name else temporary["state"]
     origin = {**(info or temporary), "config": record["config"], "state": state}
     remembered = record["consumers"] if done > 1 else ()
     last, release = int(state["last_seq"]), session.server.version
-    kept = tuple(recreation.as_info(each, name, last, release) for each in remembered)
+    kept = tuple(configurations.as_info(each, name, last, release) for each in remembered)
     return recreate.Copying(origin, holder, done, True, (), again, kept=kept)
 
 
 def read_others(session: sessions.Session, name: str, copying: recreate.Copying) -> recreate.Copying:
     """Return the same with the consumers of a stream that will be copied, and the streams that copy from it."""
     found = tuple(consumers.list_all(session, name)) if copying.done < 3 else ()
-    names = {*copying.again, *(info["name"] for info in recreation.durable(found))}
+    names = {*copying.again, *(info["name"] for info in configurations.durable(found))}
     return copying._replace(consumers=found, again=tuple(sorted(names)), sourcing=_sourcing(session, name))
 
 
 def _done(info: Mapping[str, Any] | None, temporary: Mapping[str, Any], mark: str) -> int:
-    if mark == recreation.LOOSENED:
+    if mark == configurations.LOOSENED:
         return 0
-    if mark == recreation.ORIGIN:
+    if mark == configurations.ORIGIN:
         # The first step is not done for good before the temporary stream stands for itself
-        return 1 if temporary.get("mirror") or recreation.quiet(temporary) else 2
+        return 1 if temporary.get("mirror") or configurations.quiet(temporary) else 2
     if info is None:
         return 2
     return 3 if info["config"].get("mirror") else 4
@@ -87,14 +87,14 @@ def by_copy(
     what, stream = f"{plan.noun} {plan.name}", config["name"]
     recreated = [change for change in plan.changes if change.effect == fields.RECREATE]
     if not recreated and copying.done < 2:
-        return _turned_back(plan, recreation.steps_back(stream, copying.under_way))
+        return _turned_back(plan, configurations.steps_back(stream, copying.under_way))
     if not copying.under_way:
-        recreation.check_copyable(what, config, plan.request, plan.changes, server)
-        recreation.check_downstream(what, copying.sourcing)
-        recreation.check_queue(what, config, copying.consumers)
-        recreation.check_consumers(what, plan.request, copying.consumers, server)
-    lost = len(recreation.passing(copying.consumers))
-    steps = recreation.steps(stream, recreated, copying.again, copying.done)
+        configurations.check_copyable(what, config, plan.request, plan.changes, server)
+        configurations.check_downstream(what, copying.sourcing)
+        configurations.check_queue(what, config, copying.consumers)
+        configurations.check_consumers(what, plan.request, copying.consumers, server)
+    lost = len(configurations.passing(copying.consumers))
+    steps = configurations.steps(stream, recreated, copying.again, copying.done)
     told = {"consumers_lost": lost, "consumers_recreated": list(copying.again), "steps": steps}
     notes = [f"{number}. {step}" for number, step in enumerate(steps, start=copying.done + 1)]
     if lost:
@@ -118,7 +118,7 @@ def _turned_back(plan: resource.Plan, steps: list[str]) -> resource.Plan:
 
 def anew(plan: resource.Plan, info: Mapping[str, Any], content: str) -> tuple[resource.Plan, losses.Loss]:
     """Return the plan of an update as one that deletes the stream and creates it again, and its losses."""
-    recreation.check_name(f"{plan.noun} {plan.name}", plan.request["name"])
+    configurations.check_name(f"{plan.noun} {plan.name}", plan.request["name"])
     state = info["state"]
     loss = losses.Loss(int(state["messages"]), int(state.get("consumer_count", 0)), "recreating it")
     told, notes = loss.consequences([], content)

@@ -1,44 +1,65 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Translate the errors of nats-py, sockets and TLS during the connect into errors of this collection."""
+"""Errors of a connection: refused connects, requests without an answer, and missing permissions."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
+from .._choria.tokens import SERVER
+from .._options import connection
 from . import wire
 
 if TYPE_CHECKING:
+    from .._choria.tokens import Token
     from .settings import Settings
 
+PUBLISH, SUBSCRIBE = "publish to", "subscribe to"
 
+_API = r"(\$JS\.(.+\.)?API|choria\.streams)\."
+_OF_ALL = r"STREAM\.(INFO|MSG)|DIRECT\.GET|CONSUMER\.(CREATE|DURABLE|INFO|MSG)"
+_OF_CLIENTS = r"INFO|STREAM\.(NAMES|LIST)|CONSUMER\.(NAMES|LIST|DELETE)"
+# The broker ignores the one without the other
+_GOVERNOR = "--governor --stream-user"
+
+# Which permission of a Choria token allows a subject, as ``choria jwt`` names it (go-choria,
+# broker/network/choria_auth.go). The first row whose pattern matches counts. It has the flag for clients and the flag
+# for servers; None if no server's token may. The last rows are for permissions that name the subject.
+_ROWS = {
+    PUBLISH: (
+        (rf"{_API}({_OF_ALL})\b", "--stream-user", "--stream-user"),
+        (rf"{_API}({_OF_CLIENTS})\b", "--stream-user", None),
+        (_API, "--stream-admin", None),
+        (r"\$JS\.(ACK|FC)\.", "--stream-user", "--stream-user"),
+        (r"\$(KV|O)\.", "--stream-user", None),
+        (r"[^.]+\.governor\.[^.]+$|choria\.lifecycle\.event\.governor\.", _GOVERNOR, _GOVERNOR),
+        (r"[^.]+\.submission\.in\.", "--publish {}", "--submission"),
+        ("", "--publish {}", "--subjects {}"),
+    ),
+    SUBSCRIBE: (
+        (r"choria\.(lifecycle|machine)\.", "--event-viewer", None),
+        (r"\$JS\.EVENT\.", "--stream-admin", None),
+        ("", "--subscribe {}", None),
+    ),
+}
 _MOST_WORDS = 200
+
+
+# During the connect
 
 
 def explain(settings: Settings, server: str, error: Exception, info: dict[str, Any]) -> Exception:
     """Return our error for an exception during the connect to one server. ``info`` is the server's INFO."""
     text = str(error).lower()
-    if isinstance(error, wire.TlsNotOffered):
-        return _errors.Unreachable(
-            f"{server} offers no TLS, and the options ask for it, so nothing was sent: "
-            "check servers, or set tls: off for a server without TLS.",
-            code="tls_not_offered",
-        )
-    if isinstance(error, wire.TlsNotWanted):
-        return _errors.Unreachable(
-            f"{server} takes no connection without TLS, and tls is off, so nothing was sent: leave out tls: off.",
-            code="tls_required",
-        )
-    if isinstance(error, wire.BrokenGreeting):
-        return _errors.Unreachable(
-            f"{server} greets as no NATS server does ({error}): check what listens there.", code="greeting"
-        )
+    if isinstance(error, (wire.TlsNotOffered, wire.TlsNotWanted, wire.BrokenGreeting)):
+        return _explain_greeting(server, error)
     refused = _certificate_error(error)
     if refused:
         return _explain_certificate(settings, server, refused)
@@ -62,6 +83,23 @@ def explain(settings: Settings, server: str, error: Exception, info: dict[str, A
     if isinstance(error, ssl.SSLError) or "certificate required" in text or "certificate_required" in text:
         return _explain_tls(settings, server, error)
     return _errors.Unreachable(f"{server} can't be reached: {_reason(settings, error)}.", server=server)
+
+
+def _explain_greeting(server: str, error: Exception) -> _errors.Unreachable:
+    if isinstance(error, wire.TlsNotOffered):
+        return _errors.Unreachable(
+            f"{server} offers no TLS, and the options ask for it, so nothing was sent: "
+            "check servers, or set tls: off for a server without TLS.",
+            code="tls_not_offered",
+        )
+    if isinstance(error, wire.TlsNotWanted):
+        return _errors.Unreachable(
+            f"{server} takes no connection without TLS, and tls is off, so nothing was sent: leave out tls: off.",
+            code="tls_required",
+        )
+    return _errors.Unreachable(
+        f"{server} greets as no NATS server does ({error}): check what listens there.", code="greeting"
+    )
 
 
 def _credential_names(settings: Settings) -> str:
@@ -163,3 +201,96 @@ def _reason(settings: Settings, error: Exception) -> str:
         words = "".join(filter(str.isprintable, str(error)))[:_MOST_WORDS]
         return f"{words.removeprefix('nats: ')}, check servers"
     return f"the connection ended with {type(error).__name__}, check servers"
+
+
+# Requests without an answer
+
+
+def broken(settings: Settings) -> _errors.Unreachable:
+    """Return the error of a connection that broke during a request."""
+    servers = ", ".join(settings.servers)
+    return _errors.Unreachable(
+        f"The connection to {servers} broke while waiting for an answer: check the server and its log."
+    )
+
+
+def server_silent(settings: Settings, subject: str) -> _errors.Unreachable:
+    """Return the error of a server that stopped answering."""
+    servers = ", ".join(settings.servers)
+    return _errors.Unreachable(
+        f"{servers} stopped answering: nothing came for {subject} within timeout ({settings.timeout:g}s), "
+        "check the server.",
+        code="hangs",
+    )
+
+
+def inbox_refused(settings: Settings) -> _errors.PermissionMissing:
+    """Return the error of credentials that may not subscribe to the inbox prefix."""
+    token, collective = settings.jwt, settings.collective
+    if token and settings.inbox_prefix == token.inbox(collective):
+        remedy = f"the token of {token.caller} is for no such collective, so set collective to one of its own"
+    else:
+        remedy = "set inbox_prefix to what these credentials may subscribe to"
+    return _errors.PermissionMissing(
+        f"The server does not let us listen for replies under '{settings.inbox_prefix}': {remedy}.",
+        code="inbox_prefix",
+    )
+
+
+def no_answer(settings: Settings, subject: str) -> _errors.NoAnswer:
+    """Return the error of a request without an answer from a server that is up."""
+    return _errors.NoAnswer(
+        f"No answer on {subject} within timeout ({settings.timeout:g}s), though the server is there: it may be busy "
+        "(raise timeout), or answers may not get through (check inbox_prefix and what these credentials may do).",
+        code="timeout",
+    )
+
+
+def no_responders(settings: Settings, server: wire.Server | None, subject: str) -> _errors.StreamsError:
+    """Return the error of a subject without a subscriber, which the server reports with status 503."""
+    api, elsewhere = subject.startswith(f"{settings.api}."), settings.api != connection.DEFAULT_API
+    if server is not None and not server.jetstream and not elsewhere:
+        return _errors.NoAnswer(
+            f"JetStream is not enabled on the server {server.name}: enable it there, "
+            "for a Choria Broker with plugin.choria.network.stream.store.",
+            code="jetstream_off",
+        )
+    direct = subject.startswith(f"{settings.api}.DIRECT.")
+    if api and elsewhere:
+        return _errors.NoAnswer(
+            f"Nobody answers at the JetStream API prefix {settings.api}: check domain and api_prefix, and that the "
+            "server behind it is connected (a leaf node may be cut off).",
+            code="no_responders" if direct else "no_api",
+        )
+    if api and not direct:
+        return _errors.NoAnswer(
+            "JetStream is off in this account, though the server has it: enable it for the account, "
+            "or check user, domain and api_prefix.",
+            code="jetstream_off_in_account",
+        )
+    return _errors.NoAnswer(
+        f"No stream and no service listens on the subject {subject}: check that it exists.", code="no_responders"
+    )
+
+
+# Permissions
+
+
+def missing_permission(verb: str, subject: str, jwt: Token | None = None) -> _errors.PermissionMissing:
+    """Return the error for a refused subject. ``verb`` is PUBLISH or SUBSCRIBE, ``jwt`` the token in use."""
+    for_clients, for_servers = next(row[1:] for row in _ROWS[verb] if re.match(row[0], subject))
+    flag = for_clients.format(subject)
+    if jwt is None:
+        remedy = f"allow it for the user, or use a Choria token made with 'choria jwt client … {flag}'"
+    elif jwt.purpose != SERVER:
+        remedy = f"make the token of {jwt.caller} with 'choria jwt client … {flag}'"
+    elif for_servers is None:
+        remedy = f"no server's token may, so use a client's, made with 'choria jwt client … {flag}'"
+    else:
+        flag = for_servers.format(subject)
+        remedy = f"make the token of {jwt.caller} with 'choria jwt server … {flag}'"
+    return _errors.PermissionMissing(
+        f"These credentials may not {verb} {subject}: {remedy}.",
+        subject=subject,
+        permission=flag.split()[0].lstrip("-"),
+    )

@@ -12,14 +12,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ... import _errors
-from ..._api import consumers, jetstream, stream_compare, streams
-from . import recreate, recreation
+from .... import _errors
+from ...._api import consumers, jetstream, stream_compare, streams
+from . import configurations, recreate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ..._connection import sessions
+    from ...._connection import sessions
 
 # A frozen stream takes nothing that is published: it is not for long
 _FROZEN = 30.0
@@ -29,18 +29,18 @@ _LATER = 3600
 
 def try_out(session: sessions.Session, wanted: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> None:
     """Raise Refused if the server would refuse a stream of this configuration, or one of these consumers."""
-    name = recreation.temporary_name(wanted["name"])
-    trial = recreation.as_trial(wanted, name)
+    name = configurations.temporary_name(wanted["name"])
+    trial = configurations.as_trial(wanted, name)
     what, created = f"{wanted['name']} as it is wanted", False
     _make_way(session, name)
     try:
         _create(session, trial)
         created = True
-        for info in recreation.durable(found):
+        for info in configurations.durable(found):
             what = f"consumer {info['name']} of {wanted['name']} as it is wanted"
-            again, _reset = recreation.consumer_again(recreation.remembered(info), session.server.version)
+            again, _reset = configurations.consumer_again(configurations.remembered(info), session.server.version)
             consumers.create(session, name, again)
-        stream_compare.last_sequence(session, name, recreation.private_subject(name))
+        stream_compare.last_sequence(session, name, configurations.private_subject(name))
     except _errors.ApiError as error:
         raise _errors.Refused(
             f"recreate: the server would refuse {what}, and nothing was changed: {error.description} (JetStream error "
@@ -59,8 +59,8 @@ def _make_way(session: sessions.Session, name: str) -> None:
     info = streams.info(session, name)
     if info is None:
         return
-    ours = recreation.record_of(info) is not None
-    if recreation.mark_of(info["config"]) != recreation.TRIAL and not (ours and info["config"].get("mirror")):
+    ours = configurations.record_of(info) is not None
+    if configurations.mark_of(info["config"]) != configurations.TRIAL and not (ours and info["config"].get("mirror")):
         recreate.check_free(info["config"], recreate.NO)
         raise _in_the_way(name)
     streams.delete(session, name)
@@ -127,9 +127,9 @@ class _Copy:
         self.session = session
         self.wanted = wanted
         self.name = str(wanted["name"])
-        self.temporary = recreation.temporary_name(self.name)
+        self.temporary = configurations.temporary_name(self.name)
         self.patience = patience
-        self.origin_mark = recreation.ORIGIN
+        self.origin_mark = configurations.ORIGIN
 
     # What is there
 
@@ -139,10 +139,10 @@ class _Copy:
         return dict(info["config"]) if info else {}
 
     def mark(self) -> str:
-        return recreation.mark_of(self.config(self.name))
+        return configurations.mark_of(self.config(self.name))
 
     def record(self) -> dict[str, Any]:
-        found = recreation.record_of(streams.info(self.session, self.temporary))
+        found = configurations.record_of(streams.info(self.session, self.temporary))
         if found is None:
             raise _errors.StreamsError(
                 f"recreate: stream {self.temporary} is gone, or not what was made here: somebody else works on it.",
@@ -162,14 +162,14 @@ class _Copy:
     def end_earlier(self) -> None:
         """Delete the temporary stream of a copy that ended in another way."""
         there, temporary = self.config(self.name), self.config(self.temporary)
-        live = there and not recreation.mark_of(there) and not recreation.quiet(there)
-        if live and recreation.quiet(temporary) and recreation.mark_of(temporary) != recreation.TRIAL:
+        live = there and not configurations.mark_of(there) and not configurations.quiet(there)
+        if live and configurations.quiet(temporary) and configurations.mark_of(temporary) != configurations.TRIAL:
             self.end()
 
     def turn_back(self) -> bool:
         """End a copy while the stream still has all its messages. Return False if the temporary one has taken over."""
         there, origin = self.config(self.temporary), self.config(self.name)
-        if there and not (origin and recreation.waits(there, recreation.mark_of(origin))):
+        if there and not (origin and configurations.waits(there, configurations.mark_of(origin))):
             return False
         if there:
             streams.delete(self.session, self.temporary)
@@ -181,7 +181,7 @@ class _Copy:
     def begin(self) -> None:
         there, info = self.config(self.temporary), streams.info(self.session, self.name)
         if there:
-            trial = recreation.mark_of(there) == recreation.TRIAL
+            trial = configurations.mark_of(there) == configurations.TRIAL
             if not trial and recreate.RECORD not in (there.get("metadata") or {}):
                 raise _in_the_way(self.temporary)
             earlier = there.get("mirror") and info and self.record()["created"] != info["created"]
@@ -192,13 +192,13 @@ class _Copy:
             raise stream_compare.gone(self.name)
         found = consumers.list_all(self.session, self.name)
         try_out(self.session, self.wanted, found)
-        known = [recreation.remembered(each) for each in recreation.durable(found)]
-        record = recreation.written(info["created"], info["config"], known)
+        known = [configurations.remembered(each) for each in configurations.durable(found)]
+        record = configurations.written(info["created"], info["config"], known)
         _create(self.session, self.first_copy(info["config"], record))
 
     def first_copy(self, config: Mapping[str, Any], record: str) -> dict[str, Any]:
         """Return the configuration of the stream to which all messages are copied first."""
-        return recreation.as_temporary(config, self.wanted, record)
+        return configurations.as_temporary(config, self.wanted, record)
 
     def move_there(self) -> None:
         if self.config(self.temporary).get("mirror"):
@@ -206,13 +206,13 @@ class _Copy:
                 self._loosen_origin()
                 self._freeze_origin()
             self._complete(self.temporary, self.name, thaw=None)
-            streams.update(self.session, recreation.promoted(self.config(self.temporary)))
+            streams.update(self.session, configurations.promoted(self.config(self.temporary)))
         if self.mark() != self.origin_mark:
             return
         there = self.config(self.temporary)
-        if recreation.quiet(there):
+        if configurations.quiet(there):
             self._settle(self.temporary, self.name)
-            streams.update(self.session, recreation.as_stand_in(self.record()["config"], there))
+            streams.update(self.session, configurations.as_stand_in(self.record()["config"], there))
         # Its consumers came further meanwhile
         self._remember_consumers()
         self._check_queue()
@@ -223,13 +223,13 @@ class _Copy:
     def _loosen_origin(self) -> None:
         config = self.config(self.name)
         if config.get("consumer_limits"):
-            streams.update(self.session, recreation.loosened(config))
+            streams.update(self.session, configurations.loosened(config))
 
     def _freeze_origin(self) -> None:
         stream_compare.follow(self.session, self.temporary, self.name, self.patience)
         self.check_origin()
         config = self.config(self.name)
-        self._write_record(recreation.tightened(config, self.record()["config"]), [])
+        self._write_record(configurations.tightened(config, self.record()["config"]), [])
         self._freeze(config, self.origin_mark)
         self._complete(self.temporary, self.name, thaw=config)
 
@@ -239,33 +239,33 @@ class _Copy:
         If the stream has ``$JS.API.>``, a server acknowledges the very request that ends ``no_ack``, and that may
         arrive before the answer.
         """
-        frozen = recreation.frozen(config)
+        frozen = configurations.frozen(config)
         if config.get("no_ack"):
             streams.update(self.session, {**frozen, "no_ack": True})
-        streams.update(self.session, recreation.marked_as(frozen, mark) if mark else frozen)
+        streams.update(self.session, configurations.marked_as(frozen, mark) if mark else frozen)
 
     def _remember_consumers(self) -> None:
-        found = recreation.durable(consumers.list_all(self.session, self.name))
+        found = configurations.durable(consumers.list_all(self.session, self.name))
         if found:
-            self._write_record(self.record()["config"], [recreation.remembered(info) for info in found])
+            self._write_record(self.record()["config"], [configurations.remembered(info) for info in found])
 
     def _check_queue(self) -> None:
         """Check a work queue's consumers. A mirror takes messages that nobody waits for, which spoils the proof."""
-        found = recreation.durable(consumers.list_all(self.session, self.name))
-        recreation.check_queue(f"stream {self.name}", self.record()["config"], found)
+        found = configurations.durable(consumers.list_all(self.session, self.name))
+        configurations.check_queue(f"stream {self.name}", self.record()["config"], found)
 
     def _write_record(self, config: Mapping[str, Any], known: list[Mapping[str, Any]]) -> None:
-        there, record = self.config(self.temporary), recreation.written(self.record()["created"], config, known)
+        there, record = self.config(self.temporary), configurations.written(self.record()["created"], config, known)
         streams.update(self.session, {**there, "metadata": {recreate.RECORD: record}})
 
     # And back
 
     def move_back(self) -> None:
         there = self.config(self.name)
-        if there and recreation.mark_of(there) != recreation.TARGET:
+        if there and configurations.mark_of(there) != configurations.TARGET:
             return
-        target = recreation.as_mirror(self.wanted, self.name, self.temporary)
-        target = recreation.marked_as(target, recreation.TARGET)
+        target = configurations.as_mirror(self.wanted, self.name, self.temporary)
+        target = configurations.marked_as(target, configurations.TARGET)
         if there and any(there.get(path) != target.get(path) for path in ("storage", "retention")):
             streams.delete(self.session, self.name)  # made for something else that was wanted then
             there = {}
@@ -274,24 +274,24 @@ class _Copy:
             there = self.config(self.name)
         if there.get("mirror"):
             self._freeze_temporary()
-            streams.update(self.session, recreation.promoted(there))
+            streams.update(self.session, configurations.promoted(there))
         self._settle(self.name, self.temporary)
         self.give_consumers(self.name)
         streams.update(self.session, self.wanted)
 
     def _freeze_temporary(self) -> None:
         config = self.config(self.temporary)
-        if not recreation.quiet(config) or config.get("no_ack"):
+        if not configurations.quiet(config) or config.get("no_ack"):
             stream_compare.follow(self.session, self.name, self.temporary, self.patience)
             config = self.config(self.temporary)
             self._freeze(config)
-        live = recreation.as_stand_in(self.record()["config"], config)
+        live = configurations.as_stand_in(self.record()["config"], config)
         self._complete(self.name, self.temporary, thaw=live)
 
     def give_consumers(self, stream: str) -> None:
         there = {info["name"]: info for info in consumers.list_all(self.session, stream)}
         for each in self.record()["consumers"]:
-            config, sequence = recreation.consumer_again(each, self.session.server.version)
+            config, sequence = configurations.consumer_again(each, self.session.server.version)
             name = config["durable_name"]
             if not sequence:
                 if name not in there:
@@ -311,8 +311,8 @@ class _Copy:
         if old is None or new is None:
             return
         config, complete_to = new["config"], int(old["state"]["last_seq"])
-        finished = not (config.get("mirror") or recreation.mark_of(config) or recreation.quiet(config))
-        if not finished or not recreation.quiet(old["config"]) or int(new["state"]["last_seq"]) < complete_to:
+        finished = not (config.get("mirror") or configurations.mark_of(config) or configurations.quiet(config))
+        if not finished or not configurations.quiet(old["config"]) or int(new["state"]["last_seq"]) < complete_to:
             raise _errors.StreamsError(
                 f"recreate: {self.temporary} is kept, since {self.name} is not what was planned: somebody else changed "
                 "it at that moment.",
@@ -324,7 +324,7 @@ class _Copy:
 
     def _complete(self, name: str, origin: str, thaw: Mapping[str, Any] | None) -> None:
         """Wait until a copy of a frozen stream is proven complete. If that takes long, the origin is unfrozen."""
-        stream_compare.last_sequence(self.session, origin, recreation.private_subject(origin))
+        stream_compare.last_sequence(self.session, origin, configurations.private_subject(origin))
         try:
             if origin == self.name:
                 self._check_queue()
@@ -338,8 +338,8 @@ class _Copy:
 
     def _settle(self, name: str, origin: str) -> None:
         """Let the copy continue after the last sequence of its origin, even if that message is deleted."""
-        last = stream_compare.last_sequence(self.session, origin, recreation.private_subject(origin))
-        stream_compare.move_on(self.session, name, recreation.private_subject(name), last)
+        last = stream_compare.last_sequence(self.session, origin, configurations.private_subject(origin))
+        stream_compare.move_on(self.session, name, configurations.private_subject(name), last)
 
 
 class _Rename(_Copy):
@@ -351,7 +351,7 @@ class _Rename(_Copy):
         self.origin_mark = f"{recreate.RENAMED}{self.temporary}"
 
     def first_copy(self, config: Mapping[str, Any], record: str) -> dict[str, Any]:
-        return recreation.as_mirror(self.wanted, self.temporary, self.name, metadata={recreate.RECORD: record})
+        return configurations.as_mirror(self.wanted, self.temporary, self.name, metadata={recreate.RECORD: record})
 
     def end(self) -> None:
         self.give_consumers(self.temporary)

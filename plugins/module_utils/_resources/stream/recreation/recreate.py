@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ... import _errors
+from .... import _errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,17 +13,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ... import _errors
-from ..._api import consumers, streams
-from ..._options import fields
-from .. import resource
-from . import recreate, recreation
-from .replicas import patience
+from .... import _errors
+from ...._api import consumers, streams
+from ...._options import fields
+from ... import resource
+from ..replicas import patience
+from . import configurations, recreate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..._connection import sessions, wire
+    from ...._connection import sessions, wire
 
 OPTION = "renamed_from"
 
@@ -36,7 +36,7 @@ def read(session: sessions.Session, old: str, new: str) -> tuple[dict[str, Any],
     if old == new:
         raise _errors.OptionError(OPTION, f"{old} is the name itself: give the old name, or leave it out.")
     there, origin = streams.info(session, new), streams.info(session, old)
-    record = recreation.record_of(there)
+    record = configurations.record_of(there)
     if there is None or (record and record["config"].get("name") == old):
         if record is None:
             return (origin, _with_others(session, old, recreate.Copying(holder=old))) if origin else None
@@ -55,7 +55,7 @@ def _resumed(
     session: sessions.Session, origin: dict[str, Any] | None, there: dict[str, Any], record: dict[str, Any]
 ) -> tuple[dict[str, Any], recreate.Copying]:
     old, new = str(record["config"]["name"]), str(there["config"]["name"])
-    taken_over = not (there["config"].get("mirror") or recreation.quiet(there["config"]))
+    taken_over = not (there["config"].get("mirror") or configurations.quiet(there["config"]))
     if origin is None and not taken_over:
         raise _errors.Refused(
             f"{OPTION}: stream {old} was deleted by somebody else before all of it was in {new}, which is a mirror of "
@@ -63,13 +63,13 @@ def _resumed(
             code="gone",
             option=OPTION,
         )
-    marked = origin is not None and bool(recreation.mark_of(origin["config"]))
+    marked = origin is not None and bool(configurations.mark_of(origin["config"]))
     holder, done = (there, 2 if origin else 3) if taken_over else (origin or there, 0)
     again = tuple(each["config"]["durable_name"] for each in record["consumers"])
     config = record["config"] if marked or origin is None else origin["config"]
     info = {**holder, "config": config}
     last, release = int(info["state"]["last_seq"]), session.server.version
-    kept = tuple(recreation.as_info(each, new, last, release) for each in record["consumers"]) if not origin else ()
+    kept = tuple(configurations.as_info(each, new, last, release) for each in record["consumers"]) if not origin else ()
     copying = recreate.Copying(info, str(holder["config"]["name"]), done, True, (), again, kept=kept)
     return info, _with_others(session, old, copying) if origin else copying
 
@@ -77,7 +77,7 @@ def _resumed(
 def _with_others(session: sessions.Session, old: str, copying: recreate.Copying) -> recreate.Copying:
     """Return the state with the consumers of the old stream, and the streams that copy from it under its name."""
     found = tuple(consumers.list_all(session, old))
-    names = {*copying.again, *(info["name"] for info in recreation.durable(found))}
+    names = {*copying.again, *(info["name"] for info in configurations.durable(found))}
     try:
         listed = list(streams.list_all(session))
     except _errors.PermissionMissing:
@@ -86,7 +86,7 @@ def _with_others(session: sessions.Session, old: str, copying: recreate.Copying)
         info["config"]["name"]
         for info in listed
         for origin in [info["config"].get("mirror") or {}, *(info["config"].get("sources") or [])]
-        if origin.get("name") == old and "external" not in origin and recreation.record_of(info) is None
+        if origin.get("name") == old and "external" not in origin and configurations.record_of(info) is None
     )
     return copying._replace(consumers=found, again=tuple(sorted(names)), sourcing=copies)
 
@@ -104,7 +104,7 @@ def as_rename(
     what = f"stream {old}"
     if not copying.done:
         _check(what, config, plan, copying, server)
-    lost = len(recreation.passing(copying.consumers))
+    lost = len(configurations.passing(copying.consumers))
     steps = [
         f"copy all messages of {old} to {new}",
         f"let {new} take what is published",
@@ -133,16 +133,16 @@ def _check(
     what: str, config: Mapping[str, Any], plan: resource.Plan, copying: recreate.Copying, server: wire.Server
 ) -> None:
     changed = {change.field for change in plan.changes if change.effect == fields.RECREATE}
-    reason = recreation.obstacle(config, plan.request, changed, server)
+    reason = configurations.obstacle(config, plan.request, changed, server)
     if copying.sourcing:
         names = ", ".join(sorted(copying.sourcing))
         reason = f"{names} would look for it under its old name: take that mirror or source away first"
     if reason:
         raise _errors.Refused(f"{OPTION}: {what} can't be renamed: {reason}.", code="not_copyable", option=OPTION)
     with in_its_words():
-        recreation.check_name(what, plan.name)
-        recreation.check_queue(what, config, copying.consumers)
-        recreation.check_consumers(what, plan.request, copying.consumers, server)
+        configurations.check_name(what, plan.name)
+        configurations.check_queue(what, config, copying.consumers)
+        configurations.check_consumers(what, plan.request, copying.consumers, server)
 
 
 @contextmanager
