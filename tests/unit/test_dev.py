@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 import dev
 from support.waiting import wait_until
@@ -194,3 +195,11 @@ def test_nothing_of_an_interrupted_command_is_left() -> None:
             return True
 
     wait_until(has_ended)
+
+
+def test_ci_has_the_same_versions_of_ansible_core() -> None:
+    jobs = yaml.safe_load((dev.ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    ours = [core.name.removeprefix("core-") for core in dev.CORES]
+    assert jobs["sanity"]["strategy"]["matrix"]["core"] == ours
+    ansible_test = [one["core"] for one in jobs["ansible-test"]["strategy"]["matrix"]["include"]]
+    assert ansible_test == [ours[0], ours[-1]]

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import datetime
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.parsing.vault import EncryptedString
 from ansible.template import trust_as_template
 
+from ansible_collections.choria.streams.plugins.doc_fragments.results import ModuleDocFragment
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs.events import host_word
+from ansible_collections.choria.streams.plugins.module_utils._operations.runs.journals import _KIND as BEHIND_PREFIX
 from ansible_collections.choria.streams.plugins.plugin_utils._results import events as _events
 
 RUN = "8a0f8a3e-7c5b-4b51-9d2e-1f5a4a3b2c1d"
@@ -42,6 +46,19 @@ def test_envelope() -> None:
         "datacontenttype": "application/json",
         "data": {"run_id": RUN, "sequence": 7, "status": "ok"},
     }
+
+
+@pytest.mark.parametrize("kind", _events.KINDS)
+def test_each_kind_is_known_everywhere(kind: str) -> None:
+    """To its schema, to the option that chooses events, and to what finds the prefix of a subject in a journal."""
+    page = Path(__file__).resolve().parents[2] / "docs"
+    assert (page / "schemas" / f"{kind}.json").is_file()
+    assert f"](schemas/{kind}.json)" in (page / "results.md").read_text()
+    events = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]["events"]
+    assert (kind in events["choices"]) == (kind not in _events.ALWAYS)
+    host = "web1" if kind.endswith("_result") else ""
+    found = _events.subject("a.b", _events.Event(kind, RUN, 1, 0, {"status": "ok"}, host))
+    assert BEHIND_PREFIX.sub("", found) == "a.b"
 
 
 def test_events_of_a_run_are_numbered_from_one() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.choria.streams.plugins.module_utils._api.answers import ConsumerConfig, StreamConfig
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Server
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused
 from ansible_collections.choria.streams.plugins.module_utils._options import codecs, composite
@@ -25,10 +26,12 @@ from ansible_collections.choria.streams.plugins.module_utils._options.fields imp
     refused,
     without_effect,
 )
+from ansible_collections.choria.streams.plugins.module_utils._resources.consumer.consumer import CONSUMER
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.resource import field_changes, to_wire
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
+from support.configurations import BUCKET_VALUES, CONSUMER_VALUES, STREAM_VALUES
 
 NEW, OLD = (2, 12, 0), (2, 10, 26)
 
@@ -192,3 +195,20 @@ def test_tables(kind: Any) -> None:
     assert len({row.path for row in rows}) == len(rows)
     assert {row.since for row in rows} <= {(), *LEVELS.values()}
     assert all(row.update.why for row in rows if row.update.effect != IN_PLACE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "answer"),
+    [
+        (STREAM, STREAM_VALUES, StreamConfig),
+        (BUCKET, BUCKET_VALUES, StreamConfig),
+        (CONSUMER, CONSUMER_VALUES, ConsumerConfig),
+    ],
+    ids=lambda value: getattr(value, "noun", ""),
+)
+def test_each_row_has_a_type_and_random_values(kind: Any, values: dict[str, Any], answer: Any) -> None:
+    """The type is checked in answers of servers, and test_random_configurations.py needs the values."""
+    rows = [row for row in kind.spec if row.option not in ("name", "stream")]
+    inherited = {path for one in answer.__orig_bases__ for path in getattr(one, "__annotations__", {})}
+    assert {row.option for row in rows} - set(values) == set()
+    assert {row.path for row in rows} - inherited - set(answer.__annotations__) == set()

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from ansible_collections.choria.streams.plugins.plugin_utils._role.brokers import STREAMS, brokers
 
@@ -89,3 +93,34 @@ def test_an_ill_broker_may_still_hold_its_streams() -> None:
     expired["broker"].update(well=True, whole=True)
     found = brokers([expired, {"item": "b2"}], 1, {})["ill"]
     assert [(one["name"], one["well"], one["whole"]) for one in found] == [("b1", True, True), ("b2", False, False)]
+
+
+@pytest.mark.parametrize(
+    ("broker", "not_well", "only_not_whole", "reason"),
+    [
+        ("b1", [], [], ""),
+        ("b1", ["b1"], [], ""),
+        ("b2", ["b1"], [], "b1 (ill)"),
+        ("b1", ["b1"], ["b3"], ""),
+        ("b1", [], ["b1"], "b1 (ill)"),
+        ("b1", ["b1", "b2"], [], "b1 (ill); b2 (ill)"),
+        ("b3", ["b1", "b2"], [], "b1 (ill); b2 (ill)"),
+    ],
+)
+def test_brokers_that_the_cluster_can_not_spare(
+    broker: str, not_well: list[str], only_not_whole: list[str], reason: str
+) -> None:
+    """The variables of the role that decide whether a broker may change."""
+    ill = [
+        {"name": name, "text": f"{name} (ill)", "well": name in only_not_whole, "whole": False}
+        for name in (*not_well, *only_not_whole)
+    ]
+    assert role_variable("_choria_cannot_spare", inventory_hostname=broker, _choria_brokers={"ill": ill}) == reason
+
+
+def role_variable(name: str, **given: Any) -> Any:
+    """A variable of the role's vars/main.yml where others have the given values."""
+    path = Path(__file__).resolve().parents[2] / "roles" / "choria" / "vars" / "main.yml"
+    texts = yaml.safe_load(path.read_text())
+    variables = {key: trust_as_template(value) if isinstance(value, str) else value for key, value in texts.items()}
+    return Templar(DataLoader(), variables={**variables, **given}).template(trust_as_template(f"{{{{ {name} }}}}"))
