@@ -15,8 +15,8 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor.lease import LOCKSTEP, NO_SEAT, TERMS
-from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration
 from ansible_collections.choria.streams.plugins.module_utils._options.connection import WIRING
+from ansible_collections.choria.streams.plugins.module_utils._options.quantities import parse_duration
 from ansible_collections.choria.streams.plugins.plugin_utils._action import failing
 from ansible_collections.choria.streams.plugins.plugin_utils._run import watched
 

@@ -164,7 +164,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration, parse_size
+from ansible_collections.choria.streams.plugins.module_utils._options.quantities import parse_duration, parse_size
 from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender_process import Job, SenderProcess
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import connection_of, settings_of
 from ansible_collections.choria.streams.plugins.plugin_utils._results.event_data import status

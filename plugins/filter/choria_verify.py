@@ -106,7 +106,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._choria.signing import claims_signed_by, is_key, verify
-from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
+from ansible_collections.choria.streams.plugins.module_utils._options.quantities import parse_timestamp
 from ansible_collections.choria.streams.plugins.module_utils._options.values import BASE64, JSON, TEXT, to_bytes
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import is_of_ansible
 

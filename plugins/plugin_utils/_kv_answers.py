@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..module_utils import _errors
-from ..module_utils._options.codecs import parse_duration, parse_timestamp
 from ..module_utils._options.formats import decode
+from ..module_utils._options.quantities import parse_duration, parse_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

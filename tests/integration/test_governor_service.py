@@ -29,7 +29,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.governo
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor.campaign import Wait, campaign
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor.lease import LEASE, act
-from ansible_collections.choria.streams.plugins.module_utils._options import codecs
+from ansible_collections.choria.streams.plugins.module_utils._options import quantities
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
 from support.connect import settings
 from support.manage import Manager
@@ -278,7 +278,7 @@ def test_when_a_seat_expires_by_the_servers_clock(named: Session, monkeypatch: p
     monkeypatch.setattr(time, "time", lambda: real() - 3600)
     told = lease(named, "CLOCK", "acquired")["governor"]["expires"]
     [seat] = governors.view(named, "CLOCK")
-    difference = codecs.parse_timestamp(told) - codecs.parse_timestamp(seat["expires"])
+    difference = quantities.parse_timestamp(told) - quantities.parse_timestamp(seat["expires"])
     assert abs(difference.total_seconds()) <= 1
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import consumers, message_count, messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused, StreamsError
-from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
+from ansible_collections.choria.streams.plugins.module_utils._options.quantities import parse_timestamp
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.ownership import OWNER

@@ -15,7 +15,7 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.wire im
 from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, Refused
 from ansible_collections.choria.streams.plugins.module_utils._operations.messages import selection as stream_selection
 from ansible_collections.choria.streams.plugins.module_utils._operations.messages.selection import Selection
-from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
+from ansible_collections.choria.streams.plugins.module_utils._options.quantities import parse_timestamp
 from support.connect import settings
 from support.server import NatsServer
 

@@ -24,7 +24,7 @@ from ansible_collections.choria.streams.plugins.module_utils._choria.config impo
 from ansible_collections.choria.streams.plugins.module_utils._operations.broker import peer as broker_peer
 from ansible_collections.choria.streams.plugins.module_utils._operations.broker.broker import connect, read
 from ansible_collections.choria.streams.plugins.module_utils._operations.config_file import render
-from ansible_collections.choria.streams.plugins.module_utils._options.codecs import NANOSECOND
+from ansible_collections.choria.streams.plugins.module_utils._options.quantities import NANOSECOND
 from ansible_collections.choria.streams.plugins.plugin_utils._role.brokers import brokers as sum_up
 from support.choria import ChoriaProcess, find_choria
 from support.ports import free_port

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ansible_collections.choria.streams.plugins.module_utils._api import reading
-from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_timestamp
+from ansible_collections.choria.streams.plugins.module_utils._options.quantities import parse_timestamp
 
 if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session

@@ -76,7 +76,7 @@ class FakeSession:
     def unsubscribe_all(self) -> None:
         self.queue += self.late
 
-    def receive(self, timeout: float) -> Message | None:
+    def receive(self, timeout: float, wake: int = -1) -> Message | None:
         if timeout and not self.queue and self.arrivals:
             self.queue += self.arrivals.pop(0)
         return Message("event", self.queue.pop(0)) if self.queue else None

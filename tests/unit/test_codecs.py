@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._options import codecs, composite
+from ansible_collections.choria.streams.plugins.module_utils._options import codecs, composite, quantities
 from ansible_collections.choria.streams.plugins.module_utils._options.fields import Field
 
-SECOND = codecs.NANOSECOND
+SECOND = quantities.NANOSECOND
 NAME = codecs.text(r"[a-z]+", "a name is made of small letters")
 INNER = composite.obj(
     Field("name", NAME),
@@ -209,7 +209,7 @@ def test_a_result_is_an_option_again() -> None:
 def test_moments_are_compared_beyond_microseconds() -> None:
     one, other = "2026-03-01T12:00:00.000000001Z", "2026-03-01T12:00:00.000000002Z"
     assert not codecs.timestamp().equal(one, other)
-    assert codecs.parse_timestamp(one) == codecs.parse_timestamp(other)
+    assert quantities.parse_timestamp(one) == quantities.parse_timestamp(other)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
 from .._connection import sessions, wire
-from .._options import codecs, shapes
+from .._options import quantities, shapes
 from . import answers, jetstream, mismatch
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def new_id() -> str:
 
 def dedupes(session: sessions.Session, config: Mapping[str, Any]) -> bool:
     """Return True if a stream of this configuration recognizes duplicates for as long as messages are repeated."""
-    window = int(config.get("duplicate_window") or 0) / codecs.NANOSECOND
+    window = int(config.get("duplicate_window") or 0) / quantities.NANOSECOND
     return window > session.settings.timeout + _REMEMBERED
 
 

@@ -16,7 +16,7 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._options import codecs
+from .._options import quantities
 from . import jetstream, messages
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def first_since(session: sessions.Session, stream: str, subject: str, moment: da
     while low < high:
         middle = (low + high) // 2
         found = _nexts(session, stream, [{"seq": middle, "next_by_subj": subject}])[0]
-        if found is None or codecs.parse_timestamp(found.time) >= moment:
+        if found is None or quantities.parse_timestamp(found.time) >= moment:
             high = middle
         else:
             low = found.sequence + 1

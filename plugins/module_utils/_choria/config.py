@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from .._options import codecs, connection, untrusted
+from .._options import connection, quantities, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,7 @@ class ChoriaConfig:
     def duration(self, key: str, default: str) -> float:
         """Return a duration in seconds. Raises OptionError if the value is none."""
         try:
-            return codecs.parse_duration(self.get(key, default))
+            return quantities.parse_duration(self.get(key, default))
         except ValueError as error:
             raise _errors.OptionError("choria_config", f"{key} in {self.path}: {error}.") from error
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._fsync import sync_folder
-from .._options import codecs, quantities, untrusted
+from .._options import quantities, untrusted
 from .config import SERVER_FILE, ChoriaConfig, read_config
 from .submission_message import PRIORITIES, timestamp
 
@@ -158,7 +158,7 @@ class Spool:
             "bytes": size,
             "tries": tries,
             "oldest": timestamp(oldest) if oldest else None,
-            "oldest_age": max(0.0, round((time.time_ns() - oldest) / codecs.NANOSECOND, 3)) if oldest else None,
+            "oldest_age": max(0.0, round((time.time_ns() - oldest) / quantities.NANOSECOND, 3)) if oldest else None,
             "nearly_full": count >= self.limit * _NEARLY_FULL,
             "full": count > self.limit,
             "broken": broken,

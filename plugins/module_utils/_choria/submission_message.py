@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from .. import _errors
-from .._options import codecs
+from .._options import quantities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,5 +139,5 @@ def subject_of(collective: str, subject: str) -> str:
 
 def timestamp(nanoseconds: int) -> str:
     """Return nanoseconds since 1970 as RFC 3339 UTC with nanoseconds, as Go writes it."""
-    whole, rest = divmod(nanoseconds, codecs.NANOSECOND)
+    whole, rest = divmod(nanoseconds, quantities.NANOSECOND)
     return f"{datetime.fromtimestamp(whole, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

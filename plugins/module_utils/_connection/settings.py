@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .. import _errors
-from .._options import codecs, connection, untrusted
+from .._options import connection, quantities, untrusted
 from .servers import without_credentials
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def _nkey_seed(seed: str | None) -> str:
 
 def _timeout(option: str, value: Any) -> float:
     try:
-        length = codecs.parse_duration(value)
+        length = quantities.parse_duration(value)
     except ValueError as error:
         raise _errors.OptionError(option, f"{error}.") from error
     if length <= 0:

@@ -17,7 +17,7 @@ from .. import _errors
 from .._choria import issuing
 from .._choria.signing import claims_signed_by
 from .._choria.tokens import CLIENT, SERVER
-from .._options import codecs, composite, fields, names, untrusted
+from .._options import codecs, composite, fields, names, quantities, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -148,7 +148,7 @@ class _Folder:
 def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Return the whole result of choria_credentials. Raises OptionError, before anything is written."""
     issuing.check_library()
-    validity, before = (codecs.parse_duration(options[name]) for name in ("validity", "renew_before"))
+    validity, before = (quantities.parse_duration(options[name]) for name in ("validity", "renew_before"))
     if before >= validity:
         raise _errors.OptionError(
             "renew_before", "it is not shorter than validity, so that all would be renewed at each run."

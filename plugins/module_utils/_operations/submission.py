@@ -15,7 +15,7 @@ from .._api import messages, streams
 from .._choria.signing import sign
 from .._choria.spool import find_spool
 from .._choria.submission_message import PRIORITIES, Message, subject_of, timestamp
-from .._options import codecs, fields, untrusted, values
+from .._options import codecs, fields, quantities, untrusted, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -146,7 +146,7 @@ def _payload(options: Mapping[str, Any]) -> bytes:
 
 def _ttl(value: str) -> float:
     try:
-        return codecs.parse_duration(value)
+        return quantities.parse_duration(value)
     except ValueError as error:
         raise _errors.OptionError("ttl", f"{error}.") from error
 
@@ -218,7 +218,7 @@ def _told(message: Message, stream_subject: str | None, *, sent: bool = True, **
         "identity": message.identity,
         "size": len(message.payload),
         "created": timestamp(message.created) if sent else None,
-        "expires": timestamp(message.created + int(message.ttl * codecs.NANOSECOND)) if sent else None,
+        "expires": timestamp(message.created + int(message.ttl * quantities.NANOSECOND)) if sent else None,
         "file": None,
         "stream": None,
         "sequence": None,

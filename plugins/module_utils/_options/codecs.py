@@ -11,15 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from . import untrusted
-from .quantities import (  # pylint: disable=unused-import  # noqa: F401  # parse_duration, as codecs.parse_duration
-    LARGEST,
-    NANOSECOND,
-    parse_duration,
-    parse_nanoseconds,
-    parse_size,
-    parse_timestamp,
-    shortened,
-)
+from .quantities import LARGEST, NANOSECOND, parse_nanoseconds, parse_size, parse_timestamp, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable

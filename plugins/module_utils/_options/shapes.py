@@ -17,7 +17,7 @@ from datetime import timezone
 from functools import cache
 from typing import TYPE_CHECKING, Any, NewType
 
-from . import codecs
+from . import quantities
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +108,7 @@ def _whole(lowest: int, highest: int) -> Check:
 
 def _time(value: Any) -> str:
     try:
-        if isinstance(value, str) and codecs.parse_timestamp(value).astimezone(timezone.utc):
+        if isinstance(value, str) and quantities.parse_timestamp(value).astimezone(timezone.utc):
             return ""
     except (ValueError, OverflowError):
         pass

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...module_utils import _errors
-from ...module_utils._options.codecs import parse_size
+from ...module_utils._options.quantities import parse_size
 from . import events
 from .event_data import Contents
 from .masking import Masking

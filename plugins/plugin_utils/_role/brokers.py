@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration
+from ansible_collections.choria.streams.plugins.module_utils._options.quantities import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

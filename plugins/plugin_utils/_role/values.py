@@ -14,7 +14,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.choria.streams.plugins.module_utils._options.codecs import parse_duration
+from ansible_collections.choria.streams.plugins.module_utils._options.quantities import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

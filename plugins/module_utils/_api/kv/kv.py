@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
-from ..._options import codecs, names
+from ..._options import names, quantities
 from .. import jetstream, last_messages, messages
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Bucket:
     def shortest_lifetime(self) -> int:
         """The shortest lifetime in seconds. With history, servers raise it to the lifetime of markers."""
         several = int(self.config.get("max_msgs_per_subject") or 0) != 1
-        return int(self.config.get("subject_delete_marker_ttl") or 0) // codecs.NANOSECOND if several else 0
+        return int(self.config.get("subject_delete_marker_ttl") or 0) // quantities.NANOSECOND if several else 0
 
     @property
     def max_value_size(self) -> int:
@@ -276,7 +276,7 @@ def _lifetime(header: str) -> float | None:
     if not header:
         return None
     try:
-        length = codecs.parse_duration(header)
+        length = quantities.parse_duration(header)
     except ValueError:
         return None
     return length if length and math.isfinite(length) else None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ... import _errors
 from ..._connection import sessions, wire
 from ..._connection.errors import SUBSCRIBE, missing_permission
-from ..._options import codecs
+from ..._options import quantities
 from .. import jetstream, messages, streams
 from . import kv
 
@@ -130,8 +130,8 @@ class Watch:
             "deliver_subject": self._inbox,
             "ack_policy": "none",
             "max_deliver": 1,
-            "idle_heartbeat": _BEAT * codecs.NANOSECOND,
-            "inactive_threshold": _FORGOTTEN_AFTER * codecs.NANOSECOND,
+            "idle_heartbeat": _BEAT * quantities.NANOSECOND,
+            "inactive_threshold": _FORGOTTEN_AFTER * quantities.NANOSECOND,
             "mem_storage": True,
             "num_replicas": 1,
         }
@@ -187,6 +187,6 @@ class Watch:
 
 
 def _rfc3339(nanoseconds: int) -> str:
-    whole, rest = divmod(nanoseconds, codecs.NANOSECOND)
+    whole, rest = divmod(nanoseconds, quantities.NANOSECOND)
     moment = datetime.fromtimestamp(whole, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{moment}.{rest:09}".rstrip("0").rstrip(".") + "Z"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._api import consumers, jetstream, peers, streams
-from ..._options import codecs, fields, names
+from ..._options import codecs, fields, names, quantities
 from ..._resources import account_limits, placing, resource, shared_fields
 from . import backups, sets
 from .archive import FILES
@@ -159,8 +159,8 @@ def _expired(info: Mapping[str, Any], then: Mapping[str, Any]) -> bool:
     gone = then.get("first_ts" if now["messages"] else "last_ts")
     if not (age and gone and info.get("ts")) or now["messages"] >= then["messages"] or _holes(now) > _holes(then):
         return False
-    oldest_kept = codecs.parse_timestamp(info["ts"]) - timedelta(seconds=age / codecs.NANOSECOND)
-    return codecs.parse_timestamp(gone) <= oldest_kept
+    oldest_kept = quantities.parse_timestamp(info["ts"]) - timedelta(seconds=age / quantities.NANOSECOND)
+    return quantities.parse_timestamp(gone) <= oldest_kept
 
 
 def _holes(state: Mapping[str, Any]) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ... import _errors
 from ..._api import jetstream, replicas, streams
 from ..._api import stream_snapshot as snapshot
-from ..._options import codecs, connection, names
+from ..._options import connection, names, quantities
 from . import backups
 from .archive import FILES
 from .backup import same_state, settings
@@ -203,7 +203,7 @@ class _Attempt:
         same = all(info["config"].get(key) == self.config.get(key) for key in _TELLING if self.config.get(key))
         same &= settings(info["config"])["metadata"] == settings(self.config)["metadata"]
         same &= not now["messages"] or now["first_ts"] == then["first_ts"]
-        age = codecs.parse_timestamp(info["ts"]) - codecs.parse_timestamp(info["created"])
+        age = quantities.parse_timestamp(info["ts"]) - quantities.parse_timestamp(info["created"])
         silent = time.monotonic() - self.receiver.heard
         known = bool(self.receiver.subject)
         part = now["messages"] <= then["messages"] and now["last_seq"] <= then["last_seq"] * known

@@ -19,7 +19,7 @@ from ... import _errors
 from ..._choria.config import ChoriaConfig, read_config
 from ..._connection.raw_client import RawClient
 from ..._connection.sources import choria_options
-from ..._options import codecs, fields, untrusted
+from ..._options import codecs, fields, quantities, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -28,7 +28,7 @@ CONFIG_FILE = "/etc/choria/broker.conf"
 _STREAMS = "/jsz?accounts=true&streams=true&config=true"
 _PAUSE = 1.0  # between two looks: statistics have no events
 _MOST_STATISTICS = 64 << 20
-_LONGEST_SILENCE = 5 * codecs.NANOSECOND
+_LONGEST_SILENCE = 5 * quantities.NANOSECOND
 _IDLE = {"running": False, "serves": False, "well": False, "whole": False}
 
 SPEC = fields.Spec(
@@ -64,8 +64,8 @@ class Client(NamedTuple):
 def read(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the whole result of a task. With ``max_wait`` it waits until the broker is healthy."""
     values = fields.checked(SPEC, options.get)
-    timeout = values["timeout"] / codecs.NANOSECOND
-    ends = time.monotonic() + values["max_wait"] / codecs.NANOSECOND
+    timeout = values["timeout"] / quantities.NANOSECOND
+    ends = time.monotonic() + values["max_wait"] / quantities.NANOSECOND
     while True:
         broker = _look(values, timeout)
         if not broker["problems"] or time.monotonic() >= ends:
@@ -207,7 +207,7 @@ def _settings(stream: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": stream["name"],
         "replicas": config.get("num_replicas", 1),
-        "max_age": config.get("max_age", 0) / codecs.NANOSECOND,
+        "max_age": config.get("max_age", 0) / quantities.NANOSECOND,
     }
 
 

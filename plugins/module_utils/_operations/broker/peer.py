@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._choria.config import read_config
-from ..._options import codecs, fields
+from ..._options import codecs, fields, quantities
 from .broker import CONFIG_FILE, connect, facts, read_statistics
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ SPEC = fields.Spec(
 def remove(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Return the whole result. Raises Refused for a broker that is online, and StreamsError if it stays."""
     values = fields.checked(SPEC, options.get)
-    name, timeout = values["name"], values["timeout"] / codecs.NANOSECOND
+    name, timeout = values["name"], values["timeout"] / quantities.NANOSECOND
     config = read_config(values["config"])
     cluster = facts(read_statistics(config, timeout))["cluster"]
     if not cluster["name"]:  # a single broker counts no others

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._api import jetstream, messages, streams
-from ..._options import codecs, names
+from ..._options import names, quantities
 from ..._resources.governor import events
 from ..._resources.governor.seats import SeatId, mark_of, moment_of, seats_of
 
@@ -268,17 +268,17 @@ def _from_info(name: str, info: Mapping[str, Any]) -> Governor:
             code="not_a_governor",
             option="name",
         )
-    expire, taken = int(config.get("max_age") or 0) / codecs.NANOSECOND, int(state.get("messages", 0))
-    now = codecs.parse_timestamp(info["ts"]) if info.get("ts") else datetime.now(timezone.utc)
+    expire, taken = int(config.get("max_age") or 0) / quantities.NANOSECOND, int(state.get("messages", 0))
+    now = quantities.parse_timestamp(info["ts"]) if info.get("ts") else datetime.now(timezone.utc)
     return Governor(
         name=name,
         stream=config["name"],
         subject=subjects[0],
         capacity=capacity,
         expire=expire or None,
-        window=int(config.get("duplicate_window") or 0) / codecs.NANOSECOND,
+        window=int(config.get("duplicate_window") or 0) / quantities.NANOSECOND,
         taken=taken,
-        oldest_left=expire - (now - codecs.parse_timestamp(state["first_ts"])).total_seconds()
+        oldest_left=expire - (now - quantities.parse_timestamp(state["first_ts"])).total_seconds()
         if expire and taken
         else None,
         created=moment_of(info["created"]),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._options import codecs, fields, names
+from ..._options import codecs, fields, names, quantities
 from ..._resources.governor import events
 from ..._resources.governor.seats import SeatId
 from ..signals import Signals, is_unheard
@@ -70,7 +70,7 @@ class Terms:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Terms:
         try:
-            max_wait = codecs.parse_duration(options["max_wait"])
+            max_wait = quantities.parse_duration(options["max_wait"])
         except ValueError as error:
             raise _errors.OptionError("max_wait", f"{error}.") from error
         keep = bool(options["max_per_period"])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ... import _errors
 from ..._api.kv import kv, kv_write
 from ..._api.kv.kv_snapshot import snapshot
-from ..._options import codecs, fields, names, values
+from ..._options import fields, names, quantities, values
 from ..._options.mask import Mask
 from ..._resources import resource
 from ..._resources.kv.entry_table import LIFETIME, check_limits
@@ -56,7 +56,7 @@ def push(
     """Write the differences. Return the module's result."""
     wanted = _from_data(options, prefix) if options["data"] is not None else _from_folder(options, prefix)
     wire = resource.to_wire(fields.Spec((LIFETIME,)), options, session.server)
-    ttl = None if options["ttl"] is None else wire.get("ttl", 0) // codecs.NANOSECOND
+    ttl = None if options["ttl"] is None else wire.get("ttl", 0) // quantities.NANOSECOND
     bucket = kv.open_bucket(session, options["bucket"])[0]
     if options["prune"]:
         found = snapshot(session, bucket, prefix)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ... import _errors
 from ..._api.kv import kv
 from ..._api.kv.kv_watch import Watch
-from ..._options import codecs, fields, names, values
+from ..._options import codecs, fields, names, quantities, values
 from ..._options.formats import YAML, Query, decode
 from ..signals import end_when_unheard
 
@@ -96,7 +96,7 @@ def watch(session: sessions.Session, options: dict[str, Any], check_mode: bool) 
         entry = next((entry for entry in present.values() if wanted.takes(entry)), None)
         return _told(options, entry, began)
     end_when_unheard(session)
-    seconds = found["max_wait"] / codecs.NANOSECOND
+    seconds = found["max_wait"] / quantities.NANOSECOND
     with Watch(session, bucket, keys, updates_only=options["updates_only"]) as changes:
         while True:
             entry = changes.next(max(0.0, began + seconds - time.monotonic()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ... import _errors
 from ..._api import jetstream
 from ..._choria.config import read_config
-from ..._options import codecs, fields
+from ..._options import codecs, fields, quantities
 from .definition import MANIFEST
 from .events import STREAM, Machines, known_to
 from .files import DATA
@@ -88,11 +88,11 @@ def _goal(options: Mapping[str, Any]) -> Goal | None:
             "events", "is false, and without events there is nothing to wait for: take one of both away."
         )
     try:
-        max_wait = codecs.parse_duration(options["max_wait"])
+        max_wait = quantities.parse_duration(options["max_wait"])
     except ValueError as error:
         raise _errors.OptionError("max_wait", f"{error}.") from error
     try:
-        since = codecs.parse_timestamp(options["since"]) if options["since"] else None
+        since = quantities.parse_timestamp(options["since"]) if options["since"] else None
     except ValueError as error:
         raise _errors.OptionError("since", f"{error}.") from error
     wanted = [(host, name) for host in options["hosts"] for name in options["names"]]
@@ -171,7 +171,7 @@ class Goal:
     def _is_in(self, found: Told | None, state: str) -> bool:
         if found is None or found.state != state or found.since is None:
             return False
-        return self.since is None or codecs.parse_timestamp(found.since) >= self.since
+        return self.since is None or quantities.parse_timestamp(found.since) >= self.since
 
     def _why(self, told: Mapping[tuple[str, str], Told], host: str, name: str) -> str:
         found = told.get((host, name))

@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._options import codecs, composite, fields
+from ..._options import codecs, composite, fields, quantities
 from ..._resources import subjects
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def schedule_headers(schedule: Mapping[str, Any]) -> dict[str, str]:
     if schedule.get("time_zone"):
         headers["Nats-Schedule-Time-Zone"] = schedule["time_zone"]
     if schedule.get("ttl"):
-        headers["Nats-Schedule-TTL"] = f"{-(-schedule['ttl'] // codecs.NANOSECOND)}s"
+        headers["Nats-Schedule-TTL"] = f"{-(-schedule['ttl'] // quantities.NANOSECOND)}s"
     return headers
 
 
@@ -88,7 +88,7 @@ def problems(
 
 def is_due(pattern: str, now: Any) -> bool:
     """Return True if the single moment of a schedule is over, so that the server has removed it."""
-    return pattern.startswith("@at ") and codecs.parse_timestamp(pattern[4:]) <= now
+    return pattern.startswith("@at ") and quantities.parse_timestamp(pattern[4:]) <= now
 
 
 def is_scheduled(found: messages.Stored | None, payload: bytes, headers: Mapping[str, str]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._options import codecs, fields, names, values
+from ..._options import codecs, fields, names, quantities, values
 from . import features
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def moved(outgoing: Outgoing, option: str, found: Any) -> _errors.Refused:
 
 def _ttl(nanoseconds: int) -> str:
     """Return whole seconds, since servers cut off the rest."""
-    return f"{-(-nanoseconds // codecs.NANOSECOND)}s"
+    return f"{-(-nanoseconds // quantities.NANOSECOND)}s"
 
 
 def _own_headers(given: Mapping[str, Any], allow_data_loss: bool) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._api import jetstream, messages, reading, streams
-from ..._options import codecs, fields, names, values
+from ..._options import codecs, fields, names, quantities, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -165,11 +165,11 @@ def described(stream: str, found: messages.Stored, data: Any) -> dict[str, Any]:
 def moment_of(option: str, text: str, now: datetime) -> datetime:
     """Return the moment of RFC 3339 text, or of a duration before now."""
     try:
-        return now - timedelta(seconds=codecs.parse_duration(text))
+        return now - timedelta(seconds=quantities.parse_duration(text))
     except (ValueError, OverflowError):
         pass
     try:
-        return codecs.parse_timestamp(text)
+        return quantities.parse_timestamp(text)
     except ValueError:
         raise _errors.OptionError(
             option, f"'{text}' is no time and no duration: write RFC 3339 such as 2026-03-01T12:00:00Z, or 1h or 7d."

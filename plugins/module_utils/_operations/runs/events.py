@@ -14,7 +14,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..._options import codecs
+from ..._options import quantities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +91,7 @@ def seconds_of(time: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         pass
     try:
-        return codecs.parse_timestamp(time).timestamp()
+        return quantities.parse_timestamp(time).timestamp()
     except (ValueError, OverflowError):
         return None
 

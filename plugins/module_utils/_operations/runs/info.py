@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._api import streams
-from ..._options import codecs, fields, names
+from ..._options import codecs, fields, names, quantities
 from ..._resources import subjects
 from ..messages.selection import moment_of
 from .events import RUN_STARTED, host_word, seconds_of, text_of
@@ -158,7 +158,7 @@ def _query(given: Mapping[str, Any], now: float) -> Query:
         until=times.get("until"),
         outcomes=frozenset(given.get("outcomes") or ()),
         limit=given.get("limit", _LIMIT),
-        lost_after=given["lost_after"] / codecs.NANOSECOND,
+        lost_after=given["lost_after"] / quantities.NANOSECOND,
         now=now,
     )
 

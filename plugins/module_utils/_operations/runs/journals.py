@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
 from ..._connection.settings import Settings
-from ..._options import codecs, composite, connection, fields, names
+from ..._options import codecs, composite, connection, fields, names, quantities
 from .journal import SUFFIX
 from .spool import Spool, spool_path
 
@@ -133,7 +133,7 @@ def _selected(row: Mapping[str, Any], selection: Mapping[str, Any]) -> bool:
         return False
     if "servers" in selection and not set(selection["servers"]) & set(row["servers"]):
         return False
-    return "older_than" not in selection or row["age"] > selection["older_than"] / codecs.NANOSECOND
+    return "older_than" not in selection or row["age"] > selection["older_than"] / quantities.NANOSECOND
 
 
 def _look(spool: Spool, name: str) -> _Found | None:
@@ -146,7 +146,7 @@ def _look(spool: Spool, name: str) -> _Found | None:
         return None
     moment, _dash, run_id = name.removesuffix(SUFFIX).partition("-")
     began = (
-        int(moment) / codecs.NANOSECOND
+        int(moment) / quantities.NANOSECOND
         if moment.isascii() and moment.isdigit() and len(moment) < 20
         else status.st_mtime
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._api import consumers, jetstream, reading, streams
-from ..._options import codecs, fields
+from ..._options import fields, quantities
 from .. import losses, resource
 from ..ownership import marked
 from . import configuration, facts, rules, table
@@ -337,7 +337,7 @@ def _target(session: sessions.Session, options: Mapping[str, Any]) -> int | None
     if options["opt_start_time"] is None:
         sequence: int | None = options["opt_start_seq"]
         return sequence
-    stream, moment = options["stream"], codecs.parse_timestamp(options["opt_start_time"])
+    stream, moment = options["stream"], quantities.parse_timestamp(options["opt_start_time"])
     found = reading.first_since(session, stream, reading.ALL, moment)
     state = (streams.info(session, stream) or {"state": {}})["state"]
     return found or int(state.get("last_seq", 0)) + 1

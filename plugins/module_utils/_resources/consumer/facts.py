@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from ..._options import codecs, untrusted
+from ..._options import codecs, quantities, untrusted
 from ..stream.facts import facts
 from . import table
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Where a consumer was to begin that was made anew at its position, in its metadata
 START_MARK = "choria.streams.start"
-_ACK_WAIT = 30 * codecs.NANOSECOND
-_PINNED = 120 * codecs.NANOSECOND
+_ACK_WAIT = 30 * quantities.NANOSECOND
+_PINNED = 120 * quantities.NANOSECOND
 _ACK_PENDING = 1000
 _WAITING = 512
 
@@ -38,7 +38,7 @@ def filled(config: Mapping[str, Any], stream: Mapping[str, Any], ackable: int = 
     elif config.get("ack_policy") != "none":
         wanted["max_ack_pending"] = min(_ACK_PENDING, ackable or _ACK_PENDING)
     if config.get("ack_policy") == "flow_control":
-        wanted.update(flow_control=True, idle_heartbeat=codecs.NANOSECOND)
+        wanted.update(flow_control=True, idle_heartbeat=quantities.NANOSECOND)
     if not config.get("deliver_subject"):
         wanted["max_waiting"] = _WAITING
     if config.get("priority_policy") == "pinned_client":
@@ -85,8 +85,8 @@ def as_asked(config: dict[str, Any]) -> dict[str, Any]:
 
 def ahead(moment: str, info: Mapping[str, Any] | None) -> bool:
     """Return True if a time is in the future, by the server's clock if it has answered."""
-    now = codecs.parse_timestamp(info["ts"]) if info and info.get("ts") else datetime.now(timezone.utc)
-    return codecs.parse_timestamp(moment) > now
+    now = quantities.parse_timestamp(info["ts"]) if info and info.get("ts") else datetime.now(timezone.utc)
+    return quantities.parse_timestamp(moment) > now
 
 
 def unprocessed(info: Mapping[str, Any]) -> int:

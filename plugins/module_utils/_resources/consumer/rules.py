@@ -9,7 +9,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._options import codecs
+from ..._options import codecs, quantities
 from .. import subjects
 from . import table
 
@@ -120,7 +120,7 @@ def _acks(config: Mapping[str, Any]) -> Iterator[Problem]:
     if config.get("ack_policy") == "flow_control":
         for field in _set(config, ("ack_wait", "backoff", "max_deliver")):
             yield (field, "ack_policy"), f"{field} does not go with ack_policy: flow_control."
-        if config.get("idle_heartbeat", codecs.NANOSECOND) != codecs.NANOSECOND:
+        if config.get("idle_heartbeat", quantities.NANOSECOND) != quantities.NANOSECOND:
             yield ("idle_heartbeat", "ack_policy"), "it has to be 1s with ack_policy: flow_control."
         if config.get("flow_control") is False:
             yield ("flow_control", "ack_policy"), "it can't be off with ack_policy: flow_control."

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..._api import messages
-from ..._options import codecs
+from ..._options import quantities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ def mark_of(seat: messages.Stored) -> str:
 
 def moment_of(text: str) -> int:
     """Return a time of the server as microseconds since 1970."""
-    return (codecs.parse_timestamp(text) - _EPOCH) // timedelta(microseconds=1)
+    return (quantities.parse_timestamp(text) - _EPOCH) // timedelta(microseconds=1)
 
 
 def seats_of(session: sessions.Session, info: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -91,5 +91,5 @@ def seats_of(session: sessions.Session, info: Mapping[str, Any]) -> list[dict[st
 
 
 def _later(moment: str, nanoseconds: int) -> str:
-    later = codecs.parse_timestamp(moment) + timedelta(microseconds=nanoseconds / 1000)
+    later = quantities.parse_timestamp(moment) + timedelta(microseconds=nanoseconds / 1000)
     return later.isoformat().replace("+00:00", "Z")

@@ -13,7 +13,7 @@ from ... import _errors
 from ..._api import jetstream, streams
 from ..._api.kv import kv
 from ..._api.kv.kv_snapshot import snapshot
-from ..._options import codecs, fields
+from ..._options import fields, quantities
 from .. import losses, resource
 from .bucket import BUCKET
 
@@ -52,9 +52,11 @@ class CompactingBucket:
                 "compact", "is for the origin of a mirror, which the mirror follows: leave it out here."
             )
         bucket, _counts = kv.open_bucket(session, options["name"])
-        before = codecs.parse_timestamp(found.info["ts"]) - timedelta(seconds=age)
+        before = quantities.parse_timestamp(found.info["ts"]) - timedelta(seconds=age)
         entries = snapshot(session, bucket, "").values()
-        marks = tuple(entry for entry in entries if not entry.alive and codecs.parse_timestamp(entry.created) <= before)
+        marks = tuple(
+            entry for entry in entries if not entry.alive and quantities.parse_timestamp(entry.created) <= before
+        )
         return Found(found, marks, _values_under(session, bucket, marks))
 
     def plan(self, current: Found, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
@@ -119,7 +121,7 @@ def _values_under(session: sessions.Session, bucket: kv.Bucket, marks: tuple[kv.
 
 def _age(text: str) -> float:
     try:
-        return codecs.parse_duration(text)
+        return quantities.parse_duration(text)
     except ValueError as error:
         raise _errors.OptionError("compact", f"{error}.") from error
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
 from ..._api.kv import kv, kv_write
-from ..._options import codecs, fields, mask, names, values
+from ..._options import codecs, fields, mask, names, quantities, values
 from .. import resource
 from .entry_table import SPEC, check_limits, check_offline, payload
 
@@ -117,7 +117,7 @@ class EntryResource:
     def plan(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> EntryPlan:
         desired = resource.to_wire(SPEC, options, server)
         operation = _OPERATIONS[options["state"]]
-        ttl = None if operation != kv.PUT or options["ttl"] is None else desired.get("ttl", 0) // codecs.NANOSECOND
+        ttl = None if operation != kv.PUT or options["ttl"] is None else desired.get("ttl", 0) // quantities.NANOSECOND
         if options.get("increment") is not None:
             options = {**options, "encoding": values.JSON}
         if options.get("renew") and ttl is None and current.entry:

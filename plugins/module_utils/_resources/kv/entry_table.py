@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._api.kv import kv
-from ..._options import codecs, fields, names, values
+from ..._options import codecs, fields, names, quantities, values
 from .. import resource
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Lifetime(codecs.Duration):
 
     def to_wire(self, value: Any) -> int:
         length = super().to_wire(value)
-        if length % codecs.NANOSECOND:
+        if length % quantities.NANOSECOND:
             raise ValueError(f"'{value}' is not in whole seconds, in which servers count the lifetimes of keys")
         return length
 

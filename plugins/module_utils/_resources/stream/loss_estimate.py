@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ... import _errors
 from ..._api import consumers, message_count, streams
 from ..._api.message_count import Counted
-from ..._options import codecs
+from ..._options import quantities
 from .. import losses, subjects
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _losses(
 
     def cause(field: str) -> str:
         value = merged[field]
-        return f"{options.get(field, field)} {f'{value / codecs.NANOSECOND:g}s' if field == 'max_age' else value}"
+        return f"{options.get(field, field)} {f'{value / quantities.NANOSECOND:g}s' if field == 'max_age' else value}"
 
     found = {cause(field): counted for field, counted in _oldest_lost(session, info, merged)}
     lost = _together(list(found.values()), total)
@@ -89,8 +89,8 @@ def _oldest_lost(
         excess = int(state["bytes"]) - limit
         found.append(("max_bytes", _permitted(lambda: message_count.oldest_bytes(session, info, excess), 1)))
     age = _lowered(config, merged, "max_age")
-    oldest_kept = _now(info) - timedelta(seconds=age / codecs.NANOSECOND)
-    if age and codecs.parse_timestamp(state["first_ts"]) < oldest_kept:
+    oldest_kept = _now(info) - timedelta(seconds=age / quantities.NANOSECOND)
+    if age and quantities.parse_timestamp(state["first_ts"]) < oldest_kept:
         found.append(("max_age", _permitted(lambda: message_count.before(session, info, oldest_kept), 1)))
     if merged.get("retention") == "interest" != config.get("retention"):
         found.append(("retention", _permitted(lambda: _unwanted(session, info), 0)))
@@ -166,4 +166,4 @@ def _lowered(config: Mapping[str, Any], merged: Mapping[str, Any], limit: str) -
 
 def _now(info: Mapping[str, Any]) -> datetime:
     """Return the server's time when it answered."""
-    return codecs.parse_timestamp(info["ts"]) if info.get("ts") else datetime.now(timezone.utc)
+    return quantities.parse_timestamp(info["ts"]) if info.get("ts") else datetime.now(timezone.utc)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._options import codecs, fields
+from ..._options import codecs, fields, quantities
 from .. import resource
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ CHECKS = fields.Spec((fields.Field("wait_timeout", codecs.duration()),))
 def patience(options: Mapping[str, Any]) -> float:
     """Return how many seconds to wait until all replicas are current, 0 for not at all. Raises OptionError."""
     try:
-        seconds = codecs.parse_duration(options.get("wait_timeout") or _LONG_ENOUGH)
+        seconds = quantities.parse_duration(options.get("wait_timeout") or _LONG_ENOUGH)
     except ValueError as error:
         raise _errors.OptionError("wait_timeout", f"{error}.") from error
     return seconds if options.get("wait", True) else 0

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..._options import codecs
+from ..._options import quantities
 from .. import shared_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_DEFAULT = 120 * codecs.NANOSECOND
+_DEFAULT = 120 * quantities.NANOSECOND
 
 
 def window_for(max_age: int | None) -> int:
