@@ -53,8 +53,9 @@ bare:
 molecule: python3
 	@$(DEV) molecule $(SCENARIOS)
 
+# The quality gates of noxfile.py. SESSIONS="…" takes some alone
 lint: python3
-	@python3 tests/tools/gates.py
+	@$(DEV) nox $(if $(SESSIONS),--session $(SESSIONS))
 
 # The picture in docs/results.md, of runs that are made for it
 screenshot: python3

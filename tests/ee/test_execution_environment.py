@@ -3,7 +3,8 @@
 
 """An environment with only what meta/execution-environment.yml names logs in and uses every library.
 
-The gate execution-environment installs it as .venv/ee, from the answer of `ansible-builder introspect`.
+The session execution-environment installs it from the answer of `ansible-builder introspect`. Its programs are in
+$EE_BIN.
 """
 
 from __future__ import annotations
@@ -11,19 +12,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dev import BUILD, VENVS
+from dev import BUILD
 from support.credentials import Operator
 from support.ports import free_port
 from support.server import NatsServer
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-BIN = VENVS / "ee" / "bin"
+BIN = Path(os.environ["EE_BIN"])
 TOKEN = "token-of-the-test"
 
 

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.once
 
 GALAXY = Path(sys.executable).parent / "ansible-galaxy"
+# What users need. Anything else belongs to build_ignore in galaxy.yml.
+TOP = {
+    *(f"{name}.md" for name in ("CODE_OF_CONDUCT", "CONTRIBUTING", "README", "SECURITY")),
+    *("CHANGELOG.rst", "LICENSE", "LICENSES", "bindep.txt", "changelogs", "docs", "meta", "playbooks", "plugins"),
+    *("requirements.txt", "roles"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +64,7 @@ def test_the_tarball_has_the_tracked_files_that_users_need(tarball: Path) -> Non
     with tarfile.open(tarball) as archive:
         members = archive.getmembers()
     assert {member.name for member in members if member.isfile()} == {*wanted, *build.FIRST}
+    assert {member.name.split("/")[0] for member in members} == {*TOP, *build.FIRST}
     assert {(member.uid, member.gid, member.uname, member.gname) for member in members} == {(0, 0, "", "")}
     assert len({member.mtime for member in members}) == 1
 

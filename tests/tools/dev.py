@@ -9,6 +9,7 @@
     dev.py run COMMAND …       run a command in the environment with the newest ansible-core
     dev.py serve COMMAND …     the same, beside a nats-server with JetStream: $CHORIA_STREAMS_SERVERS has its address
     dev.py molecule SCENARIOS  try the role on hosts of its own, booted as root; all scenarios where none is named
+    dev.py nox ARGUMENTS       run sessions of noxfile.py, the quality gates: all where none is named
     dev.py setup               make the environments, and nothing more
 
 Runs with the standard library, so that a bare machine needs only Python and make to begin with.
@@ -77,6 +78,10 @@ OLDEST_HOST = Environment("modules-3.9", ("3.9",), ("-r", "requirements.txt", "c
 # Tries the role on hosts of its own
 MOLECULE = Environment(
     "molecule", ("3.13", "3.12"), ("ansible-core>=2.21,<2.22", "molecule==26.10.0", "-r", "requirements.txt")
+)
+# Runs the quality gates
+NOX = Environment(
+    "nox", ("3.13", "3.12", "3.14"), ("antsibull-nox==1.10.0", "nox==2026.10.20", "ansible-builder==3.2.0")
 )
 # Programs that boot hosts, and the packages of Debian that bring them
 HOST_PROGRAMS = {
@@ -430,6 +435,8 @@ def main() -> int:
             return run(prepare_one(), arguments)
         if action == "serve" and arguments:
             return serve(arguments)
+        if action == "nox":
+            return run(prepare((NOX,))[0], ["nox", *arguments])
         if action == "molecule":
             return molecule(arguments)
         if action == "setup" and not arguments:
