@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: choria_backup_info
 version_added: 1.0.0
-short_description: Look at backups of Choria Streams, and verify them
+short_description: List and verify backups of Choria Streams
 description:
   - Tells which backups a folder on the managed host has, and whether they are still as they were written.
   - It reads all of them, makes no connection, and needs nothing beside Python.

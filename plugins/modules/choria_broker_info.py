@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 ---
 module: choria_broker_info
 version_added: 1.0.0
-short_description: Show how the Choria Broker of a host is
+short_description: Read the health of the Choria Broker of a host
 description:
   - Reads the statistics of the broker on the managed host, and connects to its port for clients with TLS and the
     broker's own certificate or token. So it sees what clients would see.

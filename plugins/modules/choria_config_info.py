@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: choria_config_info
 version_added: 1.0.0
-short_description: Show what a Choria configuration file stands for
+short_description: Read the settings of a Choria configuration file
 description:
   - Reads a configuration file of a Choria client, server or broker on the managed host, and its C(plugin.d), and
     returns

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: choria_credentials
 version_added: 1.0.0
-short_description: Make certificates and tokens for a lab or a small site
+short_description: Create certificates and tokens for a lab or a small site
 description:
   - Keeps a private certificate authority, and an issuer of Choria's tokens, in a folder, with the certificates and
     tokens that they sign. It belongs on the controller, with C(delegate_to) or in a play of its own.

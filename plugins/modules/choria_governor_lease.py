@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: choria_governor_lease
 version_added: 1.0.0
-short_description: Take, give back, evict and reset seats of concurrency governors
+short_description: Take, return, evict and reset seats of concurrency governors
 description:
   - Takes a seat in a concurrency governor of Choria Streams in one task, and gives it back in another one. It asks from
     the managed host.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: choria_machine
 version_added: 1.0.0
-short_description: Bring an autonomous agent to a node
+short_description: Deploy an autonomous agent to a node
 description:
   - Puts an autonomous agent, which Choria also calls a machine, into the machine store of Choria Server on the managed
     host, with its definition and further files. The server sees it within ten seconds, and needs no restart.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: choria_submission_info
 version_added: 1.0.0
-short_description: Look at the submission spool of Choria Server
+short_description: Read the submission spool of Choria Server
 description:
   - Counts what waits in the spool on the managed host, tells since when, and whether the spool will soon be full.
   - It reads files and makes no connection, and needs nothing beside Python.
