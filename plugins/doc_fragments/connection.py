@@ -28,41 +28,47 @@ options:
     description:
       - A configuration file of a Choria client, server or broker, such as V(/etc/choria/client.conf). The brokers,
         the security provider (V(file), V(puppet) or V(choria)), the collective and the identity follow from it.
-      - What is set beside it wins over it.
+      - What is set beside it wins over it. If O(choria_config) is not set, O(servers) tells which file counts.
     type: path
   context:
     description:
       - The name of a context of the C(nats) program. What is set beside it, or in O(choria_config), wins over it.
+      - No context is read if not set.
     type: str
   user:
     description:
       - The user's name.
+      - If not set, O(choria_config), O(context) or the URL in O(servers) may have it. By default there is none.
     type: str
   password:
     description:
-      - The user's password.
+      - The user's password. If not set, it comes from where the user's name comes from.
     type: str
   token:
     description:
-      - An authentication token.
+      - An authentication token. If not set, O(context) or the URL in O(servers) may have it. By default there is none.
     type: str
   creds:
     description:
       - A NATS credentials file, which holds a user's JWT and seed. Needs the Python library nkeys.
+      - If not set, O(choria_config) or O(context) may name one. By default there is none.
     type: path
   nkey_seed:
     description:
       - The seed of a user's NKey, which begins with V(SU). Needs the Python library nkeys.
+      - If not set, O(context) may have it. By default there is none.
     type: str
   jwt:
     description:
       - A file with the token of a Choria user or server, for Choria Brokers that identify by tokens. Needs O(seed),
         and the Python library cryptography.
       - The subjects of replies and of the JetStream API follow from it.
+      - If not set, O(choria_config) may name one. By default there is none.
     type: path
   seed:
     description:
       - The file with the seed that belongs to O(jwt), 64 hexadecimal digits as C(choria jwt keys) writes them.
+      - If not set, O(choria_config) may name it, or it lies beside the token there. By default there is none.
     type: path
   tls:
     description:
@@ -83,10 +89,12 @@ options:
   client_cert:
     description:
       - A PEM file with our certificate, for mutual TLS.
+      - If not set, O(choria_config) or O(context) may name one. By default there is none.
     type: path
   client_key:
     description:
       - A PEM file with the private key of O(client_cert), without a passphrase.
+      - If not set, it comes from where the certificate comes from.
     type: path
   validate_certs:
     description:
@@ -97,6 +105,7 @@ options:
   tls_first:
     description:
       - Whether TLS begins before the server says anything, for servers with C(handshake_first).
+      - If not set, O(context) may have it. By default it does not.
     type: bool
   connect_timeout:
     description:
@@ -111,15 +120,18 @@ options:
   domain:
     description:
       - The JetStream domain to talk to, where leaf nodes have domains of their own.
+      - If not set, O(context) may have it. By default there is none.
     type: str
   api_prefix:
     description:
       - The subject prefix of the JetStream API, where an account imports it under another name than V($JS.API).
+      - If not set, O(context) may have it. By default it is V($JS.API), or follows from O(domain) or O(jwt).
     type: str
   inbox_prefix:
     description:
       - The subject prefix under which replies are awaited, where the credentials may not subscribe to V(_INBOX).
       - With O(jwt) it is the one that the broker lets this caller use.
+      - If not set, O(context) may have it. By default it is V(_INBOX), or follows from O(jwt).
     type: str
   collective:
     description:

@@ -16,19 +16,21 @@ options:
       - It can be changed to another subject while nobody listens.
     type: str
   deliver_group:
-    description: The queue group whose members share the messages. For push consumers.
+    description: The queue group whose members share the messages. For push consumers. No group for a new consumer.
     type: str
   rate_limit_bps:
-    description: How many bits are delivered in a second at most, 0 for no limit. For push consumers.
+    description: >-
+      How many bits are delivered in a second at most, 0 for no limit. For push consumers. No limit for a new consumer.
     type: int
   flow_control:
     description: >-
       Let the receiver slow down the delivery. Needs O(idle_heartbeat). For push consumers. Can't be changed in place.
+      Off for a new consumer.
     type: bool
   idle_heartbeat:
     description: >-
       After how long without a message to send a sign of life, as seconds or text such as V(5s), 0 for never. For push
-      consumers. Can't be changed in place.
+      consumers. Can't be changed in place. Never for a new consumer.
     type: str
 """
 
@@ -36,30 +38,37 @@ options:
     PULL = r"""
 options:
   max_waiting:
-    description: How many pulls may wait at a time. For pull consumers. Can't be changed in place.
+    description: >-
+      How many pulls may wait at a time. For pull consumers. Can't be changed in place. 512 for a new consumer that is
+      pulled.
     type: int
   max_batch:
-    description: How many messages a pull may ask for, 0 for no limit. For pull consumers.
+    description: How many messages a pull may ask for, 0 for no limit. For pull consumers. No limit for a new consumer.
     type: int
   max_expires:
-    description: How long a pull may wait, as seconds or text, 0 for no limit. For pull consumers.
+    description: >-
+      How long a pull may wait, as seconds or text, 0 for no limit. For pull consumers. No limit for a new consumer.
     type: str
   max_bytes:
-    description: How many bytes a pull may ask for, as a number or text such as V(1MiB), 0 for no limit.
-      For pull consumers.
+    description: >-
+      How many bytes a pull may ask for, as a number or text such as V(1MiB), 0 for no limit. For pull consumers. No
+      limit for a new consumer.
     type: str
   priority_policy:
     description: >-
-      How the members of the groups share the messages. For pull consumers. Needs nats-server 2.11, V(prioritized)
-      needs 2.12.
+      How the members of the groups share the messages. For pull consumers. Needs nats-server 2.11, V(prioritized) needs
+      2.12. V(none) for a new consumer.
     type: str
     choices: [none, overflow, pinned_client, prioritized]
   priority_groups:
-    description: The names of the groups, each with up to 16 letters, digits and any of V(/ _ = -).
+    description: >-
+      The names of the groups, each with up to 16 letters, digits and any of V(/ _ = -). No groups for a new consumer.
     type: list
     elements: str
   priority_timeout:
-    description: After how long a silent member loses its pin, as seconds or text. For V(pinned_client).
+    description: >-
+      After how long a silent member loses its pin, as seconds or text. For V(pinned_client). V(2m) for a new consumer
+      with this policy.
     type: str
 """
 
@@ -76,17 +85,20 @@ options:
   ack_wait:
     description:
       - After how long a message that was not acknowledged is delivered again, as seconds or text such as V(30s).
-      - It is the first step of O(backoff) where that is set.
+      - It is the first step of O(backoff) where that is set. V(30s) for a new consumer that wants acknowledgements.
     type: str
   max_deliver:
-    description: How often a message is delivered at most, -1 for no limit.
+    description: How often a message is delivered at most, -1 for no limit. No limit for a new consumer.
     type: int
   backoff:
     description:
       - How long to wait before each new delivery, as seconds or text. There may be no more steps than O(max_deliver).
+      - No steps for a new consumer, where O(ack_wait) counts.
     type: list
     elements: str
   max_ack_pending:
-    description: How many messages may wait for an acknowledgement, -1 for no limit.
+    description: >-
+      How many messages may wait for an acknowledgement, -1 for no limit. 1000 for a new consumer that wants
+      acknowledgements, unless the stream has O(choria.streams.choria_stream#module:consumer_limits).
     type: int
 """

@@ -15,26 +15,67 @@ options:
   subject:
     description:
       - Only messages on this subject, which may hold the wildcards V(*) for one word and V(>) for all that follow.
+      - All subjects if not set.
     type: str
   sequence:
-    description: The one message with this sequence number. Not with the others that select messages.
+    description: >-
+      The one message with this sequence number. Not with the others that select messages. If not set, the other options
+      select.
     type: int
   start_sequence:
     description: >-
-      The messages from this sequence number on; V(1) means all that the stream holds. Not with O(since) and O(last).
+      The messages from this sequence number on; V(1) means all that the stream holds. Not with O(since) and O(last). If
+      not set, the other options select.
     type: int
   since:
     description:
       - The messages that were stored since then.
       - A time is written as RFC 3339, such as V(2026-03-01T12:00:00Z); a duration before now as V(90s), V(1h) or V(7d).
+      - If not set, the other options select.
     type: str
   last:
-    description: This many of the newest messages, at most 100,000. Not with O(since) and O(limit).
+    description: >-
+      This many of the newest messages, at most 100,000. Not with O(since) and O(limit). If not set, the other options
+      select.
     type: int
   limit:
     description: >-
       At most this many, the oldest first, and at most 100,000. Without it more than these are an error.
     type: int
+"""
+
+    # What a message is published with beside its payload
+    OUTGOING = r"""
+options:
+  headers:
+    description:
+      - Headers of the message, text to text. Their values are shown in the result alone, as with O(data).
+      - C(Nats-Rollup) deletes the messages before this one, and needs O(allow_data_loss).
+      - Those that have an option here, such as C(Nats-Msg-Id), are given with it. None by default.
+    type: dict
+  msg_id:
+    description:
+      - A text that tells this message from all others, sent as C(Nats-Msg-Id).
+      - >-
+        The stream stores it once within its O(choria.streams.choria_stream#module:duplicate_window), so that a task
+        which is run again, or whose acknowledgement was lost, changes nothing.
+      - Without it each run stores another message.
+    type: str
+  ttl:
+    description:
+      - How long the message is kept, as seconds or text such as V(90s) or V(1h), at least a second.
+      - >-
+        Needs nats-server 2.11 and a stream with O(choria.streams.choria_stream#module:allow_msg_ttl). Servers count
+        whole seconds.
+      - If not set, as long as the stream keeps messages.
+    type: str
+  increment:
+    description:
+      - Add this whole number to the counter that O(subject) is, in place of O(data). It may be negative.
+      - Each run adds it again, unless O(msg_id) says that it is the same.
+      - Needs nats-server 2.12 and a stream with O(choria.streams.choria_stream#module:allow_msg_counter).
+      - Without it O(data) is published.
+    type: str
 """
 
     # Publish later
@@ -47,16 +88,23 @@ options:
       - The same schedule again is no change, and so is one whose O(schedule.at) is over. A changed one takes the place
         of what was on O(subject).
       - Needs nats-server 2.12 and a stream with O(choria.streams.choria_stream#module:allow_msg_schedules).
+      - Without it the message is published at once.
     type: dict
     suboptions:
       at:
-        description: The moment, as RFC 3339 text. One of O(schedule.at), O(schedule.every) and O(schedule.cron).
+        description: >-
+          The moment, as RFC 3339 text. One of O(schedule.at), O(schedule.every) and O(schedule.cron). Left out where
+          one of the others is set.
         type: str
       every:
-        description: How often, as seconds or text such as V(5m), at least a second (nats-server 2.14).
+        description: >-
+          How often, as seconds or text such as V(5m), at least a second (nats-server 2.14). Left out where one of the
+          others is set.
         type: str
       cron:
-        description: When, as six fields of which the first are seconds, or as V(@hourly) (nats-server 2.14).
+        description: >-
+          When, as six fields of which the first are seconds, or as V(@hourly) (nats-server 2.14). Left out where one of
+          the others is set.
         type: str
       time_zone:
         description: Where the hours of O(schedule.cron) are those, such as V(Europe/Berlin); UTC where it is left out.
@@ -65,7 +113,8 @@ options:
         description: The subject to publish to, another one of the same stream. Needed.
         type: str
       ttl:
-        description: How long each published message is kept, as O(ttl).
+        description: >-
+          How long each published message is kept, as O(ttl). If not set, as long as the stream keeps messages.
         type: str
 """
 
@@ -73,11 +122,14 @@ options:
     EXPECTED = r"""
 options:
   expected_last_sequence:
-    description: Publish only if the last message of the stream has this sequence number, 0 for a stream without any.
+    description: >-
+      Publish only if the last message of the stream has this sequence number, 0 for a stream without any. Not checked
+      if not set.
     type: int
   expected_last_subject_sequence:
     description: >-
-      Publish only if the last message on O(subject) has this sequence number, 0 for a subject without any.
+      Publish only if the last message on O(subject) has this sequence number, 0 for a subject without any. Not checked
+      if not set.
     type: int
   expected_last_msg_id:
     description:
@@ -86,6 +138,7 @@ options:
         Only for streams with one copy, and refused with others, where one message whose expectation fails while others
         publish would put the stream out of service. O(expected_last_sequence) and O(expected_last_subject_sequence) are
         safe with any.
+      - Not checked if not set.
     type: str
 """
 
@@ -96,7 +149,7 @@ options:
     description:
       - Publish these messages, in place of O(subject) and O(data), in this order.
       - The stream stores all of them or none, unless O(atomic) is V(false).
-      - O(encoding), O(stream) and O(allow_data_loss) hold for all of them.
+      - O(encoding), O(stream) and O(allow_data_loss) hold for all of them. One message by default.
     type: list
     elements: dict
     suboptions:
@@ -105,27 +158,28 @@ options:
         type: str
         required: true
       data:
-        description: As O(data).
+        description: As O(data). Needed unless it is an O(messages[].increment).
         type: raw
       headers:
-        description: As O(headers).
+        description: As O(headers). None by default.
         type: dict
       msg_id:
-        description: As O(msg_id). Only with O(atomic=false).
+        description: As O(msg_id). Only with O(atomic=false). None by default.
         type: str
       ttl:
-        description: As O(ttl).
+        description: As O(ttl). If not set, as long as the stream keeps messages.
         type: str
       increment:
-        description: As O(increment).
+        description: As O(increment). Without it O(messages[].data) is published.
         type: str
       expected_last_sequence:
-        description: As O(expected_last_sequence). Only for the first message, unless O(atomic=false).
+        description: >-
+          As O(expected_last_sequence). Only for the first message, unless O(atomic=false). Not checked if not set.
         type: int
       expected_last_subject_sequence:
         description: >-
           As O(expected_last_subject_sequence). Without O(atomic=false) it is that of the time before all of the
-          messages.
+          messages. Not checked if not set.
         type: int
   atomic:
     description:

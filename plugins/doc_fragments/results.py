@@ -75,6 +75,7 @@ options:
   batch:
     description:
       - A name that several runs have in common, such as that of a change. It is in the event of the run's start.
+      - No name by default.
     type: str
     env:
       - name: CHORIA_STREAMS_RESULTS_BATCH

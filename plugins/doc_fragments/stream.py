@@ -11,12 +11,13 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   state:
-    description: Whether it is to exist, with the options given.
+    description: Whether it is to exist, with the options given. Options that are left out stay as they are.
     type: str
     choices: [present, absent]
     default: present
   replicas:
-    description: How many servers of the cluster keep a copy, 1 to 5. Can be changed in place, and data is kept.
+    description: >-
+      How many servers of the cluster keep a copy, 1 to 5. Can be changed in place, and data is kept. 1 for a new one.
     type: int
   wait:
     description:
@@ -75,31 +76,34 @@ options:
     choices: ['false', 'true', copy]
     default: 'false'
   description:
-    description: A text of up to 4 KiB for people.
+    description: A text of up to 4 KiB for people. Empty for a new one.
     type: str
   storage:
-    description: Where messages are kept. Can be changed with O(recreate).
+    description: Where messages are kept. Can be changed with O(recreate). V(file) for a new one.
     type: str
     choices: [file, memory]
   metadata:
-    description: Labels, text to text. Keys that begin with V(_nats.) are the server's own, and never a difference.
+    description: >-
+      Labels, text to text. Keys that begin with V(_nats.) are the server's own, and never a difference. Empty for a new
+      one.
     type: dict
   placement:
     description: >-
-      Which servers may hold it, V({}) for any. A change moves the data, O(wait) tells how it goes with O(replicas).
+      Which servers may hold it, V({}) for any. A change moves the data, O(wait) tells how it goes with O(replicas). Any
+      server for a new one.
     type: dict
     suboptions:
       cluster:
-        description: The name of the cluster.
+        description: The name of the cluster. Any cluster if not set.
         type: str
       tags:
-        description: Tags that servers must have.
+        description: Tags that servers must have. Any server if not set.
         type: list
         elements: str
   mirror:
     description: >-
       Make it a copy of another one. Can be added or changed with O(recreate=true) alone, but ended with V({}), which
-      makes it one of its own (nats-server 2.12).
+      makes it one of its own (nats-server 2.12). No mirror for a new one.
     type: dict
     suboptions:
       name:
@@ -110,10 +114,13 @@ options:
             stream.
         type: str
       opt_start_seq:
-        description: The sequence number in the origin to begin with.
+        description: >-
+          The sequence number in the origin to begin with. By default the first, or what O(mirror.opt_start_time) says.
         type: int
       opt_start_time:
-        description: The time in the origin to begin with, as RFC 3339 text.
+        description: >-
+          The time in the origin to begin with, as RFC 3339 text. By default that of the first message, or what
+          O(mirror.opt_start_seq) says.
         type: str
       filter_subject:
         description:
@@ -124,9 +131,10 @@ options:
           - >-
             A new filter that matches neither a subject of an origin in this account nor a message that it holds is
             refused.
+          - All messages if not set.
         type: str
       external:
-        description: Where the origin lies in another account or JetStream domain.
+        description: Where the origin lies in another account or JetStream domain. An origin in this account if not set.
         type: dict
         suboptions:
           api:
@@ -134,21 +142,26 @@ options:
             type: str
             required: true
           deliver:
-            description: The prefix of the subjects on which its messages are delivered.
+            description: >-
+              The prefix of the subjects on which its messages are delivered. The server's own prefix if not set.
             type: str
       subject_transforms:
-        description: Rewrite subjects while taking messages.
+        description: Rewrite subjects while taking messages. Subjects stay as they are if not set.
         type: list
         elements: dict
         suboptions:
           src:
-            description: The subjects to rewrite.
+            description: The subjects to rewrite. All subjects if not set.
             type: str
           dest:
-            description: What they become, such as V(copy.{{wildcard(1\)}}).
+            description: >-
+              What they become, such as V(copy.{{wildcard(1\)}}). If not set, the messages are taken under their own
+              subjects.
             type: str
       consumer:
-        description: A durable consumer of the origin to read through (nats-server 2.14).
+        description: >-
+          A durable consumer of the origin to read through (nats-server 2.14). The server makes one of its own if not
+          set.
         type: dict
         suboptions:
           name:
@@ -156,10 +169,10 @@ options:
             type: str
             required: true
           deliver_subject:
-            description: The subject on which it delivers.
+            description: The subject on which it delivers. Needed.
             type: str
   sources:
-    description: Collect the messages of others.
+    description: Collect the messages of others. No sources for a new one.
     type: list
     elements: dict
     suboptions:
@@ -173,10 +186,14 @@ options:
         type: str
         required: true
       opt_start_seq:
-        description: The sequence number in the origin to begin with.
+        description: >-
+          The sequence number in the origin to begin with. By default the first, or what O(sources[].opt_start_time)
+          says.
         type: int
       opt_start_time:
-        description: The time in the origin to begin with, as RFC 3339 text.
+        description: >-
+          The time in the origin to begin with, as RFC 3339 text. By default that of the first message, or what
+          O(sources[].opt_start_seq) says.
         type: str
       filter_subject:
         description:
@@ -187,9 +204,10 @@ options:
           - >-
             A new filter that matches neither a subject of an origin in this account nor a message that it holds is
             refused.
+          - All messages if not set.
         type: str
       external:
-        description: Where the origin lies in another account or JetStream domain.
+        description: Where the origin lies in another account or JetStream domain. An origin in this account if not set.
         type: dict
         suboptions:
           api:
@@ -197,21 +215,26 @@ options:
             type: str
             required: true
           deliver:
-            description: The prefix of the subjects on which its messages are delivered.
+            description: >-
+              The prefix of the subjects on which its messages are delivered. The server's own prefix if not set.
             type: str
       subject_transforms:
-        description: Rewrite subjects while taking messages.
+        description: Rewrite subjects while taking messages. Subjects stay as they are if not set.
         type: list
         elements: dict
         suboptions:
           src:
-            description: The subjects to rewrite.
+            description: The subjects to rewrite. All subjects if not set.
             type: str
           dest:
-            description: What they become, such as V(copy.{{wildcard(1\)}}).
+            description: >-
+              What they become, such as V(copy.{{wildcard(1\)}}). If not set, the messages are taken under their own
+              subjects.
             type: str
       consumer:
-        description: A durable consumer of the origin to read through (nats-server 2.14).
+        description: >-
+          A durable consumer of the origin to read through (nats-server 2.14). The server makes one of its own if not
+          set.
         type: dict
         suboptions:
           name:
@@ -219,10 +242,12 @@ options:
             type: str
             required: true
           deliver_subject:
-            description: The subject on which it delivers.
+            description: The subject on which it delivers. Needed.
             type: str
   republish:
-    description: Publish each stored message again on another subject, for plain subscribers. V({}) ends it.
+    description: >-
+      Publish each stored message again on another subject, for plain subscribers. V({}) ends it. Nothing is published
+      again for a new one.
     type: dict
     suboptions:
       src:
@@ -232,7 +257,7 @@ options:
         description: The subject to publish on, which may not be one of the stream's own. Needed.
         type: str
       headers_only:
-        description: Send the headers without the payload.
+        description: Send the headers without the payload. The payload is sent too if not set.
         type: bool
 """
 
@@ -240,27 +265,32 @@ options:
     FEATURES = r"""
 options:
   allow_rollup_hdrs:
-    description: Let a message with the header C(Nats-Rollup) replace all earlier ones.
+    description: Let a message with the header C(Nats-Rollup) replace all earlier ones. Off for a new stream.
     type: bool
   allow_msg_ttl:
-    description: Let messages carry their own C(Nats-TTL). Needs nats-server 2.11. Can't be taken back.
+    description: >-
+      Let messages carry their own C(Nats-TTL). Needs nats-server 2.11. Can't be taken back. Off for a new stream.
     type: bool
   subject_delete_marker_ttl:
     description: >-
-      Leave a marker for this long where O(max_age) deleted the last message of a subject. Needs nats-server 2.11.
+      Leave a marker for this long where O(max_age) deleted the last message of a subject. Needs nats-server 2.11. No
+      markers for a new stream.
     type: str
   allow_msg_counter:
-    description: Make each subject a counter. Needs nats-server 2.12. Can be changed with O(recreate=true) alone.
+    description: >-
+      Make each subject a counter. Needs nats-server 2.12. Can be changed with O(recreate=true) alone. Off for a new
+      stream.
     type: bool
   allow_atomic:
-    description: Let several messages be published as one. Needs nats-server 2.12.
+    description: Let several messages be published as one. Needs nats-server 2.12. Off for a new stream.
     type: bool
   allow_batched:
-    description: Let messages be published in fast batches. Needs nats-server 2.14.
+    description: Let messages be published in fast batches. Needs nats-server 2.14. Off for a new stream.
     type: bool
   allow_msg_schedules:
     description: >-
-      Let messages be scheduled. Needs nats-server 2.12. Turns on O(allow_rollup_hdrs) as well. Can't be taken back.
+      Let messages be scheduled. Needs nats-server 2.12. Turns on O(allow_rollup_hdrs) as well. Can't be taken back. Off
+      for a new stream.
     type: bool
 """
 
@@ -271,12 +301,13 @@ options:
     description:
       - Allow no change of the messages any more. Can only be set on a stream that exists, and never be taken back.
       - The server then sets O(max_age=0), O(discard=new), O(deny_delete=true) and O(deny_purge=true).
+      - A new stream is not sealed.
     type: bool
   deny_delete:
-    description: Refuse to delete single messages. Can't be taken back.
+    description: Refuse to delete single messages. Can't be taken back. Off for a new stream.
     type: bool
   deny_purge:
-    description: Refuse to purge the stream. Can't be taken back.
+    description: Refuse to purge the stream. Can't be taken back. Off for a new stream.
     type: bool
 """
 
@@ -284,28 +315,35 @@ options:
     LIMITS = r"""
 options:
   max_consumers:
-    description: How many consumers there may be, -1 for no limit. Can be changed with nats-server 2.12.
+    description: >-
+      How many consumers there may be, -1 for no limit. Can be changed with nats-server 2.12. No limit for a new stream.
     type: int
   max_msgs:
-    description: How many messages are kept, -1 for no limit.
+    description: How many messages are kept, -1 for no limit. No limit for a new stream.
     type: int
   max_bytes:
-    description: How many bytes are kept, as a number or text such as V(10GiB), -1 for no limit.
+    description: >-
+      How many bytes are kept, as a number or text such as V(10GiB), -1 for no limit. No limit for a new stream.
     type: str
   max_msgs_per_subject:
-    description: How many messages are kept for each subject, -1 for no limit.
+    description: How many messages are kept for each subject, -1 for no limit. No limit for a new stream.
     type: int
   max_age:
-    description: How long messages are kept, as seconds or text such as V(7d) or V(1h30m), 0 for ever.
+    description: >-
+      How long messages are kept, as seconds or text such as V(7d) or V(1h30m), 0 for ever. For ever in a new stream.
     type: str
   max_msg_size:
-    description: How large a message may be, as bytes or text such as V(64KiB), -1 for no limit.
+    description: >-
+      How large a message may be, as bytes or text such as V(64KiB), -1 for no limit. No limit for a new stream.
     type: str
   discard:
-    description: What happens when a limit is reached, V(old) deletes the oldest messages, V(new) refuses new ones.
+    description: >-
+      What happens when a limit is reached, V(old) deletes the oldest messages, V(new) refuses new ones. V(old) for a
+      new stream.
     type: str
     choices: [old, new]
   discard_new_per_subject:
-    description: Refuse new messages also when O(max_msgs_per_subject) is reached. Needs O(discard=new).
+    description: >-
+      Refuse new messages also when O(max_msgs_per_subject) is reached. Needs O(discard=new). Off for a new stream.
     type: bool
 """

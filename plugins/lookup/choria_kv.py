@@ -26,12 +26,12 @@ options:
     elements: str
     required: true
   bucket:
-    description: The bucket of all the keys.
+    description: The bucket of all the keys. If not set, each key begins with the name of its bucket.
     type: str
   default:
     description:
       - The value of a key that does not exist, or was deleted. It is returned as it is, without O(format) and O(query).
-      - It wins over O(missing).
+      - It wins over O(missing). If not set, O(missing) counts.
     type: raw
   missing:
     description: What becomes of a key that does not exist, or was deleted.
@@ -47,7 +47,7 @@ options:
     description: >-
       Read the one key as it was written in this revision, a number that RV(choria.streams.choria_kv#module:entry) and
       O(history) tell. How many old revisions are kept is the option O(choria.streams.choria_kv_bucket#module:history)
-      of the bucket.
+      of the bucket. If not set, the newest is read.
     type: int
   history:
     description: >-
@@ -85,6 +85,7 @@ options:
         has every revision that was ever written. What somebody removed together with its old revisions and the mark of
         that, as O(choria.streams.choria_kv_bucket#module:compact) does, counts as never written.
       - Also with O(prefix), but not with O(revision), O(history) and O(wait).
+      - If not set, they are read as they are now.
     type: str
   wait:
     description:
@@ -105,7 +106,8 @@ options:
   query:
     description: >-
       A JMESPath expression, applied to each value when O(format) is V(json) or V(yaml), to each list of O(history) and
-      to each dict of O(prefix). Needs the Python library jmespath on the controller.
+      to each dict of O(prefix). Needs the Python library jmespath on the controller. If not set, values are returned as
+      they are.
     type: str
   cache_ttl:
     description:

@@ -37,7 +37,7 @@ options:
       - >-
         What is returned in place of the last message, or of the one with O(sequence), where there is none. It is
         returned as it is, without O(format) and O(query).
-      - It wins over O(missing).
+      - It wins over O(missing). If not set, O(missing) counts.
     type: raw
   missing:
     description: >-
@@ -64,7 +64,7 @@ options:
         A JMESPath expression, applied to the last message or the one with O(sequence), else to the list of all that
         was read from a stream, so that it can choose among them. Needs the Python library jmespath on the controller.
       - It needs O(full), or data from O(format=json) or O(format=yaml).
-      - A list that it selects from several messages is returned item by item.
+      - A list that it selects from several messages is returned item by item. If not set, all is returned.
     type: str
 extends_documentation_fragment:
   - choria.streams.messages

@@ -25,7 +25,7 @@ options:
     description: The stream. Either this, O(bucket) or O(streams) is needed.
     type: str
   bucket:
-    description: The bucket, with all revisions of its keys.
+    description: The bucket, with all revisions of its keys. Left out where O(stream) or O(streams) is set.
     type: str
   streams:
     description:
@@ -35,6 +35,7 @@ options:
       - >-
         Each stream has a backup of its own. A file such as V(set-20261124T031500.123Z.json) beside them names those
         that belong together, and M(choria.streams.choria_restore) takes it as its O(path).
+      - Left out where O(stream) or O(bucket) is set.
     type: list
     elements: str
   path:

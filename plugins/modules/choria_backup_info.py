@@ -25,10 +25,10 @@ options:
     type: path
     required: true
   stream:
-    description: Only backups of this stream.
+    description: Only backups of this stream. All streams if not set.
     type: str
   bucket:
-    description: Only backups of this bucket.
+    description: Only backups of this bucket. All buckets if not set.
     type: str
 extends_documentation_fragment:
   - choria.streams.attributes

@@ -54,9 +54,10 @@ options:
   program:
     description:
       - The C(choria) program on the managed host. Where it is given, keys that its release does not know are refused.
+      - If not set, no program is asked.
     type: path
   mode:
-    description: The permissions of the file. A new file gets V(0600) unless this says otherwise.
+    description: The permissions of the file. If not set, a new file gets V(0600).
   state:
     description: Whether the file shall be there.
     type: str

@@ -48,7 +48,7 @@ options:
     type: str
     required: true
   description:
-    description: A text of up to 4 KiB for people.
+    description: A text of up to 4 KiB for people. Empty for a new consumer.
     type: str
   deliver_policy:
     description:
@@ -60,10 +60,12 @@ options:
   opt_start_seq:
     description: >-
       The sequence number of the stream to begin with. Can't be changed in place. With O(state=reset), the one to go to.
+      Not used by a new consumer if not set.
     type: int
   opt_start_time:
     description: >-
-      The time to begin with, as RFC 3339 text. Can't be changed in place. With O(state=reset), the one to go to.
+      The time to begin with, as RFC 3339 text. Can't be changed in place. With O(state=reset), the one to go to. Not
+      used by a new consumer if not set.
     type: str
   filter_subject:
     description:
@@ -73,41 +75,48 @@ options:
       - >-
         A new filter that matches neither a subject of the stream nor a message that it holds is refused, unless the
         stream copies or transforms messages.
+      - Without a filter a new consumer gets all messages.
     type: str
   filter_subjects:
-    description: Several such subjects, none of which may hold another.
+    description: >-
+      Several such subjects, none of which may hold another. Without a filter a new consumer gets all messages.
     type: list
     elements: str
   replay_policy:
     description: >-
       Whether messages are delivered as fast as possible or at the pace at which they were stored. Can't be changed in
-      place.
+      place. V(instant) for a new consumer.
     type: str
     choices: [instant, original]
   sample_freq:
-    description: Of how many acknowledgements to publish a sample, as a percentage such as V(50%).
+    description: >-
+      Of how many acknowledgements to publish a sample, as a percentage such as V(50%). No samples for a new consumer.
     type: str
   headers_only:
-    description: Deliver the headers without the payload.
+    description: Deliver the headers without the payload. Off for a new consumer.
     type: bool
   inactive_threshold:
-    description: After how long without use the server deletes it, as seconds or text such as V(1h), 0 for never.
+    description: >-
+      After how long without use the server deletes it, as seconds or text such as V(1h), 0 for never. Never for a new
+      consumer, unless the stream has O(choria.streams.choria_stream#module:consumer_limits).
     type: str
   replicas:
     description:
       - How many servers keep its state, 0 for as many as keep the stream, and never more.
-      - With a stream by interest or for work queues it has to be as many as keep the stream.
+      - With a stream by interest or for work queues it has to be as many as keep the stream. 0 for a new consumer.
     type: int
   mem_storage:
-    description: Keep its state in memory. Can't be changed in place.
+    description: Keep its state in memory. Can't be changed in place. Off for a new consumer.
     type: bool
   metadata:
-    description: Labels, text to text. Keys that begin with V(_nats.) are the server's own, and never a difference.
+    description: >-
+      Labels, text to text. Keys that begin with V(_nats.) are the server's own, and never a difference. Empty for a new
+      consumer.
     type: dict
   paused_until:
     description:
       - Deliver nothing until this time, as RFC 3339 text. Needs nats-server 2.11.
-      - An empty text or a time that is over lets it go on.
+      - An empty text or a time that is over lets it go on. A new consumer is not paused.
     type: str
   recreate:
     description:

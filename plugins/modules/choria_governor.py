@@ -44,7 +44,7 @@ options:
     description: >-
       How many bytes the seats may take in storage, as a number or text such as V(1MiB), -1 for no limit. It is for
       accounts that demand a limit. A seat takes less than 200 bytes and the name of its holder, and the first limit
-      that is reached counts.
+      that is reached counts. No limit for a new governor.
     type: str
   exact:
     description:

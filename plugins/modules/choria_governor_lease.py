@@ -52,6 +52,7 @@ options:
         RV(lease_id) finds the seat, if there is one.
       - Where that is null, V(released) changes nothing. In check mode V(acquired) took no seat, but would have, so
         that V(released) would change something then.
+      - Needed for V(released). Where it is not set, V(evicted) takes all seats of O(identity).
     type: str
   max_wait:
     description:

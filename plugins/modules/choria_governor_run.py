@@ -42,6 +42,7 @@ options:
         others are for this task around it.
       - The templates in it are evaluated while the seat is held. Those in a variable that has the whole task are
         evaluated before.
+      - Left out where O(tasks) is set.
     type: dict
   tasks:
     description:
@@ -54,6 +55,7 @@ options:
         C(environment), C(check_mode), C(diff), C(ignore_errors) and C(no_log). They mean what they mean in a play. A
         rescue sees C(ansible_failed_result), and the C(name) and C(action) of C(ansible_failed_task). A block whose
         rescue succeeds has not failed.
+      - Left out where O(task) is set.
     type: list
     elements: dict
   max_wait:

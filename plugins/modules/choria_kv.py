@@ -75,6 +75,7 @@ options:
         The task fails when somebody else was faster, and tells the actual revision.
       - When the key has become as wanted already, that is no failure and no change.
       - Revisions begin again when the bucket is deleted and created again. The same number is another value's then.
+      - Not checked if not set.
     type: int
   revert_to:
     description:
@@ -82,6 +83,7 @@ options:
         Give the key the value again that it had in this revision, as a new revision. It has to be kept by the bucket,
         see O(choria.streams.choria_kv_bucket#module:history).
       - A key that has this value is left alone. What somebody else writes in between is not replaced unseen.
+      - By default the key gets O(value).
     type: int
   increment:
     description:
@@ -91,7 +93,7 @@ options:
         It is counted on the revision that was read, and anew where somebody else was faster, so that any number of
         tasks can count at once and each counts exactly once. RV(entry.value) is the number that this task made, as a
         number.
-      - It counts each time that the task runs, and is always a change.
+      - It counts each time that the task runs, and is always a change. By default the key gets O(value).
     type: int
     version_added: 1.0.0
   ttl:

@@ -35,16 +35,18 @@ options:
       values. A bucket with more, which another tool made, can keep them.
     type: int
   ttl:
-    description: How long values live, as seconds or text such as V(20m), 0 for ever.
+    description: How long values live, as seconds or text such as V(20m), 0 for ever. For ever in a new bucket.
     type: str
   max_value_size:
-    description: How large a value may be, as bytes or text such as V(10KiB), -1 for no limit.
+    description: >-
+      How large a value may be, as bytes or text such as V(10KiB), -1 for no limit. No limit for a new bucket.
     type: str
   max_bucket_size:
-    description: How large the bucket may become, as bytes or text such as V(1GiB), -1 for no limit.
+    description: >-
+      How large the bucket may become, as bytes or text such as V(1GiB), -1 for no limit. No limit for a new bucket.
     type: str
   compression:
-    description: Whether values are compressed on disk.
+    description: Whether values are compressed on disk. Off for a new bucket.
     type: bool
   allow_direct:
     description:
@@ -55,7 +57,7 @@ options:
   limit_marker_ttl:
     description:
       - Let keys carry a lifetime of their own, and leave a marker for this long where O(ttl) deleted a key.
-      - Needs nats-server 2.11. Keys may keep their own lifetimes when it is turned off again.
+      - Needs nats-server 2.11. Keys may keep their own lifetimes when it is turned off again. Off for a new bucket.
     type: str
   compact:
     description:
@@ -64,6 +66,7 @@ options:
         all: the marks of their deletion, which otherwise stay, and old values under them.
       - Where there are old values, this needs O(allow_data_loss). A key that is written again meanwhile stays.
       - Clients that watch the bucket and were away for longer do not learn of these deletions.
+      - Nothing is removed if not set.
     type: str
 extends_documentation_fragment:
   - choria.streams.stream

@@ -45,11 +45,13 @@ options:
         the key.
       - A file whose path can't be a key, such as one whose name begins with a dot, fails the task before anything is
         written.
+      - Left out where O(data) or O(dest) is set.
     type: path
   dest:
     description:
       - A folder on the managed host, into which keys are pulled. It is made where it does not exist.
       - Each file is written whole or not at all. Links are replaced by files, and never followed out of the folder.
+      - Left out where O(data) or O(src) is set.
     type: path
   encoding:
     description:
@@ -71,6 +73,7 @@ options:
     description:
       - How long each value that is written lives, as O(choria.streams.choria_kv#module:ttl). Only with O(data) and
         O(src).
+      - If not set, a value lives as long as its bucket allows.
     type: str
   prune:
     description:

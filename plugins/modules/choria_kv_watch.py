@@ -44,7 +44,7 @@ options:
       - >-
         A JMESPath expression that is applied to each value. It is met when it selects anything but C(null), C(false)
         and what is empty, as with V(status == `ready`). Needs V(json) or V(yaml) for O(format).
-      - Needs the Python library jmespath on the host on which the module runs.
+      - Needs the Python library jmespath on the host on which the module runs. If not set, O(values) are waited for.
     type: str
   format:
     description:

@@ -28,7 +28,7 @@ options:
     choices: [present, absent, purged]
     default: present
   name:
-    description: The name of the machine, which also is that of its folder.
+    description: The name of the machine, which also is that of its folder. Needed unless O(state=purged).
     type: str
   store:
     description:
@@ -43,6 +43,7 @@ options:
         Ansible would take them for its own.
       - Values of C(environment) are not shown, neither among the options nor in differences.
       - A file of the controller is V({{ lookup('ansible.builtin.file', 'machine.yaml'\) | from_yaml }}).
+      - If not set, C(machine.yaml) comes from O(archive).
     type: dict
   files:
     description: Further files of the machine, such as the scripts that its watchers run.
@@ -79,7 +80,8 @@ options:
       - Needs O(archive_checksum).
     type: path
   archive_checksum:
-    description: What O(archive) has to be, as V(sha256:…), V(sha384:…) or V(sha512:…). Not without O(archive).
+    description: >-
+      What O(archive) has to be, as V(sha256:…), V(sha384:…) or V(sha512:…). Not without O(archive). Needed with it.
     type: str
   exact:
     description:
@@ -101,11 +103,13 @@ options:
       - It knows fewer watchers than the server itself, no keys with dots, and no durations such as V(1m30s). Where a
         definition has some of these and O(validate) accepts it, a refusal of the program does not count, and
         RV(machine.unknown_to_program) tells so.
+      - If not set, no program is asked.
     type: path
   keep:
     description:
       - With O(state=purged), the names of machines that stay, also as patterns such as V(site-*). Machines of Choria's
         own plugin manager are in the same store, and have to be named too.
+      - Needed for V(purged).
     type: list
     elements: str
 extends_documentation_fragment:

@@ -47,7 +47,7 @@ options:
       - The state in which each of O(names) on each of O(hosts) has to be.
       - A machine tells of its transitions, and never of the state in which it starts. For that state one can only wait
         when it comes back to it.
-      - Check mode does not wait.
+      - Check mode does not wait. If not set, nothing is waited for.
     type: str
   fail_states:
     description:
@@ -63,6 +63,7 @@ options:
         that was in it before does not count.
       - Such as RV(choria.streams.choria_kv#module:entry.created) of the key that sets them off. It is compared with the
         broker's time.
+      - If not set, any time counts.
     type: str
   max_wait:
     description: How long to wait, as seconds or text such as V(20m).

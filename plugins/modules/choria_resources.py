@@ -26,7 +26,7 @@ options:
     description:
       - Whose document this is. Each stream, consumer, bucket and governor gets a mark with the owner in its metadata,
         under C(choria.streams.owner). One that exists without a mark gets it, and keeps what the document does not say.
-      - What has another owner's mark is refused, see O(take_over).
+      - What has another owner's mark is refused, see O(take_over). If O(owner) is not set, nothing is marked.
     type: str
   prune:
     description:

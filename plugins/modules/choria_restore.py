@@ -51,7 +51,7 @@ options:
     description:
       - The name of the bucket to restore a bucket as. Its keys get that name too, with their revisions and times.
       - It goes by way of a mirror, for which the server has to be 2.12 or newer.
-      - Not with O(stream) and O(subjects).
+      - Not with O(stream) and O(subjects). If it is not set, the name is that of the backup, or O(stream).
     type: str
   subjects:
     description:

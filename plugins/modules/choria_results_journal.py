@@ -31,20 +31,23 @@ options:
     choices: [present, absent]
     default: present
   run_ids:
-    description: Only the journals of these runs.
+    description: Only the journals of these runs. All runs if not set.
     type: list
     elements: str
   older_than:
-    description: Only journals that were begun longer ago than this, as seconds or text such as V(7d). V(0s) is all.
+    description: >-
+      Only journals that were begun longer ago than this, as seconds or text such as V(7d). V(0s) is all. Journals of
+      any age if not set.
     type: str
   servers:
-    description: Only journals for one of these servers.
+    description: Only journals for one of these servers. All servers if not set.
     type: list
     elements: str
   address:
     description:
       - Addresses the selected journals to other servers. The next run that submits to these delivers them.
       - The events keep their ids, so that one which was stored before is not stored twice.
+      - If not set, journals keep the servers that they have.
     type: dict
     suboptions:
       servers:

@@ -42,25 +42,26 @@ options:
   playbooks:
     description:
       - Only runs of these playbooks, as shell patterns for their paths or file names, such as V(site.yml) or V(/srv/*).
-      - A pattern with V(!) before it leaves out what it fits.
+      - A pattern with V(!) before it leaves out what it fits. Runs of all playbooks if not set.
     type: list
     elements: str
   hosts:
     description:
       - Only runs in which one of these hosts had a part, and only the failures and results of these.
-      - Whether a run is complete, and all its counts, are still those of the whole run.
+      - Whether a run is complete, and all its counts, are still those of the whole run. All runs if not set.
     type: list
     elements: str
   since:
     description:
       - Only runs that started since then.
       - A time is written as RFC 3339, such as V(2026-03-01T12:00:00Z); a duration before now as V(90s), V(1h) or V(7d).
+      - All runs if not set.
     type: str
   until:
-    description: Only runs that started until then, written as O(since) is.
+    description: Only runs that started until then, written as O(since) is. All runs if not set.
     type: str
   outcomes:
-    description: Only runs with one of these outcomes, see RV(runs[].outcome).
+    description: Only runs with one of these outcomes, see RV(runs[].outcome). All runs if not set.
     type: list
     elements: str
     choices: [succeeded, failed, interrupted, running, lost]

@@ -31,12 +31,12 @@ options:
     type: str
     default: ansible.runs
   run_id:
-    description: The one run with this id. Not with O(playbooks) and O(limit).
+    description: The one run with this id. Not with O(playbooks) and O(limit). If not set, the newest runs.
     type: str
   playbooks:
     description:
       - Only runs of these playbooks, as shell patterns for their paths or file names, such as V(site.yml) or V(/srv/*).
-      - A pattern with V(!) before it leaves out what it fits.
+      - A pattern with V(!) before it leaves out what it fits. Runs of all playbooks if not set.
     type: list
     elements: str
   limit:

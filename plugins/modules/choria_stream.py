@@ -39,18 +39,18 @@ options:
     description:
       - V(limits) keeps messages until a limit is reached, V(interest) until all consumers have them, V(workqueue)
         until one has.
-      - To and from V(workqueue) it can be changed with O(recreate).
+      - To and from V(workqueue) it can be changed with O(recreate). V(limits) for a new stream.
     type: str
     choices: [limits, interest, workqueue]
   compression:
-    description: How stored messages are compressed.
+    description: How stored messages are compressed. V(none) for a new stream.
     type: str
     choices: [none, s2]
   first_seq:
-    description: The sequence number of the first message. It counts only when the stream is made.
+    description: The sequence number of the first message. It counts only when the stream is made. 1 for a new stream.
     type: int
   no_ack:
-    description: Do not acknowledge messages.
+    description: Do not acknowledge messages. Off for a new stream.
     type: bool
   duplicate_window:
     description:
@@ -58,33 +58,36 @@ options:
       - Where it is left out it follows O(max_age) down. V(0) stands for the server's default.
     type: str
   subject_transform:
-    description: Rewrite the subjects of messages before they are stored. V({}) ends it.
+    description: >-
+      Rewrite the subjects of messages before they are stored. V({}) ends it. Subjects stay as they are in a new stream.
     type: dict
     suboptions:
       src:
-        description: The subjects to rewrite.
+        description: The subjects to rewrite. All subjects if not set.
         type: str
       dest:
-        description: What they become.
+        description: What they become. If not set, subjects stay as they are.
         type: str
   allow_direct:
-    description: Let every copy answer reads, not the leader alone.
+    description: Let every copy answer reads, not the leader alone. Off for a new stream.
     type: bool
   mirror_direct:
-    description: Let this mirror answer direct reads for its origin.
+    description: Let this mirror answer direct reads for its origin. As O(allow_direct) of the origin for a new mirror.
     type: bool
   consumer_limits:
-    description: Limits for consumers that do not set their own.
+    description: Limits for consumers that do not set their own. No limits for a new stream.
     type: dict
     suboptions:
       inactive_threshold:
-        description: How long an unused consumer lives, as seconds or text such as V(1h).
+        description: How long an unused consumer lives, as seconds or text such as V(1h). No limit if not set.
         type: str
       max_ack_pending:
-        description: How many messages may wait for an acknowledgement, -1 for no limit.
+        description: How many messages may wait for an acknowledgement, -1 for no limit. No limit if not set.
         type: int
   persist_mode:
-    description: V(async) writes to disk with delay, for speed. Needs nats-server 2.12. Can be changed with O(recreate).
+    description: >-
+      V(async) writes to disk with delay, for speed. Needs nats-server 2.12. Can be changed with O(recreate). V(default)
+      for a new stream.
     type: str
     choices: [default, async]
   renamed_from:
@@ -98,6 +101,7 @@ options:
         nats-server 2.12. When such a task is interrupted, run it again, and it goes on.
       - Where there is no stream of the old name, the option has no effect. Where there are both, the task fails.
       - A stream that others have as mirror or source can't be renamed, since they would look for the old name.
+      - Nothing is renamed if not set.
     type: str
   pedantic:
     description:

@@ -36,6 +36,7 @@ options:
     description:
       - The subject to publish to. Some stream has to have it among its own.
       - With O(state=purged) only messages on this subject are deleted, which may hold the wildcards V(*) and V(>).
+      - Needed to publish, unless O(messages) is set. A purge without it is of all subjects.
     type: str
   data:
     description:
@@ -51,43 +52,19 @@ options:
     type: str
     choices: [text, json, base64]
     default: text
-  headers:
-    description:
-      - Headers of the message, text to text. Their values are shown in the result alone, as with O(data).
-      - C(Nats-Rollup) deletes the messages before this one, and needs O(allow_data_loss).
-      - Those that have an option here, such as C(Nats-Msg-Id), are given with it.
-    type: dict
-  msg_id:
-    description:
-      - A text that tells this message from all others, sent as C(Nats-Msg-Id).
-      - >-
-        The stream stores it once within its O(choria.streams.choria_stream#module:duplicate_window), so that a task
-        which is run again, or whose acknowledgement was lost, changes nothing.
-    type: str
-  ttl:
-    description:
-      - How long the message is kept, as seconds or text such as V(90s) or V(1h), at least a second.
-      - >-
-        Needs nats-server 2.11 and a stream with O(choria.streams.choria_stream#module:allow_msg_ttl). Servers count
-        whole seconds.
-    type: str
-  increment:
-    description:
-      - Add this whole number to the counter that O(subject) is, in place of O(data). It may be negative.
-      - Each run adds it again, unless O(msg_id) says that it is the same.
-      - Needs nats-server 2.12 and a stream with O(choria.streams.choria_stream#module:allow_msg_counter).
-    type: str
   sequence:
     description:
       - With O(state=absent) the sequence number of the message to delete.
       - With O(state=purged) the first message to keep; those before it are deleted.
       - Sequence numbers begin again when the stream is deleted and created again. The same number is another message's
         then. The diff tells what was deleted.
+      - Needed for V(absent), unless O(sequences) is set.
     type: int
   sequences:
     description:
       - The sequence numbers of messages to delete, in place of O(sequence).
       - The diff tells the numbers that were deleted, and not what was in the messages.
+      - If not set, O(sequence) says which.
     type: list
     elements: int
   erase:
@@ -95,7 +72,8 @@ options:
     type: bool
   keep:
     description: >-
-      How many of the newest messages a purge keeps, counted over all that O(subject) selects. Not with O(sequence).
+      How many of the newest messages a purge keeps, counted over all that O(subject) selects. Not with O(sequence). If
+      not set, O(sequence) says which are kept, or none are.
     type: int
   allow_data_loss:
     description:
@@ -105,6 +83,7 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
+  - choria.streams.messages.outgoing
   - choria.streams.messages.schedule
   - choria.streams.messages.expected
   - choria.streams.messages.several

@@ -37,7 +37,7 @@ options:
     choices: [text, json, base64]
     default: text
   src:
-    description: A file on the managed host whose content is sent as it is.
+    description: A file on the managed host whose content is sent as it is. If not set, O(payload) is sent.
     type: path
   reliable:
     description:
@@ -77,7 +77,7 @@ options:
   headers:
     description: >-
       Headers of the message, text to text. Names that begin with C(Choria) or C(Nats), in any case, are the server's
-      own. Their values are not shown among the options of the task.
+      own. Their values are not shown among the options of the task. None by default.
     type: dict
   transport:
     description:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from ansible.plugins.doc_fragments.files import ModuleDocFragment as FilesDocumentation
 
 from ansible_collections.choria.streams.plugins.module_utils._options.connection import CONNECTION
 from ansible_collections.choria.streams.plugins.module_utils._options.mask import PATTERNS
@@ -87,6 +88,52 @@ def test_every_option_has_type_and_description(kind: str, name: str) -> None:
         return sum(below, mine)
 
     assert incomplete(options(kind, name)) == []
+
+
+# How a description says what becomes of an option that is not given
+_NOT_GIVEN = re.compile(
+    r"\b(default|left out|not set|unspecified|needed|without (it|this|a filter)"
+    r"|new (stream|bucket|consumer|governor|mirror|one))\b",
+    re.IGNORECASE,
+)
+
+
+def whole(description: str | list[str]) -> str:
+    return " ".join([description] if isinstance(description, str) else description)
+
+
+# The options of files are described in Ansible's own words
+_OF_ANSIBLE = {
+    whole(entry["description"]) for entry in yaml.safe_load(FilesDocumentation.DOCUMENTATION)["options"].values()
+}
+
+
+def unexplained(found: dict[str, Any], above: str = "") -> Iterator[str]:
+    """The options without a default whose descriptions do not say what happens without them."""
+    for option, entry in found.items():
+        text = whole(entry["description"])
+        optional = entry.get("default") is None and not entry.get("required")
+        if optional and text not in _OF_ANSIBLE and not _NOT_GIVEN.search(text):
+            yield above + option
+        yield from unexplained(entry.get("suboptions") or {}, f"{above}{option}.")
+
+
+@pytest.mark.parametrize(("kind", "name"), [each for each in FOUND if each[0] != "filter"])
+def test_every_optional_option_says_what_happens_without_it(kind: str, name: str) -> None:
+    assert list(unexplained(options(kind, name))) == []
+
+
+def test_options_that_say_nothing_are_found() -> None:
+    said = {"description": ["Some text.", "All runs if not set."], "type": "str"}
+    silent = {"description": "Some text.", "type": "str"}
+    found = {
+        "said": said,
+        "silent": silent,
+        "required": {**silent, "required": True},
+        "filled": {**silent, "default": "x"},
+        "nested": {**said, "suboptions": {"inner": silent}},
+    }
+    assert list(unexplained(found)) == ["silent", "nested.inner"]
 
 
 @pytest.mark.parametrize(("kind", "name"), FOUND)
