@@ -146,10 +146,12 @@ def galaxy_importer(session: nox.Session) -> None:
 @nox.session(name="execution-environment")
 def execution_environment(session: nox.Session) -> None:
     """Install what ansible-builder reads from the collection, and nothing else, and log in with it."""
+    session.install(ANSIBLE)
     answer = BUILD / "ee-requirements.txt"
-    introspect = ["ansible-builder", "introspect", ".", "--write-pip", str(answer)]
+    # It searches a folder of collections
+    introspect = ["ansible-builder", "introspect", str(copy(session).parents[2]), "--write-pip", str(answer)]
     session.run(*introspect, "--write-bindep", str(BUILD / "ee-bindep.txt"), external=True)
-    session.install(ANSIBLE, "-r", str(answer))
+    session.install("-r", str(answer))
     tester = str(prepare_one().bin / "pytest")
     session.run(tester, "-q", "-p", "no:cacheprovider", "tests/ee", env={"EE_BIN": session.bin}, external=True)
 
