@@ -52,7 +52,9 @@ def cpu(process: BaseProcess) -> float:
 
 def measure(url: str, count: int, woken: bool) -> float:
     """Return the CPU time that a waiter takes, in milliseconds a second."""
-    processes = [multiprocessing.get_context("fork").Process(target=wait, args=(url, woken)) for _ in range(count)]
+    processes = [
+        multiprocessing.get_context("fork").Process(target=wait, args=(url, woken)) for _number in range(count)
+    ]
     try:
         for process in processes:
             process.start()
