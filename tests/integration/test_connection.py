@@ -37,7 +37,7 @@ from support.credentials import NKey, Operator, write_creds
 from support.playbook import run_playbook
 from support.ports import free_port
 from support.proxy import Proxy
-from support.server import NatsServer
+from support.server import NatsServer, freeze
 from support.tls import Authority
 from support.waiting import wait_until
 
@@ -808,3 +808,18 @@ def test_failures_in_a_playbook(world: World) -> None:
     assert "Traceback" not in result.output
     for secret in (SECRET, JUNK_SECRET, world.nkey.seed):
         assert secret not in result.output
+
+
+@pytest.mark.timeout(60)
+def test_a_connection_that_breaks_while_its_buffers_are_full() -> None:
+    """All requests end. With Python 3.11, nats-py left the one waiting that waited for room in its buffer."""
+    chunks = [Request("chunks", bytes(128 << 10)) for _number in range(300)]
+    with NatsServer() as server, Session(settings(servers=server.url, timeout="3s")) as session:
+        session.connect()
+        freeze(server.pid)
+        killer = threading.Timer(0.5, server.kill)
+        killer.start()
+        answers = session.request_many(chunks)
+        killer.join()
+    assert {type(answer) for answer in answers} <= {OutcomeUnknown, Unreachable}
+    assert isinstance(answers[0], OutcomeUnknown)

@@ -31,8 +31,12 @@ EVENTS = "choria tool event --type governor"
 SUBMIT = "choria tool submit --config /etc/choria/server.conf --reliable"
 STATUS = "choria tool status --status-file /var/log/choria-status.json --disconnected"
 KEY = ["choria kv put DEPLOY release 1.4", "choria governor view DEPLOY"]
-# test_guides.py runs these two
-SHOWN = ["choria jwt view /etc/choria/server.jwt", "choria jwt keys --show-public issuer.seed"]
+# test_guides.py runs the first two, and test_role_watch.py the last
+SHOWN = [
+    "choria jwt view /etc/choria/server.jwt",
+    "choria jwt keys --show-public issuer.seed",
+    "choria broker server check jetstream",
+]
 
 
 def typed() -> set[str]:

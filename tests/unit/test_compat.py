@@ -58,6 +58,7 @@ def test_a_connected_client(make_server: MakeServer) -> None:
         assert subscription.subject.startswith("_INBOX.")
         assert subscription._pending_queue.empty()
         assert isinstance(subscription._id, int)
+        assert client._flush_queue.empty()
         assert client._transport._bare_io_writer or client._transport._io_writer
         assert client._pongs == [] and client._pings_outstanding >= 0
         assert callable(client._ps.parse)

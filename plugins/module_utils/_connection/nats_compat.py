@@ -22,6 +22,7 @@ from .._options import connection
 from . import wire
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator
 
     from .settings import Settings
@@ -57,6 +58,7 @@ class _Changed:
     _server_info: Any
     _transport: Any
     _closed_cb: Any
+    _flush_queue: asyncio.Queue[asyncio.Future[None]] | None
 
     def __init__(self) -> None:
         from nats.errors import ProtocolError
@@ -123,6 +125,12 @@ class _Changed:
                 self._transport.close()
             if do_cbs and self._closed_cb:
                 await self._closed_cb()
+        finally:
+            # A request that waits for room in the buffer would wait for ever: nats-py ends the task that makes room
+            while self._flush_queue and not self._flush_queue.empty():
+                flushed = self._flush_queue.get_nowait()
+                if not flushed.done():
+                    flushed.set_result(None)
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         # nats-py looks at each character of each name, which is half of the time that reading many messages takes
