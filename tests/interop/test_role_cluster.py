@@ -186,14 +186,13 @@ def test_a_broker_hands_over_its_streams(brokers: list[Broker], tmp_path: Path) 
 
     def handed_over() -> bool:
         """An election may bring a stream back, so it is handed over again."""
-        for stream in led(leader):
-            templar.available_variables = {**given, "item": stream}
-            subprocess.run(
-                ["/bin/sh", "-c", templar.template(trust_as_template(command))],
-                check=True,
-                timeout=60,
-                env={"PATH": "/usr/bin:/bin", "USER": "root", "HOME": "/nonexistent"},
-            )
+        templar.available_variables = {**given, "_choria_own": {"broker": {"led": led(leader)}}}
+        subprocess.run(
+            ["/bin/sh", "-c", templar.template(trust_as_template(command))],
+            check=True,
+            timeout=60,
+            env={"PATH": "/usr/bin:/bin", "USER": "root", "HOME": "/nonexistent"},
+        )
         return led(leader) == []
 
     wait_until(handed_over, PATIENCE, "others lead its streams")
