@@ -29,7 +29,7 @@ TOKEN = "choria jwt client ansible.jwt ansible issuer.seed --public-key ansible.
 GOVERNED = ["choria governor add PUPPET 50 20m 1", "choria governor view PUPPET"]
 EVENTS = "choria tool event --type governor"
 SUBMIT = "choria tool submit --config /etc/choria/server.conf --reliable"
-STATUS = "choria tool status --status-file /var/log/choria-status.json --disconnected"
+STATUS = "choria tool status --status-file /var/log/choria-status.json"
 KEY = ["choria kv put DEPLOY release 1.4", "choria governor view DEPLOY"]
 # test_guides.py runs the first two, and test_role_watch.py the last
 SHOWN = [
