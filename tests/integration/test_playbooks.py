@@ -82,6 +82,6 @@ def test_results_journal(server: NatsServer, tmp_path: Path) -> None:
     run_playbook(play, config=config, env=CALLBACKS)
     assert list(spool.iterdir())
     result = run("results_journal", config, tmp_path).check()
-    found = result.task("Look after the journals").result
+    found = result.task("Check the journals").result
     assert found["spool"] == str(spool)
     assert found["journals"]

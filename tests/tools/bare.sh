@@ -30,8 +30,8 @@ make_base() {  # SUITE
   mkdir -p "$BARE_STATE/cache"
   mmdebstrap --quiet --variant=minbase --include="$packages" --aptopt='Acquire::Languages "none"' "$1" "$base"
   chroot "$base" useradd --create-home "$user"
-  # Installers of Debian write it
-  echo '127.0.0.1 localhost' > "$base/etc/hosts"
+  # Installers of Debian write both
+  printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$1" > "$base/etc/hosts"
   chown "$(chroot "$base" id -u "$user")" "$BARE_STATE/cache"
   echo "$packages" > "$base.complete"
 }
