@@ -14,7 +14,7 @@ from ..._options import codecs, fields
 from . import publish as stream_publish
 from . import results, several
 from .features import V2_12
-from .foresight import foresee
+from .foresight import check_batch
 from .outgoing import LAST_SEQUENCE, LAST_SUBJECT_SEQUENCE, PUBLISH, Outgoing, refused
 
 if TYPE_CHECKING:
@@ -113,13 +113,8 @@ def _refusal(batch: list[Outgoing], error: _errors.ApiError) -> _errors.StreamsE
 
 
 def _foresee(session: sessions.Session, batch: list[Outgoing], owner: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the expected acknowledgement of all. Each expects the state before the batch."""
-    acks = [foresee(session, [(each, owner)])[0] for each in batch if each.expected] or foresee(
-        session, [(batch[0], owner)]
-    )
-    for ack in acks:
-        if isinstance(ack, _errors.StreamsError):
-            raise ack
+    """Return the expected acknowledgement of all, or raise the error that the server would return."""
+    check_batch(session, batch, owner)
     config, state = (owner or {}).get("config", {}), (owner or {}).get("state", {})
     last = int(state["last_seq"]) + len(batch) if owner else 0
     return {"stream": config.get("name", batch[0].stream), "seq": last}

@@ -48,6 +48,17 @@ def foresee(
     return found
 
 
+def check_batch(session: sessions.Session, batch: Sequence[Outgoing], owner: Owner) -> None:
+    """Raise the error that the server would return for a batch. Each message expects the state before all of them."""
+    compared = [each for each in batch if each.expected] or batch[:1]
+    if owner is None:
+        raise nobody(compared[0].subject)
+    if owner:
+        stream = _Stream(session, owner, compared)
+        for each in compared:
+            stream.check(each)
+
+
 class _Stream:
     """A stream as it would be after each of the messages ``mine``. Only what they need is read."""
 
@@ -92,15 +103,7 @@ class _Stream:
         """Return the acknowledgement. Raises the error that the server would return, in its order of checks."""
         if outgoing.msg_id in self._ids:
             return {"stream": self._name, "seq": self._ids[outgoing.msg_id], "duplicate": True}
-        last = {
-            LAST_SEQUENCE: self._last,
-            LAST_SUBJECT_SEQUENCE: self._sequences.get(outgoing.subject, 0),
-            LAST_MSG_ID: self._last_id,
-        }
-        for option, wanted in outgoing.expected.items():
-            if last[option] != wanted:
-                raise moved(outgoing, option, last[option])
-        self._check_room(outgoing)
+        self.check(outgoing)
         self._last += 1
         self._messages += 1
         self._held[outgoing.subject] = self._held.get(outgoing.subject, 0) + 1
@@ -112,6 +115,18 @@ class _Stream:
             self._counts[outgoing.subject] += outgoing.increment
             ack["val"] = self._counts[outgoing.subject]
         return ack
+
+    def check(self, outgoing: Outgoing) -> None:
+        """Raise the error that the server would return for a message that is no duplicate."""
+        last = {
+            LAST_SEQUENCE: self._last,
+            LAST_SUBJECT_SEQUENCE: self._sequences.get(outgoing.subject, 0),
+            LAST_MSG_ID: self._last_id,
+        }
+        for option, wanted in outgoing.expected.items():
+            if last[option] != wanted:
+                raise moved(outgoing, option, last[option])
+        self._check_room(outgoing)
 
     def _check_room(self, outgoing: Outgoing) -> None:
         if self._config.get("discard") != "new":
