@@ -17,11 +17,11 @@ from support.playbook import ROOT
 pytestmark = pytest.mark.once
 
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
-BLOCK = re.compile(r"^```(text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks() -> list[tuple[str, str]]:
-    return [(path.stem, text) for path in GUIDES for _kind, text in BLOCK.findall(path.read_text())]
+    return [(path.stem, text) for path in GUIDES for text in BLOCK.findall(path.read_text())]
 
 
 SERVERS = [pytest.param(text, id=f"{guide}-{text.split()[1]}") for guide, text in blocks() if "jetstream {" in text]
