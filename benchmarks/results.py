@@ -139,7 +139,7 @@ def runs(server: NatsServer, asked: argparse.Namespace) -> bool:
     taken = {name: Taken() for name in subjects}
     start, done = time.monotonic(), 0
     while (done < asked.rounds and (time.monotonic() - start) * (done + 1) <= asked.limit * done) or not done:
-        # Forth and back: whoever comes first in a round has no advantage
+        # Every other round is in the reverse order, so that none has the advantage of being the first
         for name in list(subjects)[:: 1 if done % 2 else -1]:
             elapsed, processor, memory = run(*subjects[name], asked)
             taken[name].elapsed.append(elapsed)

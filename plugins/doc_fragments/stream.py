@@ -41,7 +41,7 @@ options:
     description:
       - Whether a change may delete messages, such as deleting what is not empty, or lowering a limit below what is
         stored.
-      - Without it such a change is refused, in check mode too, and the number of messages that would be lost is told.
+      - Without it such a change fails, in check mode too, and the error has the number of messages that would be lost.
     type: bool
     default: false
   exact:

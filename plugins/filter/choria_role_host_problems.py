@@ -58,7 +58,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 _value:
-  description: One sentence for each reason. The list is empty where there is none.
+  description: One sentence for each reason. The list is empty if there is none.
   type: list
   elements: str
   sample: [systemd is needed]

@@ -39,7 +39,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 _value:
-  description: One sentence for each fault. The list is empty where there is none.
+  description: One sentence for each fault. The list is empty if there is none.
   type: list
   elements: str
   sample: [the certificate of broker1 has expired]
