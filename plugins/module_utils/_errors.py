@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The errors that all code below the edges raises, and only the edges translate."""
 
@@ -7,7 +6,10 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # The oldest Python that modules run with. This is the first file that each of them imports: it must run with any.
 NEEDED = (3, 9)
@@ -17,10 +19,10 @@ def python_problem(version: Any, executable: str) -> str:
     """Return the sentence for a Python that is too old, or an empty text."""
     if tuple(version[:2]) >= NEEDED:
         return ""
-    needed, found = (".".join(map(str, parts)) for parts in (NEEDED, version[:3]))
+    needed, running = (".".join(map(str, parts)) for parts in (NEEDED, version[:3]))
     return (
         f"choria.streams needs Python {needed} or newer on the hosts that its modules run on, and {executable} is "
-        f"Python {found}: install a newer one there, and set ansible_python_interpreter to it."
+        f"Python {running}: install a newer one there, and set ansible_python_interpreter to it."
     )
 
 
@@ -30,10 +32,18 @@ if _PROBLEM:
     sys.stdout.write(json.dumps(failure))
     raise SystemExit(1)
 
+T = TypeVar("T")
+LONGEST = 8000  # characters of a message
 # Codes of failures after a write: something is changed, or may be
 WRITTEN = ("not_applied", "not_current", "copy_incomplete", "outcome_unknown")
 # Codes of failures that may come before a write or after it
-UNFORESEEN = ("bug", "wrong_answer")
+UNFORESEEN = ("bug", "file", "wrong_answer")
+
+
+def shown(message: str) -> str:
+    """Return a message as terminals show it: names and values in it may be long, and have line ends and other codes."""
+    text = "\n- ".join("".join(char if char.isprintable() else " " for char in line) for line in message.split("\n- "))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
 
 
 class StreamsError(Exception):
@@ -44,7 +54,7 @@ class StreamsError(Exception):
 
     def __init__(self, message: str, **failure: Any) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = shown(message)
         self.failure: dict[str, Any] = dict(failure)
         self.result: dict[str, Any] = {}
         """What a module returns beside the failure."""
@@ -58,13 +68,22 @@ class OptionError(StreamsError):
         self.reason = message
 
 
-class LibraryMissing(StreamsError):
-    """A required Python library is not installed."""
+def checked(option: str, check: Callable[..., T], *given: Any) -> T:
+    """Return ``check(*given)``. Its ValueError becomes the error of the option."""
+    try:
+        return check(*given)
+    except ValueError as error:
+        raise OptionError(option, f"{error}.") from None
 
-    def __init__(self, library: str, purpose: str, python: str) -> None:
+
+class LibraryMissing(StreamsError):
+    """A required Python library is not installed, or ``too_old`` describes its version."""
+
+    def __init__(self, library: str, purpose: str, python: str, too_old: str = "") -> None:
+        verb, flag = ("upgrade", " --upgrade") if too_old else ("install", "")
         super().__init__(
-            f"The Python library {library} is needed {purpose}, but {python} does not have it: "
-            f"install it there, for example with '{python} -m pip install {library}'.",
+            f"The Python library {library} is needed {purpose}, but {python} {too_old or 'does not have it'}: "
+            f"{verb} it there, for example with '{python} -m pip install{flag} {library}'.",
             code="library_missing",
             library=library,
         )
@@ -91,7 +110,7 @@ class OutcomeUnknown(NoAnswer):
     """
 
     def __init__(self, what: str, reason: StreamsError, remedy: str = "") -> None:
-        remedy = remedy or "look at what is there before you run the task again"
+        remedy = remedy or "check what is there before you run the task again"
         unknown = "the answer got lost, so it is not known whether that was done"
         super().__init__(
             f"{what}: {unknown}: {remedy}. Reason: {reason.message}",
@@ -127,7 +146,7 @@ class Refused(StreamsError):
         super().__init__(message, **{"code": "refused", **failure})
 
 
-# How often a plan is made before those who write in between win
+# How often to plan again when others write at the same time
 TRIES = 3
 
 
@@ -161,7 +180,9 @@ class ApiError(StreamsError):
 
 
 def bug(error: BaseException) -> StreamsError:
-    """Return the error for an unexpected exception, with its type and place. Its text may contain a secret."""
+    """Return the error for an unexpected exception, with its type and place, or its file. Its text may be a secret."""
+    if isinstance(error, OSError) and error.filename:
+        return StreamsError(f"{error.filename}: {error.strerror}: check the path and its permissions.", code="file")
     place, trace = "", error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
@@ -169,17 +190,17 @@ def bug(error: BaseException) -> StreamsError:
             place = f" at {name.rpartition('plugins/')[2]}:{trace.tb_lineno}"
         trace = trace.tb_next
     return StreamsError(
-        f"{type(error).__name__}{place} is a bug of choria.streams: report this sentence with the task, and look at "
+        f"{type(error).__name__}{place} is a bug of choria.streams: report this sentence with the task, and check "
         "what is there before you run it again.",
         code="bug",
     )
 
 
-def not_there(option: str, name: str, module: str, code: str) -> StreamsError:
+def missing(option: str, name: str, module: str, code: str) -> StreamsError:
     """Return the error of a missing stream or bucket that an option names, and that ``module`` creates."""
     return StreamsError(
-        f"{option}: there is no {option} {name}: make it with {module}, or check the name, and where we are "
-        "connected to (servers, user, domain and api_prefix).",
+        f"{option}: there is no {option} {name}: create it with {module}, or check its name and the options of the "
+        "connection (servers, user, domain and api_prefix).",
         code=code,
         option=option,
     )

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The edge for modules: the only user of AnsibleModule. Options in, one plan or answer, results or one sentence out.
 
@@ -20,10 +19,7 @@ try:
 except ImportError:  # before ansible-core 2.22, where modules have no_log_values
     register_secrets = None
 
-from . import (  # pylint: disable=unused-import
-    _archive,  # noqa: F401  # before all others, for these to be compiled once
-    _errors,
-)
+from . import _archive, _errors
 from ._connection import sessions
 from ._connection.servers import secrets_of
 from ._connection.settings import Settings
@@ -34,10 +30,6 @@ if TYPE_CHECKING:
 
     Shown = Callable[[dict[str, Any]], dict[str, Any]]
     Secrets = Callable[[dict[str, Any]], set[str]]
-
-
-# After how many new objects garbage is looked for
-NEW_OBJECTS = 50_000
 
 
 class _Module(AnsibleModule):
@@ -56,16 +48,16 @@ class _Module(AnsibleModule):
         self._rules = given
         self.refused: list[_errors.OptionError] = []
         self.raises = False
-        """Whether a failure is raised as StreamsError, by whoever knows what was done before it."""
+        """Whether a failure is raised as StreamsError, so that the caller can add what was done before it."""
         super().__init__(**given)
 
     def _load_params(self) -> None:
         # The only moment between reading and validation, in all releases of ansible-core that we support
         super()._load_params()
-        # What an action of ours says to its module, which is no option
+        # Data that an action passes to its module besides the options
         self.wiring: dict[str, Any] = self.params.pop(connection.WIRING, None) or {}
         for name, argument in self.argument_spec.items():
-            # Connection options, before types are checked, which '' is none of
+            # Connection options are removed before types are checked, since '' has the wrong type for some
             if "fallback" in argument and connection.is_unset(self.params.get(name)):
                 self.params.pop(name, None)
         self.params, self.refused = arguments.given(self.argument_spec, self.params, self._rules)
@@ -77,7 +69,7 @@ class _Module(AnsibleModule):
             msg, kwargs = error.message, {"failure": error.failure, "changed": False}
         elif self.raises:
             raise _errors.StreamsError(str(msg), code="attributes")
-        super().fail_json(msg, **kwargs)
+        super().fail_json(_errors.shown(str(msg)), **kwargs)
 
     def _hide(self) -> None:
         servers = (self.params or {}).get("servers") or []
@@ -99,6 +91,10 @@ class _Module(AnsibleModule):
         super()._log_invocation()
         self.params = params
 
+    def log(self, msg: str, log_args: dict[str, Any] | None = None) -> None:
+        """Write to the system's log, which takes no NUL character: texts of options may have one."""
+        super().log(msg.replace("\0", "\\0"), log_args)
+
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
         self._hide()
         if self.params:
@@ -118,8 +114,8 @@ def run_reading(spec: fields.Spec, read: Callable[[sessions.Session, dict[str, A
     module = module_of(spec)
     with failing(module):
         with session_of(module, read_only=True) as session:
-            found = read(session, module.params)
-        module.exit_json(changed=False, **found)
+            result = read(session, module.params)
+        module.exit_json(changed=False, **result)
 
 
 def run_action(spec: fields.Spec, act: Callable[[sessions.Session, dict[str, Any], bool], dict[str, Any]]) -> None:
@@ -150,10 +146,13 @@ def run_hybrid(
 
 
 def run_local(spec: fields.Spec, act: Callable[[dict[str, Any], bool], dict[str, Any]]) -> None:
-    """Run a module that never connects. ``act(options, check_mode)`` returns the whole result."""
+    """Run a module that never connects. ``act(options, check_mode)`` returns the whole result, also ``warnings``."""
     module = module_of(spec, connects=False)
     with failing(module):
-        module.exit_json(**act(module.params, module.check_mode))
+        result = act(module.params, module.check_mode)
+        for warning in result.pop("warnings", ()):
+            module.warn(warning)
+        module.exit_json(**result)
 
 
 def module_of(
@@ -169,9 +168,9 @@ def module_of(
     ``states`` are arguments beside the spec, and ``checks`` has codecs for some of them. A module that never
     ``connects`` has no options of a connection.
     """
-    # All that is imported stays, and little is thrown away later: looking for garbage often, and at exit, finds none
+    # Imported objects stay, and few others become garbage: frequent searches, and the one at exit, would find none
     gc.freeze()
-    gc.set_threshold(NEW_OBJECTS)
+    gc.set_threshold(_archive.NEW_OBJECTS)
     whole = spec.merge(connection.CONNECTION) if connects else spec
     specification = {**whole.argument_spec(), **(states or {})}
     for row in connection.CONNECTION if connects else ():
@@ -203,34 +202,26 @@ def _from_environment(*variables: str) -> str:
     raise AnsibleFallbackNotFound
 
 
-def session_of(module: AnsibleModule, *, read_only: bool) -> sessions.Session:
+def session_of(module: _Module, *, read_only: bool) -> sessions.Session:
     """Return the session of a module's connection options."""
     settings = Settings.from_options(module.params.get, _origins)
     for warning in settings.warnings:
         module.warn(warning)
-    session = sessions.Session(settings, read_only=read_only, warn=module.warn)
-    if isinstance(module, _Module):
-        module.session = session
+    session = module.session = sessions.Session(settings, read_only=read_only, warn=module.warn)
     return session
 
 
 @contextmanager
-def failing(module: AnsibleModule) -> Iterator[None]:
+def failing(module: _Module) -> Iterator[None]:
     """End the module with one sentence for any exception."""
     try:
         yield
         return
-    except _errors.StreamsError as error:
-        problem = error
     except Exception as error:
-        problem = _errors.bug(error)
-    written = problem.failure["code"] in _errors.WRITTEN
-    session = getattr(module, "session", None)
-    if problem.failure["code"] in _errors.UNFORESEEN and session is not None:
-        written = session.wrote
+        problem = error if isinstance(error, _errors.StreamsError) else _errors.bug(error)
+    written = module.session is not None and module.session.has_written(problem)
     for warning in problem.result.pop("warnings", []):
         module.warn(warning)
-    message = problem.message
     if isinstance(problem, _errors.Unreachable) and not any(module.params.get(name) for name in connection.WHERE):
-        message = f"{message} {_NOT_CONFIGURED}"
-    module.fail_json(msg=message, failure=problem.failure, **{"changed": written, **problem.result})
+        problem.message += f" {_NOT_CONFIGURED}"
+    module.fail_json(msg=problem.message, failure=problem.failure, **{"changed": written, **problem.result})

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The edge for the module that manages a whole document."""
 
@@ -10,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
+from ansible.module_utils.errors import UnsupportedError
 
 from ._module import failing, module_of, session_of
 from ._options import arguments as _arguments
@@ -28,14 +27,14 @@ def run_document(
     spec: fields.Spec,
     kinds: Sequence[model.Kind],
     document_of: Callable[[dict[str, Any], list[model.Given]], model.Document],
-    bring_about: Callable[[sessions.Session, model.Document, bool, bool], dict[str, Any]],
+    ensure: Callable[[sessions.Session, model.Document, bool, bool], dict[str, Any]],
 ) -> None:
     """Run a module that brings the resources in its lists into their desired states."""
     module = module_of(spec, shown=partial(_counted, kinds))
     with failing(module):
         document = document_of(module.params, items_of(kinds, module.params))
         with session_of(module, read_only=module.check_mode) as session:
-            result = bring_about(session, document, module.check_mode, module._diff)
+            result = ensure(session, document, module.check_mode, module._diff)
         for warning in result.pop("warnings"):
             module.warn(warning)
         module.exit_json(**result)
@@ -51,8 +50,8 @@ def items_of(kinds: Iterable[model.Kind], params: Mapping[str, Any]) -> list[mod
         defaults = {name: argument["default"] for name, argument in arguments.items() if "default" in argument}
         inherited = {name: params[name] for name in arguments if name in params and name in _INHERITED}
         usual = {**dict.fromkeys(arguments), **defaults, **inherited}
-        # An item gives few of the options, and each that Ansible looks at takes its time for thousands of items: what
-        # has a default is looked at for rules alone
+        # Ansible's validation of each option takes time for thousands of items, and an item gives few of them. So
+        # options with a default are validated only for rules
         always = {name for name, argument in arguments.items() if argument.get("required")}
         always |= defaults.keys() & set(_texts(rules.values()))
         validators: dict[frozenset[str], ArgumentSpecValidator] = {}
@@ -61,12 +60,14 @@ def items_of(kinds: Iterable[model.Kind], params: Mapping[str, Any]) -> list[mod
             options = frozenset(item)
             if options not in validators:
                 # The refusal of an unknown option names all that there are
-                known = always | options if options <= arguments.keys() else arguments.keys()
-                chosen = {name: argument for name, argument in arguments.items() if name in known}
+                names = always | options if options <= arguments.keys() else arguments.keys()
+                chosen = {name: argument for name, argument in arguments.items() if name in names}
                 validators[options] = ArgumentSpecValidator(chosen, **rules)
             result = validators[options].validate(item)
             refusals = [error.message.removesuffix(".") for error in refused]
-            refusals += [_refusal(error) for error in result.errors.errors]
+            for error in result.errors.errors:
+                unknown = isinstance(error, UnsupportedError)
+                refusals.append(f"there is no option {error.msg}" if unknown else str(error.msg))
             items.append((kind, index, {**usual, **result.validated_parameters}, refusals))
     return items
 
@@ -80,18 +81,14 @@ def _texts(rule: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
-def _refusal(error: AnsibleValidationError) -> str:
-    return f"there is no option {error.msg}" if isinstance(error, UnsupportedError) else str(error.msg)
-
-
-# What a document says for all items that say nothing else
+# Options of a document that are defaults for its items
 _INHERITED = ("allow_data_loss",)
 
 
 def _counted(kinds: Iterable[model.Kind], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with the lengths of the lists alone, which are long, and contain the values of keys.
+    """Return the options to show, with the lengths of the lists instead of the lists, which hold values of keys.
 
-    That includes values that are refused since they are not lists.
+    A value that is not a list is hidden, since Ansible refuses it only afterwards.
     """
     given = {kind.option: params[kind.option] for kind in kinds if params.get(kind.option) is not None}
     return {**params, **{name: f"{len(it)} items" if isinstance(it, list) else HIDDEN for name, it in given.items()}}

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The edge for modules that write files on managed hosts."""
 
@@ -10,9 +9,11 @@ import os
 import pwd
 import re
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _errors
+from ._fsync import check_writable
 from ._module import failing, module_of, session_of
 from ._options import quantities
 
@@ -34,12 +35,15 @@ class TextFile(Protocol):
     """The present and the desired text of a file, None for no file."""
 
     @property
-    def before(self) -> str | None: ...
+    def before(self) -> str | None:
+        """The present text."""
 
     @property
-    def after(self) -> str | None: ...
+    def after(self) -> str | None:
+        """The desired text."""
 
-    def diff(self, path: str) -> dict[str, str]: ...
+    def diff(self, path: str) -> dict[str, str]:
+        """Return both texts for a diff, without secrets."""
 
 
 def run_file(spec: fields.Spec, prepare: Callable[[dict[str, Any]], TextFile], shown: Shown, secrets: Secrets) -> None:
@@ -51,28 +55,29 @@ def run_file(spec: fields.Spec, prepare: Callable[[dict[str, Any]], TextFile], s
     module = module_of(spec, connects=False, shown=shown, secrets=secrets, add_file_common_args=True)
     with failing(module):
         _check_attributes(module.params)
-    path = module.params["path"]
+    path = module.params["path"] = module.params["path"].rstrip("/") or "/"
     with failing(module):
-        if not os.path.isdir(os.path.dirname(os.path.abspath(path))) and not module.check_mode:
-            raise _errors.OptionError(
-                "path", f"{path} can't be written (its folder is not there): make the folder first."
-            )
         file = prepare(module.params)
+        folder = os.path.dirname(os.path.abspath(path))
+        if file.after is not None and not os.path.isdir(folder) and not module.check_mode:
+            raise _errors.OptionError(
+                "path", f"{path} can't be written (its folder is missing): create the folder first."
+            )
         changed = file.before != file.after
-        if changed and not module.check_mode:
+        if changed:
             _write_file(module, path, file.after)
         if file.after is not None and os.path.exists(path):
             arguments = module.load_file_common_arguments(module.params)
             try:
-                changed = _settled(module, arguments, changed=changed)
+                changed = _set_attributes(module, arguments, changed=changed)
             except _errors.StreamsError as error:
                 error.result = {"changed": changed, "path": path}
                 raise
-        told = {"diff": file.diff(path)} if file.before != file.after else {}
-        module.exit_json(changed=changed, path=path, **told)
+        report = {"diff": file.diff(path)} if file.before != file.after else {}
+        module.exit_json(changed=changed, path=path, **report)
 
 
-def _settled(module: AnsibleModule, arguments: dict[str, Any], *, changed: bool) -> bool:
+def _set_attributes(module: AnsibleModule, arguments: dict[str, Any], *, changed: bool) -> bool:
     """Set the owner and mode of a file. Raises StreamsError if that fails."""
     module.raises = True
     try:
@@ -91,8 +96,7 @@ def _check_attributes(options: dict[str, Any]) -> None:
             good = mode is None or (isinstance(mode, str) and bool(_MODE.fullmatch(mode)))
         if not good:
             raise _errors.OptionError(
-                option,
-                f"'{quantities.shortened(mode)}' is not a mode: give octal digits as text, such as '0644'.",
+                option, f"'{quantities.shortened(mode)}' is not a mode: give octal digits as text, such as '0644'."
             )
     for option, find in (("owner", pwd.getpwnam), ("group", grp.getgrnam)):
         name = options.get(option)
@@ -102,28 +106,30 @@ def _check_attributes(options: dict[str, Any]) -> None:
         except (KeyError, ValueError):
             raise _errors.OptionError(
                 option,
-                f"there is no {option} '{quantities.shortened(name)}' on this host: correct it, or make it first.",
+                f"there is no {option} '{quantities.shortened(name)}' on this host: correct it, or create it first.",
             ) from None
 
 
 def _write_file(module: AnsibleModule, path: str, text: str | None) -> None:
-    """Replace a file in one step, or remove it. An existing file keeps its owner and mode."""
+    """Replace a file in one step, or remove it. An existing file keeps its owner and mode. Check mode only checks."""
     try:
+        check_writable(Path(path))
+        if module.check_mode:
+            return
         if text is None:
             os.unlink(path)
             return
         descriptor, made = tempfile.mkstemp(dir=module.tmpdir)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-    except OSError as error:
-        raise _errors.OptionError(
-            "path", f"{path} can't be written ({error.strerror}): check path and permissions."
-        ) from error
-    before = os.umask(0o077)  # atomic_move gives a new file what the umask allows
-    try:
-        module.atomic_move(made, os.path.abspath(path))
-    finally:
-        os.umask(before)
+        before = os.umask(0o077)  # atomic_move gives a new file what the umask allows
+        try:
+            module.atomic_move(made, os.path.abspath(path))
+        finally:
+            os.umask(before)
+    except Exception as error:  # atomic_move raises no errors of its own
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise _errors.OptionError("path", f"{path} can't be written ({reason}): check path and permissions.") from error
 
 
 def run_files(
@@ -143,7 +149,7 @@ def run_files(
 
     def settle(path: str, mode: Any) -> bool:
         arguments = module.load_file_common_arguments({**module.params, "mode": mode}, path)
-        return _settled(module, arguments, changed=False)
+        return _set_attributes(module, arguments, changed=False)
 
     with failing(module):
         with session_of(module, read_only=module.check_mode) as session:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The shapes of JetStream's answers, after nats-server's server/stream.go, consumer.go and jetstream_api.go.
 
@@ -7,12 +6,11 @@ A class whose name ends with ``Needs`` has the keys that nats-server always send
 checked.
 """
 
-from __future__ import annotations
+# The checks need types. Annotations as texts, by __future__, would be compiled again when the classes are made.
+# Python 3.9 evaluates the annotations
+from typing import Optional, TypedDict
 
-# ruff: noqa: UP045  # Python 3.9 evaluates the annotations
-from typing import Any, Optional, TypedDict
-
-from .._options import shapes  # noqa: TC001  # it is needed for that
+from .._options import shapes
 
 
 class Transform(TypedDict, total=False):
@@ -146,10 +144,15 @@ class ApiError(TypedDict, total=False):
     description: str
 
 
-class SourceInfo(TypedDict, total=False):
+class SourceInfoNeeds(TypedDict):
     name: str
     lag: shapes.Count
     active: int
+
+
+class SourceInfo(SourceInfoNeeds, total=False):
+    """``active`` is nanoseconds since the last contact, below 0 for never."""
+
     error: Optional[ApiError]
     external: Optional[External]
 
@@ -330,6 +333,7 @@ class PubAck(PubAckNeeds, total=False):
 
     duplicate: bool
     domain: str
+    val: shapes.Number
     batch: str
     count: shapes.Count
 
@@ -341,32 +345,3 @@ class _FailureNeeds(TypedDict):
 class Failure(_FailureNeeds, total=False):
     err_code: shapes.Count
     description: str
-
-
-# By the words with which the calls' subjects begin
-SHAPES: dict[str, Any] = {
-    "STREAM.INFO": StreamInfo,
-    "STREAM.CREATE": StreamInfo,
-    "STREAM.UPDATE": StreamInfo,
-    "STREAM.DELETE": Done,
-    "STREAM.PURGE": Purged,
-    "STREAM.NAMES": Names,
-    "STREAM.LIST": StreamList,
-    "STREAM.SNAPSHOT": Snapshot,
-    "STREAM.RESTORE": RestoreBegun,
-    "STREAM.MSG.GET": StoredMessage,
-    "STREAM.MSG.DELETE": Done,
-    "CONSUMER.INFO": ConsumerInfo,
-    "CONSUMER.CREATE": ConsumerInfo,
-    "CONSUMER.RESET": ConsumerInfo,
-    "CONSUMER.DELETE": Done,
-    "CONSUMER.PAUSE": Paused,
-    "CONSUMER.UNPIN": Empty,
-    "CONSUMER.LIST": ConsumerList,
-}
-
-
-def shape_of(call: str) -> Any:
-    """Return the shape of the answer to an API call, by its subject below the API's prefix."""
-    words = call.split(".")
-    return SHAPES.get(".".join(words[:3])) or SHAPES.get(".".join(words[:2]), Empty)

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """List the servers that may hold streams, as far as an ordinary account can see them."""
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from .._connection import sessions
 
-# For how many seconds more answers are waited for. Servers answer within milliseconds
+# How many seconds to wait for further answers. Servers answer within milliseconds
 _PATIENCE = 2.0
 
 
@@ -71,17 +70,17 @@ class Peers:
             return None
         body = b'{"include_unused": true}'
         try:
-            answers = session.gather(wire.PEERS, body, _PATIENCE, lambda found: enough(_peers(found) or ()))
+            answers = session.gather(wire.PEERS, body, _PATIENCE, lambda listed: enough(_peers(listed) or ()))
         except _errors.StreamsError:
             return None
-        found = _peers(answers)
-        own = next((peer for peer in found or () if peer.name == session.connected.name), None)
-        return [peer for peer in found or () if peer.domain == own.domain] if own else None
+        listed = _peers(answers)
+        own = next((peer for peer in listed or () if peer.name == session.connected.name), None)
+        return [peer for peer in listed or () if peer.domain == own.domain] if own else None
 
 
 def _peers(answers: Sequence[wire.Message]) -> list[Peer] | None:
     """Return the servers, or None if an answer is invalid."""
-    found = []
+    listed = []
     for message in answers:
         try:
             answer = untrusted.load_object(message.data)
@@ -92,5 +91,5 @@ def _peers(answers: Sequence[wire.Message]) -> list[Peer] | None:
         server = answer["server"]
         if server.get("jetstream"):
             tags = tuple(server.get("tags") or ())
-            found.append(Peer(server["name"], server.get("cluster", ""), server.get("domain", ""), tags))
-    return found
+            listed.append(Peer(server["name"], server.get("cluster", ""), server.get("domain", ""), tags))
+    return listed

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read many messages of a stream in their order, without a consumer.
+"""Read many messages of a stream, without a consumer.
 
 With nats-server 2.11 and direct reads, a page is one batch request. Otherwise each message is one request to the
 stream's leader, and many of them are sent at once.
@@ -17,20 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._options import quantities
-from . import jetstream, messages
+from . import answers, jetstream, last_messages, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .._connection import sessions
 
 ALL = ">"
-_BATCHES = (2, 11, 0)
 # A page stays far below what nats-py lets wait in a subscription, and below what a time-out allows for
 _PAGE_MESSAGES, _PAGE_BYTES = 512, 8 << 20
 _WIDEST = 128
 # How much wider than is likely the start is searched, and than the time before at most
 _MARGIN, _WIDER = 1.1, 16
+# Servers count nanoseconds in an int64, and take an earlier or a later moment for any other. No message is outside
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=timezone.utc), datetime(2262, 1, 1, tzinfo=timezone.utc)
 
 
 def onward(
@@ -47,17 +47,17 @@ def newest(session: sessions.Session, stream: str, subject: str = ALL, count: in
     """
     last = messages.get(session, stream, subject=subject)
     top = last.sequence if last else _end_of(session, stream) if subject == ALL else 1
-    found, end, width = deque([last] if last else []), top, count
-    while len(found) < count and end > 1:
+    newest_first, end, width = deque([last] if last else []), top, count
+    while len(newest_first) < count and end > 1:
         start = max(1, end - width)
-        lacking = count - len(found)
+        lacking = count - len(newest_first)
         earlier = deque(_between(session, stream, subject, start, end), maxlen=lacking)
-        found.extendleft(reversed(earlier))
+        newest_first.extendleft(reversed(earlier))
         lacking -= len(earlier)
-        likely = math.ceil(_MARGIN * lacking * (top - start) / len(found)) if found else width * _WIDER
-        # One round may meet a gap, or the messages before it: neither tells of all
+        likely = math.ceil(_MARGIN * lacking * (top - start) / len(newest_first)) if newest_first else width * _WIDER
+        # One round may read a gap, or the messages before it: neither is typical of the whole stream
         end, width = start, min(max(likely, lacking), width * _WIDER)
-    return list(found)
+    return list(newest_first)
 
 
 def _end_of(session: sessions.Session, stream: str) -> int:
@@ -66,10 +66,11 @@ def _end_of(session: sessions.Session, stream: str) -> int:
     Asked for the last message of all, a server finds none where that one was deleted (``LoadLastMsg`` of its stores).
     """
     try:
-        state = jetstream.call(session, f"Reading stream {stream}", f"STREAM.INFO.{stream}")["state"]
+        what, call = f"Reading stream {stream}", f"STREAM.INFO.{stream}"
+        state = jetstream.call(session, what, call, answers.StreamInfo)["state"]
     except _errors.PermissionMissing:
         return 1
-    return int(state["last_seq"]) + 1 if state["messages"] else 1
+    return state["last_seq"] + 1 if state["messages"] else 1
 
 
 def count_before(session: sessions.Session, stream: str, subject: str, sequence: int, total: int) -> int:
@@ -83,27 +84,28 @@ def count_before(session: sessions.Session, stream: str, subject: str, sequence:
 def count_from(session: sessions.Session, stream: str, subject: str, sequence: int) -> int | None:
     """Return how many messages on a subject have this sequence or a higher one, or None without batches."""
     try:
-        found, beyond = _page(session, stream, subject, sequence, 1)
+        page, beyond = _page(session, stream, subject, sequence, 1)
     except _NoPages:
         return None
-    return beyond + len(found)
+    return beyond + len(page)
 
 
 def first_since(session: sessions.Session, stream: str, subject: str, moment: datetime) -> int | None:
     """Return the sequence of the first message that is not older than the moment, or None if all are."""
-    if session.server.version >= _BATCHES:
-        found = _nexts(session, stream, [{"start_time": _rfc3339(moment), "next_by_subj": subject}])[0]
-        return found.sequence if found else None
-    # An older server does not know start_time. Times grow with the sequence: searched by halves
+    if session.server.version >= last_messages.BATCHES_SINCE:
+        following = _nexts(session, stream, [{"start_time": _rfc3339(moment), "next_by_subj": subject}])[0]
+        if following is None or quantities.parse_timestamp(following.time) >= moment:
+            return following.sequence if following else None
+    # Older servers ignore start_time, also as leaders in clusters with newer ones. Times grow with the sequence
     last = messages.get(session, stream, subject=subject)
     low, high = 1, last.sequence + 1 if last else 1
     while low < high:
         middle = (low + high) // 2
-        found = _nexts(session, stream, [{"seq": middle, "next_by_subj": subject}])[0]
-        if found is None or quantities.parse_timestamp(found.time) >= moment:
+        following = _nexts(session, stream, [{"seq": middle, "next_by_subj": subject}])[0]
+        if following is None or quantities.parse_timestamp(following.time) >= moment:
             high = middle
         else:
-            low = found.sequence + 1
+            low = following.sequence + 1
     return low if last and low <= last.sequence else None
 
 
@@ -122,22 +124,22 @@ def _in_order(
     beyond = 1
     while beyond:
         try:
-            found, beyond = _page(session, stream, subject, start, min(size, _PAGE_MESSAGES))
+            page, beyond = _page(session, stream, subject, start, min(size, _PAGE_MESSAGES))
         except _NoPages:
             sequence = first_since(session, stream, subject, start) if isinstance(start, datetime) else start
             if sequence is not None:
                 yield from _one_by_one(session, stream, subject, sequence)
             return
-        if not found:
+        if not page:
             return
-        yield from found
-        start = found[-1].sequence + 1
+        yield from page
+        start = page[-1].sequence + 1
 
 
 def _page(
     session: sessions.Session, stream: str, subject: str, start: int | datetime, size: int
 ) -> tuple[list[messages.Stored], int]:
-    if session.server.version < _BATCHES:
+    if session.server.version < last_messages.BATCHES_SINCE:
         raise _NoPages
     body: dict[str, Any] = {"next_by_subj": subject, "batch": size, "max_bytes": _PAGE_BYTES}
     if isinstance(start, datetime):
@@ -145,9 +147,12 @@ def _page(
     else:
         body["seq"] = start
     try:
-        return messages.direct_page(session, stream, body)
+        return last_messages.direct_page(session, stream, body)
     except (_errors.NoAnswer, _errors.PermissionMissing) as error:
-        if error.failure["code"] in ("no_responders", "permission"):
+        if (
+            error.failure["code"] in ("no_responders", "permission")
+            or error.failure.get("status") == last_messages.NO_BATCHES
+        ):
             raise _NoPages from error
         raise
 
@@ -157,27 +162,28 @@ def _one_by_one(session: sessions.Session, stream: str, subject: str, start: int
     width = 1
     while True:
         bodies = [{"seq": sequence, "next_by_subj": subject} for sequence in range(start, start + width)]
-        found = _nexts(session, stream, bodies)
-        different = {message.sequence: message for message in found if message}
+        following = _nexts(session, stream, bodies)
+        different = {message.sequence: message for message in following if message}
         yield from different.values()
-        if None in found:
+        if None in following:
             return
         start = max(different) + 1
         width = min(_WIDEST, width * 2) if len(different) == width else len(different)
 
 
-def _nexts(session: sessions.Session, stream: str, bodies: Iterable[dict[str, Any]]) -> list[messages.Stored | None]:
-    what, call = f"Reading stream {stream}", f"STREAM.MSG.GET.{stream}"
-    return [_message(answer) for answer in jetstream.call_many(session, ((what, call, body) for body in bodies))]
+def _nexts(session: sessions.Session, stream: str, bodies: Iterable[Mapping[str, Any]]) -> list[messages.Stored | None]:
+    calls = (messages.getting(f"Reading stream {stream}", stream, body) for body in bodies)
+    return [_message(answer) for answer in jetstream.call_many(session, calls)]
 
 
-def _message(answer: dict[str, Any] | _errors.StreamsError) -> messages.Stored | None:
+def _message(answer: answers.StoredMessage | _errors.StreamsError) -> messages.Stored | None:
     if isinstance(answer, _errors.ApiError) and answer.err_code == jetstream.NO_MESSAGE_FOUND:
         return None
     if isinstance(answer, _errors.StreamsError):
         raise answer
-    return messages.stored_of(answer["message"])
+    return messages.stored_of(answer)
 
 
 def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    within = min(max(moment, _FIRST), _LAST)
+    return within.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")

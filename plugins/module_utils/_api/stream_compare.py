@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make one stream a complete copy of another, and check that it is one."""
 
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _errors
 from .._connection import sessions, wire
-from . import jetstream, messages, streams
+from . import jetstream, message_count, messages, streams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from . import answers
 
 
 _PAUSE, _SETTLED, _PATIENCE = 0.02, 0.5, 5.0
@@ -35,9 +34,9 @@ def follow(session: sessions.Session, name: str, origin: str, patience: float) -
     The lag that servers report is not used, since it is 0 also before a mirror has found its origin.
     """
     while True:
-        began, wanted = time.monotonic(), _last(session, origin)[0]
+        began, goal = time.monotonic(), _last(session, origin)[0]
         reached, moved = 0, began
-        while reached < wanted:
+        while reached < goal:
             now = _state(session, name)["last_seq"]
             if now > reached:
                 reached, moved = now, time.monotonic()
@@ -48,8 +47,8 @@ def follow(session: sessions.Session, name: str, origin: str, patience: float) -
                 )
             elif time.monotonic() - moved > patience:
                 raise Incomplete(
-                    f"{name} has the messages of {origin} up to {reached} of {wanted}, and got no more for "
-                    f"{patience:g} s: look at the server's log, and run the task again to go on."
+                    f"{name} has the messages of {origin} up to {reached} of {goal}, and got no more for "
+                    f"{patience:g} s: check the server's log, and run the task again to go on."
                 )
             else:
                 time.sleep(_PAUSE)
@@ -71,7 +70,7 @@ def last_sequence(session: sessions.Session, name: str, subject: str) -> int:
             if error.err_code not in jetstream.WRONG_LAST_SEQUENCE:
                 raise
             number = error.description.rpartition(" ")[2]
-            reached = int(_state(session, name)["last_seq"])
+            reached = _state(session, name)["last_seq"]
             if not number.isdigit() or reached >= int(number) or time.monotonic() > deadline:
                 return reached
         except _errors.NoAnswer:  # other servers of a cluster do not know yet that the stream listens there
@@ -85,11 +84,11 @@ def complete(session: sessions.Session, name: str, origin: str, patience: float)
     deadline = time.monotonic() + patience
     while not _same(session, name, origin):
         if time.monotonic() > deadline:
-            there, wanted = _state(session, name)["messages"], _state(session, origin)["messages"]
+            copied, total = _state(session, name)["messages"], _state(session, origin)["messages"]
             refused = refusal(session, name)
             raise Incomplete(
-                f"{name} has {there} of the {wanted} messages of {origin}, and they were not the same after "
-                f"{patience:g} s{f' (the server refuses: {refused})' if refused else ''}: nothing was deleted. Look at "
+                f"{name} has {copied} of the {total} messages of {origin}, and they were not the same after "
+                f"{patience:g} s{f' (the server refuses: {refused})' if refused else ''}: nothing was deleted. Check "
                 "the server's log, and run the task again to go on."
             )
         if _state(session, name)["messages"] > _state(session, origin)["messages"]:
@@ -104,60 +103,59 @@ def move_on(session: sessions.Session, name: str, subject: str, last: int) -> No
     if missing > 0 and not state["messages"]:
         streams.purge(session, name, {"seq": last + 1}, again=True)
     elif missing > 0:
-        for answer in messages.publish_many(session, f"Moving stream {name} on", [wire.Request(subject)] * missing):
-            if isinstance(answer, _errors.StreamsError):
-                raise answer
+        for answer in messages.deliver(session, [wire.Request(subject)] * missing, taken=True):
+            messages.acknowledged(f"Moving stream {name} on", None, answer)
     streams.purge(session, name, {"filter": subject}, again=True)
 
 
 def refusal(session: sessions.Session, name: str) -> str:
     """Return why the server lets a mirror copy nothing, or an empty text."""
-    error = ((streams.info(session, name) or {}).get("mirror") or {}).get("error") or {}
-    return f"{error.get('description', '')}, JetStream error {error.get('err_code', 0)}" if error else ""
+    info = streams.info(session, name)
+    mirror = info.get("mirror") if info else None
+    return streams.refusal_to_copy(mirror) if mirror else ""
 
 
 def _same(session: sessions.Session, name: str, origin: str) -> bool:
-    copied, wanted = _state(session, name), _state(session, origin)
-    if any(copied.get(key, 0) != wanted.get(key, 0) for key in ("messages", "num_subjects")):
+    copied, original = _state(session, name), _state(session, origin)
+    if any(copied.get(key, 0) != original.get(key, 0) for key in ("messages", "num_subjects")):
         return False
-    if not wanted["messages"]:
+    if not original["messages"]:
         return True
-    if copied["first_seq"] != wanted["first_seq"] or _last(session, name) != _last(session, origin):
+    if copied["first_seq"] != original["first_seq"] or _last(session, name) != _last(session, origin):
         return False
-    if int(wanted.get("num_subjects", 0)) > _MOST_SUBJECTS:
+    if original.get("num_subjects", 0) > _MOST_SUBJECTS:
         return True
-    return streams.subject_counts(session, name) == streams.subject_counts(session, origin)
+    return message_count.subject_counts(session, name) == message_count.subject_counts(session, origin)
 
 
 def forget_deleted(session: sessions.Session, name: str, origin: str) -> None:
     """Delete the messages from a copy that were deleted from its origin after they were copied."""
-    copied, wanted = _state(session, name), _state(session, origin)
-    if copied["messages"] and copied["first_seq"] < wanted["first_seq"]:
-        streams.purge(session, name, {"seq": wanted["first_seq"]}, again=True)
-    gone = set(streams.deleted_sequences(session, origin)) - set(streams.deleted_sequences(session, name))
-    what, subject = f"Deleting messages of stream {name}", f"STREAM.MSG.DELETE.{name}"
+    copied, original = _state(session, name), _state(session, origin)
+    if copied["messages"] and copied["first_seq"] < original["first_seq"]:
+        streams.purge(session, name, {"seq": original["first_seq"]}, again=True)
+    gone = set(message_count.deleted_sequences(session, origin)) - set(message_count.deleted_sequences(session, name))
     later = sorted(sequence for sequence in gone if sequence <= copied["last_seq"])
-    jetstream.call_many(session, [(what, subject, {"seq": sequence, "no_erase": True}) for sequence in later])
+    jetstream.call_many(session, [messages.deleting(name, sequence, False) for sequence in later])
 
 
 def _last(session: sessions.Session, name: str) -> tuple[int, str]:
     """Return the sequence and the time of the last existing message, 0 and an empty text if there is none."""
-    found = messages.get(session, name, subject=">")
+    message = messages.get(session, name, subject=">")
     state = _state(session, name)
-    if found is None and state["messages"]:
+    if message is None and state["messages"]:
         # The server finds none where the very last one was deleted
-        deleted, sequence = set(streams.deleted_sequences(session, name)), int(state["last_seq"])
+        deleted, sequence = set(message_count.deleted_sequences(session, name)), int(state["last_seq"])
         while sequence in deleted:
             sequence -= 1
-        found = messages.get(session, name, sequence=sequence)
-    return (found.sequence, found.time) if found else (0, "")
+        message = messages.get(session, name, sequence=sequence)
+    return (message.sequence, message.time) if message else (0, "")
 
 
-def _state(session: sessions.Session, name: str) -> Mapping[str, Any]:
+def _state(session: sessions.Session, name: str) -> answers.StreamState:
     info = streams.info(session, name)
     if info is None:
         raise gone(name)
-    return dict(info["state"])
+    return info["state"]
 
 
 def gone(name: str) -> _errors.StreamsError:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Transfer snapshots of streams from and to the server in chunks, with a bounded number on the way.
 
@@ -10,43 +9,41 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._connection import wire
+from .._connection import flow, wire
 from .._connection.errors import SUBSCRIBE, missing_permission
 from . import answers, jetstream, streams
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Mapping
 
     from .._connection import sessions
 
-# The server sends chunks of at most 1 MiB, and 8 MiB of them before it awaits that some are acknowledged
+# The server sends chunks of at most 1 MiB, and at most 8 MiB without an acknowledgement
 _CHUNK = 256 << 10
-# What goes to the server before its acknowledgements are awaited. It lets a connection wait while it writes.
-_BATCH = 32
 CHUNK_SENT = 128 << 10
-# The server gives up when nothing comes for five seconds, we when it is silent for longer than it takes to look
+# We give up after this many seconds without a chunk. The server gives up after five without an acknowledgement
 _PATIENCE = 60.0
-# Without reading messages before, it begins soon
-_BEGINS = 20.0
-# How often to look whether the stream is still there, with the leader that sends the snapshot, while nothing comes
+# The seconds in which the server begins, unless it first reads all messages (_LONG)
+BEGINS = 20.0
+# While no chunk arrives: the seconds between checks that the sender still leads the stream
 _LOOK = 5.0
 BROKEN_OFF = "snapshot"
-# The server takes no more chunks when it was busy with one for five seconds, or none came
+# We give up after this many seconds without an answer. The server ends a restore if a chunk takes it five seconds, or
+# does not arrive in that time
 SILENT = 10.0
-# Building the stream when all is there. In a cluster the stream is read after that time.
+# The seconds in which a cluster builds the stream after the last chunk. Then the stream itself is read
 _FINISHING = 30.0
-# Reading every message before it begins, or building the stream when all is there, takes as long as it takes
+# A limit in seconds for work that grows with the stream: to check all messages before, or to build the stream after
 _LONG = 3600.0
 
 
 def snapshot(
     session: sessions.Session, stream: str, *, consumers: bool = True, check_messages: bool = False
-) -> tuple[dict[str, Any], Generator[bytes, None, None]]:
-    """Begin a snapshot. Return ``config`` and ``state`` of the stream, and the chunks of its archive.
+) -> tuple[answers.Snapshot, Generator[bytes, None, None]]:
+    """Begin a snapshot. Return its head, and the chunks of the archive.
 
     The iterator raises StreamsError if the server aborts the snapshot. Closing it early ends the snapshot.
     """
@@ -61,11 +58,12 @@ def snapshot(
         "jsck": check_messages,
     }
     what = f"Taking a snapshot of stream {stream}"
-    timeout = _LONG if check_messages else max(_BEGINS, session.settings.timeout)
+    call = what, f"STREAM.SNAPSHOT.{stream}", answers.Snapshot, body
+    timeout = _LONG if check_messages else max(BEGINS, session.settings.timeout)
     try:
         sender = _sender(session, stream)
-        answer = session.request(session.api(f"STREAM.SNAPSHOT.{stream}"), jetstream.encode(body), timeout=timeout)
-        head = jetstream.decode_call(what, f"STREAM.SNAPSHOT.{stream}", body, answer)
+        answer = session.request(session.api(call[1]), jetstream.encode(body), timeout=timeout)
+        head = jetstream.decode_call(call, answer)
     except BaseException:
         session.unsubscribe_all()
         raise
@@ -74,8 +72,8 @@ def snapshot(
 
 def _sender(session: sessions.Session, stream: str) -> tuple[str, str]:
     """Return when a stream was created, and the server that leads it, or an empty text if that is unknown."""
-    info = streams.info(session, stream) or {}
-    return str(info.get("created") or ""), str((info.get("cluster") or {}).get("leader") or "")
+    info = streams.info(session, stream)
+    return info["created"] if info else "", streams.cluster_of(info).get("leader", "")
 
 
 def _received(
@@ -105,12 +103,12 @@ def _chunks(session: sessions.Session, what: str, stream: str, sender: tuple[str
             message = _received(session, what, stream, sender, patience)
             if message is None:
                 raise _errors.NoAnswer(
-                    f"{what}: the server stopped sending, nothing came for {patience:g}s: try again, and look at its "
-                    "log if that helps nothing.",
+                    f"{what}: the server stopped sending, nothing came for {patience:g}s: try again, and check its "
+                    "log if it happens again.",
                     code="stalled",
                 )
             if message.reply:
-                # Waits for the first one, so that a missing permission is told, and never for the others
+                # Wait only for the first one, to report a missing permission
                 session.publish(message.reply, wait=not acknowledged)
                 acknowledged = True
             if not message.data:
@@ -125,7 +123,7 @@ def _check_end(what: str, message: wire.Message) -> None:
     status = message.status
     if status in ("", "204"):
         return
-    reason = message.headers.get("Description", "") or "no reason given"
+    reason = message.headers.get(wire.DESCRIPTION) or "no reason given"
     if status == "408":
         raise _errors.NoAnswer(
             f"{what}: the server gave up ({reason}): chunks were not written or acknowledged in time, so check the "
@@ -133,7 +131,7 @@ def _check_end(what: str, message: wire.Message) -> None:
             code="stalled",
         )
     raise _errors.StreamsError(
-        f"{what}: the server broke it off ({status} {reason}): look at its log, and check the stream with "
+        f"{what}: the server stopped ({status} {reason}): check its log, and check the stream with "
         "check_messages: true.",
         code=BROKEN_OFF,
         status=status,
@@ -153,38 +151,45 @@ class Receiver:
     ended: bool = False
 
 
-def begin_restore(session: sessions.Session, config: dict[str, Any], state: dict[str, Any]) -> Receiver:
-    """Ask the server to restore a stream with this configuration from an archive.
+def begin_restore(
+    session: sessions.Session, config: Mapping[str, Any], state: Mapping[str, Any], timeout: float
+) -> Receiver:
+    """Ask the server to restore a stream with this configuration from an archive. ``timeout`` is in seconds.
 
     Raises ApiError (``NAME_IN_USE_BY_RESTORE``) if the stream exists, or another restore of it is running.
     """
     name = config["name"]
     what, body = f"Restoring stream {name}", {"config": config, "state": state}
-    call = f"STREAM.RESTORE.{name}"
+    call = what, f"STREAM.RESTORE.{name}", answers.RestoreBegun, body
     # Servers answer when the new stream has a leader
-    answer = session.request(session.api(call), jetstream.encode(body), timeout=max(_BEGINS, session.settings.timeout))
-    begun = jetstream.decode_call(what, call, body, answer)
+    answer = session.request(session.api(call[1]), jetstream.encode(body), timeout=timeout)
+    begun = jetstream.decode_call(call, answer)
     if not ("deliver_subject" in begun or "created" in begun):
         raise _errors.WrongAnswer(what, "deliver_subject is missing", written=True)
     return Receiver(begun.get("deliver_subject", ""), time.monotonic())
 
 
-def send_restore(session: sessions.Session, name: str, receiver: Receiver, chunks: Iterable[bytes]) -> dict[str, Any]:
+def send_restore(
+    session: sessions.Session, name: str, receiver: Receiver, chunks: Iterable[bytes]
+) -> answers.StreamInfo:
     """Send the chunks of an archive, and return the restored stream's info.
 
     Raises Unreachable if the connection breaks, NoAnswer if the receiver stops answering, and other errors if the
     server refuses. It may have begun to restore the stream.
     """
-    what, rest = f"Restoring stream {name}", iter(chunks)
+    what = f"Restoring stream {name}"
+
+    def take(answer: list[wire.Message] | _errors.StreamsError) -> None:
+        if isinstance(answer, _errors.StreamsError):
+            raise _lost(what, answer)
+        if answer[0].data:
+            _refusal(what, answer[0])
+        receiver.heard = time.monotonic()
+
     if not receiver.subject:
         raise _lost(what, _errors.NoAnswer("Nobody takes chunks."))
-    while batch := [wire.Request(receiver.subject, chunk) for chunk in islice(rest, _BATCH)]:
-        for answer in session.request_many(batch, timeout=max(SILENT, session.settings.timeout)):
-            if isinstance(answer, _errors.StreamsError):
-                raise _lost(what, answer)
-            if answer[0].data:
-                _refusal(what, answer[0])
-            receiver.heard = time.monotonic()
+    requests = (wire.Request(receiver.subject, chunk) for chunk in chunks)
+    flow.send(session, requests, CHUNK_SENT, max(SILENT, session.settings.timeout), take)
     receiver.ended = True
     # In a cluster another server may lead the stream by now, which knows nothing of the chunks, and never answers
     patience = max(_FINISHING, session.settings.timeout) if session.connected.clustered else _LONG
@@ -203,8 +208,8 @@ def _refusal(what: str, answer: wire.Message) -> None:
     """
     if not answer.data.startswith(b"{"):
         reason = answer.data.decode(errors="replace").removeprefix("-ERR ").strip("'")
-        raise _errors.StreamsError(f"{what}: the server broke it off ({reason}): look at its log.", code="restore")
-    jetstream.decode(what, answer)
+        raise _errors.StreamsError(f"{what}: the server stopped ({reason}): check its log.", code="restore")
+    jetstream.decode(what, answer, answers.Empty)
 
 
 def _lost(what: str, error: _errors.StreamsError) -> _errors.StreamsError:
@@ -213,7 +218,7 @@ def _lost(what: str, error: _errors.StreamsError) -> _errors.StreamsError:
         return error.reason
     if isinstance(error, _errors.NoAnswer):
         return _errors.NoAnswer(
-            f"{what}: the server broke it off without telling why: look at its log, and check that it has the space.",
+            f"{what}: the server stopped without a reason: check its log, and check that it has the space.",
             code="stalled",
         )
     return error

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read the configuration files of Choria clients, servers and brokers. Rules: go-choria, config/util.go and config.go.
 
@@ -25,7 +24,7 @@ USER_FILES = ("~/.choriarc", "~/.mcollective")
 SYSTEM_FILES = ("/etc/choria/client.conf", "/usr/local/etc/choria/client.conf")
 SERVER_FILE = "/etc/choria/server.conf"
 
-# What any Choria file holds at least one of; a file without is another program's.
+# Each Choria file has at least one of these keys. A file without them belongs to another program.
 _OURS = re.compile(
     r"(plugin\.|identity$|main_collective$|collectives$|securityprovider$|connector$|loglevel$|logfile$)"
 )
@@ -33,11 +32,12 @@ _OURS = re.compile(
 
 @dataclass(frozen=True)
 class ChoriaConfig:
-    """A configuration: its ``path``, all ``files`` that were read, and the raw ``values`` by key."""
+    """A configuration: its ``path``, all ``files`` that were read, the raw ``values`` by key, and the path's option."""
 
     path: str
     files: tuple[str, ...] = ()
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    option: str = "choria_config"
 
     def get(self, key: str, default: str = "") -> str:
         """Return the raw value of a key."""
@@ -61,16 +61,15 @@ class ChoriaConfig:
         try:
             return int(value)
         except ValueError as error:
-            raise _errors.OptionError(
-                "choria_config", f"{key} in {self.path} is '{value}', which is no whole number."
-            ) from error
+            reason = f"{key} in {self.path} is '{value}', which is not a whole number."
+            raise _errors.OptionError(self.option, reason) from error
 
     def duration(self, key: str, default: str) -> float:
         """Return a duration in seconds. Raises OptionError if the value is none."""
         try:
             return quantities.parse_duration(self.get(key, default))
         except ValueError as error:
-            raise _errors.OptionError("choria_config", f"{key} in {self.path}: {error}.") from error
+            raise _errors.OptionError(self.option, f"{key} in {self.path}: {error}.") from error
 
     @property
     def provider(self) -> str:
@@ -107,45 +106,43 @@ def find_config() -> str:
     return next((path for path in candidates if os.path.isfile(path)), "")
 
 
-def read_config(path: str) -> ChoriaConfig:
-    """Read a file and its ``plugin.d``. Raises OptionError that names the file and line of a fault."""
+def read_config(path: str, instead: str = "", option: str = "choria_config") -> ChoriaConfig:
+    """Read a file and its ``plugin.d``. Raises OptionError with the fault, or with the option to give ``instead``."""
     path = os.path.abspath(os.path.expanduser(path))
-    values = _read_file(path, "")
+    values = _read_file(path, "", option, instead)
     if not any(_OURS.match(key) for key in values):
-        raise _errors.OptionError(
-            "choria_config", f"{path} is not a Choria configuration file, it has none of its keys: give the right file."
-        )
+        reason = f"{path} is not a Choria configuration file, it has none of its keys: give the right file."
+        raise _errors.OptionError(option, reason)
     files = [path]
     folder = Path(path).parent / "plugin.d"
     # As in Choria: files in a home folder have no plugin.d
     if folder.is_dir() and not path.startswith(os.path.expanduser("~") + os.sep):
         for extra in sorted(folder.glob("*.cfg")):
-            found = _read_file(str(extra), f"plugin.{extra.stem}.")
+            settings = _read_file(str(extra), f"plugin.{extra.stem}.", option)
             files.append(str(extra))
             # The others are for the plugins of Choria
             if extra.stem == "choria":
-                values.update(found)
-    return ChoriaConfig(path, tuple(files), values)
+                values.update(settings)
+    return ChoriaConfig(path, tuple(files), values, option)
 
 
-def _read_file(path: str, prefix: str) -> dict[str, str]:
+def _read_file(path: str, prefix: str, option: str, instead: str = "") -> dict[str, str]:
     try:
         text = untrusted.read_text(path)
     except OSError as error:
         raise _errors.OptionError(
-            "choria_config", f"{path} can't be read ({error.strerror}): check path and permissions."
+            option,
+            f"{path} can't be read ({error.strerror}): check path and permissions{instead and f', or give {instead}'}.",
         ) from error
     values: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue
         key, equals, value = stripped.partition("=")
         if not key or not equals:
-            raise _errors.OptionError(
-                "choria_config",
-                f"{path}, line {number} is not 'key = value': correct it, or begin it with # for a comment.",
-            )
+            reason = f"{path}, line {number} is not 'key = value': correct it, or begin it with # for a comment."
+            raise _errors.OptionError(option, reason)
         if value.strip():
             values[prefix + key.strip()] = value.strip()
     return values

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make keys, certificates and Choria tokens.
 
@@ -12,6 +11,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import re
 import sys
 import uuid
 from datetime import datetime, timedelta, timezone
@@ -23,8 +23,10 @@ from .signing import sign
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-# A machine whose clock is a little late must be able to use what was just made
+# Certificates and tokens are valid from a little earlier, for machines whose clocks are late
 _EARLIER = timedelta(minutes=5)
+# Not a network, such as 10.0.0.0/8, and not a list of names
+_NAME = re.compile(r"[!-+.0-~-]+")
 
 
 def new_seed() -> str:
@@ -113,17 +115,24 @@ def certificate_facts(certificate: str, key: str, authority: str) -> tuple[datet
     from cryptography.exceptions import InvalidSignature
 
     try:
-        found = x509.load_pem_x509_certificate(certificate.encode())
-        if found.public_key() != _private(key).public_key():
+        parsed = x509.load_pem_x509_certificate(certificate.encode())
+        if parsed.public_key() != _private(key).public_key():
             return None
-        found.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.encode()))
-        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        parsed.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.encode()))
+        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         hosts = [str(name.value) for name in names]
     except x509.ExtensionNotFound:
         hosts = []
     except (ValueError, TypeError, InvalidSignature):
         return None
-    return found.not_valid_after_utc, hosts
+    return parsed.not_valid_after_utc, hosts
+
+
+def expiry(certificate: str) -> datetime:
+    """Return when a certificate expires. Raises ValueError if it is none."""
+    from cryptography import x509
+
+    return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
 
 
 def host_names(hosts: Iterable[str]) -> list[str]:
@@ -132,14 +141,14 @@ def host_names(hosts: Iterable[str]) -> list[str]:
 
 
 def are_pair(certificate: str, key: str) -> bool:
-    """Return True if a certificate belongs to the key. Raises ValueError if it is no certificate."""
+    """Return True if a certificate belongs to the key. Raises ValueError if it is not a certificate."""
     from cryptography import x509
 
     return bool(x509.load_pem_x509_certificate(certificate.encode()).public_key() == _private(key).public_key())
 
 
 def check_private_key(key: str) -> None:
-    """Raise ValueError if the PEM is no private key, or is encrypted."""
+    """Raise ValueError if the PEM is not a private key, or is encrypted."""
     try:
         _private(key)
     except TypeError as error:
@@ -210,6 +219,9 @@ def _alternative(host: str) -> Any:
     from cryptography import x509
 
     try:
-        return x509.IPAddress(ipaddress.ip_address(host))
+        # Without the zone, such as %eth0, which certificates do not have
+        return x509.IPAddress(ipaddress.ip_address(ipaddress.ip_address(host).packed))
     except ValueError:
+        if not _NAME.fullmatch(host):
+            raise
         return x509.DNSName(host)

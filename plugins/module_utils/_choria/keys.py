@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The keys of Choria's configuration files: those that ``choria tool config --list`` of 0.30.2 lists, and the others.
 
@@ -13,171 +12,58 @@ import re
 
 from .._options.mask import USUAL
 
-LISTED = (
-    "classesfile",
-    "collectives",
-    "color",
-    "default_discovery_method",
-    "default_discovery_options",
-    "discovery_timeout",
-    "identity",
-    "libdir",
-    "logfile",
-    "loglevel",
-    "main_collective",
-    "plugin.choria.adapters",
-    "plugin.choria.agent_provider.mcorpc.agent_shim",
-    "plugin.choria.agent_provider.mcorpc.config",
-    "plugin.choria.agent_provider.mcorpc.libdir",
-    "plugin.choria.broker_federation",
-    "plugin.choria.broker_network",
-    "plugin.choria.discovery.broadcast.windowed_timeout",
-    "plugin.choria.discovery.external.command",
-    "plugin.choria.discovery.inventory.source",
-    "plugin.choria.executor.enabled",
-    "plugin.choria.executor.spool",
-    "plugin.choria.federation.cluster",
-    "plugin.choria.federation.collectives",
-    "plugin.choria.federation_middleware_hosts",
-    "plugin.choria.legacy_lifecycle_format",
-    "plugin.choria.machine.http_port",
-    "plugin.choria.machine.signing_key",
-    "plugin.choria.machine.store",
-    "plugin.choria.middleware_hosts",
-    "plugin.choria.network.auth_timeout",
-    "plugin.choria.network.client_hosts",
-    "plugin.choria.network.client_port",
-    "plugin.choria.network.client_signer_cert",
-    "plugin.choria.network.client_tls_force_required",
-    "plugin.choria.network.connect_timeout",
-    "plugin.choria.network.deny_server_connections",
-    "plugin.choria.network.gateway_name",
-    "plugin.choria.network.gateway_port",
-    "plugin.choria.network.gateway_remotes",
-    "plugin.choria.network.leafnode_port",
-    "plugin.choria.network.leafnode_remotes",
-    "plugin.choria.network.listen_address",
-    "plugin.choria.network.mapping.names",
-    "plugin.choria.network.peer_password",
-    "plugin.choria.network.peer_port",
-    "plugin.choria.network.peer_user",
-    "plugin.choria.network.peers",
-    "plugin.choria.network.pprof_port",
-    "plugin.choria.network.provisioning.client_password",
-    "plugin.choria.network.provisioning.provisioner_without_token",
-    "plugin.choria.network.provisioning.signer_cert",
-    "plugin.choria.network.public_url",
-    "plugin.choria.network.server_signer_cert",
-    "plugin.choria.network.soft_shutdown_timeout",
-    "plugin.choria.network.stream.advisory_replicas",
-    "plugin.choria.network.stream.advisory_retention",
-    "plugin.choria.network.stream.event_replicas",
-    "plugin.choria.network.stream.event_retention",
-    "plugin.choria.network.stream.executor_replicas",
-    "plugin.choria.network.stream.executor_retention",
-    "plugin.choria.network.stream.leader_election_replicas",
-    "plugin.choria.network.stream.leader_election_ttl",
-    "plugin.choria.network.stream.machine_replicas",
-    "plugin.choria.network.stream.machine_retention",
-    "plugin.choria.network.stream.manage_streams",
-    "plugin.choria.network.stream.store",
-    "plugin.choria.network.system.password",
-    "plugin.choria.network.system.user",
-    "plugin.choria.network.tls_timeout",
-    "plugin.choria.network.websocket_advertise",
-    "plugin.choria.network.websocket_port",
-    "plugin.choria.network.write_deadline",
-    "plugin.choria.prometheus_textfile_directory",
-    "plugin.choria.puppetca_host",
-    "plugin.choria.puppetca_port",
-    "plugin.choria.puppetdb_host",
-    "plugin.choria.puppetdb_port",
-    "plugin.choria.puppetserver_host",
-    "plugin.choria.puppetserver_port",
-    "plugin.choria.registration.file_content.compression",
-    "plugin.choria.registration.file_content.data",
-    "plugin.choria.registration.file_content.target",
-    "plugin.choria.registration.inventory_content.compression",
-    "plugin.choria.registration.inventory_content.target",
-    "plugin.choria.registration.size_interval",
-    "plugin.choria.registration.size_trigger",
-    "plugin.choria.require_client_filter",
-    "plugin.choria.security.certname_whitelist",
-    "plugin.choria.security.privileged_users",
-    "plugin.choria.security.request_signer.seed_file",
-    "plugin.choria.security.request_signer.service",
-    "plugin.choria.security.request_signer.token_file",
-    "plugin.choria.security.request_signer.url",
-    "plugin.choria.security.server.seed_file",
-    "plugin.choria.security.server.token_file",
-    "plugin.choria.server.provision",
-    "plugin.choria.server.provision.allow_update",
-    "plugin.choria.services.registry.cache",
-    "plugin.choria.services.registry.store",
-    "plugin.choria.srv_domain",
-    "plugin.choria.ssldir",
-    "plugin.choria.stats_address",
-    "plugin.choria.stats_port",
-    "plugin.choria.status_file_path",
-    "plugin.choria.status_update_interval",
-    "plugin.choria.submission.max_spool_size",
-    "plugin.choria.submission.spool",
-    "plugin.choria.use_srv",
-    "plugin.login.aaasvc.login.url",
-    "plugin.machines.bucket",
-    "plugin.machines.check_interval",
-    "plugin.machines.download",
-    "plugin.machines.key",
-    "plugin.machines.poll_interval",
-    "plugin.machines.purge",
-    "plugin.machines.signing_key",
-    "plugin.nats.credentials",
-    "plugin.nats.pass",
-    "plugin.nats.user",
-    "plugin.rpcaudit.logfile",
-    "plugin.rpcaudit.logfile.group",
-    "plugin.rpcaudit.logfile.mode",
-    "plugin.scout.agent_disabled",
-    "plugin.scout.goss.denied_local_resources",
-    "plugin.scout.goss.denied_remote_resources",
-    "plugin.scout.overrides",
-    "plugin.scout.tags",
-    "plugin.security.certmanager.alt_names",
-    "plugin.security.certmanager.api_version",
-    "plugin.security.certmanager.issuer",
-    "plugin.security.certmanager.namespace",
-    "plugin.security.certmanager.replace",
-    "plugin.security.choria.ca",
-    "plugin.security.choria.certificate",
-    "plugin.security.choria.key",
-    "plugin.security.choria.seed_file",
-    "plugin.security.choria.sign_replies",
-    "plugin.security.choria.token_file",
-    "plugin.security.choria.trusted_signers",
-    "plugin.security.cipher_suites",
-    "plugin.security.client_anon_tls",
-    "plugin.security.ecc_curves",
-    "plugin.security.file.ca",
-    "plugin.security.file.certificate",
-    "plugin.security.file.key",
-    "plugin.security.issuer.names",
-    "plugin.security.pkcs11.driver_file",
-    "plugin.security.pkcs11.slot",
-    "plugin.security.provider",
-    "plugin.security.server_anon_tls",
-    "plugin.security.support_legacy_certificates",
-    "plugin.yaml",
-    "registerinterval",
-    "registration",
-    "registration_collective",
-    "registration_splay",
-    "rpcaudit",
-    "rpcauthorization",
-    "rpcauthprovider",
-    "rpclimitmethod",
-    "soft_shutdown_timeout",
-    "ttl",
-)
+# The names of keys by their prefixes, both in the order of the alphabet
+_BY_PREFIX = {
+    "": """
+        classesfile collectives color default_discovery_method default_discovery_options discovery_timeout identity
+        libdir logfile loglevel main_collective registerinterval registration registration_collective
+        registration_splay rpcaudit rpcauthorization rpcauthprovider rpclimitmethod soft_shutdown_timeout ttl
+    """,
+    "plugin.": """
+        login.aaasvc.login.url nats.credentials nats.pass nats.user rpcaudit.logfile rpcaudit.logfile.group
+        rpcaudit.logfile.mode yaml
+    """,
+    "plugin.choria.": """
+        adapters broker_federation broker_network executor.enabled executor.spool federation.cluster
+        federation.collectives federation_middleware_hosts legacy_lifecycle_format machine.http_port
+        machine.signing_key machine.store middleware_hosts prometheus_textfile_directory puppetca_host puppetca_port
+        puppetdb_host puppetdb_port puppetserver_host puppetserver_port require_client_filter server.provision
+        server.provision.allow_update services.registry.cache services.registry.store srv_domain ssldir
+        stats_address stats_port status_file_path status_update_interval submission.max_spool_size submission.spool
+        use_srv
+    """,
+    "plugin.choria.agent_provider.mcorpc.": "agent_shim config libdir",
+    "plugin.choria.discovery.": "broadcast.windowed_timeout external.command inventory.source",
+    "plugin.choria.network.": """
+        auth_timeout client_hosts client_port client_signer_cert client_tls_force_required connect_timeout
+        deny_server_connections gateway_name gateway_port gateway_remotes leafnode_port leafnode_remotes
+        listen_address mapping.names peer_password peer_port peer_user peers pprof_port provisioning.client_password
+        provisioning.provisioner_without_token provisioning.signer_cert public_url server_signer_cert
+        soft_shutdown_timeout system.password system.user tls_timeout websocket_advertise websocket_port
+        write_deadline
+    """,
+    "plugin.choria.network.stream.": """
+        advisory_replicas advisory_retention event_replicas event_retention executor_replicas executor_retention
+        leader_election_replicas leader_election_ttl machine_replicas machine_retention manage_streams store
+    """,
+    "plugin.choria.registration.": """
+        file_content.compression file_content.data file_content.target inventory_content.compression
+        inventory_content.target size_interval size_trigger
+    """,
+    "plugin.choria.security.": """
+        certname_whitelist privileged_users request_signer.seed_file request_signer.service
+        request_signer.token_file request_signer.url server.seed_file server.token_file
+    """,
+    "plugin.machines.": "bucket check_interval download key poll_interval purge signing_key",
+    "plugin.scout.": "agent_disabled goss.denied_local_resources goss.denied_remote_resources overrides tags",
+    "plugin.security.": """
+        choria.ca choria.certificate choria.key choria.seed_file choria.sign_replies choria.token_file
+        choria.trusted_signers cipher_suites client_anon_tls ecc_curves file.ca file.certificate file.key
+        issuer.names pkcs11.driver_file pkcs11.slot provider server_anon_tls support_legacy_certificates
+    """,
+    "plugin.security.certmanager.": "alt_names api_version issuer namespace replace",
+}
+LISTED = tuple(prefix + name for prefix, names in _BY_PREFIX.items() for name in names.split())
 
 # Read by name where they are used, so that the program does not list them
 UNLISTED = (

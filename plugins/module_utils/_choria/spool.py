@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Spool: the folder from which Choria Server takes messages. It is read and written with the standard library alone.
 
@@ -13,16 +12,14 @@ import base64
 import os
 import re
 import stat
-import tempfile
 import time
 import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._fsync import sync_folder
+from .._fsync import EFFECTIVE, sync_folder, write_whole
 from .._options import quantities, untrusted
 from .config import SERVER_FILE, ChoriaConfig, read_config
 from .submission_message import PRIORITIES, timestamp
@@ -37,8 +34,7 @@ DEFAULT_LIMIT = 500
 _NEARLY_FULL = 0.8
 _SECOND_LOOK = 0.05
 _TIME = re.compile("[0-9]{1,19}")  # nanoseconds since 1970, up to the year 2286
-_EFFECTIVE = os.access in os.supports_effective_ids
-# The types of a message's fields that the server insists on (submission/msg.go); it takes what is missing as empty
+# The types of a message's fields that Choria Server requires (submission/msg.go). It reads a missing field as empty
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("id", "subject", "payload", "created", "next_try", "sender", "identity"), str),
     **dict.fromkeys(("priority", "max_tries", "tries"), int),
@@ -66,9 +62,9 @@ class Spool:
     def check(self, priority: int) -> None:
         """Raise Refused with the reason if no message can be submitted with this priority."""
         for path in (self.path, self.folder(priority)):
-            found = self._folder_status(path)
-            self._check_owner(path, found)
-            if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
+            status = self._folder_status(path)
+            self._check_owner(path, status)
+            if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=EFFECTIVE):
                 raise self._no_access(path, "write into")
         count = sum(1 for _name in self._names(priority))
         # One more than the limit, as the server counts
@@ -84,25 +80,15 @@ class Spool:
         """Submit a message, whole or not at all. Raises Refused if the spool does not accept it."""
         self.check(message.priority)
         target = self.folder(message.priority) / f"{time.time_ns()}-{uuid.uuid4()}.msg"
-        temporary = ""
         try:
             # In the folder above, where the server does not look, and on the same file system
-            handle, temporary = tempfile.mkstemp(prefix="choria-streams-", dir=self.path)
-            with os.fdopen(handle, "wb") as file:
-                os.fchmod(handle, 0o600)
-                file.write(message.encode())
-                file.flush()
-                os.fsync(handle)
-            os.rename(temporary, target)
+            write_whole(target, message.encode(), self.path)
         except OSError as error:
             raise _errors.Refused(
                 f"The spool {self.path} did not take the message ({error.strerror}), and nothing of it is left there: "
                 "make room on its file system, or check its permissions.",
                 code="spool_write",
             ) from error
-        finally:
-            with suppress(OSError):
-                os.unlink(temporary)
         sync_folder(target.parent)
         return target
 
@@ -113,18 +99,18 @@ class Spool:
         """
         self._folder_status(self.path)
         priorities = [self._priority(priority) for priority in PRIORITIES]
-        waiting = [found for found in priorities if found["oldest"]]
-        oldest = min(waiting, key=lambda found: str(found["oldest"]), default=None)
+        waiting = [state for state in priorities if state["oldest"]]
+        oldest = min(waiting, key=lambda state: str(state["oldest"]), default=None)
         return {
             "path": str(self.path),
             "limit": self.limit,
-            "messages": sum(found["messages"] for found in priorities),
-            "bytes": sum(found["bytes"] for found in priorities),
+            "messages": sum(state["messages"] for state in priorities),
+            "bytes": sum(state["bytes"] for state in priorities),
             "oldest": oldest and oldest["oldest"],
             "oldest_age": oldest and oldest["oldest_age"],
-            "nearly_full": any(found["nearly_full"] for found in priorities),
-            "full": any(found["full"] for found in priorities),
-            "broken": [broken for found in priorities for broken in found.pop("broken")],
+            "nearly_full": any(state["nearly_full"] for state in priorities),
+            "full": any(state["full"] for state in priorities),
+            "broken": [broken for state in priorities for broken in state.pop("broken")],
             "unfinished": sorted(str(path) for path in self.path.iterdir() if path.is_file()),
             "priorities": priorities,
         }
@@ -137,20 +123,20 @@ class Spool:
         for name in sorted(self._names(priority)):
             path = folder / name
             try:
-                found = _parse_file(path)
+                fields = _parse_file(path)
             except FileNotFoundError:
                 continue  # delivered meanwhile
             except PermissionError as error:
                 raise self._no_access(folder, "read") from error
             except OSError as error:
                 broken.append({"file": str(path), "reason": f"can't be read ({error.strerror})"})
-                found = {}
+                fields = {}
             except ValueError as error:
                 broken.append({"file": str(path), "reason": str(error)})
-                found = {}
+                fields = {}
             size += _size(path)
-            times.append(_written(path))
-            tries = max(tries, int(found.get("tries") or 0))
+            times.append(_submitted_at(path))
+            tries = max(tries, int(fields.get("tries") or 0))
         count, oldest = len(times), min(times, default=0)
         return {
             "priority": priority,
@@ -172,32 +158,32 @@ class Spool:
 
     def _folder_status(self, path: Path) -> os.stat_result:
         try:
-            found = path.stat()
+            status = path.stat()
         except PermissionError as error:
             raise self._no_access(self.path, "look into") from error
         except OSError:
-            found = None
-        if found is None or not stat.S_ISDIR(found.st_mode):
+            status = None
+        if status is None or not stat.S_ISDIR(status.st_mode):
             what = "There is no submission spool" if path == self.path else f"{path} is missing in the submission spool"
             raise _errors.Refused(
                 f"{what} {self.path}: Choria Server makes it when it starts with {KEY} set to it, "
                 "so correct spool or choria_config, or start the server.",
                 code="spool_missing",
             )
-        return found
+        return status
 
-    def _check_owner(self, path: Path, found: os.stat_result) -> None:
+    def _check_owner(self, path: Path, status: os.stat_result) -> None:
         """Check that the server can read our files: it runs as the folder's owner, and root may read everything."""
         user = os.geteuid()
-        if found.st_uid not in (0, user):
+        if status.st_uid not in (0, user):
             raise _errors.Refused(
-                f"{path} belongs to user {found.st_uid}, who could not read what user {user} writes there: "
+                f"{path} belongs to user {status.st_uid}, who could not read what user {user} writes there: "
                 "submit as that user (become_user), or give the spool to root, as which Choria Server runs.",
                 code="spool_owner",
             )
-        if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
             raise _errors.Refused(
-                f"{path} can be changed by every user (mode {stat.S_IMODE(found.st_mode):04o}), who could remove or "
+                f"{path} can be changed by every user (mode {stat.S_IMODE(status.st_mode):04o}), who could remove or "
                 "replace messages: make it the server's own (chmod 0700).",
                 code="spool_mode",
             )
@@ -216,7 +202,7 @@ def find_spool(spool: str | None, choria_config: str | None) -> Spool:
     If the path is given, the limit still comes from a file that names the same spool. Raises OptionError.
     """
     path = choria_config or SERVER_FILE
-    config = read_config(path) if choria_config or not spool or os.access(path, os.R_OK) else None
+    config = read_config(path, "spool") if choria_config or not spool or os.access(path, os.R_OK) else None
     named = config.file(KEY) if config else ""
     if not spool and not named:
         raise _errors.OptionError(
@@ -275,7 +261,7 @@ def _parse(content: bytes) -> dict[str, Any]:
     return fields
 
 
-def _written(path: Path) -> int:
+def _submitted_at(path: Path) -> int:
     """Return when a message was submitted, in nanoseconds since 1970. Its name begins with that."""
     digits = path.name.partition("-")[0]
     if _TIME.fullmatch(digits):

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Message: a submission in the forms of Choria Server's spool and of the published message.
 
@@ -26,12 +25,12 @@ if TYPE_CHECKING:
 PRIORITIES = range(5)
 DAY = 86400
 MAX_TTL = 31 * DAY
-# What a Choria Broker takes in one message, headers included: nats-server's default, which it has no setting for
+# The largest message of a Choria Broker with its headers: nats-server's default, for which it has no setting
 MAX_SIZE = 1 << 20
 _RESERVED = ("choria", "nats")
 _NEVER = "0001-01-01T00:00:00Z"
 _SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
-# A header's name as Go's net/http has it: others are dropped without a word
+# A header's name as Go's net/http has it: others are dropped silently
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _LINE_ENDS = re.compile(r"[\r\n\0]")
 
@@ -57,14 +56,16 @@ class Message:
         """Raise OptionError if the server would refuse the message, delete it or keep it for ever."""
         if not _SUBJECT.fullmatch(self.subject):
             raise _errors.OptionError(
-                "subject", f"'{self.subject}' is no subject: write words joined by dots, without spaces, * and >."
+                "subject", f"'{self.subject}' is not a subject: write words joined by dots, without spaces, * and >."
             )
         if not self.payload:
             raise _errors.OptionError(
                 "payload", "is empty, and Choria Server submits no empty messages: give payload or src."
             )
         if self.priority not in PRIORITIES:
-            raise _errors.OptionError("priority", f"{self.priority} is none: give 0, which is the highest, to 4.")
+            raise _errors.OptionError(
+                "priority", f"{self.priority} is not a priority: give 0, which is the highest, to 4."
+            )
         if not 1 <= self.ttl <= MAX_TTL:
             raise _errors.OptionError(
                 "ttl", f"{self.ttl:g}s is out of range: give 1s to 31d, which is all that Choria allows."
@@ -84,7 +85,7 @@ class Message:
                 )
             if not _HEADER_NAME.fullmatch(name):
                 raise _errors.OptionError(
-                    "headers", f"'{name}' is no header's name: use letters, digits and - without spaces."
+                    "headers", f"'{name}' is not a header's name: use letters, digits and - without spaces."
                 )
             if _LINE_ENDS.search(value):
                 raise _errors.OptionError("headers", f"the value of '{name}' must be one line.")

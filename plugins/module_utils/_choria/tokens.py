@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read Choria's tokens, which are JWTs that name a caller, and the ed25519 seeds that prove their possession.
 
@@ -39,6 +38,7 @@ class Token:
     organization: str
     expires: str | None
     permissions: tuple[str, ...]
+    path: str = ""
 
     @property
     def api(self) -> str:
@@ -68,7 +68,7 @@ def read_token(path: str) -> Token:
         raise _errors.OptionError("jwt", f"the token in {path} does not say whose it is: make a new one.")
     permissions = claims.get("permissions") or {}
     if not isinstance(permissions, dict):
-        raise _errors.OptionError("jwt", f"the token in {path} has permissions that are none: make a new one.")
+        raise _errors.OptionError("jwt", f"the token in {path} has permissions that are not valid: make a new one.")
     return Token(
         text=text,
         purpose=purpose,
@@ -76,7 +76,14 @@ def read_token(path: str) -> Token:
         organization=_text_of(path, claims, "ou") or "choria",
         expires=_check_times(path, claims),
         permissions=tuple(sorted(name for name, allowed in permissions.items() if allowed is True)),
+        path=path,
     )
+
+
+def renewed(token: Token) -> Token:
+    """Return the token, or after its end the one that its file has now. Raises OptionError as ``read_token`` does."""
+    now = _rfc3339(datetime.now(timezone.utc).replace(microsecond=0))
+    return read_token(token.path) if token.expires and token.expires <= now else token
 
 
 def read_seed(path: str) -> str:
@@ -84,8 +91,7 @@ def read_seed(path: str) -> str:
     text = _read(path, "seed").strip()
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         raise _errors.OptionError(
-            "seed",
-            f"{path} does not hold a seed, which has 64 hexadecimal digits: give a file of 'choria jwt keys'.",
+            "seed", f"{path} does not hold a seed, which has 64 hexadecimal digits: give a file of 'choria jwt keys'."
         )
     return text
 
@@ -131,8 +137,7 @@ def _check_times(path: str, claims: dict[str, Any]) -> str | None:
         )
     if ends and ends.timestamp() <= now:
         raise _errors.OptionError(
-            "jwt",
-            f"the token in {path} expired at {_rfc3339(ends)}: make a new one ('choria jwt', 'choria login').",
+            "jwt", f"the token in {path} expired at {_rfc3339(ends)}: make a new one ('choria jwt', 'choria login')."
         )
     return _rfc3339(ends) if ends else None
 

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Open and close one connection, to the first server that accepts it."""
 
@@ -21,7 +20,6 @@ from . import nats_compat
 if TYPE_CHECKING:
     from .settings import Settings
 
-
 ErrorCallback = Callable[[Exception], Awaitable[None]]
 
 
@@ -32,10 +30,10 @@ def preload(settings: Settings) -> None:
     when it imports the same module.
     """
     nats_compat.client_class(settings.websocket)
-    # What looking up a host's name needs, reading a message with headers, and telling what went wrong
-    for name in ("concurrent.futures.thread", "encodings.idna", "nats.js.api"):
+    # Modules for looking up a host's name, and for reporting errors
+    for name in ("concurrent.futures.thread", "encodings.idna"):
         importlib.import_module(name)
-    for name in ("outage", "errors", "awaiting"):
+    for name in ("outage", "errors"):
         importlib.import_module(f".{name}", __package__)
     credentials = _credentials(settings)
     if "signature_cb" in credentials:
@@ -87,8 +85,7 @@ async def _connect_one(
     client: Any, settings: Settings, server: str, on_error: ErrorCallback, on_closed: Callable[[], Awaitable[None]]
 ) -> None:
     client.settings = settings
-    connected = False
-    others = asyncio.all_tasks()
+    connected, others = False, asyncio.all_tasks()
 
     async def during_connect(error: Exception) -> None:
         if connected:
@@ -118,7 +115,7 @@ async def _connect_one(
             raise ConnectionResetError(errno.ECONNRESET, "the server hung up")
     except BaseException:
         nats_compat.abort(client)
-        await _end_tasks(asyncio.all_tasks() - others)
+        await end_tasks(asyncio.all_tasks() - others)
         raise
     client.tasks = asyncio.all_tasks() - others
     connected = True
@@ -146,25 +143,32 @@ async def close(client: Any) -> None:
 
     It also ends the tasks that nats-py leaves running, since asyncio warns of them at the end of the program.
     """
-    try:
-        await asyncio.wait_for(client.close(), 1.0)
-    except asyncio.TimeoutError:
+    closing = asyncio.create_task(client.close())
+    _closed, late = await asyncio.wait({closing}, timeout=1.0)
+    if late:
         nats_compat.abort(client)
-    await _end_tasks(client.tasks)
+    await end_tasks({*client.tasks, closing})
 
 
-async def _end_tasks(tasks: set[asyncio.Task[Any]]) -> None:
+async def end_tasks(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and wait until they have ended, but not for long: they may wait for each other."""
     rest = {task for task in tasks if not task.done()} - {asyncio.current_task()}
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
+    # Before Python 3.12, wait_for of a task may ignore that it is cancelled
+    for _try in range(2):
+        for task in rest:
+            task.cancel()
+        if rest:
+            _ended, rest = await asyncio.wait(rest, timeout=0.1)
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.exception()  # otherwise asyncio complains about it
 
 
 def _credentials(settings: Settings) -> dict[str, Any]:
     if settings.jwt:
-        from .._choria.tokens import sign_nonce
+        from .._choria.tokens import renewed, sign_nonce
 
-        text, seed = settings.jwt.text, settings.seed
+        text, seed = renewed(settings.jwt).text, settings.seed
         return {
             "token": text,
             "user_jwt_cb": lambda: bytearray(text.encode()),

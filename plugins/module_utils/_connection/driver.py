@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Driver: the event loop and the connection of a session, below its blocking calls.
 
@@ -14,20 +13,22 @@ import asyncio
 import re
 import time
 from collections import deque
+from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _errors
-from . import nats_compat, pipeline, requests, wire
-from .client import close, connect
+from . import nats_compat, requests, wire
+from .client import close, connect, end_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator
 
     from .settings import Settings
 
 T = TypeVar("T")
 
-# Servers ping every two minutes and hang up when two are missed: after a shorter pause the connection is looked at.
+# Servers ping every two minutes, and hang up after two missed pings. After a shorter pause the connection is checked.
 _IDLE = 30.0
 _VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
 
@@ -41,14 +42,13 @@ class Driver:
         self.settings = settings
         self.read_only = read_only
         self._warn = warn
-        self.wrote = False
-        """Whether something was sent that may have changed something."""
+        self.wrote, self.writes_done = False, 0  # whether writes were sent; how many were acknowledged
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Any = None
         self._server: wire.Server | None = None
         self._behind: wire.Server | None = None
         self._pending: dict[str, requests.Pending] = {}
-        self._counter = 0
+        self._tokens: Iterator[str] = map(str, count(1))  # each identifies the answers of one request in this session
         self._inbox = ""
         self._inbox_problem: _errors.PermissionMissing | None = None
         self._used = 0.0
@@ -58,23 +58,27 @@ class Driver:
         self._closed: Any = None
         self.refused_subscriptions: set[str] = set()
         self._meanwhile: tuple[float, Callable[[], None]] | None = None
-        self._end_at: float | None = None  # when what is asked now is broken off, by time.monotonic()
+        self._end_at: float | None = None  # when waiting requests are aborted, by time.monotonic()
         self._on_break: Callable[[], None] | None = None
-        self._first = 0
+        self._first = 0  # the index of the server that is tried first
 
     def _drive(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         try:
             if self._meanwhile:
-                from .awaiting import accompanied
-
-                work = accompanied(work, *self._meanwhile)
+                work = _accompanied(work, *self._meanwhile)
             if self._end_at is not None:
-                from .awaiting import limited
-
-                work = limited(work, self._end_at - time.monotonic())
-            return self._loop.run_until_complete(work)
+                work = _limited(work, self._end_at - time.monotonic())
+            task = self._loop.create_task(work)
+            try:
+                return self._loop.run_until_complete(task)
+            except BaseException:
+                if not task.done():  # a signal's handler raised it
+                    task.cancel()
+                    with suppress(BaseException):
+                        self._loop.run_until_complete(task)
+                raise
         finally:
             self._used = time.monotonic()
 
@@ -99,13 +103,13 @@ class Driver:
         self._wake, self._closed = asyncio.Event(), asyncio.Event()
         self._inbox_problem = None
         if self._client is not None:
-            self._first += 1  # the server that we had is away, so another one is tried before it
+            self._first += 1  # the server of the old connection may be down, so the next one is tried first
         self._client = await connect(self.settings, self._first, self._on_error, self._on_closed, self._warn)
         self._server, self._behind = wire.Server.from_info(nats_compat.server_info(self._client)), None
         self._inbox = f"{self._client.new_inbox()}"
-        await self._client.subscribe(f"{self._inbox}.*", cb=self._on_reply)
+        await self._client.subscribe(f"{self._inbox}.*", cb=nats_compat.callback(self._on_reply))
         for subject, queue in self._subscriptions.items():
-            await self._client.subscribe(subject, queue=queue, cb=self._on_message)
+            await self._client.subscribe(subject, queue=queue, cb=nats_compat.callback(self._on_message))
 
     async def _answers(self) -> bool:
         """Return True if the server still answers."""
@@ -117,26 +121,25 @@ class Driver:
             task.cancel()
         return alive
 
-    async def _subscribe(self, subject: str, queue: str) -> None:
+    async def _subscribe(self, subject: str, queue: str, wait: bool) -> None:
         fresh = not self._alive
         await self._ready()
         if not fresh:
-            await self._client.subscribe(subject, queue=queue, cb=self._on_message)
-        await self._flush()
+            await self._client.subscribe(subject, queue=queue, cb=nats_compat.callback(self._on_message))
+        if wait:
+            await self._flush()
 
     async def _unsubscribe(self, subject: str = "") -> None:
         from nats.errors import Error
 
-        ours = [each for each in nats_compat.subscriptions(self._client) if not each.subject.startswith(self._inbox)]
-        if subject:
-            ours = [each for each in ours if each.subject == subject]
+        every = nats_compat.subscriptions(self._client)
+        ours = [each for each in every if not each.subject.startswith(self._inbox) and subject in ("", each.subject)]
         try:
+            if not subject:
+                for subscription in ours:
+                    await nats_compat.send_unsubscribe(self._client, subscription)
+                await self._flush()
             for subscription in ours:
-                await nats_compat.send_unsubscribe(self._client, subscription)
-            await self._flush()
-            for subscription in ours:
-                # unsubscribe() drops what has come and was not handed on yet
-                await nats_compat.handed_on(subscription)
                 await subscription.unsubscribe()
         except Error as error:
             raise self._broken() from error
@@ -146,14 +149,14 @@ class Driver:
             await close(self._client)
             raise self._broken()
 
-    async def _publish(self, request: wire.Request, wait: bool) -> None:
+    async def _publish(self, request: wire.Request, wait: bool, reply: str = "") -> None:
         await self._ready()
         if not wait:
-            await self._send(request, "")
+            await self._send(self._command(request, ""))
             return
         pending = self._pending["publish"] = requests.Pending(request, False, lambda _ended: None)
         try:
-            await self._send(request, "")
+            await self._send(self._command(request, reply))
             await self._flush()
             await asyncio.sleep(0)
         finally:
@@ -161,9 +164,35 @@ class Driver:
         if pending.error:
             raise pending.error
 
+    async def _gather(
+        self, request: wire.Request, seconds: float, enough: Callable[[list[wire.Message]], bool]
+    ) -> list[wire.Message]:
+        await self._ready()
+        arrived = asyncio.Event()
+        pending = requests.Pending(request._replace(many=True), False, lambda _ended: arrived.set())
+        pending.token, end_at = next(self._tokens), time.monotonic() + seconds
+        self._pending[pending.token] = pending
+        try:
+            await self._send(self._command(request, f"{self._inbox}.{pending.token}"))
+            while not pending.done and self._alive and not enough(pending.messages):
+                left = end_at - time.monotonic()
+                if left <= 0:
+                    break
+                arrived.clear()
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(arrived.wait(), left)
+        finally:
+            del self._pending[pending.token]
+        if pending.error:
+            raise pending.error
+        return [message for message in pending.messages if not message.status]
+
     async def _await_message(self, timeout: float, wake: int) -> None:
         await self._ready()
         if self._arrived:
+            return
+        if timeout <= 0:
+            await asyncio.sleep(0)  # asyncio.wait_for() takes ten times as long
             return
         self._wake.clear()  # what set it may have been received since
         loop = asyncio.get_running_loop()
@@ -182,48 +211,50 @@ class Driver:
 
     # Requests, which pipeline.py sends and awaits
 
-    async def _exchange(
-        self, requests: Sequence[wire.Request], window: int, timeout: float
-    ) -> list[list[wire.Message] | _errors.StreamsError]:
-        return await pipeline.Pipeline(self, requests, window, timeout).run()
-
-    def _new_token(self) -> str:
-        """Return a text that identifies the answers of one request in this session."""
-        self._counter += 1
-        return str(self._counter)
-
-    async def _send(self, request: wire.Request, reply: str) -> None:
-        if request.size > self._client.max_payload:
+    def _command(self, request: wire.Request, reply: str) -> bytes:
+        """Return the command for a request, with the subject for its answer. Raises Refused."""
+        most = self._client.max_payload
+        try:
+            command = request.encoded(reply)
+        except ValueError as error:
+            raise _errors.Refused(f"'{request.subject}' can't be sent: {error}.", code="subject") from error
+        if len(command) > most and request.size > most:
             raise _errors.Refused(
                 f"The message for {request.subject} has {request.size} bytes, and the server takes at most "
-                f"{self._client.max_payload}: send less, or raise max_payload on the server.",
+                f"{most}: send less, or raise max_payload on the server.",
                 code="too_large",
             )
-        try:
-            await self._client.publish(request.subject, request.payload, reply=reply, headers=request.headers or None)
-        except Exception as error:
-            from nats.errors import ConnectionClosedError, Error
+        return command
 
-            if isinstance(error, ConnectionClosedError):
-                raise self._broken() from error
-            if isinstance(error, Error):
-                raise _errors.Refused(
-                    f"'{request.subject}' can't be sent: {str(error).removeprefix('nats: ')}.", code="subject"
-                ) from error
-            raise
+    async def _send(self, *commands: bytes) -> None:
+        """Send commands. Raises Unreachable."""
+        if not self._alive:
+            raise self._broken()
+        await nats_compat.send(self._client, commands)
 
-    # What nats-py calls
+    # Methods that nats-py calls
 
-    async def _on_reply(self, message: Any) -> None:
+    def _on_reply(self, message: wire.Message) -> None:
         pending = self._pending.get(message.subject.rpartition(".")[2])
         if pending is not None:
-            pending.feed(wire.Message(message.subject, message.data, message.headers or {}))
+            pending.feed(message)
 
-    async def _on_message(self, message: Any) -> None:
-        self._arrived.append(wire.Message(message.subject, message.data, message.headers or {}, message.reply))
-        self._wake.set()
+    def _on_message(self, message: wire.Message) -> None:
+        if not self._arrived:  # otherwise it is set, or nobody waits
+            self._wake.set()
+        self._arrived.append(message)
+
+    def _refuse_longest(self) -> None:
+        """Fail the open requests with the longest subject. Sent again, they would end the next connection too."""
+        lengths = {p: len(p.request.subject.encode()) for p in self._pending.values() if not p.done}
+        length = max(lengths.values(), default=0)
+        why = f"The subject has {length} bytes, more than the server reads: shorten the subject or the key, or raise"
+        for pending in [pending for pending in lengths if lengths[pending] == length]:
+            pending.fail(_errors.Refused(f"{why} max_control_line of the server.", code="subject"))
 
     async def _on_closed(self) -> None:
+        if self._client is not None and "maximum control line" in str(self._client.last_error).lower():
+            self._refuse_longest()
         self._wake.set()
         self._closed.set()
         if self._on_break:
@@ -248,9 +279,7 @@ class Driver:
             for pending in list(self._pending.values()):
                 pending.fail(self._inbox_problem)
         else:
-            self.refused_subscriptions.update(
-                known for known in self._subscriptions if known.lower() == subject.lower()
-            )
+            self.refused_subscriptions.update(each for each in self._subscriptions if each.lower() == subject.lower())
 
     def _broken(self) -> _errors.StreamsError:
         from .errors import broken
@@ -258,11 +287,30 @@ class Driver:
         return broken(self.settings)
 
 
+async def _accompanied(work: Coroutine[Any, Any, T], seconds: float, call: Callable[[], None]) -> T:
+    """Run ``work``, and call ``call`` every ``seconds`` seconds meanwhile. Its exceptions abort the work."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=seconds))[0]:
+            call()
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def _limited(work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Run ``work`` for at most ``seconds`` seconds. Raises NoAnswer after that."""
+    try:
+        return await asyncio.wait_for(work, max(0.0, seconds))
+    except asyncio.TimeoutError:
+        raise _errors.NoAnswer("The servers did not answer in the time that there was.", code="timeout") from None
+
+
 async def end(client: Any) -> None:
     """Close a connection, and end the tasks that nats-py left running in the loop."""
     if client is not None:
         await close(client)
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
+    await end_tasks(asyncio.all_tasks())

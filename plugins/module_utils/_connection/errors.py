@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Errors of a connection: refused connects, requests without an answer, and missing permissions."""
 
@@ -98,7 +97,7 @@ def _explain_greeting(server: str, error: Exception) -> _errors.Unreachable:
             code="tls_required",
         )
     return _errors.Unreachable(
-        f"{server} greets as no NATS server does ({error}): check what listens there.", code="greeting"
+        f"{server} does not greet as a NATS server ({error}): check what listens there.", code="greeting"
     )
 
 
@@ -194,7 +193,7 @@ def _reason(settings: Settings, error: Exception) -> str:
     if "empty response" in str(error):
         return "what listens there does not speak NATS, check the port in servers, and tls_first"
     if isinstance(error, (ConnectionResetError, BrokenPipeError)):
-        return "the server hung up, check servers"  # in whichever way the network tells it
+        return "the server hung up, check servers"  # with an end, a reset or a broken pipe
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}, check servers"
     if type(error).__module__ == "nats.errors":  # what the server said before it hung up
@@ -232,7 +231,7 @@ def inbox_refused(settings: Settings) -> _errors.PermissionMissing:
     else:
         remedy = "set inbox_prefix to what these credentials may subscribe to"
     return _errors.PermissionMissing(
-        f"The server does not let us listen for replies under '{settings.inbox_prefix}': {remedy}.",
+        f"These credentials may not subscribe to replies under '{settings.inbox_prefix}': {remedy}.",
         code="inbox_prefix",
     )
 
@@ -251,8 +250,8 @@ def no_responders(settings: Settings, server: wire.Server | None, subject: str) 
     api, elsewhere = subject.startswith(f"{settings.api}."), settings.api != connection.DEFAULT_API
     if server is not None and not server.jetstream and not elsewhere:
         return _errors.NoAnswer(
-            f"JetStream is not enabled on the server {server.name}: enable it there, "
-            "for a Choria Broker with plugin.choria.network.stream.store.",
+            f"JetStream is not enabled on the server {server.name}: enable it there, for a Choria Broker with "
+            f"plugin.choria.network.stream.store, or check servers ({', '.join(settings.servers)}).",
             code="jetstream_off",
         )
     direct = subject.startswith(f"{settings.api}.DIRECT.")

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Find out why a request got no answer from a server that is up: no leader, a busy one, or a lost answer.
 
@@ -76,20 +75,20 @@ async def explained(session: Link, subject: str, timeout: float, stream: str = "
         stream = match.group(1) if match else ""
     elif not stream:
         stream = await _stream_of(session, subject, patience)
-    found = await _ask(session, f"STREAM.INFO.{stream}", None, patience) if stream else None
-    cluster = (found or {}).get("cluster") or {}
+    info = await _ask(session, f"STREAM.INFO.{stream}", None, patience) if stream else None
+    cluster = (info or {}).get("cluster") or {}
     if cluster.get("replicas") or (cluster and not cluster.get("leader")):
         return _of_cluster(stream, cluster, session._server.name if session._server else "", timeout)
-    if found and "config" in found:
+    if info and "config" in info:
         return _busy(f"stream {stream} is there", timeout)
-    known = await _ask(session, "STREAM.NAMES", None, patience)
-    if known is None or _code(known) == _NO_LEADER:
-        whole = await _ask(session, "INFO", None, patience) if known is None else known
+    names = await _ask(session, "STREAM.NAMES", None, patience)
+    if names is None or _code(names) == _NO_LEADER:
+        whole = await _ask(session, "INFO", None, patience) if names is None else names
         if whole is None or _code(whole) == _NO_LEADER:
             clustered = session._server is not None and session._server.clustered
             return _no_leader("JetStream of this cluster", "", timeout) if clustered else plain
         return plain
-    if stream in (known.get("streams") or ()) and (found is None or _code(found) == _NO_LEADER):
+    if stream in (names.get("streams") or ()) and (info is None or _code(info) == _NO_LEADER):
         return _no_leader(f"stream {stream}", "", timeout)
     return plain
 
@@ -105,9 +104,9 @@ def _code(answer: Mapping[str, Any]) -> int:
 async def _stream_of(session: Link, subject: str, patience: float) -> str:
     if subject.startswith("$KV."):
         return f"KV_{subject.split('.')[1]}"
-    names = await _ask(session, "STREAM.NAMES", {"subject": subject}, patience)
-    found = (names or {}).get("streams") or [""]
-    return str(found[0])
+    answer = await _ask(session, "STREAM.NAMES", {"subject": subject}, patience)
+    streams = (answer or {}).get("streams") or [""]
+    return str(streams[0])
 
 
 async def _ask(session: Link, call: str, body: Any, patience: float) -> dict[str, Any] | None:
@@ -115,10 +114,10 @@ async def _ask(session: Link, call: str, body: Any, patience: float) -> dict[str
     answered = asyncio.Event()
     request = wire.Request(f"{session.settings.api}.{call}", b"" if body is None else json.dumps(body).encode())
     pending = Pending(request, False, lambda _ended: answered.set())
-    pending.token = session._new_token()
+    pending.token = next(session._tokens)
     session._pending[pending.token] = pending
     try:
-        await session._send(request, f"{session._inbox}.{pending.token}")
+        await session._send(session._command(request, f"{session._inbox}.{pending.token}"))
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(answered.wait(), patience)
         answer = untrusted.load_object(pending.messages[0].data) if pending.messages else None
@@ -166,7 +165,7 @@ def _busy(there: str, timeout: float) -> Problem:
     def problem(subject: str) -> _errors.StreamsError:
         return _errors.NoAnswer(
             f"No answer on {subject} within timeout ({timeout:g}s), though {there} and answers: it is busy, or the "
-            "answer got lost: raise timeout, or look at the load of the server.",
+            "answer got lost: raise timeout, or check the load of the server.",
             code="busy",
         )
 

@@ -1,18 +1,17 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Classify requests by their effect, and track one that waits for its answer."""
+"""Requests: which of them only read, which may be sent twice, and the answers to those under way."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, Protocol, Union
+    from collections.abc import Callable, Iterator
+    from typing import Protocol, Union
 
     from .. import _errors
     from .settings import Settings
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
         _inbox: str
         _inbox_problem: _errors.PermissionMissing | None
         _pending: dict[str, Pending]
+        _tokens: Iterator[str]
         _on_break: Callable[[], None] | None
 
         @property
@@ -39,18 +39,18 @@ if TYPE_CHECKING:
 
         async def _answers(self) -> bool: ...
 
-        async def _send(self, request: wire.Request, reply: str) -> None: ...
+        def _command(self, request: wire.Request, reply: str) -> bytes: ...
 
-        def _new_token(self) -> str: ...
+        async def _send(self, *commands: bytes) -> None: ...
 
 
-# The requests of the JetStream API that change nothing. All others are writes. A watch's consumer only brings us what
-# is written, and ends with it.
+# The requests of the JetStream API that change nothing. All others are writes. The consumer of a watch only delivers
+# messages to us, and ends with the watch.
 _READS = re.compile(
     r"(INFO|STREAM\.(INFO|LIST|NAMES|MSG\.GET)|CONSUMER\.(INFO|LIST|NAMES)|DIRECT\.GET)(\.|$)"
-    rf"|CONSUMER\.(CREATE|DELETE)\.[^.]+\.{wire.WATCH_PREFIX}",
+    rf"|CONSUMER\.(CREATE|MSG\.NEXT|DELETE)\.[^.]+\.{wire.WATCH_PREFIX}"
 )
-# Writes of the API that change nothing the second time. What was deleted is answered as not found then.
+# Writes of the API that change nothing when repeated. A repeated deletion is answered as not found.
 _IDEMPOTENT = re.compile(r"(STREAM\.(CREATE|UPDATE|DELETE|MSG\.DELETE)|CONSUMER\.(CREATE|UPDATE|DELETE|PAUSE))\.")
 # The server elects a leader, or is still at an earlier copy of the same message (nats-server server/errors.json)
 _NOT_YET = re.compile(rb'"err_code":\s*(10008|10009|10158)\b')
@@ -94,9 +94,9 @@ class Pending:
         """Take an answer. A refusal that a repeated request may get during an election is ignored."""
         if self.done:
             return  # a second answer
-        # Nobody listens while a leader is elected: an earlier copy may have been heard by the one before
-        unheard = self.sent > 1 and message.status == "503"
-        if self.repeats and (unheard or (len(message.data) < _SHORT and _NOT_YET.search(message.data))):
+        # Nobody listens during an election, and the previous leader may have received an earlier copy
+        data, unheard = message.data, self.sent > 1 and message.status == "503"
+        if self.repeats and (unheard or (len(data) < _SHORT and b"err_code" in data and _NOT_YET.search(data))):
             return
         self.messages.append(message._replace(repeated=self.sent > 1) if self.sent > 1 else message)
         if not self.request.many or message.status:

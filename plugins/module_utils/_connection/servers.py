@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The URLs of servers: check them, and take the credentials out of them."""
 
@@ -29,8 +28,8 @@ _URLS = (
 def secrets_of(urls: Iterable[str]) -> set[str]:
     """Return the passwords and tokens in URLs of servers, both encoded and decoded."""
     each = [url for text in urls for url in str(text).split(",")]
-    found = (match.group(1).partition(":") for match in map(_IN_URL.match, each) if match)
-    secrets = {password or user for user, _colon, password in found}
+    pairs = (match.group(1).partition(":") for match in map(_IN_URL.match, each) if match)
+    secrets = {password or user for user, _colon, password in pairs}
     return secrets | set(map(unquote, secrets))
 
 
@@ -70,9 +69,11 @@ def _parsed(entry: str, before: str) -> tuple[SplitResult, int]:
         port = parts.port
     except ValueError:
         raise ValueError("is not a valid URL") from None
+    if port == 0:
+        raise ValueError("has the port 0, on which no server listens")
     if parts.scheme not in _SCHEMES:
         raise ValueError("has none of these schemes")
-    # An unescaped / # or ? in a password, which ends the host and would be looked up or told
+    # An unescaped / # or ? in a password ends the host, which would be looked up and shown
     if parts.path or "#" in entry or "?" in entry:
         raise ValueError("has a path, a query or a fragment")
     host = parts.hostname or ""

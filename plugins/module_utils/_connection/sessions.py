@@ -1,24 +1,20 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Session: one blocking connection for the thread that made it. driver.py has what works below its calls."""
 
 from __future__ import annotations
 
-import atexit
-import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .. import _errors
 from .._options import connection, shapes, untrusted
-from . import driver, requests, wire
+from . import driver, pipeline, requests, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from .settings import Settings
 
 WINDOW = 256
 
@@ -30,13 +26,11 @@ class Session(driver.Driver):
     write by mistake. ``warn`` is called with a sentence if a password was sent in clear.
     """
 
-    def __enter__(self) -> Session:
+    def __enter__(self: driver.T) -> driver.T:
         return self
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
-
-    # What callers use
 
     def connect(self) -> None:
         """Connect if the session is not connected. Raises the reason if that fails."""
@@ -67,7 +61,7 @@ class Session(driver.Driver):
         try:
             answer = untrusted.load_object(self.request(self.api("INFO")).data)
         except (_errors.StreamsError, ValueError):
-            return None  # what it is that is missing, the call that needs it says
+            return None  # the call that needs it reports what is missing
         if "error" in answer or shapes.problem(answer, wire.AccountInfo):
             return None
         return int(answer["api"].get("level", 0))
@@ -77,24 +71,13 @@ class Session(driver.Driver):
         return f"{self.settings.api}.{call}"
 
     def request(
-        self,
-        subject: str,
-        payload: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
+        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, timeout: float | None = None
     ) -> wire.Message:
         """Return the reply to one request. Raises the reason if there is none. ``timeout`` is in seconds."""
         answer = self.request_many([wire.Request(subject, payload, headers)], timeout=timeout)[0]
         if isinstance(answer, _errors.StreamsError):
             raise answer
         return answer[0]
-
-    def request_all(self, subject: str, payload: bytes = b"") -> list[wire.Message]:
-        """Return all replies to one request. The last of them has a status."""
-        answer = self.request_many([wire.Request(subject, payload, many=True)])[0]
-        if isinstance(answer, _errors.StreamsError):
-            raise answer
-        return answer
 
     def gather(
         self, subject: str, payload: bytes, seconds: float, enough: Callable[[list[wire.Message]], bool]
@@ -103,10 +86,8 @@ class Session(driver.Driver):
 
         No answer is marked as the last one. Raises PermissionMissing.
         """
-        from .awaiting import gathered
-
         self._guard(subject)
-        return self._drive(gathered(self, wire.Request(subject, payload), seconds, enough))
+        return self._drive(self._gather(wire.Request(subject, payload), seconds, enough))
 
     def request_many(
         self, requests: Iterable[wire.Request], window: int = WINDOW, timeout: float | None = None
@@ -115,10 +96,10 @@ class Session(driver.Driver):
 
         At most ``window`` are unanswered at a time. ``timeout`` is in seconds, by default that of the settings.
         """
-        wanted = list(requests)
-        for request in wanted:
+        listed = list(requests)
+        for request in listed:
             self._guard(request.subject)
-        return self._drive(self._exchange(wanted, window, timeout or self.settings.timeout))
+        return self._drive(pipeline.Pipeline(self, listed, window, timeout or self.settings.timeout).run())
 
     def publish(
         self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, *, wait: bool = True
@@ -131,6 +112,11 @@ class Session(driver.Driver):
         self._guard(subject)
         self._drive(self._publish(wire.Request(subject, payload, headers), wait))
 
+    def ask(self, subject: str, payload: bytes, reply: str) -> None:
+        """Publish as ``publish`` does. The answers come to ``reply``, to which the session is subscribed."""
+        self._guard(subject)
+        self._drive(self._publish(wire.Request(subject, payload), True, reply))
+
     def explain(self, subject: str, stream: str = "") -> _errors.StreamsError:
         """Return the error of a request without an answer, with its cause as far as the permissions allow to ask.
 
@@ -140,10 +126,13 @@ class Session(driver.Driver):
 
         return self._drive(explained(self, subject, self.settings.timeout, stream))(subject)
 
-    def subscribe(self, subject: str, queue: str = "") -> None:
-        """Subscribe to a subject, for ``receive``. In a ``queue`` group, one member gets each message."""
+    def subscribe(self, subject: str, queue: str = "", *, wait: bool = True) -> None:
+        """Subscribe to a subject, for ``receive``. In a ``queue`` group, one member gets each message.
+
+        Without ``wait`` a refusal is known with the answer to the next request (``refused_subscriptions``).
+        """
         self._subscriptions[subject] = queue
-        self._drive(self._subscribe(subject, queue))
+        self._drive(self._subscribe(subject, queue, wait))
 
     def new_inbox(self) -> str:
         """Return a new subject that these credentials may subscribe to."""
@@ -157,7 +146,7 @@ class Session(driver.Driver):
             self._drive(self._unsubscribe())
 
     def unsubscribe(self, subject: str) -> None:
-        """End one subscription. Messages that the server sent before can still be received."""
+        """End one subscription. Messages that are on their way get lost."""
         self._subscriptions.pop(subject, None)
         if self._alive:
             self._drive(self._unsubscribe(subject))
@@ -203,8 +192,13 @@ class Session(driver.Driver):
         finally:
             loop.close()
 
+    def has_written(self, error: _errors.StreamsError, since: int = 0) -> bool:
+        """Return True if writes after ``since`` (``writes_done``) changed something before an error, or may have."""
+        done = self.writes_done > since and not isinstance(error, _errors.Refused)  # which follows an undone trial
+        return done or (code := error.failure["code"]) in _errors.WRITTEN or (code in _errors.UNFORESEEN and self.wrote)
+
     def _guard(self, subject: str) -> None:
-        if requests.is_read(self.settings.api, subject):
+        if (self.wrote and not self.read_only) or requests.is_read(self.settings.api, subject):
             return
         self.wrote = not self.read_only
         if self.read_only:
@@ -212,25 +206,3 @@ class Session(driver.Driver):
                 f"A write to {subject} was tried in check mode or by a lookup, which is a bug of choria.streams.",
                 code="read_only",
             )
-
-
-_shared: dict[tuple[int, Settings, bool], Session] = {}
-
-
-def shared_session(settings: Settings, *, read_only: bool, warn: Callable[[str], None] | None = None) -> Session:
-    """Return the session of this process for these settings. A fork makes its own; all are closed at exit."""
-    if not _shared:
-        atexit.register(_close_shared)
-    key = (os.getpid(), settings, read_only)
-    if key not in _shared:
-        _shared[key] = Session(settings, read_only=read_only, warn=warn)
-    return _shared[key]
-
-
-def _close_shared() -> None:
-    for key in _own_sessions():
-        _shared.pop(key).close()
-
-
-def _own_sessions() -> Iterator[tuple[int, Settings, bool]]:
-    return iter([key for key in _shared if key[0] == os.getpid()])

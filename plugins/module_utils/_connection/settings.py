@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Settings: the connection options, checked without opening a socket."""
 
@@ -113,11 +112,6 @@ class Settings(NamedTuple):
         return settings
 
     @property
-    def wants_tls(self) -> bool:
-        """True if a server without TLS must be refused."""
-        return self.tls == connection.REQUIRED
-
-    @property
     def websocket(self) -> bool:
         """True if the servers are reached over websockets."""
         return urlsplit(self.servers[0]).scheme in ("ws", "wss")
@@ -159,6 +153,7 @@ class Settings(NamedTuple):
         context.verify_flags |= getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0)
         if self.ca_path:
             try:
+                untrusted.check_pem(self.ca_path)
                 context.load_verify_locations(cafile=self.ca_path)
             except (ssl.SSLError, OSError) as error:
                 raise _errors.OptionError(
@@ -166,6 +161,7 @@ class Settings(NamedTuple):
                 ) from error
         if self.client_cert:
             try:
+                untrusted.check_pem(self.client_cert, self.client_key)
                 context.load_cert_chain(self.client_cert, self.client_key, password=_no_passphrase)
             except (ssl.SSLError, OSError, ValueError) as error:
                 raise _errors.OptionError("client_cert", self._chain_problem(error)) from error
@@ -186,10 +182,10 @@ _contexts: dict[tuple[Any, ...], ssl.SSLContext] = {}
 def _version(path: str) -> tuple[int, ...]:
     """Return numbers of a file that change when it is replaced or written."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _no_passphrase() -> str:
@@ -217,12 +213,12 @@ def _layered(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
     sources = [f"choria_config {choria['choria_config']}"] if choria else []
     if context:
         sources.append(f"context {given['context']}")
-    known = choria.get("collectives")
-    if known and merged["collective"] not in known:
+    collectives = choria.get("collectives")
+    if collectives and merged["collective"] not in collectives:
         raise _errors.OptionError(
             "collective",
             f"'{merged['collective']}' is not one of the collectives in {choria['choria_config']}: "
-            f"use {' or '.join(known)}.",
+            f"use {' or '.join(collectives)}.",
         )
     return merged, " or ".join(sources)
 
@@ -327,10 +323,7 @@ def _nkey_seed(seed: str | None) -> str:
 
 
 def _timeout(option: str, value: Any) -> float:
-    try:
-        length = quantities.parse_duration(value)
-    except ValueError as error:
-        raise _errors.OptionError(option, f"{error}.") from error
+    length = _errors.checked(option, quantities.parse_duration, value)
     if length <= 0:
         raise _errors.OptionError(option, f"'{value}' must be longer than 0.")
     return length

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read connection options from a Choria file, or from a context of the nats CLI.
 
@@ -47,7 +46,7 @@ def choria_options(config: ChoriaConfig, *, with_servers: bool = True) -> dict[s
     if config.main_collective not in config.collectives:
         raise _errors.OptionError(
             "choria_config",
-            f"main_collective '{config.main_collective}' in {config.path} is none of its collectives: correct it.",
+            f"main_collective '{config.main_collective}' in {config.path} is not one of its collectives: correct it.",
         )
     options: dict[str, Any] = {
         "choria_config": config.path,
@@ -68,7 +67,7 @@ def from_context(name: str | None) -> dict[str, Any]:
     """Return the options in a context of the nats CLI, by its name."""
     if not name:
         return {}
-    base = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    base = Path(os.path.expanduser(os.environ.get("XDG_CONFIG_HOME") or "~/.config"))
     path = base / "nats" / "context" / f"{name}.json"
     try:
         content = untrusted.load_object(untrusted.read_bytes(path, untrusted.MOST_CONFIG))
@@ -77,12 +76,12 @@ def from_context(name: str | None) -> dict[str, Any]:
             "context", f"'{name}' is not known, {path} can't be read ({error.strerror}): see 'nats context ls'."
         ) from error
     except ValueError as error:
-        raise _errors.OptionError("context", f"{path} is no context of the nats CLI: it {error}.") from None
+        raise _errors.OptionError("context", f"{path} is not a context of the nats CLI: it {error}.") from None
     for key in content.keys() & {*_CONTEXT, *_CONTEXT_UNKNOWN, "nkey"}:
         if not isinstance(content[key], bool if key == "tls_first" else str) and content[key] is not None:
             kind = "true or false" if key == "tls_first" else "text"
             raise _errors.OptionError(
-                "context", f"{path} has something else than {kind} for {key}: correct it, or make the context anew."
+                "context", f"{path} has something else than {kind} for {key}: correct it, or create the context again."
             )
     unknown = [key for key in _CONTEXT_UNKNOWN if content.get(key)]
     if unknown:
@@ -156,9 +155,9 @@ def _servers(config: ChoriaConfig) -> list[str]:
     if named:
         return named
     if config.boolean("plugin.choria.use_srv", default=True):
-        found = _srv(config)
-        if found:
-            return found
+        brokers = _srv(config)
+        if brokers:
+            return brokers
     return ["nats://puppet:4222"]
 
 

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run many reads at once, and send the requests for which they wait in one exchange.
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Threads at a time
 _MOST = 512
-# The window and the timeout of what is no request
+# The options of calls that are no requests: no window, and no timeout
 _NEITHER = (0, None)
 
 
@@ -39,10 +38,20 @@ def read_together(
     Each read gets a session for requests that change nothing. It must not subscribe, publish, or share data with
     others.
     """
-    wanted = list(reads)
-    if len(wanted) < 2:  # no thread is needed
-        return [_result(read, session) for read in wanted]
-    return _Together(session, wanted).run()
+    listed = list(reads)
+    if len(listed) < 2:  # no thread is needed
+        return [_result(read, session) for read in listed]
+    return _Together(session, listed).run()
+
+
+def raised(results: Iterable[T | _errors.StreamsError]) -> list[T]:
+    """Return the results of reads. Raises the first error among them."""
+    good: list[T] = []
+    for result in results:
+        if isinstance(result, _errors.StreamsError):
+            raise result
+        good.append(result)
+    return good
 
 
 def _result(read: Callable[[sessions.Session], T], session: sessions.Session) -> T | _errors.StreamsError:
@@ -57,7 +66,7 @@ class _Ended(BaseException):
 
 
 class _Asked:
-    """What a read waits for: the answers to ``requests``, or the result of ``call`` with the session."""
+    """The wait of a read: for the answers to ``requests``, or for the result of ``call`` with the session."""
 
     def __init__(
         self,
@@ -89,27 +98,29 @@ class _Part(sessions.Session):
     def request_many(
         self, requests: Iterable[wire.Request], window: int = sessions.WINDOW, timeout: float | None = None
     ) -> Answers:
-        wanted = list(requests)
-        for request in wanted:
+        listed = list(requests)
+        for request in listed:
             self._guard(request.subject)
-        found: Answers = self._together.ask(_Asked(wanted, (window, timeout))) if wanted else []
-        return found
+        answers: Answers = self._together.ask(_Asked(listed, (window, timeout))) if listed else []
+        return answers
 
     def gather(self, *arguments: Any) -> list[wire.Message]:
         self._guard(arguments[0])
-        found: list[wire.Message] = self._together.ask(_Asked([], _NEITHER, lambda session: session.gather(*arguments)))
-        return found
+        messages: list[wire.Message] = self._together.ask(
+            _Asked([], _NEITHER, lambda session: session.gather(*arguments))
+        )
+        return messages
 
     def _drive(self, work: Coroutine[Any, Any, Any]) -> Any:
         work.close()
-        raise TypeError("a read that is done together with others does nothing but send requests")
+        raise TypeError("a read that is done together with others may only send requests")
 
 
 class _Together:
     def __init__(self, session: sessions.Session, reads: list[Callable[[sessions.Session], Any]]) -> None:
         self.session, self.connected, self.server = session, session.connected, session.server
         self._left = deque(enumerate(reads))
-        self._found: list[Any] = [None] * len(reads)
+        self._results: list[Any] = [None] * len(reads)
         self._changed = threading.Condition()
         self._running = 0
         self._asked: list[_Asked] = []
@@ -129,7 +140,7 @@ class _Together:
                 each.done.set()
         if self._bug:
             raise self._bug
-        return self._found
+        return self._results
 
     def ask(self, asked: _Asked) -> Any:
         """Wait, in the thread of a read, until the session's thread has the answers."""
@@ -163,7 +174,7 @@ class _Together:
         part = _Part(self)
         try:
             for number, read in iter(self._next, None):
-                self._found[number] = _result(read, part)
+                self._results[number] = _result(read, part)
         except _Ended:
             pass
         except BaseException as error:

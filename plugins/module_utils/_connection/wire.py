@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Requests, messages, and the server's INFO."""
 
@@ -14,13 +13,14 @@ from .._options import fields, shapes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-# How the names of the consumers that watches make begin
+# The prefix of the names of consumers that watches create
 WATCH_PREFIX = "choria-streams-watch-"
 # Each server answers this with its name, cluster and tags, and any account may ask (nats-server server/events.go)
 PEERS = "$SYS.REQ.ACCOUNT.PING.STATZ"
-# What servers without a level of the API, those before 2.11, count as
+# The release to assume for a server without an API level: servers before 2.11 have none
 OLDEST = (2, 10, 0)
+# The status of a message and its description among its headers. No stored header has such a name
+STATUS, DESCRIPTION = ":status", ":description"
 
 
 class TlsNotOffered(Exception):
@@ -68,8 +68,8 @@ _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}(?!\d)")
 
 
 def check_greeting(info: Any) -> None:
-    """Raise BrokenGreeting if ``info`` is no server's INFO."""
-    problem = shapes.problem(info, Greeting) or ("" if _VERSION.match(info["version"]) else "version is none")
+    """Raise BrokenGreeting if ``info`` is not a server's INFO."""
+    problem = shapes.problem(info, Greeting) or ("" if _VERSION.match(info["version"]) else "version is not a version")
     if problem:
         raise BrokenGreeting(problem)
 
@@ -98,6 +98,19 @@ class Request(NamedTuple):
             size += (len(line) if line.isascii() else len(line.encode())) + len(": \r\n")
         return size
 
+    def encoded(self, reply: str) -> bytes:
+        """Return the command PUB or HPUB. Raises ValueError if the subject or a header would end it."""
+        subject, payload, headers = self.subject, self.payload, self.headers
+        if headers:
+            lines = "".join([f"{name}: {value.strip()}\r\n" for name, value in headers.items()])
+            size, breaks = len(lines.encode()) + len("NATS/1.0\r\n\r\n"), len(headers) + 3
+            head = f"HPUB {subject} {reply} {size} {size + len(payload)}\r\nNATS/1.0\r\n{lines}\r\n"
+        else:
+            head, breaks = f"PUB {subject} {reply} {len(payload)}\r\n", 1
+        if not subject or " " in subject or "\t" in subject or not head.count("\r") == head.count("\n") == breaks:
+            raise ValueError("a subject has no blanks, and a header is one line")
+        return b"".join((head.encode(), payload, b"\r\n"))  # formatting takes a hundred times as long for large ones
+
 
 class Message(NamedTuple):
     """A reply, or a message of a subscription. ``headers`` may be empty.
@@ -115,7 +128,7 @@ class Message(NamedTuple):
     @property
     def status(self) -> str:
         """The status of a reply without content, such as ``503`` (no responders) or ``404``, or an empty text."""
-        return self.headers.get("Status", "")
+        return self.headers.get(STATUS, "")
 
 
 class Server(NamedTuple):
@@ -143,13 +156,13 @@ class Server(NamedTuple):
     def behind(self, prefix: str, level: int | None) -> Server:
         """Return the server whose JetStream this one reaches under a prefix.
 
-        ``level`` is the level of its API, from which its release is derived, or None if it is unknown. It may be in a
-        cluster, which is unknown, too.
+        ``level`` is the level of its API, from which its release is derived, or None if it is unknown. The server
+        counts as clustered, since that is unknown too.
         """
         if level is None:
             return self._replace(clustered=True)
-        known = [release for each, release in fields.LEVELS.items() if each <= level]
-        return self._replace(name=prefix, version=max(known, default=OLDEST), clustered=True, prefix=prefix)
+        releases = [release for each, release in fields.LEVELS.items() if each <= level]
+        return self._replace(name=prefix, version=max(releases, default=OLDEST), clustered=True, prefix=prefix)
 
     @property
     def release(self) -> str:

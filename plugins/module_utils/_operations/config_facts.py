@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Show the connection options of a Choria file without secrets."""
 
@@ -30,7 +29,7 @@ def config_facts(options: Mapping[str, Any]) -> dict[str, Any]:
     connection, settings, problem = {}, None, None
     try:
         connection = choria_options(config)
-        settings = Settings.from_options({**_OFFLINE, "choria_config": config.path}.get)
+        settings = Settings.from_options({"choria_config": config.path}.get)
     except _errors.OptionError as error:
         problem = error.message
     return {
@@ -45,9 +44,6 @@ def config_facts(options: Mapping[str, Any]) -> dict[str, Any]:
         "problem": problem,
         "spool": config.file("plugin.choria.submission.spool") or None,
     }
-
-
-_OFFLINE = {"validate_certs": True, "connect_timeout": "5s", "timeout": "10s"}
 
 
 def _token(settings: Settings | None) -> dict[str, Any] | None:

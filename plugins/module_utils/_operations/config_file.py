@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Check, render and show a Choria configuration file."""
 
@@ -13,11 +12,11 @@ from .. import _errors
 from .._choria.keys import LISTED, is_known, is_secret, nearest
 from .._choria.program import ask
 from .._connection.servers import secrets_of
-from .._options import codecs, fields, untrusted
+from .._options import codecs, fields, quantities, untrusted
 from .._options import mask as masks
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 PRESENT, ABSENT = "present", "absent"
 SPEC = fields.Spec(
@@ -30,6 +29,7 @@ SPEC = fields.Spec(
     )
 )
 _CREDENTIALS = re.compile(r"((?<![^,\s])(?:\w+:/+)?)[^,\s]+@")
+_KEY = re.compile(r"[^\s=#][^\s=]*")
 HEADER = "# Written by Ansible (choria.streams.choria_config): changes made here are lost\n"
 
 
@@ -41,6 +41,7 @@ class TextFile:
     after: str | None
 
     def diff(self, path: str) -> dict[str, str]:
+        """Return the masked texts for a diff."""
         before, after = shown(self.before), shown(self.after)
         if before == after:
             after += f"# {masks.CHANGED}\n"
@@ -49,19 +50,23 @@ class TextFile:
 
 def prepare(options: Mapping[str, Any]) -> TextFile:
     """Return the texts of the file. Raises OptionError for a wrong path or setting, before anything is written."""
-    before = _read(options["path"])
-    if options["state"] == ABSENT:
+    absent = options["state"] == ABSENT
+    before = _read(options["path"], of_any_bytes=absent)
+    if absent:
         return TextFile(before, None)
-    return TextFile(before, HEADER + "".join(f"{key} = {value}\n" for key, value in render(options).items()))
+    after = HEADER + "".join(f"{key} = {value}\n" for key, value in render(options).items())
+    if len(after.encode()) > untrusted.MOST_CONFIG:
+        raise _errors.OptionError(
+            "settings", f"makes a file of more than {untrusted.MOST_CONFIG} bytes, which nobody reads: give less."
+        )
+    return TextFile(before, after)
 
 
 def secrets(options: Mapping[str, Any]) -> set[str]:
     """Return the secrets in options, which need not be valid."""
     settings = options.get("settings")
-    values = _flat(settings) if isinstance(settings, dict) else {}
-    texts = [
-        (key, str(text)) for key, value in values.items() for text in (value if isinstance(value, list) else [value])
-    ]
+    values = _flat(settings) if isinstance(settings, dict) else ()
+    texts = [(key, str(text)) for key, value in values for text in (value if isinstance(value, list) else [value])]
     secret = {text for key, text in texts if is_secret(key) and text}
     return secret | secrets_of(text for _key, text in texts if "://" in text)
 
@@ -75,16 +80,16 @@ def shown_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shown_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    masked: dict[str, Any] = {}
     for key, value in settings.items():
         whole = f"{prefix}{key}"
         if isinstance(value, dict):
-            found[key] = _shown_settings(value, f"{whole}.")
+            masked[key] = _shown_settings(value, f"{whole}.")
         elif isinstance(value, list):
-            found[key] = [_shown_value(whole, item) for item in value]
+            masked[key] = [_shown_value(whole, item) for item in value]
         else:
-            found[key] = _shown_value(whole, value)
-    return found
+            masked[key] = _shown_value(whole, value)
+    return masked
 
 
 def _shown_value(key: str, value: Any) -> Any:
@@ -99,16 +104,23 @@ def render(options: Mapping[str, Any]) -> dict[str, str]:
     Raises OptionError for an unknown key, or a value that a file can't hold, and Refused for a key that the program
     itself does not know.
     """
-    settings, others = _flat(options["settings"]), options["other_keys"]
-    lines = {}
-    for key in sorted(settings):
+    settings, others = dict(_flat(options["settings"])), options["other_keys"]
+    lines: dict[str, str] = {}
+    for key, value in sorted(_flat(options["settings"]), key=lambda pair: pair[0]):
+        if not _KEY.fullmatch(key):
+            raise _errors.OptionError(
+                "settings",
+                f"'{quantities.shortened(key)}' can't be a key: a key has no blanks, no = and no # before it.",
+            )
         if not is_known(key) and key not in others:
             like = nearest(key)
             hint = (
                 f", did you mean {like}? If a plugin of yours reads it," if like else ": if a plugin of yours reads it,"
             )
-            raise _errors.OptionError("settings", f"{key} is no key of Choria{hint} list it in other_keys.")
-        text = _text(key, settings[key])
+            raise _errors.OptionError("settings", f"{key} is not a key of Choria{hint} list it in other_keys.")
+        if value != settings[key]:
+            raise _errors.OptionError("settings", f"{key} has two values, one inside of a dict: leave one out.")
+        text = _text(key, value)
         if text:
             lines[key] = text
     if options["program"]:
@@ -116,18 +128,20 @@ def render(options: Mapping[str, Any]) -> dict[str, str]:
     return lines
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested dicts as keys that are joined by dots."""
-    flat: dict[str, Any] = {}
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested dicts as keys that are joined by dots, and their values."""
     for key, value in settings.items():
         whole = f"{prefix}{key}"
-        flat.update(_flat(value, f"{whole}.") if isinstance(value, dict) else {whole: value})
-    return flat
+        if isinstance(value, dict):
+            yield from _flat(value, f"{whole}.")
+        else:
+            yield whole, value
 
 
 def shown(text: str | None) -> str:
     """Return the text of a file with secrets masked, also of a file that somebody else wrote."""
-    return "".join(_masked(line) for line in (text or "").splitlines(keepends=True))
+    # Values may hold other characters that Python takes for the end of a line
+    return "\n".join(map(_masked, (text or "").split("\n")))
 
 
 def _masked(line: str) -> str:
@@ -135,7 +149,7 @@ def _masked(line: str) -> str:
     if not equals:
         return _without_credentials(line)
     if is_secret(key.strip()):
-        return f"{key.rstrip()} = {masks.HIDDEN}\n" if value.strip() else line
+        return f"{key.rstrip()} = {masks.HIDDEN}" if value.strip() else line
     return f"{key}={_without_credentials(value)}"
 
 
@@ -144,9 +158,11 @@ def _without_credentials(text: str) -> str:
     return _CREDENTIALS.sub(rf"\1{masks.HIDDEN}@", text)
 
 
-def _read(path: str) -> str | None:
+def _read(path: str, *, of_any_bytes: bool) -> str | None:
     """Return the text of the file, or None if there is none. Raises OptionError if it can't be read."""
     try:
+        if of_any_bytes:
+            return untrusted.read_bytes(path, untrusted.MOST_CONFIG).decode(errors="backslashreplace")
         return untrusted.read_text(path)
     except FileNotFoundError:
         return None
@@ -169,7 +185,7 @@ def _text(key: str, value: Any) -> str:
         parts = [_text(key, part) for part in value]
         if any("," in part for part in parts):
             raise _errors.OptionError(
-                "settings", f"{key} has a comma in an entry, where it separates entries: take it away."
+                "settings", f"{key} has a comma in an entry, where it separates entries: remove it."
             )
         return ", ".join(parts)
     text = str(value).strip()
@@ -194,7 +210,7 @@ def _check_listed(listing: Collection[str], keys: Collection[str], others: Colle
     for key in sorted(keys):
         if key in LISTED and key not in listing and key not in others:
             raise _errors.Refused(
-                f"settings: the choria program on this host does not know {key}: take it away, or install a release "
+                f"settings: the choria program on this host does not know {key}: remove it, or install a release "
                 "that has it.",
                 code="option",
                 option="settings",

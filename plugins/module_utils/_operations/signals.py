@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """End waits on signals, and when nobody reads the result any more, so that seats can be given back."""
 
@@ -19,26 +18,28 @@ if TYPE_CHECKING:
 
     from .._connection import sessions
 
-# How often to see whether somebody still waits for the result, in seconds
-_LOOK_EVERY = 1.0
+# How often to check that the result is still awaited, in seconds
+_CHECK_EVERY = 1.0
+OUTPUT = 1
+"""The file descriptor from which the result of a module is read."""
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def is_unheard() -> bool:
+def is_output_closed() -> bool:
     """Return True if nobody reads a module's result any more, as after the task's timeout, or the end of its run."""
     output = select.poll()
-    output.register(1, 0)  # errors and hang-ups are always told
+    output.register(OUTPUT, 0)  # poll always reports errors and hang-ups
     return any(event & (select.POLLERR | select.POLLHUP) for _fd, event in output.poll(0))
 
 
-def end_when_unheard(session: sessions.Session) -> None:
+def end_when_output_closes(session: sessions.Session) -> None:
     """Let a module's waits end with an error if nobody reads its result any more."""
 
-    def look() -> None:
-        if is_unheard():
+    def check() -> None:
+        if is_output_closed():
             raise _errors.StreamsError("Nobody waits for the result any more.", code="run_gone")
 
-    session.meanwhile(_LOOK_EVERY, look)
+    session.meanwhile(_CHECK_EVERY, check)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -58,10 +59,11 @@ class Signals:
         self._may_raise = False
         self._alarm_raised = False
         self.on_signal: Callable[[], object] | None = None
-        """What is called when a signal came, beside what it does."""
+        """A function that is called after each signal."""
 
     @property
     def pending(self) -> bool:
+        """True after a signal."""
         return self._came is not None
 
     @property
@@ -72,7 +74,7 @@ class Signals:
     def __enter__(self) -> Signals:
         for number in (*_ENDING, signal.SIGALRM):
             handler = signal.getsignal(number)
-            # What is ignored stays so, as under nohup; and an alarm without a handler is not Ansible's
+            # Ignored signals stay ignored, as under nohup; and an alarm without a handler is not Ansible's
             if handler not in (signal.SIG_IGN, None) and (number != signal.SIGALRM or callable(handler)):
                 self._before[number] = handler
                 signal.signal(number, self._on_signal)
@@ -106,7 +108,7 @@ class Signals:
             self._raise(number, frame)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        self._may_raise = False  # once: what is now put in order must not be broken off again
+        self._may_raise = False  # only once: a second signal must not interrupt the cleanup
         if number == signal.SIGALRM:
             self._alarm_raised = True
             self._before[number](number, frame)

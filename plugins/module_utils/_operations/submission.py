@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Submit a message to Choria Server's spool, or directly to the stream."""
 
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
-from .._api import messages, streams
+from .._api import lists, messages
 from .._choria.signing import sign
 from .._choria.spool import find_spool
 from .._choria.submission_message import PRIORITIES, Message, subject_of, timestamp
@@ -50,7 +49,7 @@ SUBMIT = fields.Spec(
 )
 SPOOL_INFO = fields.Spec((_row("spool", codecs.Codec({"type": "path"})),))
 
-# What names the seed with which a server signs; go-choria, choria/framework.go, SignerSeedFile
+# Keys that name the seed for a server's signatures; go-choria, choria/framework.go, SignerSeedFile
 _SIGNING_KEYS = (
     "plugin.security.choria.seed_file",
     "plugin.security.choria.token_file",
@@ -63,8 +62,8 @@ _SIGNING_KEYS = (
 def submit(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Submit the message of the options. ``connect`` is called for the direct transport alone."""
     direct = options["transport"] == DIRECT
-    told = _publish(connect, options, check_mode) if direct else _spool(options, check_mode)
-    return {"changed": True, "message": told}
+    message = _publish(connect, options, check_mode) if direct else _spool(options, check_mode)
+    return {"changed": True, "message": message}
 
 
 def spool_info(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -82,12 +81,12 @@ def _spool(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     subject = subject_of(collective, message.subject) if collective else None
     if check_mode:
         spool.check(message.priority)
-        return _told(message, subject, sent=False)
-    return _told(message, subject, file=str(spool.write(message)))
+        return _result(message, subject, sent=False)
+    return _result(message, subject, file=str(spool.write(message)))
 
 
 def _publish(connect: Callable[[], sessions.Session], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    # Before there is a connection: what is wrong with the message is to be told first
+    # Faults of the message come before those of the connection
     _message(options, options["identity"])
     session = connect()
     message = _message(options, _identity(session, options))
@@ -95,14 +94,14 @@ def _publish(connect: Callable[[], sessions.Session], options: Mapping[str, Any]
     subject = subject_of(session.settings.collective, message.subject)
     headers = {**message.sent(), **_signature(session, message)}
     if check_mode:
-        return _told(message, subject, sent=False, stream=_stream_of(session, subject))
+        return _result(message, subject, sent=False, stream=_stream_of(session, subject))
     try:
         answer = messages.publish(session, f"Publishing to {subject}", subject, message.payload, headers)
     except _errors.NoAnswer as error:
         if error.failure.get("code") == "no_responders":
             raise _no_stream(subject) from error
         raise
-    return _told(message, subject, stream=answer["stream"], sequence=answer["seq"])
+    return _result(message, subject, stream=answer["stream"], sequence=answer["seq"])
 
 
 def _message(options: Mapping[str, Any], identity: str) -> Message:
@@ -117,7 +116,7 @@ def _message(options: Mapping[str, Any], identity: str) -> Message:
         identity=identity or socket.getfqdn(),
         reliable=options["reliable"],
         priority=options["priority"],
-        ttl=_ttl(options["ttl"]),
+        ttl=quantities.parse_duration(options["ttl"]),
         max_tries=options["max_tries"],
         sign=options["sign"],
         headers={str(name): str(value) for name, value in headers.items()},
@@ -128,10 +127,7 @@ def _message(options: Mapping[str, Any], identity: str) -> Message:
 
 def _payload(options: Mapping[str, Any]) -> bytes:
     if options["src"] is None:
-        try:
-            return values.to_bytes(options["payload"], options["encoding"])
-        except ValueError as error:
-            raise _errors.OptionError("payload", f"{error}.") from error
+        return _errors.checked("payload", values.to_bytes, options["payload"], options["encoding"])
     path = Path(options["src"])
     try:
         content = untrusted.read_bytes(path)
@@ -142,13 +138,6 @@ def _payload(options: Mapping[str, Any]) -> bytes:
     if not content:
         raise _errors.OptionError("src", f"{path} is empty, and Choria Server submits no empty messages.")
     return content
-
-
-def _ttl(value: str) -> float:
-    try:
-        return quantities.parse_duration(value)
-    except ValueError as error:
-        raise _errors.OptionError("ttl", f"{error}.") from error
 
 
 def _check_signing(config: ChoriaConfig) -> None:
@@ -168,8 +157,7 @@ def _identity(session: sessions.Session, options: Mapping[str, Any]) -> str:
         return session.settings.identity
     if options["identity"] not in (None, "", token.caller):
         raise _errors.OptionError(
-            "identity",
-            f"'{options['identity']}' is not {token.caller}, whose token signs: leave out identity or sign.",
+            "identity", f"'{options['identity']}' is not {token.caller}, whose token signs: leave out identity or sign."
         )
     return token.caller
 
@@ -190,12 +178,12 @@ def _signature(session: sessions.Session, message: Message) -> dict[str, str]:
 def _stream_of(session: sessions.Session, subject: str) -> str | None:
     """Return the stream of the subject, or None if these credentials may not ask, as those of servers."""
     try:
-        found = streams.names(session, subject)
+        owners = lists.stream_names(session, subject)
     except _errors.PermissionMissing:
         return None
-    if not found:
+    if not owners:
         raise _no_stream(subject)
-    return found[0]
+    return owners[0]
 
 
 def _no_stream(subject: str) -> _errors.NoAnswer:
@@ -206,7 +194,7 @@ def _no_stream(subject: str) -> _errors.NoAnswer:
     )
 
 
-def _told(message: Message, stream_subject: str | None, *, sent: bool = True, **where: Any) -> dict[str, Any]:
+def _result(message: Message, stream_subject: str | None, *, sent: bool = True, **where: Any) -> dict[str, Any]:
     """Return the result of a message. In check mode it has no id and no times."""
     return {
         "id": message.id if sent else None,

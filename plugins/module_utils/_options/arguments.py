@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prepare the options of a task before Ansible validates them.
 
@@ -19,8 +18,8 @@ from . import quantities, untrusted
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_UNKNOWN = {"type": "raw"}  # Ansible's own, and what it will refuse
-_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,40}(\.0*)?\s*")
+_UNKNOWN = {"type": "raw"}  # for Ansible's own options, and for unknown ones, which Ansible refuses
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}(\.0*)?\s*")
 # Ansible makes dicts of such texts by Python's own parser
 _LONGEST_DICT = 64 << 10
 
@@ -34,7 +33,7 @@ def given(
     so does an empty text for an option that is required, by itself or by a rule.
     """
     needed = _needed(arguments, rules)
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     refused: list[_errors.OptionError] = []
     for name, value in values.items():
         argument = arguments.get(name, _UNKNOWN)
@@ -48,15 +47,15 @@ def given(
         try:
             untrusted.check_data(value)
             _check_kind(kind, value)
-            found[name], inner = _nested(name, argument, value)
+            options[name], inner = _nested(name, argument, value)
             refused += inner
         except ValueError as error:
             refused.append(_errors.OptionError(name, f"{error}."))
-    return found, refused
+    return options, refused
 
 
 def _needed(arguments: Mapping[str, Mapping[str, Any]], rules: Mapping[str, Any]) -> set[str]:
-    """Return the names of options that are required, or of which one is."""
+    """Return the names of required options, and of groups in which one is required."""
     needed = {name for name, argument in arguments.items() if argument.get("required")}
     for group in rules.get("required_one_of", ()):
         needed.update(group)
@@ -80,7 +79,7 @@ def _nested(name: str, argument: Mapping[str, Any], value: Any) -> tuple[Any, li
                 items.append(part)
                 refused += inner
             elif item is None and kind != "raw":
-                raise ValueError(f"its entry {index} is null: take it away")
+                raise ValueError(f"its entry {index} is null: remove it")
             else:
                 _check_kind(kind, item)
                 items.append(item)
@@ -91,14 +90,12 @@ def _nested(name: str, argument: Mapping[str, Any], value: Any) -> tuple[Any, li
 def _inner(
     where: str, options: Mapping[str, Mapping[str, Any]], value: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[_errors.OptionError]]:
-    found, refused = given(options, value, {})
-    return found, [
-        _errors.OptionError(f"{where}.{error.failure['option']}", error.reason, **_others(error)) for error in refused
-    ]
-
-
-def _others(error: _errors.OptionError) -> dict[str, Any]:
-    return {key: value for key, value in error.failure.items() if key not in ("code", "option")}
+    inner, refused = given(options, value, {})
+    problems = []
+    for error in refused:
+        others = {key: value for key, value in error.failure.items() if key not in ("code", "option")}
+        problems.append(_errors.OptionError(f"{where}.{error.failure['option']}", error.reason, **others))
+    return inner, problems
 
 
 def _check_kind(kind: str, value: Any) -> None:
@@ -122,7 +119,7 @@ def _check_whole(value: Any) -> None:
     whole = not isinstance(value, (str, float, bool)) or (
         math.isfinite(value) and value.is_integer()
         if isinstance(value, float)
-        else isinstance(value, str) and bool(_WHOLE.fullmatch(value))
+        else isinstance(value, str) and bool(_INTEGER.fullmatch(value))
     )
     if not whole:
         raise ValueError(f"'{shown}' is not a whole number: give digits")

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Codecs: how the value of one option is checked, sent, compared and shown."""
 
@@ -35,7 +34,7 @@ class Codec:
     inner: tuple[Any, ...] = ()
     """The fields of the objects that it holds."""
 
-    # No dataclass: modules are started anew for each task, and wait for the code that dataclasses generate
+    # No dataclass: modules start again for each task, and would wait for the code that dataclasses generate
     def __init__(self, spec: dict[str, Any], zero: Any = None) -> None:
         self.spec, self.zero = spec, zero
 
@@ -71,11 +70,12 @@ class Text(Codec):
         self.pattern, self.shape, self.max_bytes = pattern, shape, max_bytes
 
     def to_wire(self, value: Any) -> str:
-        if value is None or isinstance(value, (dict, list)):
+        if not isinstance(value, str) and (value is None or isinstance(value, (dict, list))):
             kind = "null" if value is None else "a dict" if isinstance(value, dict) else "a list"
             raise ValueError(f"is {kind}: give text")
         text = str(value)
-        untrusted.check_data(text)
+        if not text.isascii():
+            untrusted.check_scalar(text)
         if self.max_bytes and len(text.encode()) > self.max_bytes:
             raise ValueError(f"has {len(text.encode())} bytes, the server takes at most {self.max_bytes}")
         if self.pattern and not self._pattern.fullmatch(text):
@@ -146,7 +146,7 @@ class Duration(Codec):
         return None if wire is None else seconds(wire)
 
     def equal(self, one: Any, other: Any) -> bool:
-        # What is shown alike is the same: a length of months is more nanoseconds than the number of a result holds
+        # Values that look alike are equal: a length of months has more nanoseconds than a result's number can hold
         one, other = self._filled(one), self._filled(other)
         return bool(one == other or (one and other and seconds(one) == seconds(other)))
 
@@ -237,7 +237,10 @@ class Labels(Codec):
 
 
 class Mapped(Codec):
-    """An option whose values have other names on the wire, such as ``compression: true`` of a bucket for ``s2``."""
+    """An option whose values have other names on the wire, such as ``compression: true`` of a bucket for ``s2``.
+
+    It sends ``forward(value)`` and shows ``back(wire)``.
+    """
 
     def __init__(
         self, spec: dict[str, Any], zero: Any, *, forward: Callable[[Any], Any], back: Callable[[Any], Any]
@@ -305,8 +308,3 @@ def names(item: Text | None = None) -> Names:
 def labels() -> Labels:
     """Return a codec of metadata."""
     return Labels({"type": "dict"}, None)
-
-
-def mapped(spec: dict[str, Any], forward: Callable[[Any], Any], back: Callable[[Any], Any], zero: Any = None) -> Mapped:
-    """Return a codec that sends ``forward(value)`` and shows ``back(wire)``."""
-    return Mapped(spec, zero, forward=forward, back=back)

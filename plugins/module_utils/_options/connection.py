@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """CONNECTION: the options that all modules and plugins share. The fragment ``connection`` documents them."""
 
@@ -19,7 +18,7 @@ DEFAULT_INBOX = "_INBOX"
 
 REQUIRED, PREFERRED, OFF = "required", "preferred", "off"
 
-# What an action of ours passes to its module beside the options, in the place of one
+# The key of the data that an action passes to its module besides the options
 WIRING = "_wiring"
 
 # Options that replace each other: one set of credentials, one certificate with its key.
@@ -76,8 +75,8 @@ def environment(option: str) -> list[str]:
     return [own, "NATS_URL"] if option == "servers" else [own]
 
 
-# From where an option has its value: the task with module_defaults and variables, what is around it (the environment
-# and ansible.cfg), or the environment of other programs. A lower number wins.
+# The source of an option's value: the task with module_defaults and variables, the surroundings (our environment
+# variables and ansible.cfg), or variables of other programs, such as NATS_URL. A lower number wins.
 TASK, AROUND, FOREIGN = range(3)
 WHERE = ("servers", "choria_config", "context")
 _ALONE = ("connect_timeout", "timeout")
@@ -95,21 +94,21 @@ def chosen(given: Mapping[str, Any], origins: Mapping[str, int]) -> dict[str, An
     Servers, choria_config or context of the task replace all three of the environment, and so do credentials. A file or
     a context replaces all options of the environment except timeouts.
     """
-    found = {row.option: given.get(row.option) for row in CONNECTION}
-    found = {name: None if is_unset(value) else value for name, value in found.items()}
+    options = {row.option: given.get(row.option) for row in CONNECTION}
+    options = {name: None if is_unset(value) else value for name, value in options.items()}
     for group in _INSTEAD:
-        best = min((origins.get(name, TASK) for name in group if found[name] is not None), default=TASK)
-        _drop(found, origins, group, best)
-    if found["choria_config"] is not None or found["context"] is not None:
-        source = min(origins.get(name, TASK) for name in WHERE if found[name] is not None)
-        _drop(found, origins, [name for name in found if name not in _ALONE], source)
+        best = min((origins.get(name, TASK) for name in group if options[name] is not None), default=TASK)
+        _drop(options, origins, group, best)
+    if options["choria_config"] is not None or options["context"] is not None:
+        source = min(origins.get(name, TASK) for name in WHERE if options[name] is not None)
+        _drop(options, origins, [name for name in options if name not in _ALONE], source)
     for row in CONNECTION:
-        if found[row.option] is None:
-            found[row.option] = row.argument().get("default")
-    return found
+        if options[row.option] is None:
+            options[row.option] = row.argument().get("default")
+    return options
 
 
-def _drop(found: dict[str, Any], origins: Mapping[str, int], names: Iterable[str], best: int) -> None:
+def _drop(options: dict[str, Any], origins: Mapping[str, int], names: Iterable[str], best: int) -> None:
     for name in names:
         if origins.get(name, TASK) > best:
-            found[name] = None
+            options[name] = None

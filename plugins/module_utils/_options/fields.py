@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Field: a row that describes one option. Spec: the rows of a plugin, and the rules between them.
 
@@ -39,10 +38,6 @@ def _always(before: Any, after: Any, release: tuple[int, ...]) -> bool:
     return True
 
 
-def _switched_off(before: Any, after: Any, release: tuple[int, ...]) -> bool:
-    return bool(before) and not after
-
-
 class Update(NamedTuple):
     """The server's reaction when the field of an existing object changes.
 
@@ -71,7 +66,7 @@ def refused(err_code: int, why: str, when: When = _always) -> Update:
 
 def only_once_on(err_code: int, why: str) -> Update:
     """Return the rule of a field that can be turned on but not off."""
-    return Update(REFUSED, err_code, why, _switched_off)
+    return Update(REFUSED, err_code, why, lambda before, after, release: bool(before) and not after)
 
 
 def without_effect(why: str, when: When = _always) -> Update:
@@ -146,10 +141,7 @@ class Spec:
     def checked_name(self, name: str) -> str:
         """Return ``name`` as it is sent. Raises OptionError if it is not allowed."""
         row = next(row for row in self if row.option == "name")
-        try:
-            return str(row.codec.to_wire(name))
-        except ValueError as error:
-            raise _errors.OptionError("name", f"{error}.") from error
+        return str(_errors.checked("name", row.codec.to_wire, name))
 
     def merge(self, *others: Spec) -> Spec:
         """Return one Spec from several: fields in order, lists of rules joined."""
@@ -163,12 +155,9 @@ class Spec:
 
 def checked(spec: Spec, get_option: Callable[[str], Any]) -> dict[str, Any]:
     """Return the given options as wire values. Raises OptionError."""
-    found = {}
+    wire = {}
     for row in spec:
         value = get_option(row.option)
         if value is not None:
-            try:
-                found[row.option] = row.codec.to_wire(value)
-            except ValueError as error:
-                raise _errors.OptionError(row.option, f"{error}.") from error
-    return found
+            wire[row.option] = _errors.checked(row.option, row.codec.to_wire, value)
+    return wire

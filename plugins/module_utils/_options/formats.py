@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Convert stored bytes to values for templates and conditions.
 
@@ -10,6 +9,7 @@ hosts only if somebody installed them.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from .. import _errors
@@ -47,9 +47,22 @@ def load_yaml(data: bytes | str) -> Any:
         raise ValueError("is not YAML") from None
     try:
         untrusted.check_data(value)
+        _check_plain(value)
     except ValueError as error:
         raise ValueError(f"is not YAML that can be read: it {error}") from None
     return value
+
+
+def _check_plain(value: Any) -> None:
+    """Raise ValueError with the reason for data that Ansible can't pass on. Its depth is bounded already."""
+    if isinstance(value, bytes):
+        raise ValueError("has binary data (!!binary)")
+    if isinstance(value, dict):
+        if not all(key is None or isinstance(key, (str, int, float)) for key in value):
+            raise ValueError("has a key that is neither text nor a number")
+        value = value.values()
+    for part in value if not isinstance(value, str) and isinstance(value, Iterable) else ():
+        _check_plain(part)
 
 
 class Query:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Recognize keys that hold secrets, and mask options and texts."""
 
@@ -18,50 +17,47 @@ if TYPE_CHECKING:
 
 # Also the default of the option `mask`, documented in plugins/doc_fragments/mask.py
 PATTERNS = (
-    "*passw*",
-    "*passphrase*",
-    "*_pass",
-    "*.pass",
-    "*-pass",
-    "*secret*",
-    "*token*",
-    "*credential*",
-    "*apikey*",
-    "*api_key*",
-    "*api-key*",
-    "*access_key*",
-    "*private*key*",
-    "*encryption*key*",
-    "*.key",
-    "*seed",
-    "*authorization*",
-    "*cookie*",
+    *("*passw*", "*passphrase*", "*_pass", "*.pass", "*-pass", "*secret*", "*token*", "*credential*", "*apikey*"),
+    *("*api_key*", "*api-key*", "*access_key*", "*private*key*", "*encryption*key*", "*.key", "*seed"),
+    *("*authorization*", "*cookie*"),
 )
-# What is shorter may be a part of any word, and is no secret that is looked for in texts
+# A shorter value may be a part of any word, so it is not searched in texts
 SHORTEST = 4
 HIDDEN = "(masked)"
 CHANGED = "(masked, another value)"
 MASK = fields.Field("mask", codecs.names(), argument_extra={"default": list(PATTERNS)})
 
-# What users write for others is not shown, whatever its key: the content of files and messages, which has no key, and
-# the values of variables and headers
-_WHOLE = frozenset(("content", "payload"))
+# Hidden whatever their keys are: the content of files and messages, and the values of variables and headers
+_HIDDEN_WHOLE = frozenset(("content", "payload"))
 _VALUES = frozenset(("environment", "headers"))
 _WILD = re.compile(r"\*|\?|\[.*?\]")
 _SCHEME = re.compile(r"\s*(?:\w+:/+)?")
 _HOST = re.compile(r"(?:[\w.-]+|\[[\w:.%]+\])(?::\d{1,5})?/?\s*")
-# In a text. They are strings, which re compiles where they are used and keeps: most modules need none of them.
-# Words are taken whole (by looking ahead, since Python 3.9 has no ++), and looks ahead are bounded: the time must not
-# grow with the square of a long word.
+# In a text. Strings, which re compiles where they are used: most modules need none. Words are taken whole (by looking
+# ahead, since Python 3.9 has no ++), and looks ahead are bounded: time must not grow with the square of a word.
 _URL = r"://(?:[^\s/?#]{0,999}@|[^\s/@:]{0,99}:(?!\d+[/?#])[^\s@]{0,999}@)"
-# A server's address with credentials before it, and no scheme: an image's digest (@sha256:…) is no port
+# A server's address with credentials before it, and no scheme: an image's digest (@sha256:…) is not a port
 _NO_SCHEME = r"""(?<![^\s,;"'(\[{=])[^\s:@/,;"'(\[{=]{1,99}:[^\s@"']{1,255}(?=@[\w.-]{1,255}:\d{1,5}(?!\w))"""
-_ASSIGNED = (
-    r"""(?i)(?<![\w.-])(?=(?P<key>[\w.-]+))(?P=key)\\*["']?\s*(?:=>|[:=])\s*(?:(?:bearer|basic|digest|token)\s+)?"""
-)
-_VALUE = r"""(?P<quote>\\*["']).*?(?P=quote)|[^\s&"'<>\\]+"""
-_OPTION = r"""(?<![\w-])(?=(?P<key>--?\w[\w-]*))(?P=key)["']?(?:,\s*|\s+)["']?"""
-_WORD = r"""(?P<quote>)[^\s"',]+"""
+_KEY = r"(?=(?P<key>[\w.-]+))(?P=key)"
+_IS = r"""\\*["']?\s*[:=]>?[ \t]*"""
+_ASSIGNED = rf"(?i)(?<![\w.-]){_KEY}{_IS}(?:(?:bearer|basic|digest|token)\s+)?"
+_QUOTED = r"""(?P<quote>\\*["'])(?:(?s:.{0,9999}?)(?P=quote)|.*)"""
+_BLOCK = r"(?:[|>][-+\d]*)?\n[-+]?(?P<indent>[ \t]+|- ).*(?:\n[-+]?(?:(?P=indent).*|(?=\n)))*"
+_NEST = r"[\[{](?:[^\[\]{}]|[\[{](?:[^\[\]{}]|[\[{][^\[\]{}]*[\]}])*[\]}])*[\]}]?"
+_VALUE = rf"""{_BLOCK}|\s*(?:{_QUOTED}|{_NEST}|[^\s&"'<>\\]+)"""
+_HEADER = rf"""\s*(?:{_QUOTED}|[^\n"'<>\\]+)"""
+# Followed by the end of its key, and perhaps by an assignment: text without any takes a tenth of the time
+_ENDS = r"[^\s:=]*\s*([:=])?"
+# It begins with a literal, which re finds many times faster than a class of characters
+_OPTION = r"""(?P<key>-(?<![\w-]-)-?\w[\w-]*)(?![\w-])["']?(?:,\s*|\s+)"""
+_WORD = rf"""{_QUOTED}|[^\s"',]+"""
+_NAMED = rf"""(?:name|key){_IS}\\*["']"""  # such as name: DB_PASSWORD, value: …
+_PAIR = rf"""(?i)(?<![\w.-]){_NAMED}?{_KEY}\\*["']?(?:[\s,;+-]|\\+[nrt])+\\*["']?value{_IS}"""
+_TAG = rf"""(?i)<(?:[\w-]+:|[\w.:-]+\s[^<>]{{0,999}}?{_NAMED})?{_KEY}[^<>]{{0,999}}(?<!/)>"""
+_ELEMENT = r"(?P<quote>)[^<]+(?=</|\Z)"
+# Further patterns, each with a sign without which no text matches it
+_MORE = (("value", _PAIR, _VALUE), (">", _TAG, _ELEMENT), ("-", _OPTION, _WORD))
+_SIGNED = r"""(?i)([?&](?:[\w-]*signature|sig)=)[^\s&"'<>\\]+"""
 _BEARER = r"(?i)\b(bearer|basic) +[\w.~+/=-]{8,}"
 _PEM = r"(?s)-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)"
 
@@ -74,17 +70,16 @@ class Mask:
 
     def __init__(self, patterns: Iterable[str]) -> None:
         lower = [str(pattern).lower() for pattern in patterns]
-        anyone = "|".join(map(fnmatch.translate, lower))
-        self._pattern = re.compile(anyone) if anyone else None
+        self._pattern = re.compile("|".join(map(fnmatch.translate, lower)) or "(?!)")
         self._known: dict[str, bool] = {}
         self.words = sorted({max(_WILD.split(pattern), key=len) for pattern in lower})
 
     def hides(self, key: str) -> bool:
         """Return True if the value of this key is a secret."""
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = bool(self._pattern and self._pattern.match(key.lower()))
-        return found
+        hidden = self._known.get(key)
+        if hidden is None:
+            hidden = self._known[key] = bool(self._pattern.match(key.lower()))
+        return hidden
 
     def hides_value_of(self, mapping: Mapping[Any, Any]) -> bool:
         """Return True if ``value`` of a mapping is a secret according to its ``name`` or ``key``."""
@@ -104,26 +99,23 @@ def shown(options: Mapping[str, Any], arguments: Mapping[str, Any] = MappingProx
     """
     given = options.get("mask")
     mask = Mask(given) if isinstance(given, list) else USUAL
-    # What is published on a subject
-    whole = {*_WHOLE, "data"} if "subject" in options else _WHOLE
-    found = {}
+    # Published messages
+    whole = {*_HIDDEN_WHOLE, "data"} if "subject" in options else _HIDDEN_WHOLE
+    masked = {}
     for name, value in options.items():
+        secret = arguments[name].get("no_log") if name in arguments else mask.hides(name)
         if is_nothing(value):
-            found[name] = value
-        elif name in whole or _is_secret(name, arguments, mask) or (name == "value" and mask.hides_value_of(options)):
-            found[name] = HIDDEN
+            masked[name] = value
+        elif name in whole or secret or (name == "value" and mask.hides_value_of(options)):
+            masked[name] = HIDDEN
         elif name == "servers":
             urls = value if isinstance(value, (list, tuple)) else [value]
-            found[name] = [without_credentials(str(url)) for url in urls]
+            masked[name] = [without_credentials(str(url)) for url in urls]
         elif name in _VALUES:
-            found[name] = _without_values(value)
+            masked[name] = _without_values(value)
         else:
-            found[name] = nested(value, mask)
-    return found
-
-
-def _is_secret(name: str, arguments: Mapping[str, Any], mask: Mask) -> bool:
-    return bool(arguments[name].get("no_log")) if name in arguments else mask.hides(name)
+            masked[name] = nested(value, mask)
+    return masked
 
 
 def nested(value: Any, mask: Mask) -> Any:
@@ -134,43 +126,47 @@ def nested(value: Any, mask: Mask) -> Any:
         return text(value, mask)
     if not isinstance(value, Mapping):
         return value
-    paired, found = mask.hides_value_of(value), {}
+    paired, masked = mask.hides_value_of(value), {}
     for key, item in value.items():
         if is_nothing(item):
-            found[key] = item
+            masked[key] = item
         elif key in _VALUES:
-            found[key] = _without_values(item)
-        elif key in _WHOLE or mask.hides(str(key)) or (key == "value" and paired):
-            found[key] = HIDDEN
+            masked[key] = _without_values(item)
+        elif key in _HIDDEN_WHOLE or mask.hides(str(key)) or (key == "value" and paired):
+            masked[key] = HIDDEN
         else:
-            found[key] = nested(item, mask)
-    return found
+            masked[key] = nested(item, mask)
+    return masked
 
 
 def text(value: str, mask: Mask) -> str:
-    """Return the text without secrets: credentials in URLs, PEM, bearer tokens, and the values of secret keys."""
+    """Return the text without secrets: parts of URLs, PEM, bearer tokens, and the values of secret keys."""
     lower = value.lower()
     if "@" in value:
         value = re.sub(_URL, "://", value) if "://" in value else value
-        value = re.sub(_NO_SCHEME, HIDDEN, value)
+        value = re.sub(_NO_SCHEME, HIDDEN, value) if re.search(r"@[\w.-]+:\d", value) else value
+    value = re.sub(_SIGNED, rf"\1{HIDDEN}", value) if "sig" in lower else value
     if "PRIVATE KEY" in value:
         value = re.sub(_PEM, HIDDEN, value)
     if "bearer" in lower or "basic" in lower:
         value = re.sub(_BEARER, rf"\1 {HIDDEN}", value)
-    if any(word in lower for word in mask.words):
+    words = [word for word in mask.words if word in lower]
+    if any(end[1] for word in words for end in re.finditer(re.escape(word) + _ENDS, lower)):
         value = _without_assigned(_ASSIGNED, _VALUE, value, mask)
-        value = _without_assigned(_OPTION, _WORD, value, mask)
+    for sign, keys, values in _MORE if words else ():
+        value = _without_assigned(keys, values, value, mask) if sign in lower else value
     return value
 
 
 def _without_assigned(keys: str, values: str, text: str, mask: Mask) -> str:
     """Return the text with the values masked that follow keys which the mask hides."""
-    parts, end, pattern = [], 0, re.compile(values)
+    parts, end = [], 0
     for key in re.finditer(keys, text):
+        header = values == _VALUE and key["key"].lower().endswith(("authorization", "cookie"))
+        pattern = re.compile(_HEADER if header else values)
         value = pattern.match(text, key.end()) if key.end() > end and mask.hides(key["key"]) else None
         if value:
-            mark = value["quote"] or ""
-            parts.append(f"{text[end : key.end()]}{mark}{HIDDEN}{mark}")
+            parts += [text[end : key.end()], HIDDEN.join([value["quote"] or ""] * 2)]
             end = value.end()
     return "".join([*parts, text[end:]])
 

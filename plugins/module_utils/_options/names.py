@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Patterns of the names of streams, subjects, buckets, keys and governors, after nats-server, nats.go and Choria."""
 
@@ -7,7 +6,7 @@ from __future__ import annotations
 
 from . import codecs
 
-# What the names of buckets and governors get for the streams beneath them
+# Prefixes of the streams behind buckets and governors
 BUCKET_PREFIX, GOVERNOR_PREFIX = "KV_", "GOVERNOR_"
 
 STREAM_NAME = codecs.text(
@@ -16,12 +15,13 @@ STREAM_NAME = codecs.text(
 SUBJECT = codecs.text(
     r"((?!>\.)[^\s.]+\.)*[^\s.]+", "a subject is words joined by dots, without spaces, and > can only be the last word"
 )
+SUBJECT_PREFIX = codecs.text(r"[^\s.*>]+(\.[^\s.*>]+)*", "write words joined by dots, without spaces, * and >")
 BUCKET_NAME = codecs.text(r"[a-zA-Z0-9_-]+", "a bucket's name is made of letters, digits, _ and -", 252)
 KEY = codecs.text(
     r"[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*",
     "a key is made of letters, digits, -, _, /, = and dots, with no dot at its ends nor two in a row",
 )
-# Other clients may use any subject: what exists is read, changed, deleted and synchronised whatever it is called
+# Other clients may use any subject as a key. Existing keys can be read, changed and deleted, whatever their name
 _WORD = r"(?![*>](\.|$))[^ \t\r\n\f\v.]+"
 EXISTING_KEY = codecs.text(rf"{_WORD}(\.{_WORD})*", KEY.shape)
 GOVERNOR_NAME = codecs.text(r"[a-zA-Z0-9_-]+", "a governor's name is made of letters, digits, _ and -", 246)

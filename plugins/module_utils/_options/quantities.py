@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Parse durations, sizes and times as people write them, with whole numbers alone, so that nothing is rounded twice.
 
@@ -15,8 +14,8 @@ from typing import Any
 NANOSECOND = 1_000_000_000
 
 LARGEST = (1 << 63) - 1  # an int64
-LONGEST = 292 * 365 * 86400 * NANOSECOND  # what fits into one, in nanoseconds
-# Enough for an int64 with a fraction of its own, and too little to count with for long
+LONGEST = 292 * 365 * 86400 * NANOSECOND  # the whole years whose nanoseconds fit into an int64
+# Enough digits for an int64 with a fraction, and few enough for quick arithmetic
 _MOST_DIGITS = 40
 _SHOWN = 80
 
@@ -102,13 +101,13 @@ def parse_timestamp(text: str) -> datetime:
     fraction = (match.group(2) or "")[:6].ljust(6, "0")
     zone = "+00:00" if match.group(3) in "Zz" else match.group(3)
     try:
-        found = datetime.fromisoformat(f"{match.group(1).upper().replace(' ', 'T')}.{fraction}{zone}")
-        found.astimezone(timezone.utc)  # which has years from 1 to 9999
+        moment = datetime.fromisoformat(f"{match.group(1).upper().replace(' ', 'T')}.{fraction}{zone}")
+        moment.astimezone(timezone.utc)  # which has years from 1 to 9999
     except (ValueError, OverflowError):
         raise ValueError(
-            f"'{shortened(text)}' is not a time that there is: write RFC 3339 such as 2026-03-01T12:00:00Z"
+            f"'{shortened(text)}' is not a valid time: write RFC 3339 such as 2026-03-01T12:00:00Z"
         ) from None
-    return found
+    return moment
 
 
 def _text(value: Any) -> str:
@@ -123,7 +122,7 @@ def _times(number: str, unit: int, exponent: int = 0) -> int:
     """Multiply a decimal number with a unit, and round it to a whole number."""
     whole, _dot, fraction = number.partition(".")
     if len(whole.lstrip("0")) > _MOST_DIGITS:
-        return LARGEST + LONGEST  # more than any of them takes
+        return LARGEST + LONGEST  # above all limits
     fraction = fraction[:_MOST_DIGITS]
     product, scale = int(whole + fraction) * unit, exponent - len(fraction)
     if scale >= 0:

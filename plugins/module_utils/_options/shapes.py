@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Check data from outside against a shape: a TypedDict, a list or dict of shapes, or a plain type.
 
@@ -22,10 +21,10 @@ from . import quantities
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # What is wrong with a value, beginning with its place in it; an empty text where nothing is
+    # The fault of a value, beginning with its path in the value; an empty text without a fault
     Check = Callable[[Any], str]
 
-_NAME = re.compile(r"[^\s\0]+")
+_NAME, _DIGITS = re.compile(r"[^\s\0]+"), re.compile(r"[+-]?[0-9]{1,4000}")
 
 Count = NewType("Count", int)
 """A number of 0 to 2^64 - 1, which ``int`` in a shape is not: that is one of -2^63 to 2^63 - 1."""
@@ -38,10 +37,12 @@ Name = NewType("Name", str)
 Time = NewType("Time", str)
 """RFC 3339 text."""
 Base64 = NewType("Base64", str)
+Number = NewType("Number", str)
+"""Digits with or without a sign, as counters are sent."""
 
 
 def problem(value: Any, shape: Any) -> str:
-    """Return the first mismatch, such as ``config.max_age is no whole number``, or an empty text if the value fits.
+    """Return the first mismatch, such as ``config.max_age is not a whole number``, or an empty text if the value fits.
 
     Keys that the shape does not name are ignored. The text contains no value, since it may be a secret.
     """
@@ -67,12 +68,12 @@ def _check_of(shape: Any) -> Check:
 def _object_of(checks: dict[str, Check], required: tuple[str, ...]) -> Check:
     def check(value: Any) -> str:
         if not isinstance(value, dict):
-            return " is no object"
+            return " is not an object"
         for key, inner in value.items():
             if key in checks:
-                found = checks[key](inner)
-                if found:
-                    return f".{key}{found}"
+                fault = checks[key](inner)
+                if fault:
+                    return f".{key}{fault}"
         missing = next((key for key in required if key not in value), "")
         return f".{missing} is missing" if missing else ""
 
@@ -82,8 +83,8 @@ def _object_of(checks: dict[str, Check], required: tuple[str, ...]) -> Check:
 def _list_of(item: Check) -> Check:
     def check(value: Any) -> str:
         if not isinstance(value, list):
-            return " is no list"
-        return next((f"[{index}]{found}" for index, each in enumerate(value) if (found := item(each))), "")
+            return " is not a list"
+        return next((f"[{index}]{fault}" for index, each in enumerate(value) if (fault := item(each))), "")
 
     return check
 
@@ -91,8 +92,8 @@ def _list_of(item: Check) -> Check:
 def _dict_of(item: Check) -> Check:
     def check(value: Any) -> str:
         if not isinstance(value, dict):
-            return " is no object"
-        return next((f" has a value that{found}" for each in value.values() if (found := item(each))), "")
+            return " is not an object"
+        return next((f" has a value that{fault}" for each in value.values() if (fault := item(each))), "")
 
     return check
 
@@ -100,7 +101,7 @@ def _dict_of(item: Check) -> Check:
 def _whole(lowest: int, highest: int) -> Check:
     def check(value: Any) -> str:
         if not isinstance(value, int) or isinstance(value, bool):
-            return " is no whole number"
+            return " is not a whole number"
         return "" if lowest <= value <= highest else " is out of range"
 
     return check
@@ -112,7 +113,7 @@ def _time(value: Any) -> str:
             return ""
     except (ValueError, OverflowError):
         pass
-    return " is no time"
+    return " is not a time"
 
 
 def _base64(value: Any) -> str:
@@ -127,12 +128,13 @@ def _base64(value: Any) -> str:
 _PLAIN: dict[Any, Check] = {
     Any: lambda value: "",
     bool: lambda value: "" if isinstance(value, bool) else " is neither true nor false",
-    str: lambda value: "" if isinstance(value, str) else " is no text",
+    str: lambda value: "" if isinstance(value, str) else " is not text",
     int: _whole(-(1 << 63), (1 << 63) - 1),
     Count: _whole(0, (1 << 64) - 1),
     Positive: _whole(1, (1 << 64) - 1),
     Yes: lambda value: "" if value is True else " is not true",
-    Name: lambda value: "" if isinstance(value, str) and _NAME.fullmatch(value) else " is no name",
+    Name: lambda value: "" if isinstance(value, str) and _NAME.fullmatch(value) else " is not a name",
     Time: _time,
     Base64: _base64,
+    Number: lambda value: "" if isinstance(value, str) and _DIGITS.fullmatch(value) else " is not a number",
 }

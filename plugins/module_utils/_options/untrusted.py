@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read files and data of unknown origin without hanging, exhausting the memory, or raising unexpected errors.
 
@@ -75,6 +74,13 @@ def read_bytes(path: str | Path, most: int = MOST_BYTES) -> bytes:
     return content
 
 
+def check_pem(*paths: str) -> None:
+    """Raise OSError unless each is a file in PEM form. OpenSSL reads pipes, and some files of /proc, without an end."""
+    for path in paths:
+        if b"-----BEGIN " not in read_bytes(path):
+            raise OSError(errno.EINVAL, "it is not PEM", path)
+
+
 def read_text(path: str | Path, most: int = MOST_CONFIG) -> str:
     """Return the text of a regular file of at most ``most`` bytes. Raises OSError also if it is not UTF-8."""
     try:
@@ -87,7 +93,7 @@ def load_json(data: bytes | str) -> Any:
     """Return the value of JSON text. It has a bounded depth, finite numbers and valid characters, as Ansible needs."""
     text = data if isinstance(data, str) else decoded(data)
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON (at line {error.lineno}, column {error.colno})") from None
     except _NotFiniteError:
@@ -118,6 +124,8 @@ def check_data(value: Any) -> None:
 
     YAML aliases count each time they are used, so that a few lines can't exhaust the memory.
     """
+    if isinstance(value, str):  # as most are
+        return check_scalar(value)
     level, parts = [value], 0
     for _depth in range(DEEPEST + 1):
         below: list[Any] = []
@@ -128,14 +136,14 @@ def check_data(value: Any) -> None:
             elif isinstance(part, (list, tuple, set)):
                 below.extend(part)
             else:
-                _check_scalar(part)
+                check_scalar(part)
             if len(below) > _MOST_PARTS:
                 break
         parts += len(below)
         if parts > _MOST_PARTS:
             raise ValueError(f"has more than {_MOST_PARTS} parts")
         if not below:
-            return
+            return None
         level = below
     raise ValueError("is nested too deeply")
 
@@ -144,7 +152,8 @@ _INFINITE = float("inf")
 _MOST_BITS = 14_000  # some 4,200 digits: Python writes no more than 4,300
 
 
-def _check_scalar(value: Any) -> None:
+def check_scalar(value: Any) -> None:
+    """Raise ValueError as ``check_data`` does, for data that is not a list and no dict."""
     if isinstance(value, float) and not -_INFINITE < value < _INFINITE:
         raise ValueError("has a number that is not finite")
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
@@ -170,3 +179,6 @@ class _NotFiniteError(ValueError):
 
 def _no_constant(name: str) -> Any:
     raise _NotFiniteError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)

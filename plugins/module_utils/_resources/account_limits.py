@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Check the limits of an account as nats-server does (server/jetstream.go).
 
@@ -46,7 +45,7 @@ def check(
         )
 
 
-def whose(
+def storage_error(
     account: Mapping[str, Any],
     config: Mapping[str, Any],
     present: Mapping[str, Any],
@@ -63,10 +62,12 @@ def whose(
     # nats-server 2.10 adds what the old number of copies takes once more
     other_tier = bool(present) and not _same_tier(present, config, bool(account.get("tiers")))
     of_server = bool(account) and not other_tier
-    told = "that is the limit of the server, and not of the account" if of_server else "of the account or of the server"
+    owner = (
+        "that is the limit of the server, and not of the account" if of_server else "of the account or of the server"
+    )
     option = options.get("max_bytes", "max_bytes")
     return _errors.Refused(
-        f"{option}: {error.message.partition(' (JetStream')[0]}: {told} (JetStream error {error.err_code}). Lower "
+        f"{option}: {error.message.partition(' (JetStream')[0]}: {owner} (JetStream error {error.err_code}). Lower "
         f"{option}, delete what nobody needs, or raise {setting} of the server.",
         code="no_storage",
         option=option,
@@ -79,16 +80,16 @@ def check_room(account: Mapping[str, Any], config: Mapping[str, Any], *, copied:
     limits, used = _tier(account, config)
     if copied and limits.get("max_bytes_required"):
         raise _errors.Refused(
-            "recreate: the account requires max_bytes of each stream, and one that is copied to may have no limit "
-            "(JetStream error 10113): with recreate: true it is deleted and made anew.",
+            "recreate: the account requires max_bytes of each stream, and the target of a copy may have no limit "
+            "(JetStream error 10113): with recreate: true it is deleted and created again.",
             code="not_copyable",
             option="recreate",
             err_code=10113,
         )
     if 0 < limits.get("max_streams", 0) <= used.get("streams", 0):
         raise _errors.Refused(
-            f"recreate: the account may have {limits['max_streams']} streams, and has {used['streams']}: what is to be "
-            "made anew is tried out beside it, which takes one more (JetStream error 10027).",
+            f"recreate: the account may have {limits['max_streams']} streams, and has {used['streams']}: a new "
+            "configuration is tried out with one more stream (JetStream error 10027).",
             code="account_limit",
             option="recreate",
             err_code=10027,
@@ -111,14 +112,14 @@ def max_ack_pending(account: Mapping[str, Any], stream: Mapping[str, Any]) -> in
     """Return how many unacknowledged messages a consumer of this stream may have, 0 for any number."""
     of_account = int(_tier(account, stream)[0].get("max_ack_pending") or 0)
     of_stream = int((stream.get("consumer_limits") or {}).get("max_ack_pending") or 0)
-    found = [limit for limit in (of_account, of_stream) if limit > 0]
-    return min(found, default=0)
+    limits = [limit for limit in (of_account, of_stream) if limit > 0]
+    return min(limits, default=0)
 
 
 def max_consumers(account: Mapping[str, Any], stream: Mapping[str, Any]) -> int:
     """Return how many consumers this stream may have, 0 for any number."""
-    found = [int(_tier(account, stream)[0].get("max_consumers") or 0), int(stream.get("max_consumers") or 0)]
-    return min((limit for limit in found if limit > 0), default=0)
+    limits = [int(_tier(account, stream)[0].get("max_consumers") or 0), int(stream.get("max_consumers") or 0)]
+    return min((limit for limit in limits if limit > 0), default=0)
 
 
 def _exceeded(account: Mapping[str, Any], config: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[_Limit]:
@@ -155,15 +156,15 @@ def _storage(
         reserved = 0  # nats-server 2.10 counts -1 for each stream without a limit
     if present and present.get("storage", "file") == kept and _same_tier(present, config, tiers):
         reserved = max(0, reserved - _size(present))  # servers report no copies, though these count
-    wanted = max(1, _size(config) * (1 if tiers else int(config.get("num_replicas") or 1)))
-    if most >= 0 and reserved + wanted > most:
+    needed = max(1, _size(config) * (1 if tiers else int(config.get("num_replicas") or 1)))
+    if most >= 0 and reserved + needed > most:
         size = int(config.get("max_bytes") or 0)
         copies = int(config.get("num_replicas") or 1) if not tiers else 1
-        told = f"{size} bytes{f' in {copies} copies' if copies > 1 else ''} are" if size > 0 else "a stream is"
+        cause = f"{size} bytes{f' in {copies} copies' if copies > 1 else ''} are" if size > 0 else "a stream is"
         yield _Limit(
             "max_bytes" if size > 0 else "storage",
-            f"{told} more than the account allows: its limit of {kind} is {most}, of which {reserved} are reserved for "
-            "other streams",
+            f"{cause} more than the account allows: its limit of {kind} is {most}, of which {reserved} are reserved "
+            "for other streams",
             EXCEEDED[kept],
         )
 

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Exact mode: fields that are not given are reset to their defaults."""
 
@@ -17,22 +16,22 @@ if TYPE_CHECKING:
 
 
 def defaults(rows: Iterable[fields.Field], server: wire.Server) -> dict[str, Any]:
-    """Return the defaults of the fields that this server knows, as it writes them.
+    """Return the defaults of the fields that this server knows, as wire values.
 
-    Fields that count only at creation stay.
+    Fields that only have an effect at creation are left out.
     """
-    known = (row for row in rows if row.option != "name" and row.since <= server.version)
-    return {row.path: row.unset for row in known if row.update.effect != fields.NO_EFFECT}
+    supported = (row for row in rows if row.option != "name" and row.since <= server.version)
+    return {row.path: row.unset for row in supported if row.update.effect != fields.NO_EFFECT}
 
 
 def hidden_defaults(rows: Iterable[fields.Field], current: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
-    """Return the same for fields without an option of the kind, as far as they can be changed."""
-    wanted = defaults(rows, server)
+    """Return the defaults of fields for which the kind has no option, if the server can change them in place."""
+    values = defaults(rows, server)
     return {
-        row.path: wanted[row.path]
+        row.path: values[row.path]
         for row in rows
-        if row.path in wanted
-        and row.update.effect_of(row.read(current), wanted[row.path], server.version) == fields.IN_PLACE
+        if row.path in values
+        and row.update.effect_of(row.read(current), values[row.path], server.version) == fields.IN_PLACE
     }
 
 
@@ -40,8 +39,8 @@ def keep_mirror(what: str, desired: Mapping[str, Any], current: Mapping[str, Any
     """Raise Refused if exact mode would end a mirror, since that can't be undone."""
     if current.get("mirror") and "mirror" not in desired:
         raise _errors.Refused(
-            f"mirror: {what} is a mirror, and exact mode does not end that unasked: give mirror as it is, or "
-            "mirror: {} to make it one of its own.",
+            f"mirror: {what} is a mirror, and exact mode does not end a mirror: give mirror as it is, or "
+            "mirror: {} to end it.",
             code="update_refused",
             option="mirror",
         )

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a change loses, and whether the user allows that. Pure."""
+"""The losses of a change, and whether the user allows them. Pure."""
 
 from __future__ import annotations
 
@@ -14,15 +13,7 @@ if TYPE_CHECKING:
 
     from . import resource
 
-_LIMITS = (
-    "max_msgs",
-    "max_bytes",
-    "max_age",
-    "max_msgs_per_subject",
-    "discard",
-    "retention",
-    "consumer_limits",
-)
+_LIMITS = ("max_msgs", "max_bytes", "max_age", "max_msgs_per_subject", "discard", "retention", "consumer_limits")
 
 
 class Loss(NamedTuple):
@@ -35,17 +26,18 @@ class Loss(NamedTuple):
 
     @property
     def report(self) -> dict[str, Any]:
+        """The numbers for results."""
         report: dict[str, Any] = {"messages_lost": self.messages, "consumers_lost": self.consumers}
         return {**report, "at_least": True} if self.at_least else report
 
     def amount(self, noun: str = "message") -> str:
         """Return text such as ``6 messages and 1 consumer``, or an empty text without losses."""
-        told = [_plural(self.messages, noun)] if self.messages else []
+        parts = [_plural(self.messages, noun)] if self.messages else []
         if self.at_least:
-            told = [f"at least {told[0]}" if told else f"an unknown number of {noun}s"]
+            parts = [f"at least {parts[0]}" if parts else f"an unknown number of {noun}s"]
         if self.consumers:
-            told.append(_plural(self.consumers, "consumer"))
-        return " and ".join(told)
+            parts.append(_plural(self.consumers, "consumer"))
+        return " and ".join(parts)
 
     def consequences(self, changes: Iterable[resource.Change], noun: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the consequences for results, and in words for people, including what can't be undone."""
@@ -67,7 +59,7 @@ class Loss(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What an update would lose, and which consumers ``exceed`` new limits, so that the server would refuse them."""
+    """The losses of an update, and the consumers that ``exceed`` new limits, so that the server would refuse it."""
 
     loss: Loss = Loss()
     exceeding: tuple[str, ...] = ()

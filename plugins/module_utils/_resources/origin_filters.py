@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Filters of mirrors and sources that match nothing of their origin, so that nothing would be copied.
 
@@ -11,13 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _errors
-from .._api import streams
+from .._api import message_count, streams
 from . import subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from .._connection import sessions
+
+CIRCLE = "detected cycle"
+"""The server's description of its error for copies in a circle. The error's number has other reasons too."""
+# Why an origin is unknown: it has no leader, or may not be read. The server decides then.
+_UNKNOWN = (_errors.NoAnswer, _errors.ApiError, _errors.PermissionMissing)
 
 
 class Filter(NamedTuple):
@@ -41,20 +45,37 @@ def first_refusal(
 
     ``origin_of`` returns the future configuration of an origin, None if it is unknown.
     """
-    for wanted in filters:
+    for each in filters:
         try:
-            origin = origin_of(wanted.origin)
-            if origin and not subjects.may_match(wanted.subject, origin) and not streams.holds(session, *wanted[1:]):
-                return _refusal(wanted, origin)
-        except _errors.PermissionMissing:
+            origin = origin_of(each.origin)
+            if origin and not subjects.may_match(each.subject, origin) and not message_count.holds(session, *each[1:]):
+                return _refusal(each, origin)
+        except _UNKNOWN:
             continue
     return None
 
 
 def read(session: sessions.Session, name: str) -> Mapping[str, Any] | None:
-    """Return the present configuration of an origin, or None if the stream does not exist."""
-    info = streams.info(session, name)
+    """Return the present configuration of an origin, or None if the stream does not exist or can't be read."""
+    try:
+        info = streams.info(session, name)
+    except _UNKNOWN:
+        return None
     return info["config"] if info else None
+
+
+def circle(what: str, error: _errors.ApiError) -> _errors.Refused:
+    """Return the error for copies in a circle, from the server's. ``what`` is such as ``stream ORDERS``.
+
+    No plan predicts it: what servers refuse depends on the order of sources, and they refuse some other copies too.
+    """
+    return _errors.Refused(
+        f"The server refuses the mirror or sources of {what}, since one of these origins copies from it or from "
+        f"another of them, itself or through others (JetStream error {error.err_code}): remove one of the mirrors or "
+        "sources, or filter a source by subjects that the stream with this source does not have.",
+        code="circle",
+        err_code=error.err_code,
+    )
 
 
 def _filters(config: Mapping[str, Any]) -> Iterator[Filter]:
@@ -62,19 +83,18 @@ def _filters(config: Mapping[str, Any]) -> Iterator[Filter]:
     for field, origins in (("mirror", mirror), ("sources", config.get("sources") or [])):
         for origin in origins:
             if not origin.get("external"):
-                taken = [origin.get("filter_subject"), *(each.get("src") for each in _transforms(origin))]
+                taken = [
+                    origin.get("filter_subject"),
+                    *(each.get("src") for each in origin.get("subject_transforms") or []),
+                ]
                 yield from (Filter(field, str(origin.get("name")), subject) for subject in taken if subject)
 
 
-def _transforms(origin: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return origin.get("subject_transforms") or []
-
-
-def _refusal(wanted: Filter, origin: Mapping[str, Any]) -> _errors.Refused:
+def _refusal(unmatched: Filter, origin: Mapping[str, Any]) -> _errors.Refused:
     return _errors.Refused(
-        f"{wanted.field}: '{wanted.subject}' matches none of the subjects of {wanted.origin}, which are "
+        f"{unmatched.field}: '{unmatched.subject}' matches none of the subjects of {unmatched.origin}, which are "
         f"{', '.join(origin.get('subjects') or ['none'])}, and no message that it holds, so nothing would be copied: "
-        f"change the filter, or give {wanted.origin} such a subject first.",
+        f"change the filter, or give {unmatched.origin} such a subject first.",
         code="filter",
-        option=wanted.field,
+        option=unmatched.field,
     )

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who declares a resource: a mark in its metadata, by which a document knows what is its own to remove."""
+"""The owner of a resource is a mark in its metadata. A document prunes only resources with the mark of its owner."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OWNER = "choria.streams.owner"
-# What brokers and servers make for themselves
+# Streams and buckets that brokers and servers create
 _SYSTEM = re.compile(r"\$|(KV_)?CHORIA_")
 
 
@@ -24,7 +23,7 @@ def owner_of(config: Mapping[str, Any]) -> str:
 def marked(
     desired: dict[str, Any], current: Mapping[str, Any], owner: str | None, *, exact: bool = False
 ) -> dict[str, Any]:
-    """Return the desired configuration with the owner's mark; without an owner, a present mark stays.
+    """Return the desired configuration with the owner's mark. Without an owner, an existing mark stays.
 
     With ``exact`` and without given metadata, only the mark stays.
     """
@@ -40,5 +39,5 @@ def marked(
 
 
 def is_system(stream: str) -> bool:
-    """Return True for a stream of a broker or server, which no document removes."""
+    """Return True for a stream that brokers or servers create. Documents never remove these."""
     return bool(_SYSTEM.match(stream))

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether there are servers for the copies of a stream. Pure.
 
@@ -13,11 +12,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .. import _errors
+from .._api import streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .._api import peers
+    from .._api import answers, peers
     from .._connection import wire
 
 NO_PEERS, NO_CLUSTER = 10005, 10074
@@ -28,44 +28,44 @@ _QUORUM = (2, 11, 0)
 _MOST_NAMED = 5
 
 
-def asked(config: Mapping[str, Any], present: Mapping[str, Any], server: wire.Server) -> bool:
+def needs_check(config: Mapping[str, Any], present: Mapping[str, Any], server: wire.Server) -> bool:
     """Return True if a configuration may need other servers than the present one."""
     placed = config.get("placement") or {}
     moved = placed != (present.get("placement") or {}) and bool(placed)
     return server.clustered and (moved or _copies(config) > max(1, _copies(present) if present else 1))
 
 
-def enough(config: Mapping[str, Any], info: Mapping[str, Any]) -> Callable[[Sequence[peers.Peer]], bool]:
+def enough(config: Mapping[str, Any], info: answers.StreamInfo | None) -> Callable[[Sequence[peers.Peer]], bool]:
     """Return a function that returns True if such servers can hold this stream."""
-    return lambda found: _most(found, config, info) >= _copies(config)
+    return lambda servers: _most(servers, config, info) >= _copies(config)
 
 
 def check(
-    found: Sequence[peers.Peer] | None,
+    servers: Sequence[peers.Peer] | None,
     config: Mapping[str, Any],
-    info: Mapping[str, Any],
+    info: answers.StreamInfo | None,
     server: wire.Server,
     options: Mapping[str, str],
 ) -> str:
     """Raise Refused if the answering servers can't hold this stream. Return a warning if others may be down.
 
-    ``found`` are the servers, None if unknown. ``info`` is that of the present stream, and may be empty. ``options``
+    ``servers`` are the servers, None if unknown. ``info`` is that of the present stream, if there is one. ``options``
     has the name of the option for each field of the server.
     """
-    wanted = _copies(config)
-    if found is None:
+    copies = _copies(config)
+    if servers is None:
         return ""
-    names = {peer.name for peer in found}
-    count = _most(found, config, info) + sum(name not in names for name in _holders(info))
-    if count >= wanted:
+    names = {peer.name for peer in servers}
+    count = _most(servers, config, info) + sum(name not in names for name in _holders(info))
+    if count >= copies:
         return ""
-    alone = _most(found, {**config, "placement": {}}, {})
-    option = options.get("placement" if alone >= wanted else "num_replicas", "placement")
+    alone = _most(servers, {**config, "placement": {}}, None)
+    option = options.get("placement" if alone >= copies else "num_replicas", "placement")
     reason = (
-        f"{option}: {wanted} {'copy needs' if wanted == 1 else 'copies need'} as many servers, and {_told(count)}"
-        f"{_where(config, info)}: there {'is' if len(found) == 1 else 'are'} {_named(found)}"
+        f"{option}: {copies} {'copy needs' if copies == 1 else 'copies need'} as many servers, and {_number(count)}"
+        f"{_where(config, info)}: there {'is' if len(servers) == 1 else 'are'} {_named(servers)}"
     )
-    if count < (wanted // 2 + 1 if server.version >= _QUORUM else wanted):
+    if count < (copies // 2 + 1 if server.version >= _QUORUM else copies):
         remedy = "Choose another placement" if option == options.get("placement") else "Give fewer"
         raise _errors.Refused(
             f"{reason} (JetStream error {NO_PEERS}). {remedy}, or add servers to the cluster.",
@@ -76,13 +76,13 @@ def check(
     return f"{reason}. The server refuses that unless others are down now (JetStream error {NO_PEERS})."
 
 
-def check_cluster(config: Mapping[str, Any], info: Mapping[str, Any], server: wire.Server) -> None:
+def check_cluster(config: Mapping[str, Any], info: answers.StreamInfo | None, server: wire.Server) -> None:
     """Raise Refused if a single server is to hold several replicas.
 
     Some releases up to 2.14 accept such an update, echo it, and do nothing. The stream's info describes a server that
     is reached through another.
     """
-    cluster = info.get("cluster") or {}
+    cluster = streams.cluster_of(info)
     alone = not server.clustered or bool(cluster.get("leader") and not cluster.get("name"))
     if alone and _copies(config) > 1:
         name = cluster.get("leader") or server.name
@@ -99,10 +99,10 @@ def _copies(config: Mapping[str, Any]) -> int:
     return int(config.get("num_replicas") or 1)
 
 
-def _most(found: Sequence[peers.Peer], config: Mapping[str, Any], info: Mapping[str, Any]) -> int:
+def _most(servers: Sequence[peers.Peer], config: Mapping[str, Any], info: answers.StreamInfo | None) -> int:
     """Return the highest number of fitting servers in a cluster, since a stream is in one cluster."""
     tags, cluster = [tag.lower() for tag in (config.get("placement") or {}).get("tags") or ()], _cluster(config, info)
-    fitting = (peer for peer in found if cluster in ("", peer.cluster) and _fits(peer, tags))
+    fitting = (peer for peer in servers if cluster in ("", peer.cluster) and _fits(peer, tags))
     return max(Counter(peer.cluster for peer in fitting).values(), default=0)
 
 
@@ -111,34 +111,33 @@ def _fits(peer: peers.Peer, tags: Sequence[str]) -> bool:
     return _EXCLUDED not in own and all((tag[1:] not in own) if tag.startswith("!") else tag in own for tag in tags)
 
 
-def _cluster(config: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+def _cluster(config: Mapping[str, Any], info: answers.StreamInfo | None) -> str:
     """Return the cluster that the stream has to be in, or an empty text for any."""
     placed = config.get("placement") or {}
-    if placed != ((info.get("config") or {}).get("placement") or {}):
-        return str(placed.get("cluster") or "")
-    return str(placed.get("cluster") or (info.get("cluster") or {}).get("name") or "")
+    moved = placed != ((info["config"].get("placement") if info else None) or {})
+    return str(placed.get("cluster") or ("" if moved else streams.cluster_of(info).get("name", "")))
 
 
-def _holders(info: Mapping[str, Any]) -> set[str]:
-    cluster = info.get("cluster") or {}
+def _holders(info: answers.StreamInfo | None) -> set[str]:
+    cluster = streams.cluster_of(info)
     holders = {str(peer.get("name")) for peer in cluster.get("replicas") or ()}
     return holders | ({str(cluster["leader"])} if cluster.get("leader") else set())
 
 
-def _told(count: int) -> str:
+def _number(count: int) -> str:
     return {0: "no server", 1: "1 server"}.get(count, f"{count} servers")
 
 
-def _where(config: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+def _where(config: Mapping[str, Any], info: answers.StreamInfo | None) -> str:
     tags, cluster = (config.get("placement") or {}).get("tags") or (), _cluster(config, info)
     of_cluster = f" of cluster {cluster}" if cluster else ""
     with_tags = f" with {'tag' if len(tags) == 1 else 'tags'} {', '.join(tags)}" if tags else ""
     return f"{of_cluster}{with_tags} answered"
 
 
-def _named(found: Sequence[peers.Peer]) -> str:
-    told = [
+def _named(servers: Sequence[peers.Peer]) -> str:
+    names = [
         f"{peer.name} ({', '.join(filter(None, (peer.cluster and f'cluster {peer.cluster}', *peer.tags)))})"
-        for peer in sorted(found)[:_MOST_NAMED]
+        for peer in sorted(servers)[:_MOST_NAMED]
     ]
-    return ", ".join([*told, *([f"{len(found) - _MOST_NAMED} more"] if len(found) > _MOST_NAMED else [])])
+    return ", ".join([*names, *([f"{len(servers) - _MOST_NAMED} more"] if len(servers) > _MOST_NAMED else [])])

@@ -1,9 +1,8 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Resource: what has a desired state. Plan: what has to happen, from which everything shown and sent is taken.
+"""A Resource has a desired state. Its Plan holds the changes: all that is shown or sent comes from the plan.
 
-``read`` and ``apply`` talk to the server, ``plan`` is pure: check mode leaves out ``apply`` and nothing else.
+``read`` and ``apply`` send requests to the server, ``plan`` is pure. Check mode only leaves out ``apply``.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
     from .._connection import sessions, wire
 
 NONE, CREATE, UPDATE, DELETE = "none", "create", "update", "delete"
-# What can't be updated: deleted and made anew, without its messages or with them
-ANEW, COPY = "make anew", "copy"
-# It goes beside a configuration, and is no part of it
+# Actions for what can't be updated: delete and create again, without the messages or with them
+RECREATE, COPY = "recreate", "copy"
+# It is sent beside the configuration, and is not a part of it
 PEDANTIC = fields.Field("pedantic", codecs.boolean(), since=(2, 11, 0), argument_extra={"default": False})
 
 
@@ -41,13 +40,15 @@ class Change(NamedTuple):
 
     @property
     def shown(self) -> dict[str, Any]:
-        told = {"field": self.field, "before": self.before, "after": self.after, "effect": self.effect}
-        return {**told, "err_code": self.err_code} if self.err_code else told
+        """The change for results."""
+        shown = {"field": self.field, "before": self.before, "after": self.after, "effect": self.effect}
+        return {**shown, "err_code": self.err_code} if self.err_code else shown
 
 
-@dataclass(frozen=True)
+# Each module waits for the code that dataclasses generate
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
-    """What a module would do. ``request`` is what is sent, ``after`` the expected resource.
+    """The plan of a module. ``request`` is the request to send, ``after`` the expected resource.
 
     ``consequences`` counts losses, and ``notes`` describes them in a diff. ``first`` is sent before ``request`` if
     servers refuse both together. Three durations are in seconds: ``wait`` for current replicas (0 for not at all),
@@ -76,15 +77,17 @@ class Plan:
 
     @property
     def changed(self) -> bool:
+        """True if there is something to write."""
         return self.action != NONE
 
     @property
     def change_list(self) -> list[dict[str, Any]]:
+        """The changes for results."""
         return [change.shown for change in self.changes]
 
     @property
     def diff(self) -> dict[str, Any]:
-        """Only what changes, named: what a person wants to see with ``--diff``."""
+        """The fields that change, with their names, for ``--diff``."""
         title = f"{self.noun} {self.name}"
         before = {change.field: change.before for change in self.changes}
         after = {change.field: change.after for change in self.changes}
@@ -99,30 +102,36 @@ class Plan:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The resource under its noun; None where it is not there."""
+        """The resource under its noun, or None if it does not exist."""
         return {self.noun: self.after}
 
 
 class Resource(Protocol):
-    """What run_resource needs of a kind of thing.
+    """The methods of a kind that ``run_resource`` calls.
 
     ``states`` are arguments of the module beside the spec's, and ``checks`` has codecs for some of them.
     """
 
     @property
-    def spec(self) -> fields.Spec: ...
+    def spec(self) -> fields.Spec:
+        """The options of the resource."""
 
     @property
-    def states(self) -> Mapping[str, Any]: ...
+    def states(self) -> Mapping[str, Any]:
+        """Further arguments of the module, such as ``state``."""
 
     @property
-    def checks(self) -> fields.Spec: ...
+    def checks(self) -> fields.Spec:
+        """Codecs of some of these arguments."""
 
-    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Any: ...
+    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Any:
+        """Return all of the server's state that a plan needs."""
 
-    def plan(self, current: Any, options: Mapping[str, Any], server: wire.Server) -> Plan: ...
+    def plan(self, current: Any, options: Mapping[str, Any], server: wire.Server) -> Plan:
+        """Return the plan, without talking to the server. Raises OptionError or Refused."""
 
-    def apply(self, session: sessions.Session, plan: Plan) -> dict[str, Any]: ...
+    def apply(self, session: sessions.Session, plan: Plan) -> dict[str, Any]:
+        """Write the plan, and return the result that was read back. Raises StreamsError."""
 
 
 def to_wire(spec: fields.Spec, options: Mapping[str, Any], server: wire.Server) -> dict[str, Any]:
@@ -131,13 +140,10 @@ def to_wire(spec: fields.Spec, options: Mapping[str, Any], server: wire.Server) 
     for row in spec:
         if options.get(row.option) is None:
             continue
-        try:
-            value = row.codec.to_wire(options[row.option])
-        except ValueError as error:
-            raise _errors.OptionError(row.option, f"{error}.") from error
+        value = _errors.checked(row.option, row.codec.to_wire, options[row.option])
         if row.equal(value, None) and row.since > server.version:
-            continue  # an old server does not know the field, and behaves as its default says
-        check_age(row, value, server)
+            continue  # the default is what an old server does without the field
+        require_version(row, value, server)
         desired[row.path] = value
     return desired
 
@@ -152,7 +158,7 @@ def invalid(spec: fields.Spec, options: Mapping[str, Any]) -> Iterator[_errors.O
                 yield _errors.OptionError(row.option, f"{error}.")
 
 
-def check_age(row: fields.Field, value: Any, server: wire.Server, within: str = "") -> None:
+def require_version(row: fields.Field, value: Any, server: wire.Server, within: str = "") -> None:
     """Raise Refused if the server is too old for the field or for one inside it. It would ignore or refuse it."""
     option = f"{within}{row.option}"
     if server.version < row.since:
@@ -166,14 +172,14 @@ def check_age(row: fields.Field, value: Any, server: wire.Server, within: str = 
     for inner in row.codec.inner:
         for entry in value if isinstance(value, list) else [value]:
             if inner.path in entry:
-                check_age(inner, entry[inner.path], server, f"{option}.")
+                require_version(inner, entry[inner.path], server, f"{option}.")
 
 
 def pedantically(plan: Plan, options: Mapping[str, Any], server: wire.Server) -> Plan:
     """Return the plan. If requested, the server refuses writes with values that it would fill in or correct."""
     if not options.get("pedantic") or options["state"] == "absent":
         return plan
-    check_age(PEDANTIC, True, server)
+    require_version(PEDANTIC, True, server)
     return replace(plan, pedantic=True)
 
 
@@ -230,19 +236,21 @@ def _refusal(name: str, refusals: list[tuple[Change, str]], changes: list[Change
     )
 
 
-def merged(config: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration to send: the present one with the desired fields. Metadata of the server stays.
+def merged(config: Mapping[str, Any], desired: Mapping[str, Any], mark: str = "") -> dict[str, Any]:
+    """Return the configuration to send: the present one with the desired fields.
 
-    An empty object is left out. Servers read it as one with empty values, and would republish to every subject.
+    Metadata of the server and with the key ``mark`` stays. An empty object is left out. Servers read it as one with
+    empty values, and would republish to every subject.
     """
     whole = {**config, **desired}
     if "metadata" in desired:
-        own = {key: text for key, text in (config.get("metadata") or {}).items() if key.startswith("_nats.")}
+        labels = config.get("metadata") or {}
+        own = {key: text for key, text in labels.items() if key.startswith("_nats.") or key == mark}
         whole["metadata"] = {**own, **desired["metadata"]}
     return {path: value for path, value in whole.items() if value != {}}
 
 
-def doubts(result: Mapping[str, Any]) -> list[str]:
+def origin_warnings(result: Mapping[str, Any]) -> list[str]:
     """Return warnings about the origins in the result of a resource."""
     return [
         f"{resource['name']} has heard nothing of its origin {origin['name']} "

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tables of several kinds have in common."""
+"""Fields that the tables of several kinds share."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from .._options import codecs, composite, fields, names
 
 V2_11, V2_12, V2_14 = (2, 11, 0), (2, 12, 0), (2, 14, 0)
 UNLIMITED = -1
-RECREATE_BY_HAND = "With recreate: copy it is made anew with its messages, with recreate: true without them."
+RECREATE_BY_HAND = "With recreate: copy it is created again with its messages, with recreate: true without them."
 
 
 class _Limit(codecs.Whole):
@@ -28,14 +27,34 @@ class AtLeastOne(codecs.Whole):
         return super().to_wire(value) or 1
 
 
+class StartTime(codecs.Timestamp):
+    """The time to begin at. Servers count nanoseconds in an int64, and begin elsewhere at any other time."""
+
+    def to_wire(self, value: Any) -> str:
+        wire = super().to_wire(value)
+        if not "1678" <= wire[:4] < "2262":
+            raise ValueError(f"'{wire}' is out of range: give a time from 1678 to 2261")
+        return wire
+
+    def to_result(self, wire: Any) -> Any:
+        return super().to_wire(wire) if wire else None
+
+
 def limit() -> codecs.Whole:
     """Return a codec of a limit. Both 0 and -1 mean no limit."""
-    why = "-1 and 0 are no limit"
+    why = "-1 and 0 mean no limit"
     return _Limit({"type": "int"}, UNLIMITED, low=1, high=None, extra=(UNLIMITED, 0), why=why)
 
 
+class _Placement(composite.Object):
+    """Empty parts are left out, since servers take an empty list of tags for another placement."""
+
+    def to_wire(self, value: Any) -> dict[str, Any]:
+        return {path: part for path, part in super().to_wire(value).items() if part}
+
+
 TRANSFORM = (fields.Field("src", names.SUBJECT), fields.Field("dest", names.SUBJECT))
-PLACEMENT = composite.obj(fields.Field("cluster", codecs.text()), fields.Field("tags", codecs.names()))
+PLACEMENT = composite.obj(fields.Field("cluster", codecs.text()), fields.Field("tags", codecs.names()), kind=_Placement)
 REPUBLISH = composite.obj(
     fields.Field("src", names.SUBJECT, default=">"),
     fields.Field("dest", names.SUBJECT),
@@ -51,7 +70,7 @@ def origins(
     name = names.STREAM_NAME
     rest = (
         fields.Field("opt_start_seq", codecs.whole(0)),
-        fields.Field("opt_start_time", codecs.timestamp()),
+        fields.Field("opt_start_time", StartTime({"type": "str"})),
         fields.Field("filter_subject", names.SUBJECT),
         fields.Field(
             "external",

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compare subjects with wildcards: two of them, or many streams without comparing each with each."""
 
@@ -8,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 # A node has a node for each word that may follow, and under _OWNERS the names of those whose subject ends there
 _OWNERS = ""
@@ -16,6 +15,8 @@ _OWNERS = ""
 
 def covers(wide: str, narrow: str) -> bool:
     """Return True if ``wide`` matches each subject that ``narrow`` matches."""
+    if wide.endswith(".>") and "*" not in wide:
+        return narrow.startswith(wide[:-1])
     ours, theirs = wide.split("."), narrow.split(".")
     for place, token in enumerate(ours):
         if token == ">":
@@ -55,6 +56,7 @@ class SubjectIndex:
         self._root: dict[str, Any] = {}
 
     def add(self, subjects: Iterable[str], owner: str) -> None:
+        """Add the subjects of one owner."""
         for subject in subjects:
             node = self._root
             for word in subject.split("."):
@@ -63,30 +65,44 @@ class SubjectIndex:
 
     def overlapping(self, subject: str) -> list[str]:
         """Return the owners of subjects that some message could match as well as this one."""
-        return sorted(set(_meeting(self._root, subject.split("."))))
+        # Level by level: a subject may have more words than Python's calls can be deep
+        nodes: list[dict[str, Any]] = [self._root]
+        met: list[dict[str, Any]] = []
+        for word in subject.split("."):
+            if word == ">":
+                return sorted(_owners([*met, *_below(nodes)]))
+            met += [node[">"] for node in nodes if ">" in node]
+            words = (word, "*")
+            nodes = [
+                child
+                for node in nodes
+                for other, child in (
+                    node.items() if word == "*" else ((key, node[key]) for key in words if key in node)
+                )
+                if other not in (_OWNERS, ">")
+            ]
+        return sorted(_owners([*met, *nodes]))
 
 
-def _meeting(node: dict[str, Any], words: list[str]) -> Iterator[str]:
-    if not words:
-        yield from node.get(_OWNERS, ())
-        return
-    word, rest = words[0], words[1:]
-    if word == ">":
-        yield from _below(node)
-        return
-    yield from node.get(">", {}).get(_OWNERS, ())
-    if word == "*":
-        for other, child in node.items():
-            if other not in (_OWNERS, ">"):
-                yield from _meeting(child, rest)
-        return
-    for other in (word, "*"):
-        if other in node:
-            yield from _meeting(node[other], rest)
+def clashing(taken: Iterable[str], clash: Callable[[str, str], bool]) -> tuple[str, str] | None:
+    """Return two of the subjects for which ``clash``, which is ``meet`` or ``covers``, returns True, or None."""
+    index = SubjectIndex()
+    for subject in taken:
+        for other in index.overlapping(subject):
+            for pair in ((other, subject), (subject, other)):
+                if clash(*pair):
+                    return pair
+        index.add((subject,), subject)
+    return None
 
 
-def _below(node: dict[str, Any]) -> Iterator[str]:
-    for word, child in node.items():
-        if word != _OWNERS:
-            yield from child.get(_OWNERS, ())
-            yield from _below(child)
+def _below(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    below: list[dict[str, Any]] = []
+    while nodes:
+        nodes = [child for node in nodes for word, child in node.items() if word != _OWNERS]
+        below += nodes
+    return below
+
+
+def _owners(nodes: Iterable[dict[str, Any]]) -> set[str]:
+    return {owner for node in nodes for owner in node.get(_OWNERS, ())}

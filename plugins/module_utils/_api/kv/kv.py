@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keys and values: messages on ``$KV.<bucket>.<key>`` in the stream ``KV_<bucket>``, as in all NATS clients.
 
@@ -9,15 +8,16 @@ Sources: ADR-8 of nats-architecture-and-design, and ADR-48 for the lifetimes of 
 from __future__ import annotations
 
 import math
+from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
 from ..._options import names, quantities
-from .. import jetstream, last_messages, messages
+from .. import answers, jetstream, last_messages, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ..._connection import sessions
 
@@ -32,20 +32,29 @@ _MARKERS = {"MaxAge": PURGED, "Purge": PURGED, "Remove": DELETED}
 
 
 class Entry(NamedTuple):
-    """One revision of a key. ``operation`` is PUT, DELETED or PURGED; ``created`` is RFC 3339 UTC.
+    """One revision of a key. ``operation`` is PUT, DELETED or PURGED.
 
-    ``ttl`` is the revision's own lifetime in seconds, or None.
+    ``time`` is RFC 3339 UTC, or nanoseconds since 1970, of which ``created`` makes text when that is needed. ``ttl`` is
+    the revision's own lifetime in seconds, or None.
     """
 
     key: str
     revision: int
-    created: str
+    time: str
     operation: str
     value: bytes
     ttl: float | None = None
 
     def __repr__(self) -> str:
         return f"Entry({self.key!r}, revision={self.revision})"  # values may be secret
+
+    @property
+    def created(self) -> str:
+        """When it was stored: RFC 3339 UTC, as servers write it."""
+        if not self.time.isdecimal():
+            return self.time
+        moment = f"{datetime.fromtimestamp(int(self.time[:-9]), timezone.utc):%Y-%m-%dT%H:%M:%S}.{self.time[-9:]}"
+        return f"{moment.rstrip('0').rstrip('.')}Z"
 
     @property
     def alive(self) -> bool:
@@ -57,7 +66,8 @@ class Bucket:
     """A bucket. ``config`` is the configuration of its stream, or empty if that could not be read.
 
     ``holder`` is the stream that has its messages while the bucket is copied. ``created`` distinguishes it from a
-    deleted bucket of the same name, which had other revisions. It is empty if it could not be read.
+    deleted bucket of the same name, which had other revisions. It is empty if it could not be read. ``size`` is how
+    many keys it had when it was read, or None, and ``mean`` the bytes of a revision on average.
     """
 
     def __init__(
@@ -67,8 +77,11 @@ class Bucket:
         last_sequence: int = 0,
         holder: str = "",
         created: str = "",
+        size: int | None = None,
+        mean: int = 0,
     ) -> None:
         self.name, self.config, self.last_sequence, self.created = name, config, last_sequence, created
+        self.size, self.mean = size, mean
         mirror, own = config.get("mirror") or {}, f"{names.BUCKET_PREFIX}{name}"
         self.stream = holder or own
         self._origin: Mapping[str, Any] = {} if mirror.get("subject_transforms") else mirror
@@ -134,7 +147,9 @@ def open_bucket(session: sessions.Session, name: str, keys: str = "") -> tuple[B
     """
     bucket = Bucket(name)
     answer = _info(session, bucket, keys)
-    bucket = Bucket(name, answer["config"], int(answer["state"]["last_seq"]), created=answer["created"])
+    state = answer["state"]
+    size, mean = int(state.get("num_subjects", 0)), int(state["bytes"]) // max(1, int(state["messages"]))
+    bucket = Bucket(name, answer["config"], int(state["last_seq"]), "", answer["created"], size, mean)
     if keys and bucket.subject(keys) != Bucket(name).subject(keys):
         answer = _info(session, bucket, keys)
     selected: dict[str, int] = {}
@@ -159,72 +174,58 @@ def last(session: sessions.Session, bucket: Bucket, key: str) -> Entry | None:
     except _errors.PermissionMissing as error:
         if not bucket.direct:
             raise
-        [found] = messages.direct_last(session, bucket.stream, [bucket.subject(key)])
-        if isinstance(found, _errors.PermissionMissing):
+        [message] = last_messages.direct_last(session, bucket.stream, [bucket.subject(key)])
+        if isinstance(message, _errors.PermissionMissing):
             raise error from None
-        if isinstance(found, _errors.StreamsError):
-            raise found from None
-        return _entry_or_none(bucket, found)
+        if isinstance(message, _errors.StreamsError):
+            raise message from None
+        return _entry_or_none(bucket, message)
 
 
 def last_from_leader(session: sessions.Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, Entry]:
     """Return the newest revision of each key that has one, pipelined, see ``last``."""
     subjects = [bucket.subject(key) for key in keys]
-    return _entries(
-        bucket, last_messages.there(last_messages.from_leader(session, _reading(bucket), bucket.stream, subjects))
-    )
+    stored = last_messages.existing(last_messages.from_leader(session, _reading(bucket), bucket.stream, subjects))
+    return {entry.key: entry for entry in (entry_of(bucket, *message) for message in stored)}
 
 
 def last_many(session: sessions.Session, bucket: Bucket, keys: Sequence[str], up_to: int = 0) -> dict[str, Entry]:
-    """Return the newest revision of each key that has one, in as few requests as possible, from any replica.
+    """Return the newest revision of each key that has one, as ``newest`` yields them."""
+    return {entry.key: entry for entry in newest(session, bucket, keys, up_to)}
+
+
+def newest(session: sessions.Session, bucket: Bucket, keys: Iterable[str], up_to: int = 0) -> Iterator[Entry]:
+    """Yield the newest revision of each key that has one, in as few requests as possible, from any replica.
 
     With ``up_to``, it is the newest that is not after this revision. Servers without batches can't read the past:
     there, keys that changed since are left out.
     """
     subjects = [bucket.subject(key) for key in keys]
-    found = last_messages.of_each(session, _reading(bucket), bucket.stream, subjects, direct=bucket.direct, up_to=up_to)
-    return _entries(bucket, found)
-
-
-def last_below(session: sessions.Session, bucket: Bucket, keys: str) -> dict[str, Entry] | None:
-    """Return the newest revision of all keys that a wildcard selects, as of one moment.
-
-    Returns None if that takes more than one request: too many keys, too much data, or an old server.
-    """
-    if not bucket.direct or session.server.version < last_messages.BATCHES_SINCE:
-        return None
-    try:
-        found, beyond = messages.direct_page(session, bucket.stream, {"multi_last": [bucket.subject(keys)]})
-    except _errors.NoAnswer as error:
-        if error.failure.get("status") == "413":
-            return None
-        raise
-    return None if beyond else _entries(bucket, found)
+    what, stream = _reading(bucket), bucket.stream
+    for message in last_messages.of_each(session, what, stream, subjects, direct=bucket.direct, up_to=up_to):
+        yield entry_of(bucket, *message)
 
 
 def count_values(session: sessions.Session, bucket: Bucket, keys: Sequence[str]) -> dict[str, int]:
     """Return how many values of each key the bucket keeps, pipelined."""
-    what, subject = _reading(bucket), f"STREAM.INFO.{bucket.stream}"
-    found = jetstream.call_many(session, ((what, subject, {"subjects_filter": bucket.subject(key)}) for key in keys))
-    counts = {}
-    for key, answer in zip(keys, found):
-        if isinstance(answer, _errors.StreamsError):
-            raise answer
-        counts[key] = int((answer["state"].get("subjects") or {}).get(bucket.subject(key), 0))
+    counts: dict[str, int] = {}
+    for key, answer in zip(keys, jetstream.call_many(session, (_info_call(bucket, key) for key in keys))):
+        info = jetstream.value_of(answer)
+        counts[key] = (info["state"].get("subjects") or {}).get(bucket.subject(key), 0)
     return counts
 
 
 def at_revision(session: sessions.Session, bucket: Bucket, key: str, revision: int) -> Entry | None:
     """Return the revision of a key, or None if it is gone or belongs to another key."""
-    found = messages.get(session, bucket.stream, sequence=revision)
-    return _entry_or_none(bucket, found if found and found.subject == bucket.subject(key) else None)
+    message = messages.get(session, bucket.stream, sequence=revision)
+    return _entry_or_none(bucket, message if message and message.subject == bucket.subject(key) else None)
 
 
 def history(session: sessions.Session, bucket: Bucket, key: str) -> list[Entry]:
     """Return all kept revisions of a key, the oldest first."""
-    from .. import reading
+    from .. import reading  # few calls read a history
 
-    return [entry_of(bucket, message) for message in reading.onward(session, bucket.stream, bucket.subject(key))]
+    return [entry_of(bucket, *message) for message in reading.onward(session, bucket.stream, bucket.subject(key))]
 
 
 # From the wire
@@ -232,47 +233,43 @@ def history(session: sessions.Session, bucket: Bucket, key: str) -> list[Entry]:
 
 def no_bucket(name: str) -> _errors.StreamsError:
     """Return the error of a missing bucket."""
-    return _errors.not_there("bucket", name, "choria_kv_bucket", "no_bucket")
+    return _errors.missing("bucket", name, "choria_kv_bucket", "no_bucket")
 
 
 def _reading(bucket: Bucket) -> str:
     return f"Reading bucket {bucket.name}"
 
 
-def _info(session: sessions.Session, bucket: Bucket, keys: str, offset: int = 0) -> dict[str, Any]:
+def _info_call(bucket: Bucket, keys: str, offset: int = 0) -> jetstream.Call[answers.StreamInfo]:
     body = {"subjects_filter": bucket.subject(keys), "offset": offset} if keys else None
+    return _reading(bucket), f"STREAM.INFO.{bucket.stream}", answers.StreamInfo, body
+
+
+def _info(session: sessions.Session, bucket: Bucket, keys: str, offset: int = 0) -> answers.StreamInfo:
     try:
-        return jetstream.call(session, _reading(bucket), f"STREAM.INFO.{bucket.stream}", body)
+        return jetstream.call(session, *_info_call(bucket, keys, offset))
     except _errors.ApiError as error:
         if error.err_code == jetstream.STREAM_NOT_FOUND:
             raise no_bucket(bucket.name) from error
         raise
 
 
-def _entries(bucket: Bucket, found: Iterable[messages.Stored]) -> dict[str, Entry]:
-    return {entry.key: entry for entry in (entry_of(bucket, message) for message in found)}
-
-
 def _entry_or_none(bucket: Bucket, message: messages.Stored | None) -> Entry | None:
-    return None if message is None else entry_of(bucket, message)
+    return None if message is None else entry_of(bucket, *message)
 
 
-def entry_of(bucket: Bucket, message: messages.Stored) -> Entry:
-    """Return the revision that a message of the bucket's stream holds."""
-    operation = _OPERATIONS.get(message.headers.get("KV-Operation", ""), PUT)
-    operation = _MARKERS.get(message.headers.get("Nats-Marker-Reason", ""), operation)
-    return Entry(
-        key=bucket.key(message.subject),
-        revision=message.sequence,
-        created=message.time,
-        operation=operation,
-        value=message.data,
-        ttl=_lifetime(message.headers.get("Nats-TTL", "")),
-    )
+def entry_of(bucket: Bucket, subject: str, sequence: int, time: str, data: bytes, headers: Mapping[str, str]) -> Entry:
+    """Return the revision that a message of the bucket's stream holds. The parts are those of ``messages.Stored``."""
+    operation, ttl = PUT, None
+    if headers:
+        operation = _OPERATIONS.get(headers.get("KV-Operation", ""), PUT)
+        operation = _MARKERS.get(headers.get("Nats-Marker-Reason", ""), operation)
+        ttl = _lifetime(headers.get("Nats-TTL", ""))
+    return Entry(bucket.key(subject), sequence, time, operation, data, ttl)
 
 
 def _lifetime(header: str) -> float | None:
-    """Return the seconds of a Nats-TTL header: a number, or a duration as Go writes it. ``never`` is no lifetime."""
+    """Return the seconds of a Nats-TTL header: a number, or a duration as Go writes it. ``never`` means no lifetime."""
     if not header:
         return None
     try:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Put, delete and purge keys."""
 
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._connection import sessions, wire
-from .. import answers, jetstream, messages
+from .. import jetstream, messages
 from . import kv
 
 if TYPE_CHECKING:
@@ -56,28 +55,31 @@ def write_many(
     Each is a bucket, a key, and the other arguments of ``write``. It gets a message id, so that it can be repeated, and
     recognized if its answer got lost.
     """
-    wanted = list(writes)
-    requests = [_identified(session, bucket, _request(session, bucket, key, **given)) for bucket, key, given in wanted]
+    listed = list(writes)
+    requests = [
+        _identified(session, bucket, _request(session, bucket, key, **given), message_id)
+        for (bucket, key, given), message_id in zip(listed, messages.new_ids(len(listed)))
+    ]
     answers = [
         _revision(bucket, key, given["operation"], answer)
-        for (bucket, key, given), answer in zip(wanted, messages.deliver(session, requests, known=True))
+        for (bucket, key, given), answer in zip(listed, messages.deliver(session, requests, taken=True))
     ]
     lost = [number for number, answer in enumerate(answers) if _is_lost(answer)]
     for number in lost:
-        bucket, key, _given = wanted[number]
-        found = _written(session, bucket, key, (requests[number].headers or {}).get(messages.MESSAGE_ID))
-        answers[number] = found or answers[number]
+        bucket, key, _given = listed[number]
+        revision = _written(session, bucket, key, (requests[number].headers or {}).get(messages.MESSAGE_ID))
+        answers[number] = revision or answers[number]
     return answers
 
 
-def _identified(session: sessions.Session, bucket: kv.Bucket, request: wire.Request) -> wire.Request:
+def _identified(session: sessions.Session, bucket: kv.Bucket, request: wire.Request, message_id: str) -> wire.Request:
     """Add a message id to a write, unless the size limit prevents that."""
     conditional = _EXPECTED in (request.headers or {})
-    named = request._replace(headers={**(request.headers or {}), messages.MESSAGE_ID: messages.new_id()})
+    named = request._replace(headers={**(request.headers or {}), messages.MESSAGE_ID: message_id})
     limits = [limit for limit in (bucket.max_value_size, session.connected.max_payload) if limit]
     if named.size > min(limits):
         return request._replace(again=conditional)
-    # A mirror's writes go to its origin, of which it is not known how long that remembers them
+    # A mirror's writes go to its origin, whose window for duplicates is unknown
     return named._replace(again=conditional or (not bucket.is_mirror and messages.dedupes(session, bucket.config)))
 
 
@@ -93,10 +95,10 @@ def _written(session: sessions.Session, bucket: kv.Bucket, key: str, message_id:
     if not message_id:
         return None
     try:
-        found = messages.get(session, bucket.stream, subject=bucket.subject(key))
+        message = messages.get(session, bucket.stream, subject=bucket.subject(key))
     except _errors.StreamsError:
         return None  # the answer that got lost is the better reason
-    return found.sequence if found and found.headers.get(messages.MESSAGE_ID) == message_id else None
+    return message.sequence if message and message.headers.get(messages.MESSAGE_ID) == message_id else None
 
 
 def size(session: sessions.Session, bucket: kv.Bucket, key: str, **given: Any) -> int:
@@ -135,9 +137,9 @@ def _revision(
 ) -> int | _errors.StreamsError:
     what = f"{_VERBS[operation]} key {key} of bucket {bucket.name}"
     if isinstance(answer, _errors.StreamsError):
-        return jetstream.named(what, answer, "look at the key, for example with the lookup choria_kv")
+        return jetstream.named(what, answer, "check the key, for example with the lookup choria_kv")
     try:
-        return int(jetstream.decode(what, answer[0], answers.PubAck, written=True)["seq"])
+        return int(messages.acknowledgement(what, None, answer[0])["seq"])
     except _errors.ApiError as error:
         hint = _HINTS.get(error.err_code)
         if hint is None or (error.err_code == jetstream.MAXIMUM_MESSAGES and "maximum" not in error.description):

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The work of choria_backup and choria_backup_info."""
 
@@ -10,16 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
-from ..._api import consumers, streams
+from ..._api import consumers, lists, streams
 from ..._api import stream_snapshot as snapshot
 from ..._options import codecs, fields, names
 from ..._resources import resource
-from . import backups, sets, writing
-from .backups import Backup
+from . import on_disk, sets, writing
+from .on_disk import Backup
+from .verified import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..._api import answers
     from ..._connection import sessions
 
 _WHICH = (fields.Field("stream", names.STREAM_NAME), fields.Field("bucket", names.BUCKET_NAME))
@@ -35,16 +36,13 @@ BACKUP = fields.Spec(
         fields.Field("check_messages", codecs.boolean(), argument_extra={"default": False}),
         fields.Field("force", codecs.boolean(), argument_extra={"default": False}),
     ),
-    {
-        "mutually_exclusive": [("stream", "bucket", "streams")],
-        "required_one_of": [("stream", "bucket", "streams")],
-    },
+    {"mutually_exclusive": [("stream", "bucket", "streams")], "required_one_of": [("stream", "bucket", "streams")]},
 )
 INFO = fields.Spec((*_WHICH, _PATH), {"mutually_exclusive": [("stream", "bucket")]})
 
 # Since nats-server 2.15 a snapshot holds messages and not the server's files
 MESSAGES_SINCE = (2, 15, 0)
-# What tells that a stream holds the same messages. The time is that at which the server stored the first one.
+# If these are equal, a stream holds the same messages. first_ts is the time at which the first one was stored.
 _SAME = ("messages", "first_seq", "last_seq", "first_ts")
 _TRIES, _PAUSE = 4, 1.0
 _SAME_EMPTY = ("messages", "last_seq")
@@ -54,22 +52,32 @@ def backup(session: sessions.Session, options: Mapping[str, Any], check_mode: bo
     """Make backups of streams that changed, and remove the oldest ones. Return the whole result."""
     given = fields.checked(BACKUP, options.get)
     folder, several = Path(given["path"]), "streams" in given
-    infos = _chosen(session, given) if several else [_the_one(session, given)]
+    infos = _chosen(session, given) if several else [_single(session, given)]
     for info in infos:
         _check_storage(session, info["config"])
-    done = [_one(session, info, folder, given, check_mode) for info in infos]
-    told = _result(done)
+    verified = Verified(folder, write=not check_mode)
+    done = sets.in_turn(
+        lambda info: _one(session, info, folder, given, verified, check_mode), infos, lambda one: one.planned
+    )
+    result, doomed = _result(done), [path for each in done for path in each.doomed]
     if several:
-        told.update(backup=None, set=None)
+        result.update(backup=None, set=None)
         made = [each.shown for each in done if each.shown]
-        lacking = sets.without(folder, [path for each in done for path in each.doomed])
-        if any(each.planned for each in done) or not sets.same(folder, made):
-            told["changed"] = True
-            told["set"] = None if check_mode else str(sets.write(folder, made))
+        lacking, same = sets.without(folder, doomed), sets.same(folder, made)
+        if any(each.planned for each in done) or not same:
+            writing.check(folder)
+            result["changed"] = True
+            result["set"] = None if check_mode else str(sets.write(folder, made))
         else:
-            told["set"] = str(sets.same(folder, made))
-        _remove_sets(lacking, told, check_mode)
-    return told
+            result["set"] = str(same)
+        for path in lacking:  # sets that can't be restored any more
+            result["removed"].append(str(path))
+            if not check_mode:
+                path.unlink(missing_ok=True)
+    # Last, so that an interrupted run leaves either the sets before or the new one with all of their backups
+    for path in () if check_mode else doomed:
+        writing.remove(path)
+    return result
 
 
 class _Done(NamedTuple):
@@ -87,33 +95,42 @@ class _Done(NamedTuple):
 
 
 def _one(
-    session: sessions.Session, info: Mapping[str, Any], folder: Path, given: Mapping[str, Any], check_mode: bool
+    session: sessions.Session,
+    info: answers.StreamInfo,
+    folder: Path,
+    given: Mapping[str, Any],
+    verified: Verified,
+    check_mode: bool,
 ) -> _Done:
     stream = info["config"]["name"]
-    previous = _newest(folder, stream)
+    previous = _newest(folder, stream, verified)
     made: Backup | None = None
     planned = given["force"] or previous is None or not _unchanged(session, info, previous, given["consumers"])
+    if planned:
+        writing.check(folder)
     if planned and not check_mode:
         made = _made(session, stream, folder, given)
+        verified.add(made)
     doomed = []
     if "keep" in given:
-        doomed = _superfluous(folder, stream, given["keep"] - (planned and made is None), made or previous)
-    if not check_mode:
-        for path in doomed:
-            writing.remove(path)
+        doomed = _superfluous(folder, stream, given["keep"] - (planned and made is None), verified)
+    if doomed:
+        writing.check(folder)
     return _Done(stream, previous, planned, made, doomed)
 
 
-def _the_one(session: sessions.Session, given: Mapping[str, Any]) -> dict[str, Any]:
+def _single(session: sessions.Session, given: Mapping[str, Any]) -> answers.StreamInfo:
     info = streams.info(session, _stream(given))
+    if info is None and "stream" in given:
+        raise streams.missing(given["stream"])
     if info is None:
-        raise _missing(given)
+        raise _errors.missing("bucket", given["bucket"], "choria_kv_bucket", "no_stream")
     return info
 
 
-def _chosen(session: sessions.Session, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _chosen(session: sessions.Session, given: Mapping[str, Any]) -> list[answers.StreamInfo]:
     """Return the infos of the streams that the patterns match. Raises Refused for a pattern without a match."""
-    there = {info["config"]["name"]: info for info in streams.list_all(session)}
+    there: dict[str, answers.StreamInfo] = {info["config"]["name"]: info for info in lists.streams(session)}
     for pattern in given["streams"]:
         if not sets.matching([pattern], there):
             raise _errors.Refused(
@@ -124,30 +141,24 @@ def _chosen(session: sessions.Session, given: Mapping[str, Any]) -> list[dict[st
     return [there[name] for name in sets.matching(given["streams"], there)]
 
 
-def _remove_sets(lacking: list[Path], told: dict[str, Any], check_mode: bool) -> None:
-    """Remove sets that lost a backup, which can't be restored any more."""
-    for path in lacking:
-        told["removed"].append(str(path))
-        if not check_mode:
-            path.unlink(missing_ok=True)
-
-
 def backups_of(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Return the result of choria_backup_info. It opens no connection."""
     given = fields.checked(INFO, options.get)
     folder = Path(given["path"])
-    if (folder / backups.CONFIG).exists():
-        one = backups.read(folder)
-        told = [one.described(one.problem())]
-        return {"changed": False, "backups": told, "sets": []}
+    if (folder / on_disk.CONFIG).exists():
+        one = on_disk.read(folder)
+        return {"changed": False, "backups": [one.described(one.problem())], "sets": []}
     stream = _stream(given)
-    every = [*backups.found(folder, stream), *backups.of_account(folder, stream)]
-    told = [_told(path, one) for path, one in every]
-    of_sets = [sets.described(path) for path in sets.found(folder)]
-    return {"changed": False, "backups": told, "sets": [one for one in of_sets if stream in ("", *one["streams"])]}
+    every = [*on_disk.listed(folder, stream), *on_disk.of_account(folder, stream)]
+    of_sets = [sets.described(path) for path in sets.listed(folder)]
+    return {
+        "changed": False,
+        "backups": [_described(path, one) for path, one in every],
+        "sets": [one for one in of_sets if stream in ("", *one["streams"])],
+    }
 
 
-def _told(path: Path, one: Backup | _errors.Refused) -> dict[str, Any]:
+def _described(path: Path, one: Backup | _errors.Refused) -> dict[str, Any]:
     if isinstance(one, Backup):
         return one.described(one.problem())
     nothing = dict.fromkeys(Backup(path, {"name": ""}, {}).described())
@@ -156,12 +167,6 @@ def _told(path: Path, one: Backup | _errors.Refused) -> dict[str, Any]:
 
 def _stream(given: Mapping[str, Any]) -> str:
     return f"{names.BUCKET_PREFIX}{given['bucket']}" if "bucket" in given else given.get("stream", "")
-
-
-def _missing(given: Mapping[str, Any]) -> _errors.StreamsError:
-    if "stream" in given:
-        return streams.missing(given["stream"])
-    return _errors.not_there("bucket", given["bucket"], "choria_kv_bucket", "no_stream")
 
 
 def _check_storage(session: sessions.Session, config: Mapping[str, Any]) -> None:
@@ -173,22 +178,22 @@ def _check_storage(session: sessions.Session, config: Mapping[str, Any]) -> None
         )
 
 
-def _newest(folder: Path, stream: str) -> Backup | None:
+def _newest(folder: Path, stream: str, verified: Verified) -> Backup | None:
     """Return the newest complete backup."""
-    for _path, one in backups.found(folder, stream):
-        if isinstance(one, Backup) and not one.problem():
+    for _path, one in on_disk.listed(folder, stream):
+        if isinstance(one, Backup) and not verified.problem(one):
             return one
     return None
 
 
-def _unchanged(session: sessions.Session, info: Mapping[str, Any], previous: Backup, with_consumers: bool) -> bool:
+def _unchanged(session: sessions.Session, info: answers.StreamInfo, previous: Backup, with_consumers: bool) -> bool:
     """Return True if a backup has the present state of the stream, and of its consumers if they are included."""
     if not same_state(info["state"], previous.state) or settings(info["config"]) != settings(previous.config):
         return False
-    known = previous.manifest["consumers"]
-    if not with_consumers or known is None:
-        return not with_consumers and known is None
-    return bool(positions(session, previous.stream) == known)
+    places = previous.manifest["consumers"]
+    if not with_consumers or places is None:
+        return not with_consumers and places is None
+    return bool(positions(session, previous.stream) == places)
 
 
 def same_state(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -209,8 +214,8 @@ def positions(session: sessions.Session, stream: str) -> list[dict[str, Any]]:
             {
                 "name": one["name"],
                 "durable": bool(one["config"].get("durable_name")),
-                "ack_floor": int((one.get("ack_floor") or {}).get("stream_seq", 0)),
-                "delivered": int((one.get("delivered") or {}).get("stream_seq", 0)),
+                "ack_floor": one["ack_floor"]["stream_seq"],
+                "delivered": one["delivered"]["stream_seq"],
             }
             for one in consumers.list_all(session, stream)
         ),
@@ -223,10 +228,9 @@ def _made(session: sessions.Session, stream: str, folder: Path, given: Mapping[s
     for _attempt in range(1, _TRIES):
         try:
             return _make(session, stream, folder, given)
-        except (_errors.Unreachable, _errors.NoAnswer):
-            time.sleep(_PAUSE)
         except _errors.StreamsError as error:
-            if error.failure.get("code") != snapshot.BROKEN_OFF:
+            lost = isinstance(error, (_errors.Unreachable, _errors.NoAnswer))
+            if not lost and error.failure.get("code") != snapshot.BROKEN_OFF:
                 raise
             time.sleep(_PAUSE)
     return _make(session, stream, folder, given)
@@ -241,13 +245,9 @@ def _make(session: sessions.Session, stream: str, folder: Path, given: Mapping[s
     )
 
     def facts() -> dict[str, Any]:
-        # One that moved or came meanwhile has a position in the snapshot that nobody can tell
-        known = None if before is None else [one for one in positions(session, stream) if one in before]
-        server = session.server
-        return {
-            "server": {"name": server.name, "version": server.release},
-            "consumers": known,
-        }
+        # The position in the snapshot of one that moved or was created meanwhile is unknown
+        places = None if before is None else [one for one in positions(session, stream) if one in before]
+        return {"server": {"name": session.server.name, "version": session.server.release}, "consumers": places}
 
     try:
         return writing.write(folder, head, chunks, facts)
@@ -255,16 +255,16 @@ def _make(session: sessions.Session, stream: str, folder: Path, given: Mapping[s
         chunks.close()
 
 
-def _superfluous(folder: Path, stream: str, keep: int, verified: Backup | None) -> list[Path]:
-    """Return the backups older than the newest ``keep`` complete ones. All but ``verified`` are read to check that."""
-    every = list(backups.found(folder, stream))
+def _superfluous(folder: Path, stream: str, keep: int, verified: Verified) -> list[Path]:
+    """Return the backups older than the newest ``keep`` complete ones."""
+    every = list(on_disk.listed(folder, stream))
     if len(every) <= keep:
         return []
     whole = 0
     for index, (_path, one) in enumerate(every):
         if whole >= keep:
             return [path for path, _one in every[index:]]
-        whole += isinstance(one, Backup) and (one == verified or not one.problem())
+        whole += isinstance(one, Backup) and not verified.problem(one)
     return []
 
 
@@ -277,7 +277,7 @@ def _result(done: list[_Done]) -> dict[str, Any]:
     removed = [str(path) for each in done for path in each.doomed]
     changes += [{"field": "backup", "before": path, "after": None, "effect": resource.DELETE} for path in removed]
     shown = [each.shown.described() for each in done if each.shown]
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "changed": bool(changes),
         "backup": shown[0] if shown else None,
         "backups": shown,
@@ -287,10 +287,10 @@ def _result(done: list[_Done]) -> dict[str, Any]:
     if changes:
         title = "backups of " + ", ".join(f"stream {each.stream}" for each in done if each.planned or each.doomed)
         new = [str(each.made.path) if each.made else f"a new one of {each.stream}" for each in done if each.planned]
-        told["diff"] = {
+        result["diff"] = {
             "before_header": title,
             "after_header": title,
             "before": "".join(f"{line}\n" for line in removed),
             "after": "".join(f"{line}\n" for line in new),
         }
-    return told
+    return result

@@ -1,34 +1,47 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sets of backups: a file beside their folders that names one backup of each stream."""
 
 from __future__ import annotations
 
 import json
-import os
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ... import _errors
-from ..._fsync import sync_folder
+from ..._fsync import sync_folder, write_whole
 from ..._options import names, untrusted
-from . import backups
+from . import on_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from .backups import Backup
+    from .on_disk import Backup
 
-_PREFIX, _SUFFIX = "set-", ".json"
+_NAME, _SUFFIX = "set", ".json"
 VERSION = 1
+Item = TypeVar("Item")
+Done = TypeVar("Done")
 
 
 def matching(patterns: Sequence[str], streams: Iterable[str]) -> list[str]:
     """Return the streams that any shell pattern matches, sorted."""
     return sorted(name for name in streams if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def in_turn(work: Callable[[Item], Done], items: Iterable[Item], has_changed: Callable[[Done], bool]) -> list[Done]:
+    """Return what ``work`` returns for each item. Its error reports a change if an item before it has changed."""
+    done: list[Done] = []
+    for item in items:
+        try:
+            done.append(work(item))
+        except _errors.StreamsError as error:
+            if any(map(has_changed, done)):
+                error.result["changed"] = True
+            raise
+    return done
 
 
 def is_set(path: Path) -> bool:
@@ -38,60 +51,51 @@ def is_set(path: Path) -> bool:
 
 def read(path: Path) -> dict[str, Backup]:
     """Return the backups of a set by their streams. Raises Refused if one is missing or was replaced."""
-    found = {}
+    members = {}
     for stream, one in _content(path)["backups"].items():
-        backup = backups.read(path.parent / one["path"])
+        backup = on_disk.read(path.parent / one["path"])
         if backup.stream != stream or backup.described()["sha256"] != one["sha256"]:
-            raise backups.broken(path, f"{one['path']} is another backup than the one that it names")
-        found[stream] = backup
-    return found
+            raise on_disk.broken(path, f"{one['path']} is another backup than the one that it names")
+        members[stream] = backup
+    return members
 
 
 def described(path: Path) -> dict[str, Any]:
     """Return the set as results show it."""
-    told: dict[str, Any] = {"path": str(path), "created": None, "streams": [], "verified": False, "problem": None}
+    shown: dict[str, Any] = {"path": str(path), "created": None, "streams": [], "verified": False, "problem": None}
     try:
         content = _content(path)
-        told.update(created=content["created"], streams=sorted(content["backups"]))
+        shown.update(created=content["created"], streams=sorted(content["backups"]))
         problems = [problem for one in read(path).values() if (problem := one.problem())]
     except _errors.Refused as error:
-        return {**told, "problem": error.message}
-    return {**told, "verified": not problems, "problem": problems[0] if problems else None}
+        return {**shown, "problem": error.message}
+    return {**shown, "verified": not problems, "problem": problems[0] if problems else None}
 
 
-def found(folder: Path) -> list[Path]:
+def listed(folder: Path) -> list[Path]:
     """Return the sets of a folder, the newest first."""
-    return sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"), reverse=True)
+    return sorted(folder.glob(f"{_NAME}-*{_SUFFIX}"), reverse=True)
 
 
 def write(folder: Path, members: Iterable[Backup]) -> Path:
-    """Write a set, unless the newest one is the same. Return its path."""
-    members = list(members)
-    newest = same(folder, members)
-    if newest:
-        return newest
+    """Write a set. Return its path."""
     now = datetime.now(timezone.utc)
-    path = folder / f"{_PREFIX}{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z{_SUFFIX}"
+    path = on_disk.new_path(folder, _NAME, now, _SUFFIX)
     created = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     text = json.dumps({"version": VERSION, "created": created, "backups": _members(members)}, indent=2)
-    partial = folder / f".{path.name}.partial"
     try:
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
+        write_whole(path, text.encode())
         sync_folder(folder)
     except OSError as error:
-        raise backups.unusable(folder, error) from error
+        raise on_disk.unusable(folder, error) from error
     return path
 
 
 def same(folder: Path, members: Iterable[Backup]) -> Path | None:
     """Return the newest set if it has the same backups, else None."""
-    wanted, newest = _members(members), next(iter(found(folder)), None)
+    backups_of_set, newest = _members(members), next(iter(listed(folder)), None)
     try:
-        return newest if newest and _content(newest)["backups"] == wanted else None
+        return newest if newest and _content(newest)["backups"] == backups_of_set else None
     except _errors.Refused:
         return None
 
@@ -99,7 +103,7 @@ def same(folder: Path, members: Iterable[Backup]) -> Path | None:
 def without(folder: Path, removed: Iterable[Path]) -> list[Path]:
     """Return the sets that lack a backup after these are removed."""
     gone = {path.name for path in removed}
-    return [path for path in found(folder) if gone & set(_paths(path))]
+    return [path for path in listed(folder) if gone & set(_paths(path))]
 
 
 def _members(members: Iterable[Backup]) -> dict[str, Any]:
@@ -117,9 +121,9 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         content = untrusted.load_object(untrusted.read_bytes(path))
     except OSError as error:
-        raise backups.unusable(path, error) from error
+        raise on_disk.unusable(path, error) from error
     except ValueError as error:
-        raise backups.broken(path, f"it {error}") from None
+        raise on_disk.broken(path, f"it {error}") from None
     members = content.get("backups")
     whole = (
         content.get("version") == VERSION
@@ -128,7 +132,7 @@ def _content(path: Path) -> dict[str, Any]:
         and all(_is_member(stream, one) for stream, one in members.items())
     )
     if not whole:
-        raise backups.broken(path, "it is no set of backups that this release of choria.streams can read")
+        raise on_disk.broken(path, "it is not a set of backups that this release of choria.streams can read")
     return content
 
 

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write a backup under a temporary name, and rename it when all of it is on disk."""
 
@@ -20,9 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._fsync import sync_folder
-from .archive import inspect
-from .backups import CONFIG, DATA, MANIFEST, VERSION, Backup, broken, file_facts, read, unusable
+from ..._fsync import check_writable, sync_folder
+from .on_disk import CONFIG, DATA, MANIFEST, VERSION, Backup, broken, file_facts, inspect, new_path, read, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,7 +35,8 @@ def write(
 ) -> Backup:
     """Write the chunks as they arrive. ``head`` has ``config`` and ``state``, ``facts()`` the rest of the manifest.
 
-    Returns the backup after it was read back. Raises Refused if the disk fails. Any error leaves nothing on disk.
+    Its SHA-256 is that of the chunks. The length, the archive's frames and both descriptions are checked on the disk.
+    Raises Refused if the disk fails. Any error leaves nothing there.
     """
     stream = head["config"]["name"]
     with _explained(folder), _partial(folder, stream) as path, _new(path / DATA) as file:
@@ -57,10 +56,10 @@ def write(
         }
         _write(path / MANIFEST, manifest)
         sync_folder(path)
-        problem = read(path).problem()
-        if problem:
-            raise broken(path, problem)
-        target = folder / f"{stream}-{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z"
+        size = read(path).data.stat().st_size
+        if size != data["size"]:
+            raise broken(path, f"{DATA} has {size} bytes, and {data['size']} were written")
+        target = new_path(folder, stream, now)
         path.rename(target)
         sync_folder(folder)
     return read(target)
@@ -71,13 +70,13 @@ def _format(path: Path, stream: str) -> int:
         return inspect(path).format
     except ValueError as error:
         raise _errors.Refused(
-            f"What the server sent of stream {stream} {error}: try again, and look at the server's log.",
+            f"What the server sent of stream {stream} {error}: try again, and check the server's log.",
             code="snapshot",
         ) from None
 
 
 def remove(path: Path) -> None:
-    """Remove a backup. The rest of an interrupted removal is no backup, and ``sweep`` removes it."""
+    """Remove a backup. The rest of an interrupted removal is not a backup, and ``sweep`` removes it."""
     with _explained(path):
         doomed = path.with_name(f".{path.name}{_PARTIAL}")
         path.rename(doomed)
@@ -85,10 +84,16 @@ def remove(path: Path) -> None:
 
 
 def sweep(folder: Path, stream: str) -> None:
-    """Remove what interrupted runs left of a stream. What another run writes is locked, and stays."""
+    """Remove the files that interrupted runs left of a stream. Files of another active run are locked, and stay."""
     for path in folder.glob(f".{escape(stream)}-*{_PARTIAL}"):
         if path.is_dir() and not path.is_symlink() and not _busy(path):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def check(folder: Path) -> None:
+    """Raise Refused if the user may not add to a folder or remove from it. One that is missing is not checked."""
+    with _explained(folder):
+        check_writable(folder / _PARTIAL)
 
 
 def make_folder(folder: Path) -> None:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Report the state of this host's Choria Broker, by its own statistics and by a test connection.
 
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
 from ..._choria.config import ChoriaConfig, read_config
-from ..._connection.raw_client import RawClient
 from ..._connection.sources import choria_options
 from ..._options import codecs, fields, quantities, untrusted
+from .raw_client import RawClient
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -67,25 +66,25 @@ def read(options: Mapping[str, Any]) -> dict[str, Any]:
     timeout = values["timeout"] / quantities.NANOSECOND
     ends = time.monotonic() + values["max_wait"] / quantities.NANOSECOND
     while True:
-        broker = _look(values, timeout)
+        broker = _inspect(values, timeout)
         if not broker["problems"] or time.monotonic() >= ends:
             return {"changed": False, "broker": broker}
         time.sleep(_PAUSE)
 
 
-def _look(values: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+def _inspect(values: Mapping[str, Any], timeout: float) -> dict[str, Any]:
     if not os.path.exists(values["config"]):
         return {"deployed": False, **_IDLE, "problems": ["it is not deployed"], **_store_of("")}
-    config = read_config(values["config"])
+    config = read_config(values["config"], option="config")
     result: dict[str, Any] = {"deployed": True, **_IDLE, **_store_of(config.get("plugin.choria.network.stream.store"))}
     try:
-        found = read_statistics(config, timeout)
+        statistics = read_statistics(config, timeout)
     except _errors.Unreachable as error:
         return {**result, "problems": [error.message]}
     client = try_client(config, values.get("server_name") or config.identity, timeout)
-    result.update(running=True, client=client._asdict(), **facts(found))
-    missing = list(cluster_problems(found, values.get("peers")))
-    result.update(problems=[*missing, *client_problems(client)], well=_is_well(found), whole=not missing)
+    result.update(running=True, client=client._asdict(), **facts(statistics))
+    missing = list(cluster_problems(statistics, values.get("peers")))
+    result.update(problems=[*missing, *client_problems(client)], well=_is_well(statistics), whole=not missing)
     # Without a leader of its cluster it takes no part in it, and nothing is lost when it restarts
     result["serves"] = not result["cluster"]["name"] or bool(result["cluster"]["leader"])
     return result
@@ -112,9 +111,9 @@ def _ask(port: int, path: str, timeout: float) -> dict[str, Any]:
         connection.request("GET", path)
         return untrusted.load_object(connection.getresponse().read(_MOST_STATISTICS))
     except (OSError, http.client.HTTPException) as error:
-        raise _errors.Unreachable(f"port {port} on 127.0.0.1 gives no statistics ({error})") from error
+        raise _errors.Unreachable(f"port {port} on 127.0.0.1 serves no statistics ({error})") from error
     except ValueError as error:
-        raise _errors.Unreachable(f"port {port} on 127.0.0.1 gives what {error}") from error
+        raise _errors.Unreachable(f"port {port} on 127.0.0.1 answers with data that {error}") from error
     finally:
         connection.close()
 
@@ -139,6 +138,7 @@ def connect(config: ChoriaConfig, server_name: str, timeout: float) -> RawClient
 def _context(options: Mapping[str, Any]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
+        untrusted.check_pem(*filter(None, map(options.get, ("ca_path", "client_cert", "client_key"))))
         context.load_verify_locations(options.get("ca_path"))
         if options.get("client_cert"):
             context.load_cert_chain(options["client_cert"], options["client_key"], password=lambda: "")
@@ -172,11 +172,11 @@ def _sign_in(client: RawClient, options: Mapping[str, Any]) -> Client:
     return Client(True, "error" not in answer, str((answer.get("error") or {}).get("description", "")))
 
 
-def facts(found: Statistics) -> dict[str, Any]:
+def facts(statistics: Statistics) -> dict[str, Any]:
     """Return what the result shows of a running broker."""
-    server, meta = found.server, found.streams.get("meta_cluster") or {}
+    server, meta = statistics.server, statistics.streams.get("meta_cluster") or {}
     own = str(server.get("server_name", ""))
-    # A single broker of Choria has a name of a cluster as well, and no leader of one
+    # A single Choria Broker also has the name of a cluster, but no leader
     cluster = (server.get("cluster") or {}) if meta else {}
     return {
         "identity": own,
@@ -190,9 +190,9 @@ def facts(found: Statistics) -> dict[str, Any]:
             "offline": sorted(name for name, online in _peers(meta) if not online),
         },
         "led": sorted(
-            stream["name"] for stream in _replicated(found.streams) if stream["cluster"].get("leader") == own
+            stream["name"] for stream in _replicated(statistics.streams) if stream["cluster"].get("leader") == own
         ),
-        "streams": [_settings(stream) for stream in _all(found.streams) if _leads(own, stream)],
+        "streams": [_settings(stream) for stream in _all(statistics.streams) if _leads(own, stream)],
     }
 
 
@@ -211,37 +211,38 @@ def _settings(stream: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _is_well(found: Statistics) -> bool:
-    return found.health.get("status") == "ok"
+def _is_well(statistics: Statistics) -> bool:
+    return statistics.health.get("status") == "ok"
 
 
 def client_problems(client: Client) -> Iterator[str]:
-    """Yield why clients can't use the broker."""
+    """Yield the reason why clients can't use the broker, if there is one."""
     if client.signed_in is False or client.jetstream is False:
         yield f"clients can't use it: {client.problem or 'JetStream does not answer'}"
 
 
-def cluster_problems(found: Statistics, peers: Collection[str] | None) -> Iterator[str]:
+def cluster_problems(statistics: Statistics, peers: Collection[str] | None) -> Iterator[str]:
     """Yield one sentence for each reason why the broker is not healthy, or lacks peers or replicas of streams.
 
     ``peers`` are the expected brokers of the cluster, None to accept any. Only the leader of the cluster knows which
     are online, so that all brokers together have to be asked.
     """
-    if not _is_well(found):
-        yield f"it says it is not well: {found.health.get('error') or found.health.get('status') or 'no reason given'}"
-    meta, own = found.streams.get("meta_cluster") or {}, str(found.server.get("server_name", ""))
+    if not _is_well(statistics):
+        health = statistics.health
+        yield f"it reports that it is not healthy: {health.get('error') or health.get('status') or 'no reason given'}"
+    meta, own = statistics.streams.get("meta_cluster") or {}, str(statistics.server.get("server_name", ""))
     if peers is not None and len(peers) > 1 and not meta.get("leader"):
         yield "its cluster has no leader"
     if peers is not None and meta.get("leader") == own:
         yield from _peer_problems(meta, own, set(peers))
-    yield from _stream_problems(found.streams, own)
+    yield from _stream_problems(statistics.streams, own)
 
 
-def _peer_problems(meta: Mapping[str, Any], own: str, wanted: set[str]) -> Iterator[str]:
+def _peer_problems(meta: Mapping[str, Any], own: str, expected: set[str]) -> Iterator[str]:
     online = dict(_peers(meta))
     online[own] = True
-    missing = sorted(name for name in wanted if not online.get(name))
-    others = sorted(online.keys() - wanted)
+    missing = sorted(name for name in expected if not online.get(name))
+    others = sorted(online.keys() - expected)
     if missing:
         yield f"the cluster lacks {', '.join(missing)}"
     if others:
@@ -250,18 +251,18 @@ def _peer_problems(meta: Mapping[str, Any], own: str, wanted: set[str]) -> Itera
 
 def _stream_problems(streams: Mapping[str, Any], own: str) -> Iterator[str]:
     """Yield one sentence for all streams without a leader, and one for each set of brokers with missing replicas."""
-    found: dict[str, list[str]] = {}
+    names_by_brokers: dict[str, list[str]] = {}
     for stream in _replicated(streams):
         cluster = stream["cluster"]
         if not cluster.get("leader"):
-            found.setdefault("", []).append(stream["name"])
+            names_by_brokers.setdefault("", []).append(stream["name"])
         elif cluster["leader"] == own:
-            # Whether the others are current, each says itself (/healthz): here a busy stream's copies are always a bit
-            # behind
+            # Each broker reports itself whether its replicas are current (/healthz). To the leader, the replicas of a
+            # busy stream always lag a bit
             lost = sorted(name for name, online in _peers(cluster) if not online)
             if lost:
-                found.setdefault(", ".join(lost), []).append(stream["name"])
-    for brokers, names in sorted(found.items()):
+                names_by_brokers.setdefault(", ".join(lost), []).append(stream["name"])
+    for brokers, names in sorted(names_by_brokers.items()):
         one = len(names) == 1
         streams_named = f"stream{'' if one else 's'} {', '.join(sorted(names))}"
         if brokers:
@@ -273,8 +274,8 @@ def _stream_problems(streams: Mapping[str, Any], own: str) -> Iterator[str]:
 def _peers(group: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """Yield the other brokers in a group that its leader knows, and if each is online: it answers every second.
 
-    A leader that was elected after a broker left never had contact with it. Then that is not current, and silent for 0
-    s.
+    A leader that was elected after a broker left never had contact with it. It reports this broker as not current, and
+    silent for 0 s.
     """
     for peer in group.get("replicas") or []:
         if isinstance(peer, dict) and peer.get("name"):

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Remove a lost broker from the cluster, by ``$JS.API.SERVER.REMOVE`` of nats-server."""
 
@@ -39,7 +38,7 @@ def remove(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Return the whole result. Raises Refused for a broker that is online, and StreamsError if it stays."""
     values = fields.checked(SPEC, options.get)
     name, timeout = values["name"], values["timeout"] / quantities.NANOSECOND
-    config = read_config(values["config"])
+    config = read_config(values["config"], option="config")
     cluster = facts(read_statistics(config, timeout))["cluster"]
     if not cluster["name"]:  # a single broker counts no others
         return {"changed": False, "leader": None}

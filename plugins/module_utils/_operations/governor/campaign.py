@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Take a seat in a governor, or wait for one if it is full.
 
@@ -18,6 +17,7 @@ import math
 import random
 import time
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ... import _errors
@@ -32,34 +32,35 @@ if TYPE_CHECKING:
 
     from ..._connection import sessions
 
-# How often a waiter looks at the governor, in seconds: more and more seldom while it hears events.
-_FIRST_LOOK, _GROWTH, _MOST_SELDOM = 5.0, 1.6, 30.0
+# Seconds between two checks of the governor. They grow while the waiter receives events.
+_FIRST_CHECK, _GROWTH, _LONGEST = 5.0, 1.6, 15.0
 # Servers take an expired seat back about a quarter of a second late.
 _AFTER_EXPIRY = 0.1
-# Over how many seconds waiters spread their looks, and how much fewer look early than late, as a power of e.
-_SPREAD, _STEEPNESS = 0.5, 8.0
-# Autonomous agents tell that they leave before they do it, on a slow machine some time before.
-_AFTER_EXIT, _LATER = (0.1, 0.3), 3.0
-# How long a signal may wait until a sleeping waiter sees it, where nothing wakes that up, and what is no waking up.
+# Over how many seconds waiters spread their checks for an expired seat, and others, which need not be so soon: of
+# thousands, few begin before they hear of the first. How much fewer check early than late, as a power of e.
+_SPREAD, _WIDE_SPREAD, _STEEPNESS = 0.5, 2.0, 8.0
+# Autonomous agents publish that they leave before they do it, on a slow machine some time before.
+_AFTER_EXIT, _LATER = (0.1, 0.3), 2.0
+# How long a sleeping waiter may take to notice a signal if nothing wakes it, and which part of a second is no waking.
 _NAP, _EARLY = 0.5, 0.05
 # Between attempts while the server is away.
 _RETRY = (0.2, 1.0)
-# How long to find out what became of a request when the time is over, and when a signal came.
+# How many seconds to find out the outcome of a request after max_wait, and after a signal.
 _SETTLE, _SETTLE_INTERRUPTED = 10.0, 2.0
-# How long what is not needed may hold up the work that a seat was won for, such as events.
+# How many seconds optional requests, such as events, may delay the work after a seat was won.
 MOMENT = 1.0
 # The part of its time after which a seat is too old to begin to work, and how long after max_wait that is too late: an
 # answer that was lost, and had to be asked for again, may still come in time.
 _TOO_OLD, _TOO_LATE = 0.5, 5.0
-# What no waiting helps against, before the first connection succeeded
-_SET_WRONGLY = (
+# Errors before the first connection that waiting can't end
+_SET_WRONGLY = {
     "tls_not_offered",
     "tls_certificate",
     "tls",
     "inbox_prefix",
     "jetstream_off",
     "jetstream_off_in_account",
-)
+}
 
 
 class Wait:
@@ -71,7 +72,7 @@ class Wait:
 
     def __init__(self, max_wait: float, stopped: Callable[[], bool] = lambda: False, wake: int = -1) -> None:
         self.wake = wake
-        self._began = time.monotonic()
+        self._began = governors.uptime()
         self.deadline = self._began + max_wait
         self._stopped = stopped
         self.missed = ""
@@ -79,15 +80,18 @@ class Wait:
 
     @property
     def stopped(self) -> bool:
+        """True if the work has to end."""
         return self._stopped()
 
     @property
     def over(self) -> bool:
-        return self._stopped() or time.monotonic() >= self.deadline
+        """True if the time is over or the work has to end."""
+        return self._stopped() or governors.uptime() >= self.deadline
 
     @property
     def elapsed(self) -> float:
-        return time.monotonic() - self._began
+        """How long it has waited, in seconds."""
+        return governors.uptime() - self._began
 
     def late(self, seat: Seat) -> str:
         """Return why it is too late to start work with a seat, or an empty text.
@@ -97,8 +101,8 @@ class Wait:
         expire = seat.governor.expire
         if expire and seat.held > expire * _TOO_OLD:
             return f"when {seat.held:.1f}s of the {expire:g}s that it lasts had passed"
-        # Who asks only once does not wait, however long it takes to connect
-        late = time.monotonic() - (self.deadline if self.deadline > self._began else seat.since)
+        # A campaign that asks only once does not wait, however long it takes to connect
+        late = governors.uptime() - (self.deadline if self.deadline > self._began else seat.since)
         return f"{late:.1f}s later" if late > _TOO_LATE else ""
 
 
@@ -108,7 +112,7 @@ def find(session: sessions.Session, name: str, wait: Wait) -> Governor:
         try:
             return governors.read(session, name)
         except _errors.StreamsError as error:
-            if not governors.passes(error) or error.failure["code"] in _SET_WRONGLY or wait.over:
+            if not governors.is_transient(error) or error.failure["code"] in _SET_WRONGLY or wait.over:
                 raise
             time.sleep(random.uniform(*_RETRY))
 
@@ -170,27 +174,32 @@ class _Waiter:
         self._identity = identity
         self._wait_for = wait
         self.listening = False
-        self._told = 0  # of how many free seats we were told since we last asked
-        self._interval = _FIRST_LOOK
-        self._pause = self._look_at = 0.0
-        self._soon = 0.0  # until the next look after we were told of a seat that was not free yet
+        self._wakeups = 0  # events of free seats since the last request
+        self._early = False  # one of them may have come before its seat was free
+        self._interval = _FIRST_CHECK
+        self._check_at = math.inf
+        self._soon = 0.0  # the pause before the next check for a seat that was not free yet when its event came
         self._attempt = ""  # the id of a request whose answer has not come
         self._doubtful: set[str] = set()  # requests whose answers were lost
         self._sent = 0.0
         self._gave_up_at: float | None = None
 
     def run(self) -> Seat | None:
+        # After it has found all seats taken, a waiter asks once more when it listens: one may have become free before
+        full = self._governor.taken >= self._governor.capacity
         while True:
             try:
+                if full and not self.listening and not self._wait_for.over:
+                    self._listen()
                 seat = self._ask()
                 if seat or self._wait_for.over:
                     return seat
                 if not self.listening:
-                    self._listen()  # and ask again: a seat may have become free before
+                    full = True
                 elif not self._wait():
                     return None
             except _errors.StreamsError as error:
-                if not governors.passes(error):
+                if not governors.is_transient(error):
                     raise
                 if self._wait_for.over and not self._unsettled():
                     raise self._explained(error) from error
@@ -198,13 +207,9 @@ class _Waiter:
 
     def settle(self, seat: Seat | None) -> None:
         """Give back what repeated requests took beside the seat."""
-        if not self._doubtful:
-            return
-        try:
-            ours = seat.sequence if seat else 0
+        ours = seat.sequence if seat else 0
+        with suppress(_errors.StreamsError):  # it is tried again when the seat is given back
             governors.remove_doubtful(self._session, self._governor, frozenset(self._doubtful), ours)
-        except _errors.StreamsError:
-            return  # it is tried again when the seat is given back
 
     def end(self) -> None:
         """Wake other waiters for seats that this one does not take."""
@@ -215,8 +220,8 @@ class _Waiter:
             self._session.unsubscribe_all()
             self._hear(0)
         except _errors.StreamsError:
-            return  # whoever could be told has to look for himself
-        for _seat in range(self._told):
+            return  # the other waiters find a free seat by their own checks
+        for _seat in range(self._wakeups):
             events.pass_on(self._session, self._governor.name)
 
     # Asking
@@ -228,10 +233,10 @@ class _Waiter:
         """
         if not self._attempt:
             self._session.connect()  # where it can't, nothing was sent, and nothing is unknown
-            self._attempt, self._sent = uuid.uuid4().hex, time.monotonic()
+            self._attempt, self._sent = uuid.uuid4().hex, governors.uptime()
         else:
             self._doubtful.add(self._attempt)
-            if time.monotonic() - self._sent > self._governor.window / 2:
+            if governors.uptime() - self._sent > self._governor.window / 2:
                 return self._find()
         try:
             acknowledgement = messages.publish(
@@ -243,10 +248,10 @@ class _Waiter:
             )
         except _errors.ApiError as error:
             if error.err_code == jetstream.MAXIMUM_MESSAGES:
-                if self._told:
+                if self._early:
                     self._soon = random.uniform(*_AFTER_EXIT)
-                    self._look_at = min(self._look_at, time.monotonic() + self._soon)
-                self._attempt, self._told, self._wait_for.missed = "", 0, ""
+                    self._check_at = min(self._check_at, governors.uptime() + self._soon)
+                self._attempt, self._wakeups, self._early, self._wait_for.missed = "", 0, False, ""
                 return None
             raise
         return self._taken(int(acknowledgement["seq"]))
@@ -262,14 +267,14 @@ class _Waiter:
     def _taken(self, sequence: int) -> Seat:
         seat = SeatId(sequence, self._governor.created, self._attempt)
         self._attempt = ""
-        self._told = max(0, self._told - 1)
+        self._wakeups = max(0, self._wakeups - 1)
         # The seat's age counts from when the server stored it, which was not before we sent the request.
-        waited = self._wait_for.elapsed
-        return Seat(self._governor, seat, self._identity, waited, self._sent, frozenset(self._doubtful))
+        waited, doubtful = self._wait_for.elapsed, frozenset(self._doubtful)
+        return Seat(self._governor, seat, self._identity, waited, self._sent, self.listening, doubtful)
 
     def _unsettled(self) -> bool:
         """Return True if only the outcome of a request is still open."""
-        now = time.monotonic()
+        now = governors.uptime()
         self._gave_up_at = now if self._gave_up_at is None else self._gave_up_at
         return bool(self._attempt) and now - self._gave_up_at < (
             _SETTLE_INTERRUPTED if self._wait_for.stopped else _SETTLE
@@ -291,67 +296,70 @@ class _Waiter:
     # Waiting
 
     def _listen(self) -> None:
+        """Subscribe to events. The answer to the next request for a seat shows whether that was refused."""
         self.listening = True
-        self._session.subscribe(events.SUBJECTS, queue=f"choria_streams.governor.{self._governor.name}")
-        if events.SUBJECTS not in self._session.refused_subscriptions:
-            self._session.subscribe(events.looked_subject(self._governor.name))
-        self._schedule(self._governor)
+        self._session.subscribe(events.SUBJECTS, f"choria_streams.governor.{self._governor.name}", wait=False)
+        self._session.subscribe(events.checked_subject(self._governor.name), wait=False)
 
     def _wait(self) -> bool:
         """Sleep until the next request makes sense. Return False after the deadline."""
-        while not self._told:
-            now = time.monotonic()
+        if self._check_at == math.inf:  # the answer to the last request has shown whether it receives events
+            self._plan(self._until_expiry())
+        while not self._wakeups:
+            now = governors.uptime()
             if self._wait_for.over:
                 return False
-            if now >= self._look_at and self._look():
+            if now >= self._check_at and self._check():
                 return True
-            until = min(self._look_at, self._wait_for.deadline)
+            until = min(self._check_at, self._wait_for.deadline)
             self._hear((until if self._wait_for.wake >= 0 else min(until, now + _NAP)) - now)
         return True
 
     def _hear(self, timeout: float) -> None:
         """Count wake-ups, for which it waits at most ``timeout`` seconds."""
-        began = time.monotonic()
+        began = governors.uptime()
         message = self._session.receive(max(0.0, timeout), self._wait_for.wake)
-        if message is None and time.monotonic() - began < timeout - _EARLY and not self._wait_for.over:
+        if message is None and governors.uptime() - began < timeout - _EARLY and not self._wait_for.over:
             self._wait_for.wake = -1  # it is readable for another reason, and would be again at once
         while message:
-            if message.subject == events.looked_subject(self._governor.name):
-                self._heed_look(events.look_again(message.data))
+            if message.subject == events.checked_subject(self._governor.name):
+                self._plan(events.next_expiry(message.data))
             else:
-                self._told += events.frees_seat(message.data, self._governor.name)
+                frees = events.frees_seat(message.data, self._governor.name)
+                self._wakeups += frees
+                self._early |= frees and events.is_early(message.subject)
             message = self._session.receive(0)
 
-    def _look(self) -> bool:
+    def _check(self) -> bool:
         """Return True if a seat is free, by the server's numbers."""
-        self._schedule(governors.read(self._session, self._governor.name))
-        events.looked(self._session, self._governor.name, self._pause)
+        self._governor = governors.read(self._session, self._governor.name)
+        self._plan(self._until_expiry())
+        if self._soon:  # this check was for the seat of an event that only this waiter got
+            self._soon = self._soon * _LATER if self._soon * _LATER < _FIRST_CHECK else 0.0
+            self._check_at = min(self._check_at, governors.uptime() + (self._soon or _FIRST_CHECK))
+        else:
+            events.checked(self._session, self._governor.name, self._until_expiry())
         free = self._governor.capacity - self._governor.taken
         for _seat in range(1, free):
             events.pass_on(self._session, self._governor.name)
         return free > 0
 
-    def _heed_look(self, again: float | None) -> None:
-        """Postpone our check, since another waiter has checked."""
-        if again is not None:
-            self._look_at = time.monotonic() + again + _late()
+    def _until_expiry(self) -> float:
+        """Return in how many seconds the oldest seat expires, as of when the governor was read."""
+        left = self._governor.oldest_left
+        return math.inf if left is None else max(0.0, left) + _AFTER_EXPIRY
 
-    def _schedule(self, governor: Governor) -> None:
-        """Set the time of the next check: when the oldest seat expires, or a while later."""
-        self._governor = governor
-        self._pause = self._interval
-        if governor.oldest_left is not None:
-            self._pause = min(self._pause, max(0.0, governor.oldest_left) + _AFTER_EXPIRY)
-        self._soon *= _LATER
-        if 0 < self._soon < _FIRST_LOOK:
-            self._pause = min(self._pause, self._soon)
-        else:
-            self._soon = 0.0
-        self._look_at = time.monotonic() + self._pause + _late()
-        if events.SUBJECTS not in self._session.refused_subscriptions:
-            self._interval = min(self._interval * _GROWTH, _MOST_SELDOM)
+    def _plan(self, expiry: float | None) -> None:
+        """Set the time of the next check: in ``expiry`` seconds, or a while later. None changes nothing."""
+        if expiry is None:
+            return
+        hears = events.SUBJECTS not in self._session.refused_subscriptions
+        spread = _WIDE_SPREAD if hears and expiry >= self._interval else _SPREAD
+        self._check_at = governors.uptime() + min(expiry, self._interval) + _late(spread)
+        if hears:
+            self._interval = min(self._interval * _GROWTH, _LONGEST)
 
 
-def _late() -> float:
-    """Return a random delay of a check in seconds. Of any number of waiters, few are early."""
-    return _SPREAD / _STEEPNESS * math.log1p(random.random() * math.expm1(_STEEPNESS))
+def _late(spread: float) -> float:
+    """Return a random delay of a check, at most ``spread`` seconds. Of any number of waiters, few are early."""
+    return spread / _STEEPNESS * math.log1p(random.random() * math.expm1(_STEEPNESS))

@@ -1,10 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Seats in concurrency governors: read, give back, evict and reset.
 
-``campaign.py`` takes seats. It needs STREAM.INFO, MSG.GET and MSG.DELETE of the governor's stream and nothing of the
-account.
+``campaign.py`` takes seats. This file needs only STREAM.INFO, MSG.GET and MSG.DELETE of the governor's stream, and no
+rights on the account.
 
 A seat is a message. The server deletes messages by their sequence alone, and a stream that is deleted and created again
 starts its sequences again. So each deletion first reads the message, and checks that it is the same seat. A deletion
@@ -17,6 +16,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
@@ -28,12 +28,15 @@ from ..._resources.governor.seats import SeatId, mark_of, moment_of, seats_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..._api import answers
     from ..._connection import sessions
 
 _RETRY = 0.25
-# JetStream is starting or electing a leader, or is still at the same request.
+# JetStream is starting or electing a leader, or still handles the same request.
 _TRANSIENT = (10008, 10009, 10158)
 RECREATED = "the governor was deleted and created again"
+# Seconds of a clock that also runs while this machine is suspended, as seats expire meanwhile
+uptime = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Governor:
 
     ``expire`` is None if seats don't expire. ``oldest_left`` is when the oldest seat expires, by the server's clock, or
     None. ``window`` is how long a repeated request is recognized. ``created`` is when the stream was created, in
-    microseconds since 1970, and ``clock`` the difference between the server's time in seconds and ``time.monotonic()``.
+    microseconds since 1970, and ``clock`` the difference between the server's time in seconds and ``uptime()``.
     """
 
     name: str
@@ -58,7 +61,7 @@ class Governor:
 
     @property
     def prospect(self) -> str:
-        """The effect of a request for a seat now, in words that follow on "would"."""
+        """The effect of a request for a seat now, as words that continue a sentence with "would"."""
         free = self.capacity - self.taken
         if free > 0:
             return f"take one of {free} free seats in governor {self.name}"
@@ -67,9 +70,9 @@ class Governor:
 
 @dataclass(frozen=True)
 class Seat:
-    """A seat of ours. ``waited`` is in seconds, ``since`` of ``time.monotonic()``.
+    """A seat of ours. ``waited`` is in seconds, ``since`` of ``uptime()``.
 
-    ``doubtful`` are ids of attempts without answers. A server that hung may store them later.
+    The governor was full if it was ``waited_for``. A server that hung may store the ``doubtful`` attempts later.
     """
 
     governor: Governor
@@ -77,15 +80,18 @@ class Seat:
     identity: str
     waited: float
     since: float
+    waited_for: bool = False
     doubtful: frozenset[str] = frozenset()
 
     @property
     def sequence(self) -> int:
+        """The number of the seat."""
         return self.id.sequence
 
     @property
     def held(self) -> float:
-        return time.monotonic() - self.since
+        """How long the seat is held by now, in seconds."""
+        return uptime() - self.since
 
     @property
     def expires(self) -> str | None:
@@ -98,13 +104,10 @@ class Seat:
 
 def checked_name(name: Any) -> str:
     """Return the name of a governor. Raises OptionError."""
-    try:
-        return str(names.GOVERNOR_NAME.to_wire(name))
-    except ValueError as error:
-        raise _errors.OptionError("name", f"{error}.") from error
+    return str(_errors.checked("name", names.GOVERNOR_NAME.to_wire, name))
 
 
-def passes(error: _errors.StreamsError) -> bool:
+def is_transient(error: _errors.StreamsError) -> bool:
     """Return True if the error is transient: the server is away or busy with itself."""
     return isinstance(error, (_errors.Unreachable, _errors.NoAnswer)) or (
         isinstance(error, _errors.ApiError) and error.err_code in _TRANSIENT
@@ -112,7 +115,7 @@ def passes(error: _errors.StreamsError) -> bool:
 
 
 def read(session: sessions.Session, name: str) -> Governor:
-    """Return the governor. Raises Refused if it does not exist, or its stream is no governor."""
+    """Return the governor. Raises Refused if it does not exist, or its stream is not a governor."""
     return _from_info(name, _info(session, name))
 
 
@@ -122,7 +125,7 @@ def read_if_there(session: sessions.Session, name: str) -> Governor | None:
     return _from_info(name, info) if info else None
 
 
-def view(session: sessions.Session, name: str) -> list[dict[str, Any]]:
+def list_seats(session: sessions.Session, name: str) -> list[dict[str, Any]]:
     """Return the seats as ``seats_of`` does. Raises Refused as ``read`` does."""
     info = _info(session, name)
     _from_info(name, info)
@@ -134,7 +137,7 @@ def leave(session: sessions.Session, seat: Seat, patience: float) -> str:
 
     It retries for ``patience`` seconds while the server is down, and then raises the reason.
     """
-    deadline = time.monotonic() + patience
+    deadline = uptime() + patience
     giving = _Giving(session, seat)
     while True:
         try:
@@ -142,7 +145,7 @@ def leave(session: sessions.Session, seat: Seat, patience: float) -> str:
         except _errors.StreamsError as error:
             if isinstance(error, _errors.ApiError) and error.err_code == jetstream.STREAM_NOT_FOUND:
                 return f"the governor {seat.governor.name} was deleted"
-            if not passes(error) or time.monotonic() + _RETRY > deadline:
+            if not is_transient(error) or uptime() + _RETRY > deadline:
                 raise
             time.sleep(_RETRY)
 
@@ -158,15 +161,15 @@ class _Giving:
     def give(self) -> str:
         session, seat, governor = self._session, self._seat, self._seat.governor
         remove_doubtful(session, governor, seat.doubtful, seat.sequence)
-        found = messages.get(session, governor.stream, sequence=seat.sequence)
-        if found is not None and not seat.id.is_of(found):
+        message = messages.get(session, governor.stream, sequence=seat.sequence)
+        if message is not None and not seat.id.is_of(message):
             return RECREATED
-        reason = "" if found else _why_gone(session, seat)
-        if reason == RECREATED:
+        reason = "" if message else _why_gone(session, seat)
+        if reason.startswith(RECREATED):
             return reason
-        # Also where it was not found: a new leader of the stream may not have read all of it yet
+        # Delete it also if it was not found: a new leader of the stream may not have read all messages yet
         unsure, self._unsure = self._unsure, True
-        if messages.delete(session, governor.stream, seat.sequence) or (unsure and not found):
+        if messages.delete(session, governor.stream, seat.sequence) or (unsure and not message):
             events.publish(session, events.EXIT, governor.name, seat.identity, seat.sequence)
             return ""
         return reason or _why_gone(session, seat)
@@ -178,24 +181,22 @@ def _why_gone(session: sessions.Session, seat: Seat) -> str:
     if info is None:
         return f"the governor {governor.name} was deleted"
     now = _from_info(governor.name, info)
-    # What we know of may be older than our seat, where we waited while it was created again
+    # In doubt it is newer than the seat, so that another's seat is not deleted. A waiter may know an older governor,
+    # and after a restore servers may report different moments.
     if now.created != governor.created and now.created / 1e6 > seat.since + now.clock:
-        return RECREATED
-    if governor.expire is not None and seat.held >= governor.expire:
-        return f"it expired after {governor.expire:g}s"
+        return f"{RECREATED}, or the seat was evicted" if seat.waited_for else RECREATED
+    expire = min(filter(None, (governor.expire, now.expire)), default=None)
+    if expire is not None and seat.held >= expire:
+        return f"it expired after {expire:g}s"
     return "it was evicted, or the governor was reset"
 
 
-def remove_doubtful(session: sessions.Session, governor: Governor, attempts: frozenset[str], ours: int) -> int:
-    """Give back the seats that our attempts took beside the seat ``ours``. Return their number."""
-    if not attempts:
-        return 0
-    removed = 0
-    for seat in messages.on_subject(session, governor.stream, governor.subject):
+def remove_doubtful(session: sessions.Session, governor: Governor, attempts: frozenset[str], ours: int) -> None:
+    """Give back the seats that our attempts took beside the seat ``ours``."""
+    for seat in messages.on_subject(session, governor.stream, governor.subject) if attempts else ():
         if seat.sequence != ours and mark_of(seat) in attempts:
             name = seat.data.decode(errors="replace")
-            removed += remove(session, governor, SeatId(seat.sequence, 0, mark_of(seat)), name, events.EXIT)
-    return removed
+            remove(session, governor, SeatId(seat.sequence, 0, mark_of(seat)), name, events.EXIT)
 
 
 def not_given_back(seat: Seat, error: _errors.StreamsError) -> str:
@@ -210,8 +211,8 @@ def not_given_back(seat: Seat, error: _errors.StreamsError) -> str:
 def locate(session: sessions.Session, governor: Governor, seat: SeatId) -> tuple[SeatId, str] | None:
     """Return a seat and its holder's name, or None if it is free, or now belongs to another."""
     if seat.sequence:
-        found = messages.get(session, governor.stream, sequence=seat.sequence)
-        taken = [found] if found and seat.is_of(found) else []
+        message = messages.get(session, governor.stream, sequence=seat.sequence)
+        taken = [message] if message and seat.is_of(message) else []
     else:
         stored = messages.on_subject(session, governor.stream, governor.subject)
         taken = [each for each in stored if mark_of(each) == seat.mark]
@@ -229,24 +230,24 @@ def gone_since(governor: Governor, seat: SeatId) -> str:
 
 def remove(session: sessions.Session, governor: Governor, seat: SeatId, name: str, event: str) -> bool:
     """Remove the seat of ``name``, and publish the event. Return False if it is gone, or now belongs to another."""
-    found = messages.get(session, governor.stream, sequence=seat.sequence)
-    if found is None or not seat.is_of(found) or not messages.delete(session, governor.stream, seat.sequence):
+    message = messages.get(session, governor.stream, sequence=seat.sequence)
+    if message is None or not seat.is_of(message) or not messages.delete(session, governor.stream, seat.sequence):
         return False
     events.publish(session, event, governor.name, name, seat.sequence)
     return True
 
 
 def evict(session: sessions.Session, governor: Governor, seat: Mapping[str, Any]) -> bool:
-    """Remove a seat that ``view`` returned. Return False if it is gone, or now belongs to another."""
+    """Remove a seat that ``list_seats`` returned. Return False if it is gone, or now belongs to another."""
     return remove(session, governor, SeatId.parse(seat["lease_id"]), seat["name"], events.EVICTION)
 
 
 def reset(session: sessions.Session, governor: Governor) -> list[dict[str, Any]]:
-    """Remove all seats, and return their list, as ``view`` does. Purging would need more permissions."""
-    return [seat for seat in view(session, governor.name) if evict(session, governor, seat)]
+    """Remove each seat. Return the removed ones, as ``list_seats`` does. Purging would need more permissions."""
+    return [seat for seat in list_seats(session, governor.name) if evict(session, governor, seat)]
 
 
-def _info(session: sessions.Session, name: str) -> dict[str, Any]:
+def _info(session: sessions.Session, name: str) -> answers.StreamInfo:
     info = streams.info(session, f"{names.GOVERNOR_PREFIX}{name}")
     if info is None:
         raise _errors.Refused(
@@ -258,18 +259,20 @@ def _info(session: sessions.Session, name: str) -> dict[str, Any]:
     return info
 
 
-def _from_info(name: str, info: Mapping[str, Any]) -> Governor:
+def _from_info(name: str, info: answers.StreamInfo) -> Governor:
     config, state = info["config"], info["state"]
     subjects, capacity = config.get("subjects") or [], int(config.get("max_msgs") or 0)
-    if len(subjects) != 1 or "*" in subjects[0] or ">" in subjects[0] or capacity < 1 or config.get("discard") != "new":
+    keeps = config["retention"] == "limits" and not 0 < config["max_msgs_per_subject"] < capacity
+    one = len(subjects) == 1 and not {"*", ">"} & set(subjects[0])
+    if not one or not keeps or capacity < 1 or config["discard"] != "new":
         raise _errors.Refused(
-            f"The stream {config['name']} is no governor (one subject, max_msgs, and discard new): "
+            f"The stream {config['name']} is not a governor (one subject, max_msgs, discard new, and each seat kept): "
             "give another name, or delete it and create the governor with choria.streams.choria_governor.",
             code="not_a_governor",
             option="name",
         )
-    expire, taken = int(config.get("max_age") or 0) / quantities.NANOSECOND, int(state.get("messages", 0))
-    now = quantities.parse_timestamp(info["ts"]) if info.get("ts") else datetime.now(timezone.utc)
+    expire, taken = int(config.get("max_age") or 0) / quantities.NANOSECOND, state["messages"]
+    now = streams.clock_of(info)
     return Governor(
         name=name,
         stream=config["name"],
@@ -282,5 +285,5 @@ def _from_info(name: str, info: Mapping[str, Any]) -> Governor:
         if expire and taken
         else None,
         created=moment_of(info["created"]),
-        clock=now.timestamp() - time.monotonic(),
+        clock=now.timestamp() - uptime(),
     )

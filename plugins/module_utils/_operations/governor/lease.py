@@ -1,12 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Leases: take seats in one task and give them back in another, and manage the seats of others."""
 
 from __future__ import annotations
 
 import socket
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,8 @@ from ... import _errors
 from ..._options import codecs, fields, names, quantities
 from ..._resources.governor import events
 from ..._resources.governor.seats import SeatId
-from ..signals import Signals, is_unheard
+from ..signals import OUTPUT, Signals, is_output_closed
+from ..wake import Wake
 from . import governor as governors
 from .campaign import MOMENT, Wait, campaign, find
 from .governor import Governor, Seat
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..._connection import sessions
 
-# What both the lease and the action that runs tasks are told of a campaign
+# The options of a campaign, for leases and for the action that runs tasks
 TERMS = fields.Spec(
     (
         fields.Field("name", names.GOVERNOR_NAME, argument_extra={"required": True}),
@@ -38,17 +37,15 @@ LEASE = TERMS.merge(
     fields.Spec(
         (
             fields.Field(
-                "state",
-                codecs.choice("acquired", "released", "evicted", "reset"),
-                argument_extra={"required": True},
+                "state", codecs.choice("acquired", "released", "evicted", "reset"), argument_extra={"required": True}
             ),
             fields.Field("lease_id", codecs.text()),
         )
     )
 )
-# What the action says of the hosts that run the task: how many wait for each other, with how many forks and throttle
+# The action's count of hosts that wait for each other, with the forks and the throttle of the task
 LOCKSTEP = "lockstep"
-# What the action says where lease_id is null, as acquired returns it without a seat: modules take null for not given
+# The action's mark for lease_id: null, as acquired returns it without a seat, since modules treat null as not given
 NO_SEAT = "no_seat"
 _ONE_TASK = "choria_governor_run, which takes the seat and gives it back in one task"
 _PATIENCE = 30.0
@@ -69,20 +66,18 @@ class Terms:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Terms:
-        try:
-            max_wait = quantities.parse_duration(options["max_wait"])
-        except ValueError as error:
-            raise _errors.OptionError("max_wait", f"{error}.") from error
+        """Return the terms in options. Raises OptionError."""
+        max_wait = _errors.checked("max_wait", quantities.parse_duration, options["max_wait"])
         keep = bool(options["max_per_period"])
-        # As in Choria: where no more may run in this period, not to run is what was asked for
+        # As in Choria: with a limit for each period, it is no failure if no more may run in this period
         skip = options["on_timeout"] == "skip" or (keep and options["on_timeout"] is None)
         return cls(governors.checked_name(options["name"]), max_wait, keep, skip)
 
 
 def report(governor: Governor, identity: str, seat: Seat | None = None, **more: Any) -> dict[str, Any]:
     """Return what results show of a seat. Durations are in seconds."""
-    told = {"waited": round(seat.waited, 3) if seat else 0.0, "held": 0.0}
-    return {"name": governor.name, "identity": identity, "seat": seat.sequence if seat else None, **told, **more}
+    times = {"waited": round(seat.waited, 3) if seat else 0.0, "held": 0.0}
+    return {"name": governor.name, "identity": identity, "seat": seat.sequence if seat else None, **times, **more}
 
 
 def timed_out(session: sessions.Session, terms: Terms, governor: Governor, identity: str, wait: Wait) -> dict[str, Any]:
@@ -98,25 +93,21 @@ def timed_out(session: sessions.Session, terms: Terms, governor: Governor, ident
     else:
         message = (
             f"No seat in governor {governor.name} became free within max_wait ({terms.max_wait:g}s): "
-            f"all {governor.capacity} are taken{_by_whom(session, governor)}."
+            f"all {governor.capacity} are taken{_holders_in_words(session, governor)}."
         )
         remedy = " Raise max_wait, or the governor's capacity, or set on_timeout: skip."
-    result = {
-        "changed": False,
-        "msg": message,
-        "governor": report(governor, identity, waited=round(waited, 3)),
-    }
+    result = {"changed": False, "msg": message, "governor": report(governor, identity, waited=round(waited, 3))}
     if terms.skip:
         return {**result, "skipped": True, "skip_reason": message}
     failure = {"code": "governor_timeout", "option": "max_wait"}
     return {**result, "failed": True, "msg": message + remedy, "failure": failure}
 
 
-def _by_whom(session: sessions.Session, governor: Governor) -> str:
+def _holders_in_words(session: sessions.Session, governor: Governor) -> str:
     """Return the holders of seats, in words that follow on "taken", or an empty text if they are unknown."""
     holders: list[str] = []
     with suppress(_errors.StreamsError):
-        holders = [seat["name"] for seat in governors.view(session, governor.name)]
+        holders = [seat["name"] for seat in governors.list_seats(session, governor.name)]
     shown = ", ".join(holders[:_HOLDERS]) + (f" and {len(holders) - _HOLDERS} more" if len(holders) > _HOLDERS else "")
     return f" by {shown}" if shown else ""
 
@@ -132,14 +123,13 @@ def _acquire(session: sessions.Session, options: dict[str, Any], check_mode: boo
     lockstep = options.get(LOCKSTEP, {})
     if check_mode:
         return _prospect(session, terms, identity, lockstep)
-    with Signals() as signals:
-        wait = Wait(terms.max_wait, lambda: signals.pending or is_unheard())
+    with Signals() as signals, Wake(signals, output=OUTPUT) as wake:
+        wait = Wait(terms.max_wait, lambda: signals.pending or is_output_closed(), wake.fd)
         try:
             governor = find(session, terms.name, wait)
             _check_lockstep(terms, governor, **lockstep)
             seat = campaign(session, governor, identity, wait)
-            if seat:
-                seat = _known(session, seat)
+            seat = _refreshed(session, seat) if seat else None
         except _errors.StreamsError as error:
             error.result.setdefault("lease_id", None)
             raise
@@ -154,6 +144,14 @@ def _acquire(session: sessions.Session, options: dict[str, Any], check_mode: boo
     }
 
 
+def _refreshed(session: sessions.Session, seat: Seat) -> Seat:
+    """Return the seat with its present governor, which may have been created again during the wait."""
+    with suppress(_errors.StreamsError), session.within(MOMENT):
+        governor = governors.read(session, seat.governor.name)
+        return replace(seat, governor=governor, id=seat.id._replace(created=governor.created))
+    return seat  # its id is enough to give it back
+
+
 def _prospect(session: sessions.Session, terms: Terms, identity: str, lockstep: dict[str, int]) -> dict[str, Any]:
     """Return the result of taking a seat in check mode."""
     governor = governors.read_if_there(session, terms.name)
@@ -161,18 +159,8 @@ def _prospect(session: sessions.Session, terms: Terms, identity: str, lockstep: 
         message = f"Would take a seat in governor {terms.name}, which does not exist yet."
         return {"changed": True, "lease_id": None, "msg": message}
     _check_lockstep(terms, governor, **lockstep)
-    told = report(governor, identity)
-    return {"changed": True, "lease_id": None, "msg": f"Would {governor.prospect}.", "governor": told}
-
-
-def _known(session: sessions.Session, seat: Seat) -> Seat:
-    """Return the seat with its present governor, which may have been created again during the wait."""
-    try:
-        with session.within(MOMENT):
-            governor = governors.read(session, seat.governor.name)
-    except _errors.StreamsError:
-        return seat  # it is known well enough to give it back
-    return replace(seat, governor=governor, id=seat.id._replace(created=governor.created))
+    shown = report(governor, identity)
+    return {"changed": True, "lease_id": None, "msg": f"Would {governor.prospect}.", "governor": shown}
 
 
 def _release(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -182,25 +170,26 @@ def _release(session: sessions.Session, options: dict[str, Any], check_mode: boo
         # Before the governor is read, which in check mode may not be there yet
         governors.checked_name(options["name"])
         no_seat = "There is no seat to give back, since lease_id is null."
-        message = "Would give back the seat that is not taken in check mode." if check_mode else no_seat
+        message = "Would give back the seat. Check mode takes none." if check_mode else no_seat
         return {"changed": check_mode, "lease_id": None, "msg": message}
-    governor, identity, seat = _read(session, options), _identity(session), _lease_id(options)
+    governor, identity = _read(session, options), _identity(session)
+    seat = _errors.checked("lease_id", SeatId.parse, options["lease_id"])
     result: dict[str, Any] = {"lease_id": options["lease_id"], "governor": report(governor, identity)}
-    found = governors.locate(session, governor, seat)
-    if found is None:
+    located = governors.locate(session, governor, seat)
+    if located is None:
         return {"changed": False, "msg": _not_taken(governor, seat, governors.gone_since(governor, seat)), **result}
-    seat, holder = found
+    seat, holder = located
     if holder != identity:
         raise _errors.Refused(
             f"Seat {seat.sequence} of governor {governor.name} is held by '{holder}' and not by '{identity}': give the "
-            "lease_id of your own seat, set identity to the name that took it, or take it away with state: evicted.",
+            "lease_id of your own seat, set identity to the name that took it, or evict it with state: evicted.",
             code="not_ours",
             option="lease_id",
             holder=holder,
         )
     if check_mode:
         return {"changed": True, **result}
-    lost = governors.leave(session, Seat(governor, seat, identity, 0.0, time.monotonic()), _PATIENCE)
+    lost = governors.leave(session, Seat(governor, seat, identity, 0.0, governors.uptime()), _PATIENCE)
     return {"changed": not lost, **({"msg": _not_taken(governor, seat, lost)} if lost else {}), **result}
 
 
@@ -215,16 +204,16 @@ def _evict(session: sessions.Session, options: dict[str, Any], check_mode: bool)
     governor, name = _read(session, options), options["identity"]
     if options["lease_id"] is None and not name:
         raise _errors.OptionError(
-            "lease_id", "is needed to evict, or identity: the id of the seat, or the name of who has it."
+            "lease_id", "is needed to evict, or identity: the id of the seat, or the name of its holder."
         )
-    seats = governors.view(session, governor.name)
+    seats = governors.list_seats(session, governor.name)
     if options["lease_id"] is not None:
-        wanted = _lease_id(options)
-        seats = [seat for seat in seats if wanted.names(seat["lease_id"])]
+        lease_id = _errors.checked("lease_id", SeatId.parse, options["lease_id"])
+        seats = [seat for seat in seats if lease_id.names(seat["lease_id"])]
         others = [seat["name"] for seat in seats if name and seat["name"] != name]
         if others:
             raise _errors.Refused(
-                f"Seat {wanted.sequence} of governor {governor.name} is held by '{others[0]}' and not by '{name}': "
+                f"Seat {lease_id.sequence} of governor {governor.name} is held by '{others[0]}' and not by '{name}': "
                 "leave out identity, or give the lease_id of that name's seat.",
                 code="not_ours",
                 option="lease_id",
@@ -239,7 +228,7 @@ def _evict(session: sessions.Session, options: dict[str, Any], check_mode: bool)
 
 def _reset(session: sessions.Session, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     governor = _read(session, options)
-    seats = governors.view(session, governor.name) if check_mode else governors.reset(session, governor)
+    seats = governors.list_seats(session, governor.name) if check_mode else governors.reset(session, governor)
     return {"changed": bool(seats), "seats": seats}
 
 
@@ -247,7 +236,7 @@ def _check_lockstep(terms: Terms, governor: Governor, hosts: int = 0, forks: int
     """Refuse a deadlock: no host gets to the task that gives its seat back before all have one.
 
     With a free strategy, ``forks`` waiting hosts leave no process for that task. With ``throttle``, free strategies
-    look at no other host while they hold one back.
+    run no task of other hosts while they hold one back.
     """
     waiting, alone = hosts - governor.capacity, forks or throttle
     if waiting < 1 or terms.keep or terms.skip or (alone and not terms.max_wait):
@@ -284,10 +273,3 @@ def _read(session: sessions.Session, options: Mapping[str, Any]) -> Governor:
 
 def _identity(session: sessions.Session) -> str:
     return session.settings.identity or socket.getfqdn()
-
-
-def _lease_id(options: Mapping[str, Any]) -> SeatId:
-    try:
-        return SeatId.parse(options["lease_id"])
-    except ValueError as error:
-        raise _errors.OptionError("lease_id", f"{error}.") from error

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read keys as of an earlier revision of their bucket, or a time. Raises an error if that is no longer stored.
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from ..._connection import sessions
 
     Moment = Union[int, datetime]
-    """A revision, or a time: what was written later does not count."""
+    """A revision, or a time. Later writes do not count."""
 
 
 def keys_as_of(
@@ -33,32 +32,30 @@ def keys_as_of(
 ) -> dict[str, kv.Entry]:
     """Return the newest revision of each key at that moment, if it had one."""
     revision = _revision(session, bucket, moment)
-    found = _kept(session, bucket, keys, revision)
-    unknown = [key for key in keys if key not in found]
+    entries = _kept(session, bucket, keys, revision)
+    unknown = [key for key in keys if key not in entries]
     if unknown:
         _check_remembered(session, bucket, f"key {unknown[0]}", revision)
-    return found
+    return entries
 
 
 def below_as_of(session: sessions.Session, bucket: kv.Bucket, prefix: str, moment: Moment) -> dict[str, kv.Entry]:
     """Return the newest revisions of all keys with a prefix at that moment."""
     revision = _revision(session, bucket, moment)
     listed = kv.open_bucket(session, bucket.name, selection(prefix))[1]
-    found = _kept(session, bucket, sorted(key for key in listed if key.startswith(prefix)), revision)
+    entries = _kept(session, bucket, sorted(key for key in listed if key.startswith(prefix)), revision)
     _check_remembered(session, bucket, f"another key below '{prefix}'", revision)
-    return found
+    return entries
 
 
 def _kept(session: sessions.Session, bucket: kv.Bucket, keys: Sequence[str], revision: int) -> dict[str, kv.Entry]:
-    found = kv.last_many(session, bucket, keys, revision) if revision else {}
-    rest = [key for key in keys if key not in found]
+    entries = kv.last_many(session, bucket, keys, revision) if revision else {}
+    rest = [key for key in keys if key not in entries]
     reads = [partial(_before, bucket=bucket, key=key, revision=revision) for key in rest]
-    for key, earlier in zip(rest, together.read_together(session, reads)):
-        if isinstance(earlier, _errors.StreamsError):
-            raise earlier
+    for key, earlier in zip(rest, together.raised(together.read_together(session, reads))):
         if earlier:
-            found[key] = earlier
-    return found
+            entries[key] = earlier
+    return entries
 
 
 def _revision(session: sessions.Session, bucket: kv.Bucket, moment: Moment) -> int:

@@ -1,17 +1,14 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The report of a synchronization: changes and counts without values, and differences of unmasked values."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from ... import _errors
 from ..._options import values
 from ..._options.mask import CHANGED, HIDDEN, Mask, text
-
-if TYPE_CHECKING:
-    from ... import _errors
 
 CREATE, UPDATE, DELETE, PURGE, ATTRIBUTES = "create", "update", "delete", "purge", "attributes"
 _COUNTED = {CREATE: "created", UPDATE: "updated", ATTRIBUTES: "updated", DELETE: "removed", PURGE: "removed"}
@@ -38,9 +35,11 @@ class Report:
         self._diffs: list[dict[str, str]] = []
 
     def add(self, key: str, action: str, revision: int | None, **more: Any) -> None:
+        """Add the change of a key."""
         self.changes.append({"key": key, "action": action, "revision": revision, **more})
 
     def add_diff(self, key: str, before: Side, after: Side) -> None:
+        """Add the difference of a key, without secrets."""
         one, other = self._text(key, before), self._text(key, after)
         if one == other:
             one, other = (before.rest, after.rest) if before.content == after.content else (HIDDEN, CHANGED)
@@ -52,17 +51,18 @@ class Report:
         for change in self.changes:
             counts[_COUNTED[change["action"]]] += 1
         counts["unchanged"] = total - counts["created"] - counts["updated"]
-        told = {"changed": bool(self.changes), "changes": self.changes, "counts": counts, "revision": revision}
-        return {**told, "diff": self._diffs} if self._diffs else told
+        result = {"changed": bool(self.changes), "changes": self.changes, "counts": counts, "revision": revision}
+        return {**result, "diff": self._diffs} if self._diffs else result
 
     def incomplete(self, error: _errors.StreamsError) -> _errors.StreamsError:
         """Return the error with the changes that were made before it."""
         count = len(self.changes)
         if count:
-            error.message += f" {count} changes were made before that."
+            error.message += f" Changes that were made before that: {count}."
             error.args = (error.message,)
         error.failure["written"] = count
-        error.result = {"changed": bool(count or self.touched), "changes": self.changes}
+        written = bool(count or self.touched) or error.failure["code"] in _errors.WRITTEN
+        error.result = {"changed": written, "changes": self.changes}
         return error
 
     def _text(self, key: str, side: Side) -> str:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The work of choria_kv_sync: a dict or a folder becomes the keys below a prefix, or the reverse."""
 
@@ -50,7 +49,7 @@ def shown(options: dict[str, Any]) -> dict[str, Any]:
     masked = mask.Mask(patterns)
     try:
         prefix = normal_prefix(str(options.get("prefix") or ""))
-    except _errors.OptionError:  # the task fails, and nobody knows which keys were meant
+    except _errors.OptionError:  # the task will fail, and the names of the keys are unknown
         return {**options, "data": mask.HIDDEN}
     return {
         **options,
@@ -69,12 +68,7 @@ def sync(
     with_diff: bool = True,
 ) -> dict[str, Any]:
     """Push or pull. Return the whole result."""
-    for row in (SPEC.fields[0], LIFETIME):
-        try:
-            if options[row.option] is not None:
-                row.codec.to_wire(options[row.option])
-        except ValueError as error:
-            raise _errors.OptionError(row.option, f"{error}.") from error
+    fields.checked(fields.Spec((SPEC.fields[0], LIFETIME)), options.get)
     prefix = normal_prefix(options["prefix"])
     if options["dest"] is None:
         return push(session, options, prefix, check_mode, with_diff)

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read the events of autonomous agents: transitions, and states of watchers.
 
@@ -18,7 +17,7 @@ from ... import _errors
 from ..._api import reading
 from ..._connection.errors import SUBSCRIBE, missing_permission
 from ..._options import untrusted
-from ..signals import end_when_unheard
+from ..signals import end_when_output_closes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,12 +34,12 @@ _TRANSITION = "io.choria.machine.v1.transition"
 _RETRY = 0.5
 # An event can be heard before the stream has it: how often to look for it, and how long between
 _LOOKS, _PAUSE = 20, 0.05
-# What an event says of itself, and not of what it tells
+# The keys of an event that do not describe the watcher
 _ENVELOPE = ("protocol", "identity", "id", "version", "timestamp", "machine", "name", "type")
 
 
 @dataclass
-class Told:
+class MachineState:
     """The known state of one machine on one host. ``state`` is None before its first transition since its start."""
 
     host: str
@@ -54,17 +53,18 @@ class Told:
     watchers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def result(self) -> dict[str, Any]:
+        """Return the state for results."""
         return {**vars(self), "watchers": [self.watchers[name] for name in sorted(self.watchers)]}
 
 
 class Machines:
-    """The events of a stream, by host and machine. ``wanted(host, name)`` selects machines."""
+    """The events of a stream, by host and machine. ``selects(host, name)`` selects machines."""
 
-    def __init__(self, session: sessions.Session, wanted: Callable[[str, str], bool]) -> None:
+    def __init__(self, session: sessions.Session, selects: Callable[[str, str], bool]) -> None:
         self._session = session
-        self._wanted = wanted
+        self._selects = selects
         self._next = 1
-        self.told: dict[tuple[str, str], Told] = {}
+        self.states: dict[tuple[str, str], MachineState] = {}
 
     def read(self) -> set[bytes]:
         """Read the messages that the stream stored since the last call, and return their data."""
@@ -75,19 +75,19 @@ class Machines:
             came.add(message.data)
         return came
 
-    def wait(self, reached: Callable[[Mapping[tuple[str, str], Told]], bool], timeout: float) -> bool:
-        """Listen until ``reached(told)`` is true. Return False after ``timeout`` seconds.
+    def wait(self, reached: Callable[[Mapping[tuple[str, str], MachineState]], bool], timeout: float) -> bool:
+        """Listen until ``reached(states)`` is true. Return False after ``timeout`` seconds.
 
         Raises PermissionMissing if the credentials may not subscribe.
         """
         deadline = time.monotonic() + timeout
-        end_when_unheard(self._session)
+        end_when_output_closes(self._session)
         for subject in _LIVE:
             self._session.subscribe(subject)
             if subject in self._session.refused_subscriptions:
                 raise missing_permission(SUBSCRIBE, subject, self._session.settings.jwt)
         self.read()
-        while not reached(self.told):
+        while not reached(self.states):
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
@@ -98,7 +98,7 @@ class Machines:
                     raise
                 time.sleep(_RETRY)
                 with suppress(_errors.Unreachable):
-                    self.read()  # what was told meanwhile
+                    self.read()  # events that were published while the connection was broken
         return True
 
     def _hear(self, timeout: float) -> None:
@@ -113,19 +113,19 @@ class Machines:
 
     def _take(self, message: messages.Stored) -> None:
         event = _event(message.data)
-        if event is None or not self._wanted(event["identity"], event["machine"]):
+        if event is None or not self._selects(event["identity"], event["machine"]):
             return
         key, instance = (event["identity"], event["machine"]), str(event.get("id", ""))
-        told = self.told.get(key)
-        if told is None or told.instance != instance:
-            told = self.told[key] = Told(*key, instance, str(event.get("version", "")))
+        machine = self.states.get(key)
+        if machine is None or machine.instance != instance:
+            machine = self.states[key] = MachineState(*key, instance, str(event.get("version", "")))
         if event["protocol"] == _TRANSITION:
-            told.state, told.from_state = event.get("to_state"), event.get("from_state")
-            told.transition, told.since = event.get("transition"), message.time
+            machine.state, machine.from_state = event.get("to_state"), event.get("from_state")
+            machine.transition, machine.since = event.get("transition"), message.time
         elif event.get("name") and isinstance(event["name"], str):
             status = {name: value for name, value in event.items() if name not in _ENVELOPE}
             about = {"name": event["name"], "type": event.get("type"), "time": message.time}
-            told.watchers[event["name"]] = {**about, "status": status}
+            machine.watchers[event["name"]] = {**about, "status": status}
 
 
 def _event(data: bytes) -> dict[str, Any] | None:
@@ -141,9 +141,9 @@ def _event(data: bytes) -> dict[str, Any] | None:
     return event if all(isinstance(event.get(name), str) and event[name] for name in texts) else None
 
 
-def known_to(told: Iterable[tuple[str, str]], name: str, host: str) -> str:
+def known_to(keys: Iterable[tuple[str, str]], name: str, host: str) -> str:
     """Return a clause for a sentence about a machine without events on a host: the known machines and hosts."""
-    pairs = sorted(told)
+    pairs = sorted(keys)
     elsewhere = [where for where, machine in pairs if machine == name]
     beside = [machine for where, machine in pairs if where == host]
     if elsewhere:

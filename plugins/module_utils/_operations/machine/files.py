@@ -1,29 +1,33 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of an autonomous agent: those of an archive, those of the task, and its definition."""
+"""The files of an autonomous agent: those of an archive, those of the task, its definition, and its folder."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import stat
 import tarfile
 import tempfile
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._options import quantities, untrusted, values
+from ..._options import formats, quantities, untrusted, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 # The server writes it, and it is never ours
 DATA = "machine_data.json"
+MANIFEST = "machine.yaml"
+"""The file of a machine's definition in its folder."""
 DEFINITION_MODE = 0o600
 # Far above what agents need, and far below what fills a host's memory
 _MOST_BYTES, _MOST_FILES = 64 << 20, 10_000
@@ -42,6 +46,14 @@ class File:
         return f"{self.mode:04o} {len(self.content)} bytes, SHA-256 {hashlib.sha256(self.content).hexdigest()}"
 
 
+def load(text: bytes) -> Any:
+    """Return a definition. Raises ValueError with the reason, LibraryMissing for YAML without PyYAML."""
+    try:
+        return untrusted.load_json(text)
+    except ValueError:
+        return formats.load_yaml(text)
+
+
 def safe_path(path: str, where: str) -> str:
     """Return a normal path inside the machine's folder. Raises OptionError."""
     parts = PurePosixPath(path).parts
@@ -51,29 +63,26 @@ def safe_path(path: str, where: str) -> str:
         raise _errors.OptionError(where, f"'{quantities.shortened(path)}' {error}.") from None
     if not parts or path.startswith("/") or ".." in parts or "\\" in path or any(ord(sign) < 32 for sign in path):
         raise _errors.OptionError(
-            where, f"'{path}' is no path inside the folder of the machine: give a relative one without '..'."
+            where, f"'{path}' is not a path inside the folder of the machine: give a relative one without '..'."
         )
     return str(PurePosixPath(*parts))
 
 
 def files_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, File]:
     """Return the files of the option ``files`` by their paths."""
-    found: dict[str, File] = {}
+    files: dict[str, File] = {}
     for index, entry in enumerate(entries):
         where = f"files[{index}]"
         path = safe_path(entry["path"] or "", f"{where}.path")
-        if path in found or PurePosixPath(path).name == DATA:
-            why = f"is the server's own ({DATA})" if path not in found else "is there twice"
-            raise _errors.OptionError(f"{where}.path", f"'{path}' {why}: take it away.")
-        try:
-            content = values.to_bytes(entry["content"], entry["encoding"])
-        except ValueError as error:
-            raise _errors.OptionError(f"{where}.content", f"{error}.") from error
-        found[path] = File(content, _mode(entry["mode"], f"{where}.mode"))
+        if path in files or PurePosixPath(path).name == DATA:
+            why = f"belongs to the server ({DATA})" if path not in files else "is there twice"
+            raise _errors.OptionError(f"{where}.path", f"'{path}' {why}: remove it.")
+        content = _errors.checked(f"{where}.content", values.to_bytes, entry["content"], entry["encoding"])
+        files[path] = File(content, _mode(entry["mode"], f"{where}.mode"))
     for index, entry in enumerate(entries):
-        if any(str(above) in found for above in PurePosixPath(entry["path"]).parents):
+        if any(str(above) in files for above in PurePosixPath(entry["path"]).parents):
             raise _errors.OptionError(f"files[{index}].path", f"'{entry['path']}' is below another file: move one.")
-    return found
+    return files
 
 
 def _mode(given: Any, where: str) -> int:
@@ -83,7 +92,7 @@ def _mode(given: Any, where: str) -> int:
     elif _MODE.fullmatch(str(given)):
         mode = int(str(given), 8)
     else:
-        raise _errors.OptionError(where, f"'{given}' is no mode: give octal digits as text, such as '0755'.")
+        raise _errors.OptionError(where, f"'{given}' is not a mode: give octal digits as text, such as '0755'.")
     if mode & ~0o775 or not mode & stat.S_IRUSR:
         raise _errors.OptionError(
             where,
@@ -97,29 +106,31 @@ def files_in(archive: str, checksum: str) -> dict[str, File]:
     """Return the files of a tar or zip archive by their paths, without a single top folder."""
     _check_sum(archive, checksum)
     try:
-        found = dict(_zip(archive) if zipfile.is_zipfile(archive) else _tar(archive))
+        files = dict(_zip(archive) if zipfile.is_zipfile(archive) else _tar(archive))
     except _errors.StreamsError:
         raise
     except Exception as error:  # unpackers raise errors of a dozen kinds for what is broken
         raise _errors.OptionError(
             "archive", f"{archive} can't be read ({error}): give a tar or zip archive that is whole."
         ) from None
-    for path in found:
-        if any(str(above) in found for above in PurePosixPath(path).parents):
+    for path in files:
+        if any(str(above) in files for above in PurePosixPath(path).parents):
             raise _unusable(archive, path, "is below another file")
-    tops = {PurePosixPath(path).parts[0] for path in found}
-    if len(tops) == 1 and all("/" in path for path in found):
-        found = {path.split("/", 1)[1]: file for path, file in found.items()}
-    own = sorted(path for path in found if PurePosixPath(path).name == DATA)
+    tops = {PurePosixPath(path).parts[0] for path in files}
+    if len(tops) == 1 and all("/" in path for path in files):
+        files = {path.split("/", 1)[1]: file for path, file in files.items()}
+    own = sorted(path for path in files if PurePosixPath(path).name == DATA)
     if own:
-        raise _errors.OptionError("archive", f"{archive} has {own[0]}, which is the server's own: make it without.")
-    return found
+        raise _errors.OptionError(
+            "archive", f"{archive} has {own[0]}, which belongs to the server: remove it from the archive."
+        )
+    return files
 
 
 def _check_sum(archive: str, checksum: str) -> None:
     match = _CHECKSUM.fullmatch(checksum)
     if not match:
-        raise _errors.OptionError("archive_checksum", f"'{checksum}' is no checksum: give one such as sha256:0123….")
+        raise _errors.OptionError("archive_checksum", f"'{checksum}' is not a checksum: give one such as sha256:0123….")
     digest = hashlib.new(match.group(1))
     try:
         with untrusted.open_file(archive) as file:
@@ -130,7 +141,7 @@ def _check_sum(archive: str, checksum: str) -> None:
     if digest.hexdigest() != match.group(2).lower():
         raise _errors.OptionError(
             "archive_checksum",
-            f"{archive} is not what was meant, its checksum is {match.group(1)}:{digest.hexdigest()}.",
+            f"{archive} is another file than expected: its checksum is {match.group(1)}:{digest.hexdigest()}.",
         )
 
 
@@ -143,7 +154,7 @@ def _tar(archive: str) -> Iterator[tuple[str, File]]:
                 if member.isdir():
                     continue
                 if not member.isfile():
-                    raise _unusable(archive, member.name, "is no file but a link or a device")
+                    raise _unusable(archive, member.name, "is not a file but a link or a device")
                 size, count = size + member.size, count + 1
                 _check_size(archive, size, count)
                 content = opened.extractfile(member)
@@ -180,7 +191,7 @@ def _zip(archive: str) -> Iterator[tuple[str, File]]:
             if member.is_dir():
                 continue
             if mode and not stat.S_ISREG(mode) and stat.S_IFMT(mode):
-                raise _unusable(archive, member.filename, "is no file but a link or a device")
+                raise _unusable(archive, member.filename, "is not a file but a link or a device")
             size, count = size + member.file_size, count + 1
             _check_size(archive, size, count)
             yield _member(archive, member.filename, opened.read(member), mode)
@@ -202,8 +213,7 @@ def _check_size(archive: str, size: int, count: int) -> None:
 
 def _too_large(archive: str) -> _errors.OptionError:
     return _errors.OptionError(
-        "archive",
-        f"{archive} has more than {_MOST_BYTES >> 20} MiB or {_MOST_FILES} files: bring them by other means.",
+        "archive", f"{archive} has more than {_MOST_BYTES >> 20} MiB or {_MOST_FILES} files: bring them by other means."
     )
 
 
@@ -211,3 +221,108 @@ def _unusable(archive: str, name: str, why: str) -> _errors.OptionError:
     return _errors.OptionError(
         "archive", f"'{name}' in {archive} {why}: make the archive of plain files with relative paths."
     )
+
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True)
+class Content:
+    """The desired content of a folder. Other files stay, unless ``exact`` is set. The server's data stays always."""
+
+    files: Mapping[str, File]
+    exact: bool
+
+    def is_in(self, folder: Path) -> bool:
+        """Return True if the folder has this content, with owners and modes."""
+        if not folder.is_dir():
+            return False
+        status = folder.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & _OTHERS_WRITE:
+            return False
+        if self.exact and self.surplus(folder):
+            return False
+        files, user = ((folder / path, file) for path, file in self.files.items()), os.geteuid()
+        return all(read_file(path) == file and path.lstat().st_uid == user for path, file in files)
+
+    def surplus(self, folder: Path) -> list[str]:
+        """Return the other files in a folder, without the server's data."""
+        return [path for path in walk(folder) if path not in self.files and path != DATA]
+
+    def write(self, folder: Path) -> None:
+        """Create a folder with this content. Raises OSError."""
+        folder.mkdir(mode=0o700)
+        for path, file in self.files.items():
+            target = folder / path
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Never readable for more than its mode allows, not for a moment
+            handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as opened:
+                opened.write(file.content)
+                opened.flush()
+                os.fchmod(handle, file.mode)
+                os.fsync(handle)
+
+    def link_rest(self, before: Path, after: Path, linked: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Hard-link the other files of ``before`` into ``after``, so that processes that write to them still do.
+
+        ``linked`` is the result of an earlier call. Then only files that were written since are linked.
+        """
+        inodes: dict[str, int] = {}
+        linked = linked or {}
+        for path in walk(before):
+            if path in self.files or (self.exact and path != DATA):
+                continue
+            source, target = before / path, after / path
+            with suppress(FileNotFoundError, NotADirectoryError, FileExistsError):
+                inodes[path] = source.lstat().st_ino
+                if linked.get(path) == inodes[path]:
+                    continue
+                if path in linked and target.lstat().st_ino == linked[path]:
+                    source.replace(target)
+                    continue
+                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if stat.S_ISDIR(source.lstat().st_mode):
+                    target.mkdir(mode=0o700)
+                    continue
+                os.link(source, target, follow_symlinks=False)
+        return inodes
+
+    def listing(self) -> str:
+        """Return the files as lines for a diff, without the definition, which has a diff of its own."""
+        return _listing(self.files)
+
+
+def listing_of(folder: Path, content: Content) -> str:
+    """Return the present files as lines for a diff, without those that stay unchanged."""
+    paths = set(walk(folder)) - {DATA} if content.exact else set(content.files)
+    return _listing({path: file for path in paths if (file := read_file(folder / path))})
+
+
+def walk(folder: Path) -> Iterator[str]:
+    """Yield the paths of all files and empty folders in a folder. Links are not followed."""
+    for top, folders, names in os.walk(folder):
+        for name in (*names, *folders):
+            path = os.path.join(top, name)
+            if name in names or os.path.islink(path) or not os.listdir(path):
+                yield os.path.relpath(path, folder)
+
+
+def read_file(path: Path) -> File | None:
+    """Return a file with its mode, or None if there is none, and for a link."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        with os.fdopen(handle, "rb", closefd=False) as opened:
+            return File(opened.read(), stat.S_IMODE(status.st_mode))
+    finally:
+        os.close(handle)
+
+
+def _listing(files: Mapping[str, File]) -> str:
+    return "".join(f"{path}: {files[path]}\n" for path in sorted(files) if path != MANIFEST)

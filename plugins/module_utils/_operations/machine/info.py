@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The work of choria_machine_info: list the machines in the store of a node, and those in events."""
 
@@ -7,25 +6,23 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._api import jetstream
 from ..._choria.config import read_config
 from ..._options import codecs, fields, quantities
-from .definition import MANIFEST
 from .events import STREAM, Machines, known_to
-from .files import DATA
-from .folder import read_file
-from .machine import STORE, load
-from .store import KEY, Store
+from .files import DATA, MANIFEST, load, read_file
+from .store import KEY, STORE, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from ..._connection import sessions
-    from .events import Told
+    from .events import MachineState
 
 _SHOWN = 5
 _NAMES = codecs.Codec({"type": "list", "elements": "str"})
@@ -58,7 +55,7 @@ def read(connect: Callable[[], sessions.Session], options: Mapping[str, Any], ch
         return result
 
     def chosen(host: str, name: str) -> bool:
-        # Where one is waited for in vain, it is told what there is instead of it
+        # The error after a timeout names the machines that exist instead
         return bool(goal) or ((not names or name in names) and (not hosts or host in hosts))
 
     machines = Machines(connect(), chosen)
@@ -71,11 +68,11 @@ def read(connect: Callable[[], sessions.Session], options: Mapping[str, Any], ch
         if error.err_code != jetstream.STREAM_NOT_FOUND:
             raise
         raise _errors.StreamsError(
-            f"There is no stream {STREAM}, which a Choria Broker makes up to a minute after its start: check where we "
-            "are connected to (servers, choria_config).",
+            f"There is no stream {STREAM}, which a Choria Broker creates up to a minute after its start: check the "
+            "options of the connection (servers, choria_config).",
             code="no_stream",
         ) from error
-    result["machines"] = _results(machines.told, names, hosts)
+    result["machines"] = _results(machines.states, names, hosts)
     return result
 
 
@@ -85,31 +82,27 @@ def _goal(options: Mapping[str, Any]) -> Goal | None:
         return None
     if not options["events"]:
         raise _errors.OptionError(
-            "events", "is false, and without events there is nothing to wait for: take one of both away."
+            "events", "is false, and without events there is nothing to wait for: leave one of them out."
         )
-    try:
-        max_wait = quantities.parse_duration(options["max_wait"])
-    except ValueError as error:
-        raise _errors.OptionError("max_wait", f"{error}.") from error
-    try:
-        since = quantities.parse_timestamp(options["since"]) if options["since"] else None
-    except ValueError as error:
-        raise _errors.OptionError("since", f"{error}.") from error
-    wanted = [(host, name) for host in options["hosts"] for name in options["names"]]
+    max_wait = quantities.parse_duration(options["max_wait"])
+    since = quantities.parse_timestamp(options["since"]) if options["since"] else None
+    keys = [(host, name) for host in options["hosts"] for name in options["names"]]
     bad = tuple(options["fail_states"] or ())
     if options["wait_for_state"] in bad:
         raise _errors.OptionError(
             "fail_states",
-            f"has {options['wait_for_state']}, which is the state to wait for: take it out of one of both.",
+            f"has {options['wait_for_state']}, which is also the state to wait for: remove it from one of them.",
         )
-    return Goal(wanted, options["wait_for_state"], since, max_wait, bad)
+    return Goal(keys, options["wait_for_state"], since, max_wait, bad)
 
 
 def _results(
-    told: Mapping[tuple[str, str], Told], names: list[str] | None, hosts: list[str] | None
+    states: Mapping[tuple[str, str], MachineState], names: list[str] | None, hosts: list[str] | None
 ) -> list[dict[str, Any]]:
-    keys = sorted((host, name) for host, name in told if (not hosts or host in hosts) and (not names or name in names))
-    return [told[key].result() for key in keys]
+    keys = sorted(
+        (host, name) for host, name in states if (not hosts or host in hosts) and (not names or name in names)
+    )
+    return [states[key].result() for key in keys]
 
 
 @dataclass(frozen=True)
@@ -119,7 +112,7 @@ class Goal:
     A machine that entered one of the ``bad`` states since then ends the wait.
     """
 
-    wanted: list[tuple[str, str]]
+    keys: list[tuple[str, str]]
     state: str
     since: datetime | None
     max_wait: float
@@ -127,59 +120,45 @@ class Goal:
 
     def wait(self, machines: Machines) -> None:
         """Raise StreamsError if a machine is in a bad state or the time is over, with the missing machines."""
-        machines.wait(lambda told: bool(self._failed(told)) or not self._late(told), self.max_wait)
-        told, failed, late = machines.told, self._failed(machines.told), self._late(machines.told)
+        machines.wait(lambda states: bool(self._failed(states)) or not self._late(states), self.max_wait)
+        states, failed, late = machines.states, self._failed(machines.states), self._late(machines.states)
         if failed:
-            raise self._failure(told, failed)
-        if not late:
-            return
-        shown = "; ".join(self._why(told, host, name) for host, name in late[:_SHOWN])
-        more = f"; and {len(late) - _SHOWN} more" if len(late) > _SHOWN else ""
-        after = f" since {self.since.isoformat()}" if self.since else ""
-        error = _errors.StreamsError(
-            f"After {self.max_wait:g} seconds {len(late)} of {len(self.wanted)} machines have not come into state "
-            f"{self.state}{after}: {shown}{more}.",
-            code="timeout",
-            option="max_wait",
-            machines=[{"host": host, "name": name} for host, name in late],
-        )
-        error.result = self._told(told)
-        raise error
+            what = f"{len(failed)} of {len(self.keys)} machines have come into one of the fail_states, so nothing is"
+            raise self._failure(states, failed, f"{what} waited for any more", code="fail_state", option="fail_states")
+        if late:
+            after = f" since {self.since.isoformat()}" if self.since else ""
+            what = f"After {self.max_wait:g} seconds {len(late)} of {len(self.keys)} machines have not come into state"
+            raise self._failure(states, late, f"{what} {self.state}{after}", code="timeout", option="max_wait")
 
-    def _failure(self, told: Mapping[tuple[str, str], Told], failed: list[tuple[str, str]]) -> _errors.StreamsError:
-        shown = "; ".join(self._why(told, host, name) for host, name in failed[:_SHOWN])
-        more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
-        error = _errors.StreamsError(
-            f"{len(failed)} of {len(self.wanted)} machines have come into one of the fail_states, so nothing is waited "
-            f"for any more: {shown}{more}.",
-            code="fail_state",
-            option="fail_states",
-            machines=[{"host": host, "name": name} for host, name in failed],
-        )
-        error.result = self._told(told)
+    def _failure(
+        self, states: Mapping[tuple[str, str], MachineState], keys: list[tuple[str, str]], what: str, **failure: str
+    ) -> _errors.StreamsError:
+        """Return the error of these machines. Its result has the states of all machines for which the task waits."""
+        shown = "; ".join(self._state_in_words(states, host, name) for host, name in keys[:_SHOWN])
+        more = f"; and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+        named = [{"host": host, "name": name} for host, name in keys]
+        error = _errors.StreamsError(f"{what}: {shown}{more}.", **failure, machines=named)
+        error.result = {"machines": [states[key].result() for key in sorted(set(self.keys) & set(states))]}
         return error
 
-    def _told(self, told: Mapping[tuple[str, str], Told]) -> dict[str, Any]:
-        return {"machines": [told[key].result() for key in sorted(set(self.wanted) & set(told))]}
+    def _failed(self, states: Mapping[tuple[str, str], MachineState]) -> list[tuple[str, str]]:
+        return [key for key in self.keys if any(self._is_in(states.get(key), state) for state in self.bad)]
 
-    def _failed(self, told: Mapping[tuple[str, str], Told]) -> list[tuple[str, str]]:
-        return [key for key in self.wanted if any(self._is_in(told.get(key), state) for state in self.bad)]
+    def _late(self, states: Mapping[tuple[str, str], MachineState]) -> list[tuple[str, str]]:
+        return [key for key in self.keys if not self._is_in(states.get(key), self.state)]
 
-    def _late(self, told: Mapping[tuple[str, str], Told]) -> list[tuple[str, str]]:
-        return [key for key in self.wanted if not self._is_in(told.get(key), self.state)]
-
-    def _is_in(self, found: Told | None, state: str) -> bool:
-        if found is None or found.state != state or found.since is None:
+    def _is_in(self, machine: MachineState | None, state: str) -> bool:
+        if machine is None or machine.state != state or machine.since is None:
             return False
-        return self.since is None or quantities.parse_timestamp(found.since) >= self.since
+        return self.since is None or quantities.parse_timestamp(machine.since) >= self.since
 
-    def _why(self, told: Mapping[tuple[str, str], Told], host: str, name: str) -> str:
-        found = told.get((host, name))
-        if found is None:
-            return f"{name} on {host} has never told anything ({known_to(told, name, host)})"
-        if found.state is None:
+    def _state_in_words(self, states: Mapping[tuple[str, str], MachineState], host: str, name: str) -> str:
+        machine = states.get((host, name))
+        if machine is None:
+            return f"{name} on {host} has never published an event ({known_to(states, name, host)})"
+        if machine.state is None:
             return f"{name} on {host} has not moved since it started, so that it is in its initial state"
-        return f"{name} on {host} is in state {found.state} since {found.since}"
+        return f"{name} on {host} is in state {machine.state} since {machine.since}"
 
 
 def _installed(options: Mapping[str, Any], names: list[str] | None) -> list[dict[str, Any]] | None:
@@ -189,7 +168,7 @@ def _installed(options: Mapping[str, Any], names: list[str] | None) -> list[dict
         path = read_config(options["choria_config"]).file(KEY)
     if not path:
         return None
-    store = Store.at(path)
+    store = Store(Path(path))
     return [_described(store, name) for name in store.machines() if not names or name in names]
 
 
@@ -198,21 +177,21 @@ def _described(store: Store, name: str) -> dict[str, Any]:
     manifest, data = read_file(folder / MANIFEST), read_file(folder / DATA)
     content = manifest.content if manifest else b""
     definition = _loaded(content)
-    known = _loaded(data.content) if data else {}
+    data_values = _loaded(data.content) if data else {}
     return {
         "name": name,
         "path": str(folder),
         "checksum": hashlib.sha256(content).hexdigest(),
         "version": definition.get("version"),
         "initial_state": definition.get("initial_state"),
-        "data_keys": sorted(map(str, known)),
+        "data_keys": sorted(map(str, data_values)),
     }
 
 
 def _loaded(content: bytes) -> dict[str, Any]:
     """Return the dict in a file, or an empty one if it has none, or this host can't read YAML."""
     try:
-        found = load(content)
+        value = load(content)
     except (ValueError, _errors.LibraryMissing):  # what the file says is not our question
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

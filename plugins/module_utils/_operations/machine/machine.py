@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The work of choria_machine: deploy an autonomous agent to the store, or remove those that are not listed."""
 
@@ -10,13 +9,12 @@ import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._options import codecs, fields, formats, quantities, untrusted, values
+from ..._options import codecs, fields, quantities, values
 from .definition import (
-    MANIFEST,
     beyond_program,
     check_by_program,
     check_definition,
@@ -24,9 +22,8 @@ from .definition import (
     shown_definitions,
     to_yaml,
 )
-from .files import DEFINITION_MODE, File, files_in, files_of
-from .folder import Content, listing_of, read_file
-from .store import Store, find_store
+from .files import DEFINITION_MODE, MANIFEST, Content, File, files_in, files_of, listing_of, load, read_file
+from .store import STORE, Store, find_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +37,6 @@ _FILE = {
     "encoding": {"type": "str", "choices": list(values.ENCODINGS), "default": values.TEXT},
     "mode": {"type": "raw", "default": "0644"},
 }
-STORE = fields.Field("store", codecs.Codec({"type": "path"}))
 SPEC = fields.Spec(
     (
         fields.Field("state", codecs.choice(PRESENT, ABSENT, PURGED), argument_extra={"default": PRESENT}),
@@ -53,7 +49,7 @@ SPEC = fields.Spec(
         fields.Field("exact", codecs.boolean(), argument_extra={"default": False}),
         fields.Field("validate", codecs.boolean(), argument_extra={"default": True}),
         fields.Field("program", codecs.Codec({"type": "path"})),
-        fields.Field("keep", codecs.Codec({"type": "list", "elements": "str"})),
+        fields.Field("keep", codecs.names(codecs.text("(?s).+", "give names or patterns, which are not empty"))),
     ),
     {
         "required_if": [
@@ -100,6 +96,8 @@ def _present(store: Store, options: Mapping[str, Any], check_mode: bool) -> dict
         folder = store.folder(name)
         changed = not content.is_in(folder)
         result = _result(store, name, content, checks, changed)
+        if changed:
+            store.check_writable()
         if changed and check_mode:
             check_alone(content, check)
         elif changed:
@@ -132,11 +130,15 @@ def _ask_program(program: str | None, checks: Checks, folder: Path) -> None:
 def _files(name: str, options: Mapping[str, Any]) -> tuple[dict[str, File], Checks]:
     """Return all files, and the checks of their definition so far. Raises OptionError."""
     files = files_in(options["archive"], options["archive_checksum"]) if options["archive"] else {}
-    files.update(files_of(options["files"]))
+    own = files_of(options["files"])
+    files.update(own)
+    below = next((path for path in files if any(str(above) in files for above in PurePosixPath(path).parents)), None)
+    if below:
+        raise _errors.OptionError("files", f"'{below}' is below a file, and one of them is in archive: move one.")
     definition, option = options["definition"], "definition"
     if definition is not None:
-        if any(entry["path"] == MANIFEST for entry in options["files"]):
-            raise _errors.OptionError("files", f"{MANIFEST} is what definition says: take it away from one of both.")
+        if MANIFEST in own:
+            raise _errors.OptionError("files", f"{MANIFEST} is already given by definition: remove one of them.")
         definition = {"name": name, **definition}
         files[MANIFEST] = File(to_yaml(definition).encode(), DEFINITION_MODE)
     elif MANIFEST in files:
@@ -152,21 +154,13 @@ def _files(name: str, options: Mapping[str, Any]) -> tuple[dict[str, File], Chec
     else:
         raise _errors.OptionError("archive", f"{options['archive']} has no {MANIFEST}: add it, or give definition.")
     if not isinstance(definition, dict) or definition.get("name") != name:
-        told = definition.get("name") if isinstance(definition, dict) else None
-        shown = quantities.shortened(told) if told else "no machine with a name"
+        other = definition.get("name") if isinstance(definition, dict) else None
+        shown = quantities.shortened(other) if other else "no machine with a name"
         raise _errors.OptionError(option, f"it defines {shown}, and not {name}: give the name that it has.")
     if not options["validate"]:
         return files, Checks(option)
     check_definition(definition, option)
     return files, Checks(option, ["schema"], beyond_program(definition))
-
-
-def load(text: bytes) -> Any:
-    """Return a definition. Raises ValueError with the reason, LibraryMissing for YAML without PyYAML."""
-    try:
-        return untrusted.load_json(text)
-    except ValueError:
-        return formats.load_yaml(text)
 
 
 def _result(store: Store, name: str, content: Content, checks: Checks, changed: bool) -> dict[str, Any]:
@@ -215,6 +209,7 @@ def _removed(store: Store, names: list[str], check_mode: bool) -> dict[str, Any]
     result: dict[str, Any] = {"changed": bool(names), "removed": names}
     if names:
         result["diff"] = _diff(str(store.path), "".join(f"{name}\n" for name in names), "")
+        store.check_writable(*names)
     if names and not check_mode:
         with store.locked():
             for name in names:

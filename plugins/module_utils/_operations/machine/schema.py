@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The JSON Schema of an autonomous agent's definition, as Choria Server 0.30 runs it, also in docs/machine.schema.json.
 
@@ -24,11 +23,10 @@ NAME: Schema = {"type": "string", "pattern": r"^[a-zA-Z][a-zA-Z0-9_-]+$"}
 _TEXT: Schema = {"type": "string", "pattern": r"\S"}
 _STRING: Schema = {"type": "string"}
 _FLAG: Schema = {"type": "boolean"}
-_WHOLE: Schema = {"type": "integer"}
+_INTEGER: Schema = {"type": "integer"}
 _NAMES: Schema = {"type": "array", "items": NAME}
 _LABELS: Schema = {"type": "object", "additionalProperties": _STRING}
-# How often, and how long: the first in Choria's words, where a day or a longer unit stands alone, the second in Go's
-# own. None is zero.
+# Durations above zero: _EVERY as Choria reads intervals, where a day or a longer unit stands alone, _PERIOD as Go does
 _EVERY: Schema = {
     "type": "string",
     "pattern": r"^(?=.*[1-9])((\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+|\d+(\.\d+)?[dDwWMyY])$",
@@ -46,37 +44,26 @@ def _record(required: Sequence[str] = (), /, **properties: Any) -> Schema:
 
 
 _GOVERNED: dict[str, Any] = {"governor": _TEXT, "governor_timeout": _PERIOD, "timeout": _PERIOD}
-# By the type of a watcher its properties
+# The properties of each type of watcher
 WATCHERS: dict[str, Schema] = {
     "archive": _record(
         ("source", "creates", "target", "checksum"),
-        source=_TEXT,
-        creates=_TEXT,
-        target=_TEXT,
-        checksum=_TEXT,
+        **dict.fromkeys(("source", "creates", "target", "checksum"), _TEXT),
+        **dict.fromkeys(("username", "password", "verify", "verify_checksum"), _STRING),
         insecure=_FLAG,
-        username=_STRING,
-        password=_STRING,
-        verify=_STRING,
-        verify_checksum=_STRING,
         **_GOVERNED,
     ),
     "ccm_manifest": _record(
         manifest_file=_TEXT,
         manifest={"type": "object"},
-        noop=_FLAG,
-        healthcheck_only=_FLAG,
-        splay=_FLAG,
+        **dict.fromkeys(("noop", "healthcheck_only", "splay"), _FLAG),
         **_GOVERNED,
     ),
     "exec": _record(
         ("command",),
         command=_TEXT,
         environment={"type": "array", "items": {"type": "string", "pattern": r"^[a-zA-Z_][a-zA-Z0-9_]*="}},
-        parse_as_data=_FLAG,
-        suppress_success_announce=_FLAG,
-        gather_initial_state=_FLAG,
-        disown=_FLAG,
+        **dict.fromkeys(("parse_as_data", "suppress_success_announce", "gather_initial_state", "disown"), _FLAG),
         **_GOVERNED,
     ),
     "expression": _record(success_when=_TEXT, fail_when=_TEXT),
@@ -84,25 +71,18 @@ WATCHERS: dict[str, Schema] = {
         ("path",),
         path=_TEXT,
         gather_initial_state=_FLAG,
-        contents=_STRING,
-        owner=_STRING,
-        group=_STRING,
-        mode=_STRING,
+        **dict.fromkeys(("contents", "owner", "group", "mode"), _STRING),
     ),
     "gossip": _record(
         subject=_STRING,
         payload=_STRING,
-        ttl_seconds=_WHOLE,
+        ttl_seconds=_INTEGER,
         registration=_record(
             ("cluster", "service", "protocol", "ip", "port"),
-            cluster=_STRING,
-            service=_STRING,
-            protocol=_STRING,
-            ip=_STRING,
-            port=_WHOLE,
-            priority=_WHOLE,
+            **dict.fromkeys(("cluster", "service", "protocol", "ip", "prefix"), _STRING),
+            port=_INTEGER,
+            priority=_INTEGER,
             annotations=_LABELS,
-            prefix=_STRING,
         ),
     ),
     "httpswitch": _record(on_when=_NAMES, off_when=_NAMES, disable_when=_NAMES, annotations=_LABELS),
@@ -111,44 +91,30 @@ WATCHERS: dict[str, Schema] = {
         bucket=_TEXT,
         key=_TEXT,
         mode={"enum": ["poll"]},
-        bucket_prefix=_FLAG,
-        on_successful_get=_FLAG,
-        on_matching_update=_FLAG,
-        republish_trigger=_STRING,
-        hiera_config=_FLAG,
-        store_key=_STRING,
-        query=_STRING,
+        **dict.fromkeys(("bucket_prefix", "on_successful_get", "on_matching_update", "hiera_config"), _FLAG),
+        **dict.fromkeys(("republish_trigger", "store_key", "query"), _STRING),
     ),
     "metric": _record(
         ("command",),
         command=_TEXT,
         interval=_PERIOD,
         labels=_LABELS,
-        skip_prometheus=_FLAG,
-        store=_FLAG,
-        http=_FLAG,
-        graphite_host=_STRING,
-        graphite_port=_STRING,
-        graphite_prefix=_STRING,
+        **dict.fromkeys(("skip_prometheus", "store", "http"), _FLAG),
+        **dict.fromkeys(("graphite_host", "graphite_port", "graphite_prefix"), _STRING),
     ),
     "nagios": _record(
         plugin=_TEXT,
         builtin={"enum": ["choria_status", "goss", "heartbeat"]},
         annotations=_LABELS,
         gossfile=_STRING,
-        last_message=_PERIOD,
-        pubcert_expire=_PERIOD,
-        token_expire=_PERIOD,
-        timeout=_PERIOD,
+        **dict.fromkeys(("last_message", "pubcert_expire", "token_expire", "timeout"), _PERIOD),
     ),
     "plugins": _record(
         ("data_item",),
         data_item=_TEXT,
         purge_unknown=_FLAG,
         plugin_manage_interval=_PERIOD,
-        public_key=_STRING,
-        plugins_directory=_STRING,
-        manager_machine_prefix=_STRING,
+        **dict.fromkeys(("public_key", "plugins_directory", "manager_machine_prefix"), _STRING),
     ),
     "schedule": _record(
         ("duration", "schedules"),
@@ -159,7 +125,7 @@ WATCHERS: dict[str, Schema] = {
     ),
     "timer": _record(("timer",), timer=_PERIOD, splay=_FLAG),
 }
-# The watcher itself, where its type asks for more than its properties
+# Rules of a type for the watcher itself, beside those for its properties
 _MORE: dict[str, Schema] = {"kv": {"required": ["interval"]}}
 
 _WATCHER: Schema = {
@@ -205,7 +171,7 @@ SCHEMA: Schema = {
         name=NAME,
         version={"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
         initial_state=NAME,
-        splay_start=_WHOLE,
+        splay_start=_INTEGER,
         transitions={"type": "array", "minItems": 1, "items": _TRANSITION},
         watchers={"type": "array", "minItems": 1, "items": _WATCHER},
     ),
@@ -218,14 +184,14 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "integer": (int,),
     "boolean": (bool,),
 }
-_WORDS = {"object": "dict", "array": "list", "string": "text", "integer": "whole number", "boolean": "boolean"}
+_WORDS = {"object": "a dict", "array": "a list", "string": "text", "integer": "a whole number", "boolean": "a boolean"}
 _SHAPES = {
-    NAME["pattern"]: "is no name: begin with a letter, and go on with letters, digits, _ and -, at least one",
+    NAME["pattern"]: "is not a name: begin with a letter, and go on with letters, digits, _ and -, at least one",
     _TEXT["pattern"]: "is empty",
-    _EVERY["pattern"]: "is no duration such as 30s, 10m or 1d, above zero",
-    _PERIOD["pattern"]: "is no duration such as 30s, 10m or 1h30m, above zero",
-    r"^\d+\.\d+\.\d+$": "is no version such as 1.0.0",
-    r"^[a-zA-Z_][a-zA-Z0-9_]*=": "is no variable such as NAME=value",
+    _EVERY["pattern"]: "is not a duration such as 30s, 10m or 1d, above zero",
+    _PERIOD["pattern"]: "is not a duration such as 30s, 10m or 1h30m, above zero",
+    r"^\d+\.\d+\.\d+$": "is not a version such as 1.0.0",
+    r"^[a-zA-Z_][a-zA-Z0-9_]*=": "is not a variable such as NAME=value",
 }
 
 
@@ -233,42 +199,42 @@ def problems(schema: Schema, value: Any, where: str = "") -> list[str]:
     """Return the faults of a value by a schema of the keywords that are used here, each with its place."""
     kind = schema.get("type")
     if kind and (not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "boolean")):
-        return [f"{where or 'the definition'} is no {_WORDS[kind]}"]
-    found: list[str] = []
+        return [f"{where or 'the definition'} is not {_WORDS[kind]}"]
+    faults: list[str] = []
     if "enum" in schema and value not in schema["enum"]:
-        found.append(f"{where} is {value!r}, and has to be {_one_of(schema['enum'])}")
-    # What ends a text is $ in a schema, and \\Z in Python, where $ lets a line feed follow
+        faults.append(f"{where} is {value!r}, and has to be {_one_of(schema['enum'])}")
+    # $ matches only the end of a text in a schema, which is \\Z in Python, where $ allows a line feed after it
     if "pattern" in schema and not re.search(schema["pattern"].replace("$", r"\Z"), value):
-        found.append(f"{where} {_SHAPES[schema['pattern']]}")
+        faults.append(f"{where} {_SHAPES[schema['pattern']]}")
     if isinstance(value, dict):
-        found += _in_object(schema, value, where)
+        faults += _in_object(schema, value, where)
     if isinstance(value, list):
         if len(value) < schema.get("minItems", 0):
-            found.append(f"{where} is empty")
+            faults.append(f"{where} is empty")
         for index, item in enumerate(value):
-            found += problems(schema.get("items", {}), item, f"{where}[{index}]")
+            faults += problems(schema.get("items", {}), item, f"{where}[{index}]")
     for rule in schema.get("allOf", ()):
         if not problems(rule["if"], value):
-            found += problems(rule["then"], value, where)
-    return found
+            faults += problems(rule["then"], value, where)
+    return faults
 
 
 def _in_object(schema: Schema, value: dict[str, Any], where: str) -> list[str]:
-    known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+    properties, others = schema.get("properties", {}), schema.get("additionalProperties", {})
     inside = f"{where}." if where else ""
-    found = [f"{inside}{name} is missing" for name in schema.get("required", ()) if name not in value]
+    faults = [f"{inside}{name} is missing" for name in schema.get("required", ()) if name not in value]
     for name, item in value.items():
-        if name in known:
-            found += problems(known[name], item, f"{inside}{name}")
+        if name in properties:
+            faults += problems(properties[name], item, f"{inside}{name}")
         elif others is False:
-            found.append(f"{inside}{name} is not known here{_like(str(name), known)}")
+            faults.append(f"{inside}{name} is not known here{_suggestion(str(name), properties)}")
         else:
-            found += problems(others, item, f"{inside}{name}")
-    return found
+            faults += problems(others, item, f"{inside}{name}")
+    return faults
 
 
-def _like(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
+def _suggestion(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), 1)
     return f", did you mean {near[0]}" if near else ""
 
 

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The store of autonomous agents: a folder for each, which Choria Server reads every ten seconds.
 
@@ -24,15 +23,17 @@ from typing import TYPE_CHECKING
 
 from ... import _errors
 from ..._choria.config import SERVER_FILE, read_config
-from ..._fsync import sync_folder
-from .definition import MANIFEST
+from ..._fsync import check_writable, sync_folder
+from ..._options import codecs, fields
+from .files import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .folder import Content
+    from .files import Content
 
 KEY = "plugin.choria.machine.store"
+STORE = fields.Field("store", codecs.Codec({"type": "path"}))
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -40,16 +41,18 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 class Store:
     path: Path
 
-    @classmethod
-    def at(cls, path: str) -> Store:
-        return cls(Path(path))
-
     def folder(self, name: str) -> Path:
         """Return the folder of a machine. Raises Refused for a link, which could lead anywhere."""
         folder = self.path / name
-        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        try:
+            is_folder = stat.S_ISDIR(folder.lstat().st_mode)
+        except FileNotFoundError:
+            return folder
+        except OSError as error:
+            raise self._no_access(error) from error
+        if not is_folder:
             raise _errors.Refused(
-                f"{folder} is a link or a file, and an autonomous agent is a folder: take it away.",
+                f"{folder} is a link or a file, and an autonomous agent is a folder: remove it.",
                 code="store_entry",
                 option="name",
             )
@@ -58,21 +61,21 @@ class Store:
     def check(self) -> None:
         """Raise Refused if the store does not exist, or others can write to it, since its commands run as root."""
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except FileNotFoundError:
-            found = None
+            status = None
         except OSError as error:
             raise self._no_access(error) from error
-        if found is None or not stat.S_ISDIR(found.st_mode):
+        if status is None or not stat.S_ISDIR(status.st_mode):
             raise _errors.Refused(
                 f"There is no store of autonomous agents {self.path}: correct store or choria_config, or make the "
                 "folder with mode 0700.",
                 code="store_missing",
                 option="store",
             )
-        if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise _errors.Refused(
-                f"{self.path} belongs to user {found.st_uid} and has mode {stat.S_IMODE(found.st_mode):04o}, so that "
+                f"{self.path} belongs to user {status.st_uid} and has mode {stat.S_IMODE(status.st_mode):04o}, so that "
                 "others could change what Choria Server runs: make it root's own (chmod 0700), and use become.",
                 code="store_mode",
                 option="store",
@@ -98,7 +101,10 @@ class Store:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the store, so that others wait."""
-        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            handle = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise self._no_access(error) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -107,9 +113,19 @@ class Store:
         finally:
             os.close(handle)
 
+    def check_writable(self, *removed: str) -> None:
+        """Raise Refused if the user may not write into the store, or remove these machines with all of their files."""
+        try:
+            check_writable(self.path / MANIFEST)
+            for name in removed:
+                for folder, _folders, _files in os.walk(self.path / name, onerror=_stop):
+                    check_writable(Path(folder) / MANIFEST)
+        except OSError as error:
+            raise self._no_access(error) from error
+
     def remove(self, name: str) -> None:
         """Remove a machine in one step, so that the server never reads half of it."""
-        away = self._hidden(name, "old")
+        away = self._hidden(name, "removed")  # not "old": ``put`` would restore that
         shutil.rmtree(away, ignore_errors=True)
         self.folder(name).rename(away)
         sync_folder(self.path)
@@ -120,7 +136,7 @@ class Store:
         folder, fresh, away = self.folder(name), self._hidden(name, "new"), self._hidden(name, "old")
         if away.exists() and not folder.exists():  # a run ended between the two renames of _exchange
             away.rename(folder)
-        for left in (fresh, away):
+        for left in (fresh, away, self._hidden(name, "removed")):
             shutil.rmtree(left, ignore_errors=True)
         try:
             content.write(fresh)
@@ -153,15 +169,19 @@ def find_store(store: str | None, choria_config: str | None) -> Store:
     Raises OptionError.
     """
     if store:
-        return Store.at(store)
-    config = read_config(choria_config or SERVER_FILE)
+        return Store(Path(store))
+    config = read_config(choria_config or SERVER_FILE, "store")
     named = config.file(KEY)
     if not named:
         raise _errors.OptionError(
             "choria_config",
             f"{config.path} sets no {KEY}: name the file of a Choria Server with autonomous agents, or give store.",
         )
-    return Store.at(named)
+    return Store(Path(named))
+
+
+def _stop(error: OSError) -> None:
+    raise error
 
 
 def _exchange(fresh: Path, folder: Path, away: Path) -> None:

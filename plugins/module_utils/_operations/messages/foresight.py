@@ -1,25 +1,24 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Predict in check mode what a stream would answer to messages."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Optional
 
 from ... import _errors
-from ..._api import messages, reading, streams
+from ..._api import message_count, messages, reading, streams
 from ..._connection import together
-from .features import count_of
-from .outgoing import LAST_MSG_ID, LAST_SEQUENCE, LAST_SUBJECT_SEQUENCE, Outgoing, full, moved, nobody
+from .outgoing import LAST_MSG_ID, LAST_SEQUENCE, LAST_SUBJECT_SEQUENCE, Outgoing, count_of, full, moved, nobody
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..._connection import sessions
 
-    # The info of the stream that takes a subject; None where there is none, empty where these credentials may not look
+    # The info of the stream that takes a subject; None without one, empty if these credentials may not read it
     Owner = Optional[Mapping[str, Any]]
 
 # How many recent messages are searched for one with the same id
@@ -28,7 +27,7 @@ _MOST_RECENT = 10_000
 
 def foresee(
     session: sessions.Session, batch: Sequence[tuple[Outgoing, Owner]]
-) -> list[dict[str, Any] | _errors.StreamsError]:
+) -> list[messages.Acknowledgement | _errors.StreamsError]:
     """Return the expected acknowledgement or error of each message, if they were published in this order."""
     stream_of: dict[str, _Stream] = {}
     for owner in (owner for _outgoing, owner in batch):
@@ -36,16 +35,16 @@ def foresee(
         if owner and name not in stream_of:
             mine = [each for each, its in batch if its and its["config"]["name"] == name]
             stream_of[name] = _Stream(session, owner, mine)
-    found: list[dict[str, Any] | _errors.StreamsError] = []
+    acks: list[messages.Acknowledgement | _errors.StreamsError] = []
     for outgoing, owner in batch:
         try:
             if owner is None:
                 raise nobody(outgoing.subject)
-            ack = {"stream": outgoing.stream, "seq": 0}
-            found.append({"duplicate": False, **(stream_of[owner["config"]["name"]].take(outgoing) if owner else ack)})
+            unknown: messages.Acknowledgement = {"stream": outgoing.stream, "seq": 0, "duplicate": False}
+            acks.append(stream_of[owner["config"]["name"]].take(outgoing) if owner else unknown)
         except _errors.StreamsError as error:
-            found.append(error)
-    return found
+            acks.append(error)
+    return acks
 
 
 def check_batch(session: sessions.Session, batch: Sequence[Outgoing], owner: Owner) -> None:
@@ -60,10 +59,10 @@ def check_batch(session: sessions.Session, batch: Sequence[Outgoing], owner: Own
 
 
 class _Stream:
-    """A stream as it would be after each of the messages ``mine``. Only what they need is read."""
+    """A stream as it would be after each of the messages ``mine``. It reads only as much as their checks need."""
 
     def __init__(self, session: sessions.Session, owner: Mapping[str, Any], mine: Sequence[Outgoing]) -> None:
-        self._config, state = owner["config"], owner["state"]
+        self._config, state, self._clock = owner["config"], owner["state"], streams.clock_of(owner)
         self._name = str(self._config["name"])
         self._last, self._messages = int(state["last_seq"]), int(state["messages"])
         self._ids = self._recent_ids(session) if any(each.msg_id for each in mine) else {}
@@ -73,15 +72,16 @@ class _Stream:
             self._last_id = last.headers.get("Nats-Msg-Id", "") if last else ""
         compared = [e.subject for e in mine if LAST_SUBJECT_SEQUENCE in e.expected or e.increment is not None]
         asked = list(dict.fromkeys(compared))
-        reads = [_last_on(self._name, subject) for subject in asked]
-        last_on = dict(zip(asked, _raised(together.read_together(session, reads))))
-        self._sequences = {subject: found.sequence if found else 0 for subject, found in last_on.items()}
-        self._counts = {subject: count_of(found) for subject, found in last_on.items()}
+        reads = [partial(messages.get, stream=self._name, subject=subject) for subject in asked]
+        last_on = dict(zip(asked, together.raised(together.read_together(session, reads))))
+        self._sequences = {subject: last.sequence if last else 0 for subject, last in last_on.items()}
+        self._counts = {subject: count_of(last) for subject, last in last_on.items()}
         self._held: dict[str, int] = {}
         if self._limits_subjects:
             asked = list(dict.fromkeys(each.subject for each in mine))
-            counts = _raised(together.read_together(session, [_count_on(self._name, subject) for subject in asked]))
-            self._held = dict(zip(asked, counts))
+            counting = [partial(message_count.subject_counts, name=self._name, subject=subject) for subject in asked]
+            counts = together.raised(together.read_together(session, counting))
+            self._held = {subject: each.get(subject, 0) for subject, each in zip(asked, counts)}
 
     @property
     def _limits_subjects(self) -> bool:
@@ -94,12 +94,12 @@ class _Stream:
         window = timedelta(microseconds=int(self._config.get("duplicate_window") or 0) / 1000)
         if not window:
             return {}
-        start, ids = datetime.now(timezone.utc) - window, dict[str, int]()
+        start, ids = self._clock - window, dict[str, int]()
         for message in reading.onward(session, self._name, start=start, limit=_MOST_RECENT):
             ids.setdefault(message.headers.get("Nats-Msg-Id", ""), message.sequence)
         return ids
 
-    def take(self, outgoing: Outgoing) -> dict[str, Any]:
+    def take(self, outgoing: Outgoing) -> messages.Acknowledgement:
         """Return the acknowledgement. Raises the error that the server would return, in its order of checks."""
         if outgoing.msg_id in self._ids:
             return {"stream": self._name, "seq": self._ids[outgoing.msg_id], "duplicate": True}
@@ -110,21 +110,21 @@ class _Stream:
         self._sequences[outgoing.subject], self._last_id = self._last, outgoing.msg_id
         if outgoing.msg_id and int(self._config.get("duplicate_window") or 0):
             self._ids[outgoing.msg_id] = self._last
-        ack = {"stream": self._name, "seq": self._last}
+        ack: messages.Acknowledgement = {"stream": self._name, "seq": self._last, "duplicate": False}
         if outgoing.increment is not None:
             self._counts[outgoing.subject] += outgoing.increment
             ack["val"] = self._counts[outgoing.subject]
         return ack
 
     def check(self, outgoing: Outgoing) -> None:
-        """Raise the error that the server would return for a message that is no duplicate."""
+        """Raise the error that the server would return for a message that is not a duplicate."""
         last = {
             LAST_SEQUENCE: self._last,
             LAST_SUBJECT_SEQUENCE: self._sequences.get(outgoing.subject, 0),
             LAST_MSG_ID: self._last_id,
         }
-        for option, wanted in outgoing.expected.items():
-            if last[option] != wanted:
+        for option, expected in outgoing.expected.items():
+            if last[option] != expected:
                 raise moved(outgoing, option, last[option])
         self._check_room(outgoing)
 
@@ -136,19 +136,3 @@ class _Stream:
             raise full(outgoing.subject, f"max_msgs {most}")
         if self._limits_subjects and self._held.get(outgoing.subject, 0) >= most_each:
             raise full(outgoing.subject, f"max_msgs_per_subject {most_each}")
-
-
-def _last_on(stream: str, subject: str) -> Any:
-    return lambda session: messages.get(session, stream, subject=subject)
-
-
-def _count_on(stream: str, subject: str) -> Any:
-    return lambda session: streams.subject_counts(session, stream, subject).get(subject, 0)
-
-
-def _raised(found: list[Any]) -> list[Any]:
-    """Return the results of reads. Raises the first error."""
-    for each in found:
-        if isinstance(each, _errors.StreamsError):
-            raise each
-    return found

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The work of choria_stream_message. Each state accepts only its own options."""
 
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._options import codecs, fields, names
-from . import batch, several
+from . import batch
 from .outgoing import PUBLISH
 from .publish import publish
 from .removal import delete, purge
@@ -81,7 +80,7 @@ def act(session: sessions.Session, options: Mapping[str, Any], check_mode: bool)
     if options["atomic"] is not None and options["messages"] is None:
         raise _errors.OptionError("atomic", "means nothing without messages.")
     if options["sequences"] is not None:
-        return several.delete(session, options, check_mode)
+        return batch.delete(session, options, check_mode)
     if options["messages"] is not None:
         return batch.publish(session, options, check_mode)
     return _STATES[state](session, options, check_mode)

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Delete one message of a stream, or many."""
 
@@ -8,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import messages, reading, streams
+from ..._api import message_count, messages, reading, streams
 from ..._options import codecs, fields
 from ..._resources import losses
 from . import results
@@ -18,6 +17,7 @@ from .selection import FILTER, STREAM
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..._api import answers
     from ..._connection import sessions
 
 _WHERE = fields.Spec(
@@ -31,24 +31,25 @@ _WHERE = fields.Spec(
 
 
 def delete(session: sessions.Session, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Delete the message with a sequence. A missing one is no change. Return the whole result."""
+    """Delete the message with a sequence. A missing one is not a change. Return the whole result."""
     given = fields.checked(_WHERE, options.get)
     stream, sequence = given["stream"], given["sequence"]
     refusal = denied(session, stream, f"message {sequence}", "sequence")
-    found = messages.get(session, stream, sequence=sequence)
-    if found is None:
+    stored = messages.get(session, stream, sequence=sequence)
+    if stored is None:
         return results.unchanged(message=None)
     if refusal:
         raise refusal
     if not check_mode:
-        messages.delete(session, stream, sequence, erase=bool(options["erase"]))
+        if not messages.delete(session, stream, sequence, erase=bool(options["erase"])):
+            return results.unchanged(message=None)
         if messages.get(session, stream, sequence=sequence):
             raise _errors.StreamsError(
-                f"The server confirmed that message {sequence} of stream {stream} is deleted, but still has it: look "
-                "at its log.",
+                f"The server confirmed that message {sequence} of stream {stream} is deleted, but still has it: check "
+                "its log.",
                 code="not_applied",
             )
-    before = results.message(stream, found, options["encoding"])
+    before = results.message(stream, stored, options["encoding"])
     return results.deleted(f"message {sequence} of stream {stream}", before)
 
 
@@ -69,7 +70,7 @@ def purge(session: sessions.Session, options: Mapping[str, Any], check_mode: boo
     stream = given["stream"]
     body = {row.path: given[row.option] for row in _WHERE if row.option in given and row.option != "stream"}
     info = _info(session, stream)
-    before = int(info["state"]["messages"])
+    before = info["state"]["messages"]
     going = _count(session, stream, before, body)
     if not going:
         return results.unchanged(purged=0, messages_before=before, messages_after=before)
@@ -78,11 +79,13 @@ def purge(session: sessions.Session, options: Mapping[str, Any], check_mode: boo
     after = before - going
     if not check_mode:
         going = streams.purge(session, stream, body)
-        after = int(_info(session, stream)["state"]["messages"])
+        after = _info(session, stream)["state"]["messages"]
+        if not going:  # others were faster
+            return results.unchanged(purged=0, messages_before=after, messages_after=after)
     return results.purged(f"stream {stream}", before, after, going)
 
 
-def _info(session: sessions.Session, stream: str) -> dict[str, Any]:
+def _info(session: sessions.Session, stream: str) -> answers.StreamInfo:
     info = streams.info(session, stream)
     if info is None:
         raise streams.missing(stream)
@@ -92,7 +95,7 @@ def _info(session: sessions.Session, stream: str) -> dict[str, Any]:
 def _count(session: sessions.Session, stream: str, total: int, body: Mapping[str, Any]) -> int:
     """Return how many messages a purge deletes."""
     subject = body.get("filter", reading.ALL)
-    matching = sum(streams.subject_counts(session, stream, subject).values()) if "filter" in body else total
+    matching = sum(message_count.subject_counts(session, stream, subject).values()) if "filter" in body else total
     if "keep" in body:
         return max(0, matching - int(body["keep"]))
     if "seq" in body:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The results of choria_stream_message."""
 
@@ -17,13 +16,15 @@ if TYPE_CHECKING:
 UNKNOWN = None
 
 
-def message(stream: str, found: messages.Stored, encoding: str) -> dict[str, Any]:
+def message(stream: str, stored: messages.Stored, encoding: str) -> dict[str, Any]:
     """Return a message with its payload in that encoding, or in base64 if it is not valid there."""
     try:
-        data = values.from_bytes(found.data, encoding)
+        data = values.from_bytes(stored.data, encoding)
     except ValueError:
-        encoding, data = values.BASE64, values.from_bytes(found.data, values.BASE64)
-    return {**described(stream, found, data), "encoding": encoding}
+        encoding, data = values.BASE64, values.from_bytes(stored.data, values.BASE64)
+    shown = described(stream, stored, data)
+    shown["encoding"] = encoding
+    return shown
 
 
 def unchanged(**results: Any) -> dict[str, Any]:
@@ -71,8 +72,11 @@ def purged(title: str, before: int, after: int, lost: int) -> dict[str, Any]:
 
 def _shown(message: dict[str, Any]) -> dict[str, Any]:
     """Return a message for a diff, with payload and headers masked, except headers for the server."""
-    headers = {name: it if name.startswith("Nats-") else mask.HIDDEN for name, it in message["headers"].items()}
-    return {**message, "data": mask.HIDDEN, "headers": headers}
+    shown = {**message, "data": mask.HIDDEN}
+    if message["headers"]:
+        headers = message["headers"].items()
+        shown["headers"] = {name: it if name.startswith("Nats-") else mask.HIDDEN for name, it in headers}
+    return shown
 
 
 def _changed(

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Select messages of a stream, and show them in results."""
 
@@ -94,8 +93,8 @@ class Selection:
     def _read(self, session: sessions.Session, stream: str) -> list[messages.Stored]:
         subject = self.subject or reading.ALL
         if self.sequence:
-            found = messages.get(session, stream, sequence=self.sequence)
-            return [found] if found else []
+            message = messages.get(session, stream, sequence=self.sequence)
+            return [message] if message else []
         if self.last or self.single:
             return reading.newest(session, stream, subject, self.last or 1)
         start = self.since or self.start_sequence or 1
@@ -130,16 +129,16 @@ def explained(stream: str, error: _errors.StreamsError) -> _errors.StreamsError:
 def read(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the result of choria_stream_message_info."""
     stream = checked_stream(options["stream"])
-    found = Selection.from_options(options.get).read(session, stream)
-    return [described(stream, message, value_of(stream, message, options["encoding"])) for message in found]
+    selected = Selection.from_options(options.get).read(session, stream)
+    return [described(stream, message, value_of(stream, message, options["encoding"])) for message in selected]
 
 
-def value_of(stream: str, found: messages.Stored, encoding: str) -> Any:
+def value_of(stream: str, stored: messages.Stored, encoding: str) -> Any:
     """Return the value of a message's payload. Raises Refused if it does not have this ``encoding``."""
     try:
-        return values.from_bytes(found.data, encoding)
+        return values.from_bytes(stored.data, encoding)
     except ValueError as error:
-        name = f"message {found.sequence} in stream {stream}"
+        name = f"message {stored.sequence} in stream {stream}"
         raise _errors.Refused(
             f"encoding: the payload of {name} {error}: choose another, such as base64.",
             code="encoding",
@@ -147,17 +146,17 @@ def value_of(stream: str, found: messages.Stored, encoding: str) -> Any:
         ) from error
 
 
-def described(stream: str, found: messages.Stored, data: Any) -> dict[str, Any]:
+def described(stream: str, stored: messages.Stored, data: Any) -> dict[str, Any]:
     """Return a message and its value. ``time`` is RFC 3339 UTC, None before it is stored.
 
     ``stream`` and ``sequence`` are None if they are unknown before.
     """
     return {
         "stream": stream or None,
-        "subject": found.subject,
-        "sequence": found.sequence or None,
-        "time": found.time or None,
-        "headers": dict(found.headers),
+        "subject": stored.subject,
+        "sequence": stored.sequence or None,
+        "time": stored.time or None,
+        "headers": dict(stored.headers),
         "data": data,
     }
 
@@ -172,5 +171,5 @@ def moment_of(option: str, text: str, now: datetime) -> datetime:
         return quantities.parse_timestamp(text)
     except ValueError:
         raise _errors.OptionError(
-            option, f"'{text}' is no time and no duration: write RFC 3339 such as 2026-03-01T12:00:00Z, or 1h or 7d."
+            option, f"'{text}' is neither a time nor a duration: write RFC 3339 such as 2026-03-01T12:00:00Z, or 7d."
         ) from None

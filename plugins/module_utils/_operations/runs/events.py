@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read the events of runs that the callback choria_results submits, and map hosts to subjects.
 
@@ -11,10 +10,14 @@ from __future__ import annotations
 import functools
 import json
 import re
+import secrets
+import time
+import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..._options import quantities
+from .kinds import ITEM_RESULT, TASK_RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +27,6 @@ if TYPE_CHECKING:
 TYPE = "io.choria.streams.ansible.v1."
 _LONGEST = 1e9
 _LATEST = 253_370_764_800  # the year 9999
-RUN_STARTED, PLAY_STARTED, RUN_FINISHED = "run_started", "play_started", "run_finished"
-TASK_RESULT, ITEM_RESULT = "task_result", "item_result"
 
 
 class RunEvent(NamedTuple):
@@ -41,6 +42,23 @@ class RunEvent(NamedTuple):
     data: Mapping[str, Any]
     place: int
     stored: str
+
+
+def new_run_id() -> str:
+    """Return a UUID of version 7 (RFC 9562, 5.7). It begins with the time, so that a reader can begin there."""
+    value = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+    version_and_variant = 0xF << 76 | 0x3 << 62
+    return str(uuid.UUID(int=value & ~version_and_variant | 0x7 << 76 | 0x2 << 62))
+
+
+def moment_of(run_id: str) -> float | None:
+    """Return when a run began by its id, in seconds since 1970, or None if the id has no time."""
+    try:
+        parsed = uuid.UUID(run_id)
+    except ValueError:
+        return None
+    moment = (parsed.int >> 80) / 1000
+    return moment if parsed.version == 7 and moment < _LATEST else None
 
 
 @functools.cache
@@ -72,7 +90,7 @@ def event_of(message: messages.Stored) -> RunEvent | None:
     run_id, number = data.get("run_id"), data.get("sequence")
     if not kind.startswith(TYPE) or not isinstance(number, int) or number < 1:
         return None
-    if not isinstance(run_id, str) or not run_id.isprintable():  # half characters can't be searched for
+    if not isinstance(run_id, str) or not run_id.isprintable():  # nobody can search for lone surrogates
         return None
     moment = _moment_of(envelope.get("time")) or _moment_of(message.time)
     return RunEvent(kind[len(TYPE) :], run_id, number, moment, data, message.sequence, message.time)

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The work of choria_run_info."""
 
@@ -15,13 +14,15 @@ from ..._api import streams
 from ..._options import codecs, fields, names, quantities
 from ..._resources import subjects
 from ..messages.selection import moment_of
-from .events import RUN_STARTED, host_word, seconds_of, text_of
+from .events import host_word, text_of
+from .kinds import RUN_STARTED
 from .reading import Mark, RunReader
 from .summary import OUTCOMES, STATUSES, Kept, RunSummary, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ..._api import answers
     from ..._connection import sessions
 
 _LIMIT = 10
@@ -29,11 +30,7 @@ _LIMIT = 10
 SPEC = fields.Spec(
     (
         fields.Field("stream", names.STREAM_NAME, argument_extra={"default": "ANSIBLE_RUNS"}),
-        fields.Field(
-            "subject_prefix",
-            codecs.text(r"[^\s.*>]+(\.[^\s.*>]+)*", "write words joined by dots, without spaces, * and >"),
-            argument_extra={"default": "ansible.runs"},
-        ),
+        fields.Field("subject_prefix", names.SUBJECT_PREFIX, argument_extra={"default": "ansible.runs"}),
         fields.Field("run_id", codecs.text(r"\S{1,255}", "a run's id has no spaces")),
         fields.Field("playbooks", codecs.names()),
         fields.Field("hosts", codecs.names()),
@@ -46,15 +43,7 @@ SPEC = fields.Spec(
         fields.Field("lost_after", codecs.duration(), argument_extra={"default": "1h"}),
         fields.Field("last_results", codecs.boolean(), argument_extra={"default": False}),
     ),
-    {
-        "mutually_exclusive": [
-            ("run_id", "playbooks"),
-            ("run_id", "since"),
-            ("run_id", "until"),
-            ("run_id", "outcomes"),
-            ("run_id", "limit"),
-        ]
-    },
+    {"mutually_exclusive": [("run_id", other) for other in ("playbooks", "since", "until", "outcomes", "limit")]},
 )
 _OF_RUNS = ("run_id", "playbooks", "outcomes", "limit")
 
@@ -83,11 +72,13 @@ class Query:
         return not strange and (not self.outcomes or text_of(mark.end.data, "outcome") in self.outcomes)
 
     def has(self, run: RunSummary) -> bool:
+        """Return True if the whole run is selected."""
         if run.empty or (self.outcomes and run.outcome(self.now, self.lost_after) not in self.outcomes):
             return False
         return not self.hosts or not self.hosts.isdisjoint(run.hosts)
 
     def has_moment(self, moment: float) -> bool:
+        """Return True for a time, in seconds since 1970, between ``since`` and ``until``."""
         early = self.since and moment < self.since.timestamp()
         late = self.until and moment > self.until.timestamp()
         return not early and not late
@@ -115,19 +106,19 @@ def read(session: sessions.Session, options: Mapping[str, Any]) -> dict[str, Any
                     option, "means nothing with last_results, which are of hosts and not of runs."
                 )
     info = _results_stream(session, given["stream"], given["subject_prefix"])
-    query = _query(given, _now(info))
+    query = _query(given, streams.clock_of(info).timestamp())
     reader = RunReader(session, info, given["subject_prefix"])
     kept = Kept(query.hosts, frozenset(given.get("statuses") or ()), given["max_results"])
-    found: dict[str, Any] = {"stream": _described(info)}
+    result: dict[str, Any] = {"stream": _described(info)}
     if given["last_results"]:
-        found["last_results"] = _last_results(reader, query, kept)
+        result["last_results"] = _last_results(reader, query, kept)
     else:
         runs = _one(reader, given["run_id"], kept) if "run_id" in given else _several(reader, query, kept)
-        found["runs"] = [run.result(query.now, query.lost_after) for run in runs]
-    return {**found, "unreadable": reader.unreadable}
+        result["runs"] = [run.result(query.now, query.lost_after) for run in runs]
+    return {**result, "unreadable": reader.unreadable}
 
 
-def _results_stream(session: sessions.Session, name: str, prefix: str) -> dict[str, Any]:
+def _results_stream(session: sessions.Session, name: str, prefix: str) -> answers.StreamInfo:
     info = streams.info(session, name)
     if info is None:
         raise streams.missing(name)
@@ -139,7 +130,7 @@ def _results_stream(session: sessions.Session, name: str, prefix: str) -> dict[s
     if not borrowed and not index.overlapping(f"{prefix}.{RUN_STARTED}"):
         raise _errors.OptionError(
             "stream",
-            f"{name} is no stream of results: it takes {', '.join(taken)}, and no {prefix}.{RUN_STARTED}. "
+            f"{name} is not a stream of results: it takes {', '.join(taken)}, and no {prefix}.{RUN_STARTED}. "
             "Name the stream to which choria_results submits, or its subject_prefix.",
         )
     return info
@@ -165,38 +156,34 @@ def _query(given: Mapping[str, Any], now: float) -> Query:
 
 def _one(reader: RunReader, run_id: str, kept: Kept) -> list[RunSummary]:
     mark = reader.find(run_id)
-    found = reader.read([mark], kept) if mark else [reader.read_unmarked(run_id, kept)]
-    return [run for run in found if not run.empty]
+    runs = reader.read([mark], kept) if mark else [reader.read_unmarked(run_id, kept)]
+    return [run for run in runs if not run.empty]
 
 
 def _several(reader: RunReader, query: Query, kept: Kept) -> list[RunSummary]:
     """Return the newest selected runs, the newest first."""
-    found: list[RunSummary] = []
+    runs: list[RunSummary] = []
     for marks in reader.newest(query.limit, query.since):
         left = [mark for mark in marks if query.may_have(mark)]
-        while left and len(found) < query.limit:
-            some, left = left[: query.limit - len(found)], left[query.limit - len(found) :]
-            found += [run for run in reader.read(some, kept) if query.has(run)]
-        if len(found) >= query.limit:
+        while left and len(runs) < query.limit:
+            some, left = left[: query.limit - len(runs)], left[query.limit - len(runs) :]
+            runs += [run for run in reader.read(some, kept) if query.has(run)]
+        if len(runs) >= query.limit:
             break
-    return sorted(found, key=lambda run: run.start, reverse=True)
+    return sorted(runs, key=lambda run: run.start, reverse=True)
 
 
 def _last_results(reader: RunReader, query: Query, kept: Kept) -> list[dict[str, Any]]:
     words = {host_word(host) for host in query.hosts}
-    found = []
+    rows = []
     for event in reader.last_results(lambda word: word in words if words else bool(word)):
         row = {"run_id": event.run_id, **row_of(event)}
         if query.has_moment(event.moment) and (not kept.statuses or row["status"] in kept.statuses):
-            found.append(row)
-    return sorted(found, key=lambda row: str(row["host"]))
+            rows.append(row)
+    return sorted(rows, key=lambda row: str(row["host"]))
 
 
-def _now(info: Mapping[str, Any]) -> float:
-    return seconds_of(info.get("ts")) or datetime.now(timezone.utc).timestamp()
-
-
-def _described(info: Mapping[str, Any]) -> dict[str, Any]:
+def _described(info: answers.StreamInfo) -> dict[str, Any]:
     state = info["state"]
     return {
         "name": info["config"]["name"],

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Journal: the events of one run on disk, in order, until they are delivered.
 
@@ -13,19 +12,22 @@ from __future__ import annotations
 import errno
 import json
 import os
+import zlib
 from collections import deque
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import journal_lines
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-SUFFIX = ".journal"
+SUFFIX, REWRITTEN = ".journal", ".new"
 _CHUNK = 1 << 20
+# The length of the line that says how far a journal is delivered
+HEAD = 21
+# Of the number of an event: more than any run has
+_DIGITS = 18
 # Names of the journals that this process has open: closing a second handle of a file would end the lock of the first
 open_here: set[tuple[str, str]] = set()
 
@@ -58,11 +60,11 @@ class Journal:
 
     def target(self) -> Any:
         """Return the target of the events, or None if it can't be read."""
-        lines = os.pread(self._handle, _CHUNK, journal_lines.HEAD).split(b"\n", 1)
-        text = journal_lines.checked(lines[0])
+        lines = os.pread(self._handle, _CHUNK, HEAD).split(b"\n", 1)
+        text = checked(lines[0])
         if text is None:
             return None
-        self._scanned = max(self._scanned, journal_lines.HEAD + len(lines[0]) + 1)
+        self._scanned = max(self._scanned, HEAD + len(lines[0]) + 1)
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
@@ -71,7 +73,7 @@ class Journal:
     @property
     def unfinished(self) -> bool:
         """True if the process was killed while it created this journal."""
-        return b"\n" not in os.pread(self._handle, _CHUNK, journal_lines.HEAD)
+        return b"\n" not in os.pread(self._handle, _CHUNK, HEAD)
 
     def events(self) -> Iterator[Outgoing]:
         """Yield all undelivered events. The journal stays unchanged."""
@@ -97,25 +99,21 @@ class Journal:
     def _end_of_lines(self) -> int:
         """Return the end of the last complete line."""
         end = self._end
-        while end > journal_lines.HEAD:
-            start = max(journal_lines.HEAD, end - _CHUNK)
-            found = os.pread(self._handle, end - start, start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
+        while end > HEAD:
+            start = max(HEAD, end - _CHUNK)
+            index = os.pread(self._handle, end - start, start).rfind(b"\n")
+            if index >= 0:
+                return start + index + 1
             end = start
         return end
 
     def rewrite(self, target: Mapping[str, Any], subject_of: Callable[[str], str]) -> None:
         """Replace the journal with one for another target with the same events. Raises OSError."""
-        made = self._path.with_suffix(".new")
-        with suppress(FileNotFoundError):
-            made.unlink()  # of an attempt that was killed
+        made = self._path.with_suffix(REWRITTEN)
         handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(
-                    journal_lines.position(journal_lines.HEAD) + journal_lines.line(json.dumps(dict(target)).encode())
-                )
+                file.write(head_of(target))
                 for event in self.events():
                     file.write(_event_line(event._replace(subject=subject_of(event.subject))))
                 file.flush()
@@ -136,7 +134,7 @@ class Journal:
             ends.append(size)
         if not ends:
             raise OSError(errno.EDQUOT, f"spool_size ({self.room} bytes are left) is used up")
-        written, problem = journal_lines.write(self._handle, b"".join(lines[: len(ends)]), self._end)
+        written, problem = write_at(self._handle, b"".join(lines[: len(ends)]), self._end)
         held = sum(1 for end in ends if end <= written)
         size = ends[held - 1] if held else 0
         if written != size:
@@ -172,7 +170,7 @@ class Journal:
             size *= 2
         for line in chunk[: chunk.rindex(b"\n")].split(b"\n"):
             self._scanned += len(line) + 1
-            parts = (journal_lines.checked(line) or b"").split(b" ", 2)
+            parts = (checked(line) or b"").split(b" ", 2)
             try:
                 subject, event_id, payload = parts
                 self._ahead.append((Outgoing(subject.decode(), event_id.decode(), payload), self._scanned))
@@ -188,9 +186,9 @@ class Journal:
             _delivered, end = self._ahead.popleft()
         self.count -= count
         if end:
-            # A disk that does not take it must not end the delivery: what is sent again is known by its id
+            # A full disk must not end the delivery. Events that are sent again have the same message ids
             with suppress(OSError):
-                os.pwrite(self._handle, journal_lines.position(end), 0)
+                os.pwrite(self._handle, progress_line(end), 0)
             self._unsynced = True
 
     def sync(self) -> None:
@@ -200,6 +198,7 @@ class Journal:
             os.fsync(self._handle)
 
     def close(self) -> None:
+        """Close the journal, which ends its lock."""
         os.close(self._handle)
         open_here.discard(self._key)
 
@@ -213,8 +212,50 @@ class Journal:
 def number_of(event_id: str) -> int:
     """Return the number of an event in its run, 0 if it has none."""
     number = event_id.rpartition(".")[2]
-    return int(number) if number.isdigit() else 0
+    return int(number) if number.isascii() and number.isdigit() and len(number) <= _DIGITS else 0
 
 
 def _event_line(event: Outgoing) -> bytes:
-    return journal_lines.line(b"%s %s %s" % (event.subject.encode(), event.id.encode(), event.payload))
+    return line_of(b"%s %s %s" % (event.subject.encode(), event.id.encode(), event.payload))
+
+
+def line_of(text: bytes) -> bytes:
+    """Return the line that holds a text."""
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def checked(written: bytes) -> bytes | None:
+    """Return what a line holds, or None if it is not as it was written."""
+    text = written[9:]
+    return text if written[:9] == b"%08x " % zlib.crc32(text) else None
+
+
+def progress_line(end: int) -> bytes:
+    """Return the first line of a journal that is delivered up to the byte ``end``."""
+    return line_of(b"%011d" % end)
+
+
+def head_of(target: Mapping[str, Any]) -> bytes:
+    """Return the first lines of a new journal, its progress and its target."""
+    return progress_line(HEAD) + line_of(json.dumps(dict(target)).encode())
+
+
+def begin_of(handle: int, size: int) -> int:
+    """Return the byte at which the undelivered events of a journal of ``size`` bytes begin.
+
+    If its progress is damaged, all events are sent again: they have ids.
+    """
+    text = checked(os.pread(handle, HEAD, 0).rstrip(b"\n"))
+    begin = int(text) if text and text.isdigit() else 0
+    return begin if HEAD <= begin <= size else HEAD
+
+
+def write_at(handle: int, data: bytes, start: int) -> tuple[int, OSError | None]:
+    """Write ``data`` at the byte ``start``. Return how many bytes the disk took, and the error that ended it."""
+    written, view = 0, memoryview(data)
+    while written < len(data):
+        try:
+            written += os.pwrite(handle, view[written:], start + written)
+        except OSError as error:
+            return written, error
+    return written, None

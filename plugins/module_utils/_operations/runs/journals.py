@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Report, re-address and remove the journals of the callback choria_results."""
 
@@ -16,6 +15,7 @@ from ... import _errors
 from ..._connection.settings import Settings
 from ..._options import codecs, composite, connection, fields, names, quantities
 from .journal import SUFFIX
+from .kinds import ITEM_RESULT, KINDS, TASK_RESULT
 from .spool import Spool, spool_path
 
 if TYPE_CHECKING:
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from .journal import Journal
 
 PRESENT, ABSENT = "present", "absent"
-_PREFIX = codecs.text(r"[^\s.*>]+(\.[^\s.*>]+)*", "write words joined by dots, without spaces, * and >")
 _STREAM, _SUBJECTS = "ANSIBLE_RUNS", "ansible.runs"
-# What comes behind the prefix in the subjects of events
-_KIND = re.compile(r"\.((?:run|play|task)_started|run_finished|included|(?:task|item)_result\..+)$")
+_WORDS = "|".join(rf"{kind}\..+" if kind in (TASK_RESULT, ITEM_RESULT) else kind for kind in KINDS)
+_BEHIND_PREFIX = re.compile(rf"\.({_WORDS})$")
 
 SPEC = fields.Spec(
     (
@@ -41,7 +40,7 @@ SPEC = fields.Spec(
             composite.obj(
                 fields.Field("servers", codecs.names(), argument_extra={"required": True}),
                 fields.Field("stream", names.STREAM_NAME),
-                fields.Field("subject_prefix", _PREFIX),
+                fields.Field("subject_prefix", names.SUBJECT_PREFIX),
             ),
         ),
     ),
@@ -49,7 +48,7 @@ SPEC = fields.Spec(
 )
 
 
-class _Found(NamedTuple):
+class _Entry(NamedTuple):
     """A journal and its report. It can be changed if ``journal`` is set."""
 
     journal: Journal | None
@@ -63,13 +62,15 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise _errors.OptionError("address", "means nothing with state: absent, which drops journals.")
     spool = Spool(spool_path(given.get("spool")), 0)
     selection = {**given, "servers": _urls("servers", given["servers"])} if "servers" in given else given
-    address = _address(given["address"]) if "address" in given else None
+    address = (
+        {**given["address"], "servers": _urls("address", given["address"]["servers"])} if "address" in given else None
+    )
     result: dict[str, Any] = {"spool": str(spool.path), "journals": [], "readdressed": [], "dropped": [], "in_use": []}
     try:
         for name in spool.names():
-            found = _look(spool, name)
-            if found:
-                _settle(found, selection, address, result, check_mode)
+            entry = _read_entry(spool, name)
+            if entry:
+                _settle(entry, selection, address, result, check_mode)
     except OSError as error:
         raise _errors.Refused(
             f"The journals in {spool.path} can't be changed ({error.strerror}): check the disk and the permissions.",
@@ -80,18 +81,18 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _settle(
-    found: _Found,
+    entry: _Entry,
     selection: Mapping[str, Any],
     address: Mapping[str, Any] | None,
     result: dict[str, Any],
     check_mode: bool,
 ) -> None:
     """Apply the task to one journal, and add it to the result."""
-    row, journal = found.row, found.journal
-    wanted = _selected(row, selection) and (selection["state"] == ABSENT or address is not None)
-    if wanted and journal is None:
+    row, journal = entry.row, entry.journal
+    chosen = _selected(row, selection) and (selection["state"] == ABSENT or address is not None)
+    if chosen and journal is None:
         result["in_use"].append(row["run_id"])
-    if journal is None or not wanted:
+    if journal is None or not chosen:
         result["journals"].append(row)
     elif selection["state"] == ABSENT:
         result["dropped"].append(row["run_id"])
@@ -124,8 +125,8 @@ def _readdress(
 
 
 def _with_prefix(prefix: str, subject: str) -> str:
-    kind = _KIND.search(subject)
-    return f"{prefix}.{kind[1]}" if kind else subject
+    behind = _BEHIND_PREFIX.search(subject)
+    return f"{prefix}.{behind[1]}" if behind else subject
 
 
 def _selected(row: Mapping[str, Any], selection: Mapping[str, Any]) -> bool:
@@ -136,7 +137,7 @@ def _selected(row: Mapping[str, Any], selection: Mapping[str, Any]) -> bool:
     return "older_than" not in selection or row["age"] > selection["older_than"] / quantities.NANOSECOND
 
 
-def _look(spool: Spool, name: str) -> _Found | None:
+def _read_entry(spool: Spool, name: str) -> _Entry | None:
     """Return a journal and its content, or None if it is gone or no file."""
     try:
         status = os.stat(spool.path / name, follow_symlinks=False)
@@ -161,35 +162,28 @@ def _look(spool: Spool, name: str) -> _Found | None:
     }
     journal = spool.adopt(name)
     if journal is None:
-        return _Found(None, {**row, "in_use": True, "readable": True})
+        return _Entry(None, {**row, "in_use": True, "readable": True})
     target = journal.target()
     readable = isinstance(target, dict)
     events = sum(1 for _event in journal.events())
-    return _Found(journal, {**row, **_addressed(target), "events": events, "in_use": False, "readable": readable})
+    return _Entry(journal, {**row, **_addressed(target), "events": events, "in_use": False, "readable": readable})
 
 
 def _addressed(target: Any) -> dict[str, Any]:
     """Return the target of events for results, without values if it can't be read."""
-    found = target if isinstance(target, dict) else {}
-    servers = found.get("servers")
+    values = target if isinstance(target, dict) else {}
+    servers = values.get("servers")
     return {
-        "transport": found.get("transport"),
+        "transport": values.get("transport"),
         "servers": [str(server) for server in servers] if isinstance(servers, list) else [],
-        "stream": found.get("stream"),
-        "subject_prefix": found.get("prefix"),
+        "stream": values.get("stream"),
+        "subject_prefix": values.get("prefix"),
     }
-
-
-def _address(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {**given, "servers": _urls("address", given["servers"])}
 
 
 def _urls(option: str, servers: list[str]) -> list[str]:
     """Return the servers as the callback writes them: full URLs, without credentials."""
     try:
-        return sorted(Settings.from_options({**_NOTHING, "servers": servers}.get).servers)
+        return sorted(Settings.from_options({"servers": servers}.get).servers)
     except _errors.OptionError as error:
         raise _errors.OptionError(option, error.reason) from error
-
-
-_NOTHING = {row.option: row.argument_extra.get("default") for row in connection.CONNECTION}

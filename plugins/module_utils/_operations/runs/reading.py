@@ -1,17 +1,18 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Find runs in a stream and read only the ranges of their events, page by page."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar, Union
 
-from ..._api import last_messages, reading, streams
-from .events import RUN_FINISHED, RUN_STARTED, TASK_RESULT, event_of, host_word_of, length_of, seconds_of, text_of
+from ..._api import last_messages, message_count, reading
+from .events import event_of, host_word_of, length_of, moment_of, seconds_of, text_of
+from .kinds import RUN_FINISHED, RUN_STARTED, TASK_RESULT
 from .summary import Kept, RunSummary
 
 if TYPE_CHECKING:
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
     from ..._connection import sessions
     from .events import RunEvent
 
-# Events can't be stored before their run begins, but the clocks of controller and server may differ by so much
+    _Window = tuple[Union[int, datetime], float]  # from a sequence or a moment, to seconds since 1970
+    from ..._api import answers
+
+_Number = TypeVar("_Number", int, float)
+# Events can't be stored before their run begins, but the clocks of controller and server may differ by this much
 _CLOCKS = timedelta(minutes=10)
-# Results that are sent together may be stored in another order, within so many seconds
+# Results that are sent together may be stored in another order, within this many seconds
 _AT_ONCE = 5.0
-# Reading what lies between two windows of time is faster than asking again, up to so many seconds
+# Reading the messages between two windows of time is faster than another request, up to this many seconds
 _CLOSE = 60.0
 # How many starts are read at least
 _FEW = 16
@@ -50,13 +55,13 @@ class Mark:
 class RunReader:
     """Reads runs of one stream, up to its last message when the reader was made."""
 
-    def __init__(self, session: sessions.Session, info: dict[str, Any], prefix: str) -> None:
+    def __init__(self, session: sessions.Session, info: answers.StreamInfo, prefix: str) -> None:
         self._session = session
         self._prefix = prefix
         self.stream = str(info["config"]["name"])
         self.first, self.last = int(info["state"]["first_seq"]), int(info["state"]["last_seq"])
         self._direct = bool(info["config"].get("allow_direct"))
-        self._told: set[str] = set()
+        self._yielded: set[str] = set()
         self._broken: set[int] = set()
 
     @property
@@ -78,32 +83,42 @@ class RunReader:
             self._add_starts(starts, self._onward(RUN_STARTED, begin))
             yield self._marks(starts, begin, begin.timestamp())
             return
-        seen, width = 0, max(count * 2, _FEW)
+        read_before, width = 0, max(count * 2, _FEW)
         while True:
-            found = reading.newest(self._session, self.stream, self._subject(RUN_STARTED), width)
-            self._add_starts(starts, found[: len(found) - seen])
-            if len(found) < width:
+            messages = reading.newest(self._session, self.stream, self._subject(RUN_STARTED), width)
+            self._add_starts(starts, messages[: len(messages) - read_before])
+            if len(messages) < width:
                 yield self._marks(starts, 1, 0.0)
                 return
-            edge = (seconds_of(found[0].time) or 0.0) + _CLOCKS.total_seconds()
-            yield self._marks(starts, found[0].sequence, edge)
-            seen, width = len(found), width * 4
+            edge = (seconds_of(messages[0].time) or 0.0) + _CLOCKS.total_seconds()
+            yield self._marks(starts, messages[0].sequence, edge)
+            read_before, width = len(messages), width * 4
 
     def find(self, run_id: str) -> Mark | None:
-        """Return the run with this id, or None if the stream has neither its start nor its end."""
-        start = self._event_of(run_id, RUN_STARTED, 1)
-        end = self._event_of(run_id, RUN_FINISHED, _stored_since(start.moment) if start else 1)
+        """Return the run with this id, or None if the stream has neither its start nor its end.
+
+        The search begins at the time in the id, and goes back from there. Without a time it begins at the first event.
+        """
+        moment = moment_of(run_id)
+        start = self._event_of(run_id, RUN_STARTED, _windows(moment))
+        end = self._event_of(run_id, RUN_FINISHED, _windows(start.moment)[:-1] if start else _windows(moment))
         if start is None:
             return _mark_of_end(end) if end else None
         return Mark(run_id, start.moment, start.place, end.place if end else 0, end=end)
 
-    def _event_of(self, run_id: str, kind: str, begin: int | datetime) -> RunEvent | None:
-        wanted = run_id.encode()
-        found = (event_of(message) for message in self._onward(kind, begin) if wanted in message.data)
-        return next((event for event in found if event and event.run_id == run_id), None)
+    def _event_of(self, run_id: str, kind: str, windows: Iterable[_Window]) -> RunEvent | None:
+        encoded = run_id.encode()
+        for begin, until in windows:
+            for message in self._onward(kind, begin):
+                if (seconds_of(message.time) or 0.0) >= until:
+                    break
+                event = event_of(message) if encoded in message.data else None
+                if event and event.run_id == run_id:
+                    return event
+        return None
 
-    def _add_starts(self, starts: dict[str, Mark], found: Iterable[messages.Stored]) -> None:
-        for message in found:
+    def _add_starts(self, starts: dict[str, Mark], started: Iterable[messages.Stored]) -> None:
+        for message in started:
             event = self._event(message)
             if event:
                 mark = Mark(event.run_id, event.moment, event.place, playbook=text_of(event.data, "playbook"))
@@ -119,11 +134,11 @@ class RunReader:
         for run_id, mark in starts.items():
             end = ends.get(run_id)
             marks[run_id] = replace(mark, last=end.place, end=end) if end else mark
-        found = [mark for mark in marks.values() if mark.start >= edge and mark.run_id not in self._told]
-        self._told.update(mark.run_id for mark in found)
-        return sorted(found, key=lambda mark: mark.start, reverse=True)
+        new = [mark for mark in marks.values() if mark.start >= edge and mark.run_id not in self._yielded]
+        self._yielded.update(mark.run_id for mark in new)
+        return sorted(new, key=lambda mark: mark.start, reverse=True)
 
-    # What is in them
+    # Contents of the windows
 
     def read(self, marks: Iterable[Mark], kept: Kept) -> list[RunSummary]:
         """Return the runs, in the order of the marks.
@@ -131,18 +146,18 @@ class RunReader:
         Usually all events are between start and end. If some are missing, all that was stored since the start is
         searched.
         """
-        wanted = list(marks)
-        found = {mark.run_id: RunSummary(mark.run_id, kept) for mark in wanted}
-        between = (sorted((mark.first, mark.last)) for mark in wanted if mark.first and mark.last)
+        listed = list(marks)
+        runs = {mark.run_id: RunSummary(mark.run_id, kept) for mark in listed}
+        between = (sorted((mark.first, mark.last)) for mark in listed if mark.first and mark.last)
         done = joined((first, last) for first, last in between)
         for first, last in done:
-            self._collect(found, first, last)
-        lacking = [mark for mark in wanted if not found[mark.run_id].complete]
+            self._collect(runs, first, last)
+        lacking = [mark for mark in listed if not runs[mark.run_id].complete]
         if lacking:
-            some = {mark.run_id: found[mark.run_id] for mark in lacking}
+            some = {mark.run_id: runs[mark.run_id] for mark in lacking}
             for first, last in without(self._from(min(mark.start for mark in lacking)), self.last, done):
                 self._collect(some, first, last)
-        return [found[mark.run_id] for mark in wanted]
+        return [runs[mark.run_id] for mark in listed]
 
     def read_unmarked(self, run_id: str, kept: Kept) -> RunSummary:
         """Return a run without start and end in the stream.
@@ -150,7 +165,7 @@ class RunReader:
         A large stream loses its oldest events first, and gets a run's end last. So single events of the run are
         searched at both ends of the stream only.
         """
-        found = RunSummary(run_id, kept)
+        run = RunSummary(run_id, kept)
         whole = self.last - self.first < 2 * _EDGE
         ends = (
             [(self.first, self.last)]
@@ -158,26 +173,26 @@ class RunReader:
             else [(self.first, self.first + _EDGE - 1), (self.last - _EDGE + 1, self.last)]
         )
         for first, last in ends:
-            self._collect({run_id: found}, first, last)
-        return found
+            self._collect({run_id: run}, first, last)
+        return run
 
     def _from(self, start: float) -> int:
         moment = _stored_since(start)
         return reading.first_since(self._session, self.stream, self._subject(">"), moment) or self.last + 1
 
-    def _collect(self, found: dict[str, RunSummary], first: int, last: int) -> None:
-        ids = [run_id.encode() for run_id in found] if len(found) <= _MOST_IDS else []
+    def _collect(self, runs: dict[str, RunSummary], first: int, last: int) -> None:
+        ids = [run_id.encode() for run_id in runs] if len(runs) <= _MOST_IDS else []
         for message in self._onward(">", first, last):
             if ids and not any(run_id in message.data for run_id in ids):
                 continue
             event = self._event(message)
-            if event and event.run_id in found:
-                found[event.run_id].add(event)
+            if event and event.run_id in runs:
+                runs[event.run_id].add(event)
 
-    def last_results(self, wanted: Callable[[str], bool]) -> Iterator[RunEvent]:
+    def last_results(self, selects: Callable[[str], bool]) -> Iterator[RunEvent]:
         """Yield the last result of each host whose word is selected, by the time when it happened."""
-        subjects = streams.subject_counts(self._session, self.stream, self._subject(f"{TASK_RESULT}.>"))
-        mine = [subject for subject in subjects if wanted(self._host_word(subject))]
+        subjects = message_count.subject_counts(self._session, self.stream, self._subject(f"{TASK_RESULT}.>"))
+        mine = [subject for subject in subjects if selects(self._host_word(subject))]
         what = f"Reading stream {self.stream}"
         last: dict[str, RunEvent] = {}
         stored: dict[str, float] = {}
@@ -185,9 +200,9 @@ class RunReader:
             word = self._host_word(message.subject)
             stored[word] = max(stored.get(word, 0.0), seconds_of(message.time) or 0.0)
             self._note(last, word, message)
-        # What happened later may be stored before
+        # A later event may be stored before this one
         windows = ((_before(event), stored[word]) for word, event in last.items())
-        for begin, end in joined_times(windows):
+        for begin, end in joined(windows, _CLOSE):
             for message in self._onward(f"{TASK_RESULT}.>", datetime.fromtimestamp(begin, timezone.utc)):
                 if (seconds_of(message.time) or 0.0) > end:
                     break
@@ -197,10 +212,10 @@ class RunReader:
 
     def _note(self, last: dict[str, RunEvent], word: str, message: messages.Stored) -> None:
         event = event_of(message)
-        known = last.get(word)
+        latest = last.get(word)
         if event is None:
             self._broken.add(message.sequence)
-        elif known is None or (known.moment, known.number) < (event.moment, event.number):
+        elif latest is None or (latest.moment, latest.number) < (event.moment, event.number):
             last[word] = event
 
     def _host_word(self, subject: str) -> str:
@@ -214,8 +229,8 @@ class RunReader:
 
     def _onward(self, kind: str, start: int | datetime, last: int = 0) -> Iterator[messages.Stored]:
         end = last or self.last
-        found = reading.onward(self._session, self.stream, self._subject(kind), start)
-        return takewhile(lambda message: message.sequence <= end, found)
+        stored = reading.onward(self._session, self.stream, self._subject(kind), start)
+        return takewhile(lambda message: message.sequence <= end, stored)
 
     def _subject(self, kind: str) -> str:
         return f"{self._prefix}.{kind}"
@@ -230,6 +245,14 @@ def _stored_since(moment: float) -> datetime:
     return datetime.fromtimestamp(max(moment, 0.0), timezone.utc) - _CLOCKS
 
 
+def _windows(moment: float | None) -> list[_Window]:
+    """Return where an event of a run that began at ``moment`` is searched: later, up to ten minutes before, earlier."""
+    if moment is None:
+        return [(1, math.inf)]
+    near, far = moment - _AT_ONCE, _stored_since(moment)
+    return [(datetime.fromtimestamp(max(near, 0.0), timezone.utc), math.inf), (far, near), (1, far.timestamp())]
+
+
 def _before(event: RunEvent) -> float:
     """Return the earliest time of storing for results that happened after this one."""
     stored = seconds_of(event.stored) or 0.0
@@ -237,26 +260,15 @@ def _before(event: RunEvent) -> float:
     return max(0.0, event.moment - (_AT_ONCE if prompt else _CLOCKS.total_seconds()))
 
 
-def joined_times(windows: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the sorted windows, with close ones joined."""
-    found: list[tuple[float, float]] = []
-    for begin, end in sorted(windows):
-        if found and begin <= found[-1][1] + _CLOSE:
-            found[-1] = found[-1][0], max(found[-1][1], end)
-        else:
-            found.append((begin, end))
-    return found
-
-
-def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the sorted ranges, with overlapping and adjacent ones joined."""
-    found: list[tuple[int, int]] = []
+def joined(ranges: Iterable[tuple[_Number, _Number]], gap: float = 1) -> list[tuple[_Number, _Number]]:
+    """Return the sorted ranges. Those that overlap, or are not further apart than ``gap``, are joined."""
+    merged: list[tuple[_Number, _Number]] = []
     for first, last in sorted(ranges):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = found[-1][0], max(found[-1][1], last)
+        if merged and first <= merged[-1][1] + gap:
+            merged[-1] = merged[-1][0], max(merged[-1][1], last)
         else:
-            found.append((first, last))
-    return found
+            merged.append((first, last))
+    return merged
 
 
 def without(first: int, last: int, done: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Spool: the folder of the journals."""
 
@@ -7,7 +6,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import stat
 import time
@@ -16,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from . import journal_lines
-from .journal import SUFFIX, Journal, open_here
+from .journal import REWRITTEN, SUFFIX, Journal, begin_of, head_of, open_here, write_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +22,8 @@ if TYPE_CHECKING:
 # A file whose time says when a run last warned of journals for others
 _WARNED = "others.warned"
 _DAY = 24 * 60 * 60
+# Folders that other users need, even if they are empty now
+_FOR_ALL = ("/dev/shm", "/tmp", "/var/tmp")
 
 
 class Spool:
@@ -44,13 +43,11 @@ class Spool:
         except OSError as error:
             link = error.errno in (errno.ELOOP, errno.ENOTDIR) and self.path.is_symlink()
             raise self._refused("is a symbolic link" if link else f"can't be used ({error.strerror})") from error
-        found = os.fstat(handle)
-        if found.st_uid == os.geteuid():
-            if found.st_mode & 0o077:
-                os.fchmod(handle, 0o700)
-            return handle
-        os.close(handle)
-        raise self._refused(f"belongs to user {found.st_uid}, this run is one of user {os.geteuid()}")
+        reason = _why_unsafe(self.path, handle)
+        if reason:
+            os.close(handle)
+            raise self._refused(reason)
+        return handle
 
     def make(self) -> int:
         """Return a handle of the folder, which is created if needed. Raises Refused."""
@@ -81,10 +78,8 @@ class Spool:
                 fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if not os.fstat(handle).st_nlink:
                     raise OSError(errno.EAGAIN, "another run took the new file for one that was left")
-                head = journal_lines.position(journal_lines.HEAD) + journal_lines.line(
-                    json.dumps(dict(target)).encode()
-                )
-                written, problem = journal_lines.write(handle, head, 0)
+                head = head_of(target)
+                written, problem = write_at(handle, head, 0)
                 if problem or written < len(head):
                     raise problem or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(folder)
@@ -112,8 +107,8 @@ class Spool:
             journal = self.adopt(name)
             if journal is None:
                 continue
-            found = journal.target()
-            if same_target(found, target):
+            stored = journal.target()
+            if same_target(stored, target):
                 yield journal
             elif journal.unfinished:
                 journal.remove()  # its run ended before there was anything in it
@@ -140,16 +135,19 @@ class Spool:
         return None
 
     def _used(self, folder: int, without: Sequence[str] = ()) -> int:
-        names = [name for name in _names(folder) if name not in without]
-        return sum(os.stat(name, dir_fd=folder, follow_symlinks=False).st_size for name in names)
+        size = 0
+        for name in _names(folder):
+            with suppress(FileNotFoundError):  # another run has delivered it
+                size += 0 if name in without else os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
+        return size
 
     def may_warn(self) -> bool:
         """Return True once a day, to warn of journals for other targets."""
         mark = self.path / _WARNED
         try:
-            if time.time() - mark.stat().st_mtime < _DAY:
+            if 0 <= time.time() - mark.stat().st_mtime < _DAY:  # not if the clock was wrong then
                 return False
-        except FileNotFoundError:
+        except OSError:
             pass
         with suppress(OSError):  # a disk that is full is reported elsewhere
             mark.touch(0o600)
@@ -165,12 +163,12 @@ class Spool:
             return None  # delivered meanwhile, or none of ours
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            found = os.fstat(handle)
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid():
-                position = journal_lines.checked_position(os.pread(handle, journal_lines.HEAD, 0))
-                # Sent again from its start when the position is damaged: events have ids
-                begin = position if journal_lines.HEAD <= position <= found.st_size else journal_lines.HEAD
-                return Journal(self.path, name, handle, begin, found.st_size, 0)
+            status = os.fstat(handle)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid():
+                with suppress(OSError):
+                    (self.path / name).with_suffix(REWRITTEN).unlink()  # of a process that was killed
+                begin = begin_of(handle, status.st_size)
+                return Journal(self.path, name, handle, begin, status.st_size, 0)
         except OSError:
             pass  # its run still goes on, or another one delivers it
         os.close(handle)
@@ -178,24 +176,44 @@ class Spool:
 
 
 def spool_path(option: str | None) -> Path:
-    """Return the given folder, or the one in this user's state folder by the XDG rules."""
+    """Return the given folder, or the one in this user's state folder by the XDG rules. Raises OptionError."""
+    if option:
+        return Path(option)
     state = os.environ.get("XDG_STATE_HOME", "")
-    home = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()
-    return Path(option) if option else home / "choria_streams" / "results"
+    home = state if os.path.isabs(state) else os.path.expanduser("~/.local/state")
+    if not os.path.isabs(home):  # in a container, with a user that it does not know
+        raise _errors.OptionError("spool", "is not given, and this user has no home folder: name a folder in spool.")
+    return Path(home) / "choria_streams" / "results"
 
 
-def same_target(found: Any, wanted: Mapping[str, Any]) -> bool:
+def same_target(one: Any, other: Mapping[str, Any]) -> bool:
     """Return True if two targets are the same network, which one common server shows."""
-    if not isinstance(found, dict):
+    if not isinstance(one, dict):
         return False
-    servers = set(map(str, _list(found))) & set(map(str, _list(wanted)))
-    others = [{key: value for key, value in target.items() if key != "servers"} for target in (found, wanted)]
-    return others[0] == others[1] and (bool(servers) or "servers" not in wanted)
+    servers = set(map(str, _list(one))) & set(map(str, _list(other)))
+    others = [{key: value for key, value in target.items() if key != "servers"} for target in (one, other)]
+    return others[0] == others[1] and (bool(servers) or "servers" not in other)
 
 
 def _list(target: Mapping[str, Any]) -> list[Any]:
     servers = target.get("servers")
     return servers if isinstance(servers, list) else []
+
+
+def _why_unsafe(path: Path, folder: int) -> str:
+    """Return why others could change the files of a folder, or an empty text. An empty folder is closed to others."""
+    status = os.fstat(folder)
+    if status.st_uid != os.geteuid():
+        return f"belongs to user {status.st_uid}, this run is one of user {os.geteuid()}"
+    if status.st_mode & 0o022:
+        if str(path.resolve()) in _FOR_ALL or not all(map(_is_ours, os.listdir(folder))):
+            return "is shared, others may change it"
+        os.fchmod(folder, 0o700)
+    return ""
+
+
+def _is_ours(name: str) -> bool:
+    return name.endswith((SUFFIX, REWRITTEN)) or name == _WARNED
 
 
 def _names(folder: int) -> list[str]:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Summarize the events of a run: counts by host and task, failures, and completeness.
 
@@ -9,17 +8,65 @@ results, and with the gaps among its events, not with their number.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from .events import ITEM_RESULT, PLAY_STARTED, RUN_FINISHED, RUN_STARTED, TASK_RESULT, length_of, seconds_of, text_of
-from .numbers import Numbers
+from .events import length_of, seconds_of, text_of
+from .kinds import ITEM_RESULT, PLAY_STARTED, RUN_FINISHED, RUN_STARTED, TASK_RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from .events import RunEvent
+
+
+class Numbers:
+    """Whole numbers from 1 on, stored as ranges. Its size depends on the gaps, not on the length."""
+
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        self.count = 0
+
+    @property
+    def highest(self) -> int:
+        """The highest number, 0 if there is none."""
+        return self._lasts[-1] if self._lasts else 0
+
+    def add(self, number: int) -> bool:
+        """Add a number. Return False if it was present."""
+        firsts, lasts = self._firsts, self._lasts
+        index = bisect_right(firsts, number) - 1  # of the last range that begins at the number or before it
+        if index >= 0 and number <= lasts[index]:
+            return False
+        self.count += 1
+        follows = index >= 0 and lasts[index] == number - 1
+        leads = index + 1 < len(firsts) and firsts[index + 1] == number + 1
+        if follows and leads:
+            lasts[index] = lasts.pop(index + 1)
+            del firsts[index + 1]
+        elif follows:
+            lasts[index] = number
+        elif leads:
+            firsts[index + 1] = number
+        else:
+            firsts.insert(index + 1, number)
+            lasts.insert(index + 1, number)
+        return True
+
+    def ranges(self) -> list[dict[str, int]]:
+        """Return the ranges as dicts of ``first`` and ``last``."""
+        return [{"first": first, "last": last} for first, last in zip(self._firsts, self._lasts)]
+
+    def missing(self, end: int) -> list[dict[str, int]]:
+        """Return the gaps from 1 to ``end``."""
+        before = [0, *self._lasts]
+        after = [*self._firsts, end + 1]
+        gaps = [{"first": last + 1, "last": min(first - 1, end)} for last, first in zip(before, after)]
+        return [gap for gap in gaps if gap["first"] <= gap["last"]]
+
 
 STATUSES = ("ok", "changed", "failed", "skipped", "unreachable", "ignored")
 FAILURES = ("failed", "unreachable")
@@ -27,7 +74,7 @@ COUNTED = (*STATUSES, "rescued")
 RUNNING, LOST = "running", "lost"
 OUTCOMES = ("succeeded", "failed", "interrupted", RUNNING, LOST)
 _OF_ITEMS = ("label", "status", "msg", "rc")
-# Of a result's data these are told in a form of our own
+# These keys of a result's data have a form of our own in rows
 _OWN = ("run_id", "sequence", "host", "play", "task", "status", "rescued", "duration")
 
 
@@ -54,6 +101,7 @@ class Tally:
     held: float = 0.0
 
     def add(self, status: str, host: str, length: float, moment: float, governor: Any) -> None:
+        """Count a result that took ``length`` seconds and ended at ``moment``."""
         if status in self.counts:
             self.counts[status] += 1
         self.duration += length
@@ -68,7 +116,8 @@ class Tally:
             self.waited += length_of(governor.get("waited"))
             self.held += length_of(governor.get("held"))
 
-    def told(self, start: float) -> dict[str, Any]:
+    def result(self, start: float) -> dict[str, Any]:
+        """Return the counts for results. ``start`` is that of the run, in seconds since 1970."""
         return {
             **self.counts,
             "duration": round(self.duration, 6),
@@ -139,6 +188,7 @@ class RunSummary:
         self._selected = {"failures": 0, "results": 0}
 
     def add(self, event: RunEvent) -> None:
+        """Add an event. A second one with the same number counts as a duplicate."""
         low, high = self._places
         self._places = min(low or event.place, event.place), max(high, event.place)
         if not self._numbers.add(event.number):
@@ -193,14 +243,16 @@ class RunSummary:
     def _first_of(self, rows: list[RunEvent]) -> list[RunEvent]:
         return sorted(rows, key=_number)[: self._kept.most]
 
-    # What it amounts to
+    # Totals
 
     @property
     def empty(self) -> bool:
+        """True if there was no event."""
         return not self._numbers.count
 
     @property
     def hosts(self) -> set[str]:
+        """The names of the hosts that the events name."""
         recap = self._finished.data.get("hosts") if self._finished else None
         return {*self._hosts, *(recap if isinstance(recap, dict) else ())}
 
@@ -209,15 +261,17 @@ class RunSummary:
         """The number of events, or None before the run's end is known."""
         if self._finished is None:
             return None
-        told = self._finished.data.get("events")
-        return max(told if isinstance(told, int) else 0, self._finished.number)
+        number = self._finished.data.get("events")
+        return max(number if isinstance(number, int) else 0, self._finished.number)
 
     @property
     def missing(self) -> list[dict[str, int]]:
+        """The gaps among the numbers of the events, as dicts of ``first`` and ``last``."""
         return self._numbers.missing(self.expected or self._numbers.highest)
 
     @property
     def complete(self) -> bool:
+        """True if all events from the start to the end are there."""
         return self._finished is not None and not self.missing
 
     @property
@@ -228,29 +282,31 @@ class RunSummary:
         return self._started.moment if self._started else self._first
 
     def outcome(self, now: float, lost_after: float) -> str:
+        """Return one of OUTCOMES. Both arguments are in seconds: the time now, and the silence of a lost run."""
         if self._finished is not None:
             return text_of(self._finished.data, "outcome")
         return LOST if now - (seconds_of(self._stored) or now) > lost_after else RUNNING
 
     def result(self, now: float, lost_after: float) -> dict[str, Any]:
+        """Return the run for results. The arguments are those of ``outcome``."""
         end = self._finished
-        told = end.data.get("duration") if end else None
+        duration = end.data.get("duration") if end else None
         last = end.moment if end else self._last
         return {
             "run_id": self.run_id,
             "outcome": self.outcome(now, lost_after),
             "started": rfc3339(self.start),
             "finished": rfc3339(end.moment) if end else None,
-            "duration": length_of(told) if told is not None else round(last - self.start, 6),
+            "duration": length_of(duration) if duration is not None else round(last - self.start, 6),
             "about": self._about(),
             "complete": self.complete,
             "start_missing": self._started is None,
             "events": self._events(),
-            "counts": self.total.told(self.start),
+            "counts": self.total.result(self.start),
             "plays": [
                 {**play, "began": round(play["began"] - self.start, 6)} for _number, play in sorted(self._plays.items())
             ],
-            "hosts": [{"host": host, **self._hosts[host].told(self.start)} for host in sorted(self._hosts)],
+            "hosts": [{"host": host, **self._hosts[host].result(self.start)} for host in sorted(self._hosts)],
             "recap": end.data.get("hosts") if end else None,
             "tasks": [self._task(*self._tasks[key]) for key in sorted(self._tasks, key=self._order.__getitem__)],
             "failures": self._rows(self._failures),
@@ -277,7 +333,7 @@ class RunSummary:
 
     def _task(self, names: Mapping[str, Any], tally: Tally) -> dict[str, Any]:
         longest = {"longest": round(tally.longest, 6), "longest_host": tally.longest_host}
-        return {**names, **tally.told(self.start), **longest}
+        return {**names, **tally.result(self.start), **longest}
 
     def _rows(self, events: list[RunEvent]) -> list[dict[str, Any]]:
         """Return rows in the order of the run, with their starts in seconds after the run's."""

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Consumers: read, plan, apply."""
 
@@ -9,14 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import consumers, jetstream, reading, streams
+from ..._api import accounts, consumers, jetstream, message_count, reading, streams
 from ..._options import fields, quantities
 from .. import losses, resource
 from ..ownership import marked
 from . import configuration, facts, rules, table
 from . import position as positions
 from . import proof as consumer_proof
-from .current import Current
+from .configuration import Current
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,11 +23,19 @@ if TYPE_CHECKING:
     from ..._connection import sessions, wire
     from . import losses as consumer_losses
 
+_STATES: dict[str, Any] = {
+    "state": {"type": "str", "choices": ["present", "absent", "reset", "unpinned"], "default": "present"},
+    "recreate": {"type": "bool", "default": False},
+    "allow_data_loss": {"type": "bool", "default": False},
+    "exact": {"type": "bool", "default": False},
+    resource.PEDANTIC.option: resource.PEDANTIC.argument(),
+}
+
 
 class ConsumerResource:
     noun = "consumer"
     spec = table.SPEC
-    states = table.STATES
+    states = _STATES
     checks = fields.Spec()
 
     def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
@@ -42,10 +49,10 @@ class ConsumerResource:
         current = Current(info, above, (), holder, _target(session, options) if above else None)
         if above and options["state"] == "present":
             if info is None or options.get("recreate"):
-                current = replace(current, account=jetstream.account_info(session))
+                current = replace(current, account=accounts.info(session))
             if current.is_queue and current.count > bool(info):
-                found = consumers.list_all(session, stream)
-                current = replace(current, others=tuple(each for each in found if each["name"] != name))
+                infos = consumers.list_all(session, stream)
+                current = replace(current, others=tuple(each for each in infos if each["name"] != name))
         if self.narrowed(current, options):
             from . import losses as consumer_losses
 
@@ -77,11 +84,11 @@ class ConsumerResource:
     def matched(self, session: sessions.Session, current: Current, options: Mapping[str, Any]) -> Current:
         """Return the state with the filters that match stored messages, if no subject of the stream matches."""
         given = options.get("filter_subject") or options.get("filter_subjects")
-        wanted = rules.without_match(options, current.stream_config) if given and current.stream else ()
-        if not wanted or options["state"] != "present":
+        filters = rules.without_match(options, current.stream_config) if given and current.stream else ()
+        if not filters or options["state"] != "present":
             return current
-        found = frozenset(each for each in wanted if streams.holds(session, options["stream"], each))
-        return replace(current, stored=found)
+        stored = frozenset(each for each in filters if message_count.holds(session, options["stream"], each))
+        return replace(current, stored=stored)
 
     def needs_others(self, options: Mapping[str, Any]) -> bool:
         """Return True if the plan may depend on the stream's other consumers."""
@@ -89,14 +96,16 @@ class ConsumerResource:
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Raise OptionError for options that exclude each other, without the server."""
-        found = fields.checked(table.SPEC, options.get)
-        given = {row.path: found[row.option] for row in table.SPEC if row.option in found}
+        checked = fields.checked(table.SPEC, options.get)
+        given = {row.path: checked[row.option] for row in table.SPEC if row.option in checked}
         rules.check_given(given)
 
     def check_declared(self, options: Mapping[str, Any]) -> None:
         """Raise the same for an item of a document, whose state must be present or absent."""
         if options["state"] not in ("present", "absent"):
-            raise _errors.OptionError("state", f"{options['state']} does not last: do it with choria_consumer.")
+            raise _errors.OptionError(
+                "state", f"{options['state']} is an action, not a state: use choria_consumer for it."
+            )
         self.check(options)
 
     def plan(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
@@ -113,7 +122,7 @@ class ConsumerResource:
             plan = self._plan_update(current, desired, options, server)
         return resource.pedantically(plan, options, server)
 
-    def calls_of(self, plan: resource.Plan) -> list[jetstream.Call]:
+    def calls_of(self, plan: resource.Plan) -> list[jetstream.Call[Any]]:
         """Return the calls of the plan, in their order."""
         if "calls" in plan.request:
             return list(plan.request["calls"])
@@ -123,7 +132,9 @@ class ConsumerResource:
         if plan.action == resource.CREATE:
             return [consumers.creating(stream, config, pedantic=plan.pedantic)]
         changed = {change.field for change in plan.changes}
-        calls = [consumers.updating(stream, config, pedantic=plan.pedantic)] if changed - {"paused_until"} else []
+        calls: list[jetstream.Call[Any]] = []
+        if changed - {"paused_until"}:
+            calls.append(consumers.updating(stream, config, pedantic=plan.pedantic))
         if "paused_until" in changed:
             calls.append(consumers.pausing(stream, plan.name, config.get("pause_until")))
         return calls
@@ -147,9 +158,11 @@ class ConsumerResource:
         del desired["stream"], desired["durable_name"]
         for (path, value), since in table.VALUES_SINCE.items():
             if desired.get(path) == value:
-                resource.check_age(table.ROWS[path]._replace(option=f"{path} {value}", since=since), value, server)
+                resource.require_version(
+                    table.ROWS[path]._replace(option=f"{path} {value}", since=since), value, server
+                )
         given, present = set(desired), facts.declared(current.info) if current.info else {}
-        if desired.get("pause_until") and not facts.ahead(desired["pause_until"], current.info or current.stream):
+        if desired.get("pause_until") and not facts.is_future(desired["pause_until"], current.info or current.stream):
             desired["pause_until"] = ""
         exact = bool(options.get("exact") and present)
         desired = marked(desired, present, options.get("owner"), exact=exact)
@@ -174,64 +187,31 @@ class ConsumerResource:
             config = positions.resumed(config, current.holder)
             calls = positions.replacing(current.stream_config, None, current.holder, config)
             request.update(config=config, calls=calls)
-        lost = _lost_by_filter(current, config, options)
-        after = self._expected(current, options, config)
-        changes = tuple(
-            resource.Change(
-                table.ROWS[path].option,
-                None,
-                table.ROWS[path].codec.to_result(value),
-                resource.CREATE,
-            )
+        changes = [
+            resource.Change(table.ROWS[path].option, None, table.ROWS[path].codec.to_result(value), resource.CREATE)
             for path, value in desired.items()
             if path in table.ROWS
-        )
-        return resource.Plan(
-            self.noun,
-            options["name"],
-            resource.CREATE,
-            request,
-            None,
-            after,
-            changes,
-            _consequences(messages_lost=lost),
-            warnings=_warnings(current, config, set(desired)),
-        )
+        ]
+        return self._writing(current, options, resource.CREATE, request, changes)
 
     def _plan_update(
         self, current: Current, desired: dict[str, Any], options: Mapping[str, Any], server: wire.Server
     ) -> resource.Plan:
         info, what = current.info or {}, f"consumer {options['name']}"
-        before = facts.result_of(info)
         recreate = bool(options.get("recreate"))
         changes = resource.field_changes(
-            table.ROWS.values(),
-            what,
-            facts.declared(info),
-            desired,
-            server.version,
-            recreate=recreate,
+            table.ROWS.values(), what, facts.declared(info), desired, server.version, recreate=recreate
         )
         if any(change.effect == fields.RECREATE for change in changes) or (current.holder and not changes):
             return self._plan_recreation(current, desired, options, changes)
         if not changes:
+            before = facts.result_of(info)
             return resource.Plan(self.noun, options["name"], resource.NONE, {}, before, before, (), _consequences())
         _check_bound(info, changes, what)
         kept = {path: value for path, value in desired.items() if path not in table.START}
-        config = configuration.sent(configuration.merged(facts.there(info), kept))
-        lost = _lost_by_filter(current, config, options)
+        config = configuration.sent(resource.merged(facts.current(info), kept, facts.START_MARK))
         request = {"stream_name": options["stream"], "config": config}
-        return resource.Plan(
-            self.noun,
-            options["name"],
-            resource.UPDATE,
-            request,
-            before,
-            self._expected(current, options, config),
-            tuple(changes),
-            _consequences(messages_lost=lost),
-            warnings=_warnings(current, config, {change.field for change in changes}),
-        )
+        return self._writing(current, options, resource.UPDATE, request, changes)
 
     def _plan_recreation(
         self, current: Current, desired: dict[str, Any], options: Mapping[str, Any], changes: list[resource.Change]
@@ -243,25 +223,39 @@ class ConsumerResource:
         info, stream, name = current.info or {}, current.stream_config, options["name"]
         if not current.is_queue and not current.holder:
             _check_number(current, options)  # what holds its position is one more
-        config = configuration.sent(configuration.merged(facts.declared(info), desired))
+        config = configuration.sent(resource.merged(facts.declared(info), desired, facts.START_MARK))
+        rules.check_queue(name, config, stream, current.others, new=True)
         moves = positions.moved_by(changes, info, config)
         positions.check_skipped(f"consumer {name}", moves["messages_skipped"], bool(options["allow_data_loss"]))
-        lost = _lost_by_filter(current, config, options)
         if not {change.field for change in changes} & set(table.START):
-            config = positions.anew(config, info, stream)
+            config = positions.continued(config, info, stream)
         calls = positions.replacing(stream, info, current.holder, config)
         if not changes:
             calls, moves = calls[-1:], {}
         request = {"stream_name": options["stream"], "config": config, "calls": calls, "created": current.created}
-        shown = tuple(changes) or (resource.Change("recreate", "interrupted", "finished", fields.RECREATE),)
+        shown = changes or [resource.Change("recreate", "interrupted", "finished", fields.RECREATE)]
+        return self._writing(current, options, resource.UPDATE, request, shown, **moves)
+
+    def _writing(
+        self,
+        current: Current,
+        options: Mapping[str, Any],
+        action: str,
+        request: dict[str, Any],
+        changes: list[resource.Change],
+        **moves: int | None,
+    ) -> resource.Plan:
+        """Return the plan to write the configuration in the request."""
+        config = request["config"]
+        lost = _lost_by_filter(current, config, options)
         return resource.Plan(
             self.noun,
-            name,
-            resource.UPDATE,
+            options["name"],
+            action,
             request,
-            facts.result_of(info),
+            facts.result_of(current.info) if current.info else None,
             self._expected(current, options, config),
-            shown,
+            tuple(changes),
             _consequences(**moves, messages_lost=lost),
             warnings=_warnings(current, config, {change.field for change in changes}),
         )
@@ -338,9 +332,9 @@ def _target(session: sessions.Session, options: Mapping[str, Any]) -> int | None
         sequence: int | None = options["opt_start_seq"]
         return sequence
     stream, moment = options["stream"], quantities.parse_timestamp(options["opt_start_time"])
-    found = reading.first_since(session, stream, reading.ALL, moment)
-    state = (streams.info(session, stream) or {"state": {}})["state"]
-    return found or int(state.get("last_seq", 0)) + 1
+    first = reading.first_since(session, stream, reading.ALL, moment)
+    info = streams.info(session, stream)
+    return first or (info["state"]["last_seq"] if info else 0) + 1
 
 
 def _warnings(current: Current, config: Mapping[str, Any], changed: set[str]) -> tuple[str, ...]:
@@ -348,9 +342,9 @@ def _warnings(current: Current, config: Mapping[str, Any], changed: set[str]) ->
         return ()
     stream = current.stream_config
     return tuple(
-        f"consumer {config['durable_name']}: the filter '{wanted}' matches none of the subjects of stream "
+        f"consumer {config['durable_name']}: the filter '{subject}' matches none of the subjects of stream "
         f"{stream['name']}, which are {', '.join(stream.get('subjects') or ['none'])}: it gets no new messages."
-        for wanted in rules.without_match(config, stream)
+        for subject in rules.without_match(config, stream)
     )
 
 
@@ -377,9 +371,9 @@ def _lost_by_filter(current: Current, config: Mapping[str, Any], options: Mappin
     return None if loss.at_least else loss.messages
 
 
-def _consequences(**told: int | None) -> dict[str, Any]:
+def _consequences(**counts: int | None) -> dict[str, Any]:
     nothing = {"messages_lost": 0, "consumers_lost": 0, "messages_redelivered": 0, "messages_skipped": 0}
-    return {**nothing, **told}
+    return {**nothing, **counts}
 
 
 CONSUMER = ConsumerResource()

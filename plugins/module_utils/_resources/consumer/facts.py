@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Show consumers in results, and fill in the server's defaults."""
 
@@ -9,13 +8,15 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ..._options import codecs, quantities, untrusted
-from ..stream.facts import facts
+from ..stream import facts as stream_facts
 from . import table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Where a consumer was to begin that was made anew at its position, in its metadata
+    from ..._api import answers
+
+# In the metadata of a consumer that was created again at its position: where it was to begin
 START_MARK = "choria.streams.start"
 _ACK_WAIT = 30 * quantities.NANOSECOND
 _PINNED = 120 * quantities.NANOSECOND
@@ -30,43 +31,46 @@ def filled(config: Mapping[str, Any], stream: Mapping[str, Any], ackable: int = 
     """
     limits = stream.get("consumer_limits") or {}
     backoff = config.get("backoff")
-    wanted: dict[str, Any] = {"max_deliver": -1, "inactive_threshold": limits.get("inactive_threshold", 0)}
+    defaults: dict[str, Any] = {"max_deliver": -1, "inactive_threshold": limits.get("inactive_threshold", 0)}
     if config.get("ack_policy") in ("explicit", "all"):
-        wanted["ack_wait"] = backoff[0] if backoff else _ACK_WAIT
+        defaults["ack_wait"] = backoff[0] if backoff else _ACK_WAIT
     if limits.get("max_ack_pending"):
-        wanted["max_ack_pending"] = limits["max_ack_pending"]
+        defaults["max_ack_pending"] = limits["max_ack_pending"]
     elif config.get("ack_policy") != "none":
-        wanted["max_ack_pending"] = min(_ACK_PENDING, ackable or _ACK_PENDING)
+        defaults["max_ack_pending"] = min(_ACK_PENDING, ackable or _ACK_PENDING)
     if config.get("ack_policy") == "flow_control":
-        wanted.update(flow_control=True, idle_heartbeat=quantities.NANOSECOND)
+        defaults.update(flow_control=True, idle_heartbeat=quantities.NANOSECOND)
     if not config.get("deliver_subject"):
-        wanted["max_waiting"] = _WAITING
+        defaults["max_waiting"] = _WAITING
     if config.get("priority_policy") == "pinned_client":
-        wanted["priority_timeout"] = _PINNED
-    return {**wanted, **{path: value for path, value in config.items() if value}}
+        defaults["priority_timeout"] = _PINNED
+    return {**defaults, **{path: value for path, value in config.items() if value}}
 
 
 def result_of(info: Mapping[str, Any]) -> dict[str, Any]:
     """Return the consumer for results: its options by their names, and its state."""
     config = declared(info)
+    cluster: answers.Cluster | None = info.get("cluster")
     return {
         "name": info["config"]["durable_name"] if "durable_name" in info["config"] else info["name"],
         "stream": info["stream_name"],
         **{row.option: row.codec.to_result(row.read(config)) for row in table.ROWS.values()},
-        **{key: fact for key, fact in facts(info).items() if key not in ("state", "origins")},
+        "created": info.get("created"),
+        "cluster": stream_facts.cluster(cluster or {}),
+        "server": stream_facts.server(info["config"]),
         "state": _state(info),
     }
 
 
 def declared(info: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration as declared, with its original start if it was created again at its position."""
-    return as_asked(there(info))
+    return as_asked(current(info))
 
 
-def there(info: Mapping[str, Any]) -> dict[str, Any]:
+def current(info: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration on the server, without a pause that is over."""
     config = dict(info["config"])
-    if config.get("pause_until") and not ahead(config["pause_until"], info):
+    if config.get("pause_until") and not is_future(config["pause_until"], info):
         del config["pause_until"]
     return config
 
@@ -76,14 +80,14 @@ def as_asked(config: dict[str, Any]) -> dict[str, Any]:
     labels = config.get("metadata") or {}
     try:
         begin = untrusted.load_object(labels[START_MARK])
-    except (KeyError, ValueError):  # none, or somebody else's
+    except (KeyError, ValueError):  # no mark, or not ours
         return config
     rest = {path: value for path, value in config.items() if path not in table.START}
     own = {key: text for key, text in labels.items() if key != START_MARK}
     return {**rest, **begin, "metadata": own}
 
 
-def ahead(moment: str, info: Mapping[str, Any] | None) -> bool:
+def is_future(moment: str, info: Mapping[str, Any] | None) -> bool:
     """Return True if a time is in the future, by the server's clock if it has answered."""
     now = quantities.parse_timestamp(info["ts"]) if info and info.get("ts") else datetime.now(timezone.utc)
     return quantities.parse_timestamp(moment) > now
@@ -96,8 +100,8 @@ def unprocessed(info: Mapping[str, Any]) -> int:
 
 def position(info: Mapping[str, Any], which: str) -> tuple[int, int]:
     """Return the stream sequence and the number of deliveries of ``delivered`` or ``ack_floor``."""
-    found = info.get(which) or {}
-    return int(found.get("stream_seq", 0)), int(found.get("consumer_seq", 0))
+    sequences = info.get(which) or {}
+    return int(sequences.get("stream_seq", 0)), int(sequences.get("consumer_seq", 0))
 
 
 def _state(info: Mapping[str, Any]) -> dict[str, Any]:

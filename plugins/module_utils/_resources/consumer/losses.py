@@ -1,14 +1,13 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Count what is deleted with a consumer or a part of its filter in a stream that keeps messages by interest."""
+"""Count the messages that ``retention: interest`` deletes with a consumer, or with a part of its filter."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import consumers, streams
+from ..._api import consumers, message_count
 from .. import losses, subjects
 from . import facts
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..._connection import sessions
 
-    Waiting = tuple[tuple[dict[str, Any], ...], dict[str, int]]
+    Waiting = tuple[tuple[Mapping[str, Any], ...], dict[str, int]]
 
 
 def lost_with(stream: Mapping[str, Any], info: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> int | None:
@@ -26,37 +25,37 @@ def lost_with(stream: Mapping[str, Any], info: Mapping[str, Any], others: Iterab
     if not left or stream.get("retention") != "interest":
         return 0
     mine = subjects.filters(info["config"])
-    theirs = [wanted for other in others for wanted in subjects.filters(other["config"])]
+    theirs = [subject for other in others for subject in subjects.filters(other["config"])]
     return None if any(subjects.meet(one, other) for one in mine for other in theirs) else left
 
 
-def narrowed(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Return True if ``wanted`` leaves out messages that the present filters take."""
-    new = subjects.filters(wanted)
+def narrowed(before: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
+    """Return True if ``desired`` leaves out messages that the present filters take."""
+    new = subjects.filters(desired)
     return not all(_heard(new, old) for old in subjects.filters(before["config"]))
 
 
 def read(session: sessions.Session, stream: str) -> Waiting | None:
     """Return the stream's consumers, and the number of messages by subject, or None if that may not be read."""
     try:
-        return tuple(consumers.list_all(session, stream)), streams.subject_counts(session, stream)
+        return tuple(consumers.list_all(session, stream)), message_count.subject_counts(session, stream)
     except _errors.PermissionMissing:
         return None
 
 
-def lost(before: Mapping[str, Any], wanted: Mapping[str, Any], waiting: Waiting | None) -> losses.Loss:
-    """Return the messages of a stream by interest that no consumer waits for any more.
+def lost(before: Mapping[str, Any], desired: Mapping[str, Any], waiting: Waiting | None) -> losses.Loss:
+    """Return the messages that no consumer needs after the change, so that ``retention: interest`` deletes them.
 
-    Other consumers that have processed nothing of their filters keep them. Of others it is unknown what they have
-    processed.
+    Another consumer that has processed nothing yet keeps all messages that match its filters. For one that has, it is
+    unknown which messages it still keeps.
     """
     cause = "its new filter"
-    if not narrowed(before, wanted):
+    if not narrowed(before, desired):
         return losses.Loss()
     if waiting is None:
         return losses.Loss(cause=cause, at_least=True)
     others, counts = waiting
-    kept, unsure = subjects.filters(wanted), set()
+    kept, unsure = subjects.filters(desired), set()
     left = {subject for subject in counts if not _heard(kept, subject)}
     for info in others:
         heard = {subject for subject in counts if _heard(subjects.filters(info["config"]), subject)}
@@ -67,5 +66,5 @@ def lost(before: Mapping[str, Any], wanted: Mapping[str, Any], waiting: Waiting 
     return losses.Loss(sum(counts[subject] for subject in left - unsure), 0, cause, at_least=bool(left & unsure))
 
 
-def _heard(wanted: Iterable[str], subject: str) -> bool:
-    return any(subjects.covers(each, subject) for each in wanted)
+def _heard(filters: Iterable[str], subject: str) -> bool:
+    return any(subjects.covers(each, subject) for each in filters)

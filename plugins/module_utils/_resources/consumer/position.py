@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The position of a consumer: move it, keep it while the consumer is created again, and unpin clients.
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from ..._connection import wire
 
 _HOLDER = "choria-streams-position-of-"
-# In the holder's metadata: where a consumer is to begin that is made anew to begin elsewhere
+# In the holder's metadata: the new start of a consumer that is created again to begin elsewhere
 _BEGIN = "choria.streams.begin"
 
 
@@ -36,10 +35,10 @@ def holder_of(name: str) -> str:
     return f"{_HOLDER}{name}"
 
 
-# Made anew
+# Recreation
 
 
-def anew(config: Mapping[str, Any], info: Mapping[str, Any], stream: Mapping[str, Any]) -> dict[str, Any]:
+def continued(config: Mapping[str, Any], info: Mapping[str, Any], stream: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of the consumer that continues after the acknowledged messages of this one."""
     if stream.get("retention") == "workqueue":
         return dict(config)
@@ -56,7 +55,7 @@ def begun_at(config: Mapping[str, Any], sequence: int, asked: Mapping[str, Any])
 
 def replacing(
     stream: Mapping[str, Any], info: Mapping[str, Any] | None, holder: Mapping[str, Any] | None, config: dict[str, Any]
-) -> list[jetstream.Call]:
+) -> list[jetstream.Call[Any]]:
     """Return the calls that create a consumer again, from wherever an earlier run was interrupted."""
     name, home = config["durable_name"], stream["name"]
     create = consumers.creating(home, config)
@@ -79,7 +78,7 @@ def resumed(config: dict[str, Any], holder: Mapping[str, Any]) -> dict[str, Any]
     there = holder["config"]
     begin = (there.get("metadata") or {}).get(_BEGIN)
     if begin:
-        with suppress(ValueError):  # somebody else's
+        with suppress(ValueError):  # not ours
             start = untrusted.load_object(begin)
             rest = {path: value for path, value in config.items() if path not in table.START}
             return {**rest, **start}
@@ -109,10 +108,7 @@ def moved_by(
 
     None stands for unknown. A consumer that is created again only moves if its start changes.
     """
-    (floor, acked), (last, deliveries) = (
-        facts.position(info, "ack_floor"),
-        facts.position(info, "delivered"),
-    )
+    (floor, acked), (last, deliveries) = (facts.position(info, "ack_floor"), facts.position(info, "delivered"))
     if not {change.field for change in changes} & set(table.START):
         return {"messages_redelivered": min(last - floor, deliveries - acked), "messages_skipped": 0}
     policy, begin = config.get("deliver_policy", "all"), int(config.get("opt_start_seq") or 1)
@@ -158,38 +154,32 @@ def check_alone(options: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
 
 def resetting(
     info: Mapping[str, Any], sequence: int | None, server: wire.Server
-) -> tuple[list[jetstream.Call], list[resource.Change], dict[str, int | None]]:
+) -> tuple[list[jetstream.Call[Any]], list[resource.Change], dict[str, int | None]]:
     """Return the calls, changes and consequences of a move to a sequence, or back to the last acknowledgement."""
     if server.version < shared_fields.V2_14:
         raise _errors.Refused(
-            f"state: reset needs nats-server 2.14.0 (API level 4), and {server.runs}: make the consumer "
-            "anew with recreate: true and deliver_policy: by_start_sequence, or upgrade the server.",
+            f"state: reset needs nats-server 2.14.0 (API level 4), and {server.runs}: create the "
+            "consumer again with recreate: true and deliver_policy: by_start_sequence, or upgrade the server.",
             code="server_too_old",
             option="state",
         )
-    (floor, _acked), (last, _deliveries) = (
-        facts.position(info, "ack_floor"),
-        facts.position(info, "delivered"),
-    )
+    (floor, _acked), (last, _deliveries) = (facts.position(info, "ack_floor"), facts.position(info, "delivered"))
     target = sequence or floor + 1
     if last == floor == target - 1:
         return [], [], {}
-    change = resource.Change("position", {"delivered": last, "ack_floor": floor}, _at(target - 1), fields.IN_PLACE)
+    before, after = {"delivered": last, "ack_floor": floor}, {"delivered": target - 1, "ack_floor": target - 1}
+    change = resource.Change("position", before, after, fields.IN_PLACE)
     return [consumers.resetting(info["stream_name"], info["name"], sequence)], [change], passed_over(info, target)
-
-
-def _at(sequence: int) -> dict[str, int]:
-    return {"delivered": sequence, "ack_floor": sequence}
 
 
 def unpinning(
     info: Mapping[str, Any], groups: Iterable[str] | None
-) -> tuple[list[jetstream.Call], list[resource.Change]]:
+) -> tuple[list[jetstream.Call[Any]], list[resource.Change]]:
     """Return the calls and changes that unpin clients from these groups, or from all."""
-    known = set(info["config"].get("priority_groups") or [])
+    existing = set(info["config"].get("priority_groups") or [])
     for group in groups or ():
-        if group not in known:
-            there = ", ".join(sorted(known)) or "none"
+        if group not in existing:
+            there = ", ".join(sorted(existing)) or "none"
             raise _errors.OptionError("priority_groups", f"there is no group '{group}', there are {there}.")
     pinned = {
         group["group"]: group["pinned_client_id"]
@@ -205,7 +195,7 @@ def unpinning(
 def missing_consumer(stream: str, name: str) -> _errors.StreamsError:
     """Return the error of a missing consumer."""
     return _errors.StreamsError(
-        f"name: there is no consumer {name} of stream {stream}: make it first, or check the name.",
+        f"name: there is no consumer {name} of stream {stream}: create it first, or check the name.",
         code="no_consumer",
         option="name",
     )

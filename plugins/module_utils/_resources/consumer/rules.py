@@ -1,11 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rules between options of a consumer: combinations that the server refuses, or ignores."""
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
@@ -33,8 +31,10 @@ def check(config: Mapping[str, Any], present: Mapping[str, Any], given: Collecti
     ``config`` is the configuration after the change, and ``present`` the one before, so that what another tool made can
     be declared as it is.
     """
-    known = [*_conflicts(present), *_gaps(present)] if present else []
-    _raise_first((problem for problem in (*_conflicts(config), *_gaps(config)) if problem not in known), given)
+    present_problems = [*_conflicts(present), *_gaps(present)] if present else []
+    _raise_first(
+        (problem for problem in (*_conflicts(config), *_gaps(config)) if problem not in present_problems), given
+    )
 
 
 def _raise_first(problems: Iterable[Problem], given: Collection[str]) -> None:
@@ -46,7 +46,7 @@ def _raise_first(problems: Iterable[Problem], given: Collection[str]) -> None:
 
 def without_match(config: Mapping[str, Any], stream: Mapping[str, Any]) -> list[str]:
     """Return the filters that no new message of the stream can match."""
-    return [wanted for wanted in subjects.filters(config) if not subjects.may_match(wanted, stream)]
+    return [subject for subject in subjects.filters(config) if not subjects.may_match(subject, stream)]
 
 
 def check_filters(
@@ -56,7 +56,7 @@ def check_filters(
 
     ``stored`` are the filters that match stored messages, None if unknown.
     """
-    lost = [wanted for wanted in without_match(config, stream) if stored is not None and wanted not in stored]
+    lost = [subject for subject in without_match(config, stream) if stored is not None and subject not in stored]
     if lost:
         option = "filter_subjects" if config.get("filter_subjects") else "filter_subject"
         raise _errors.Refused(
@@ -72,10 +72,10 @@ def _conflicts(config: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield fields that exclude each other."""
     yield from _of_kind(config)
     yield from _acks(config)
-    wanted = subjects.filters(config)
+    filters = subjects.filters(config)
     if config.get("filter_subject") and config.get("filter_subjects"):
         yield ("filter_subjects", "filter_subject"), "give either filter_subject or filter_subjects, not both."
-    overlap = next((pair for pair in permutations(wanted, 2) if subjects.covers(*pair)), None)
+    overlap = subjects.clashing(filters, subjects.covers)
     if overlap:
         yield (
             ("filter_subjects",),
@@ -151,7 +151,10 @@ def _gaps(config: Mapping[str, Any]) -> Iterator[Problem]:
         if config.get("ack_policy") == "flow_control":
             yield ("ack_policy", "deliver_subject"), "flow_control is for push consumers: give deliver_subject."
     if config.get("flow_control") and not config.get("idle_heartbeat"):
-        yield ("flow_control", "idle_heartbeat"), "needs idle_heartbeat too."
+        yield (
+            ("flow_control", "idle_heartbeat"),
+            "flow_control needs idle_heartbeat: give both, or leave flow_control out.",
+        )
     if config.get("ack_policy") == "flow_control" and not config.get("max_ack_pending", 1) > 0:
         yield ("max_ack_pending", "ack_policy"), "needs a limit with ack_policy: flow_control."
     chosen = config.get("priority_policy") or "none"
@@ -180,12 +183,12 @@ def _against_stream(config: Mapping[str, Any], stream: Mapping[str, Any], ackabl
             f"{target} comes back by the subject '{met}' of the stream itself (JetStream error 10081): choose another.",
         )
     if 0 < ackable < int(config.get("max_ack_pending") or 0):
-        told = f"{config['max_ack_pending']} are more than the {ackable} that the stream or the account allows"
-        yield ("max_ack_pending",), f"{told} (JetStream error 10121)."
+        reason = f"{config['max_ack_pending']} are more than the {ackable} that the stream or the account allows"
+        yield ("max_ack_pending",), f"{reason} (JetStream error 10121)."
     longest = int((stream.get("consumer_limits") or {}).get("inactive_threshold") or 0)
     if 0 < longest < int(config.get("inactive_threshold") or 0):
-        told = f"it is longer than the {codecs.seconds(longest)}s that consumer_limits of the stream allow"
-        yield ("inactive_threshold",), f"{told} (JetStream error 10153)."
+        reason = f"it is longer than the {codecs.seconds(longest)}s that consumer_limits of the stream allow"
+        yield ("inactive_threshold",), f"{reason} (JetStream error 10153)."
 
 
 def check_queue(
@@ -206,12 +209,12 @@ def check_queue(
         theirs = subjects.filters(other["config"])
         pair = next(((one, each) for one in mine for each in theirs if subjects.meet(one, each)), None)
         if pair:
-            told = (
+            reason = (
                 f"in which each message has one consumer, and '{pair[0]}' overlaps with '{pair[1]}' of {other['name']}"
             )
             unfiltered = mine == [">"] and not config.get("filter_subject")
             err_code = 10099 if unfiltered and new else 10100
-            raise _queued(option, f"{option} of {what}{told}: give another filter", err_code)
+            raise _queued(option, f"{option} of {what}{reason}: give another filter", err_code)
 
 
 def _queued(option: str, reason: str, err_code: int) -> _errors.Refused:
@@ -221,17 +224,17 @@ def _queued(option: str, reason: str, err_code: int) -> _errors.Refused:
 
 
 def _check_replicas(config: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
-    wanted, there = int(config.get("num_replicas") or 0), int(stream.get("num_replicas") or 1)
-    if wanted > there:
+    number, most = int(config.get("num_replicas") or 0), int(stream.get("num_replicas") or 1)
+    if number > most:
         raise _errors.OptionError(
             "replicas",
-            f"{wanted} copies are more than the stream has, which is {there} (JetStream error 10126): "
+            f"{number} copies are more than the stream has, which is {most} (JetStream error 10126): "
             "give fewer, or 0 for as many as the stream has.",
         )
-    if wanted and wanted != there and stream.get("retention") in ("interest", "workqueue"):
+    if number and number != most and stream.get("retention") in ("interest", "workqueue"):
         raise _errors.OptionError(
             "replicas",
-            f"has to be that of the stream, {there}, since its retention is {stream['retention']} "
+            f"has to be that of the stream, {most}, since its retention is {stream['retention']} "
             "(JetStream error 10134): leave it out, or give 0.",
         )
 

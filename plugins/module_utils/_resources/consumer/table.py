@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Consumers: their table, after features seen with nats-server 2.10 to 2.15."""
 
@@ -8,19 +7,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..._options import codecs, fields, names
-from .. import resource, shared_fields
+from .. import shared_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _STORAGE_REFUSED = (2, 14, 6)
-STATES: dict[str, Any] = {
-    "state": {"type": "str", "choices": ["present", "absent", "reset", "unpinned"], "default": "present"},
-    "recreate": {"type": "bool", "default": False},
-    "allow_data_loss": {"type": "bool", "default": False},
-    "exact": {"type": "bool", "default": False},
-    resource.PEDANTIC.option: resource.PEDANTIC.argument(),
-}
 NAME = codecs.text(
     r"[^\s.*>/\\]{1,255}", "a consumer's name has up to 255 characters, no space and none of . * > / \\", 255
 )
@@ -29,7 +21,7 @@ _LITERAL = codecs.text(
 )
 _FILTER = codecs.text(rf"|{names.SUBJECT.pattern}", names.SUBJECT.shape)
 _GROUP = codecs.text(r"[a-zA-Z0-9/_=-]{1,16}", "a group's name has up to 16 letters, digits and any of / _ = -")
-CHANGE_BY_RECREATION = "Set recreate: true to make it anew where it is, or make another under a new name."
+CHANGE_BY_RECREATION = "Set recreate: true to create it again under its name, or create another under a new name."
 _FIXED = fields.refused(10012, CHANGE_BY_RECREATION)
 
 
@@ -54,7 +46,7 @@ class _Bytes(codecs.Size):
         return max(0, super().to_wire(value))
 
 
-# What decides about others comes before them: the first change that is refused is the one that is told
+# A field that decides about others comes before them: a refusal names the first field that can't change
 SPEC = fields.Spec(
     (
         fields.Field("stream", names.STREAM_NAME, argument_extra={"required": True}),
@@ -66,7 +58,7 @@ SPEC = fields.Spec(
             update=_FIXED,
         ),
         fields.Field("opt_start_seq", codecs.whole(0), update=_FIXED),
-        fields.Field("opt_start_time", codecs.timestamp(), update=_FIXED),
+        fields.Field("opt_start_time", shared_fields.StartTime({"type": "str"}), update=_FIXED),
         fields.Field("ack_policy", codecs.choice("none", "all", "explicit", "flow_control"), update=_FIXED),
         fields.Field("ack_wait", codecs.duration(0.001, nothing="is the default")),
         fields.Field("max_deliver", shared_fields.limit(), default=shared_fields.UNLIMITED),
@@ -81,13 +73,16 @@ SPEC = fields.Spec(
                 10012, CHANGE_BY_RECREATION, lambda before, after, release: bool(before) != bool(after)
             ),
         ),
-        fields.Field("deliver_group", codecs.text(r"|[^\s.*>]+(\.[^\s.*>]+)*", _LITERAL.shape)),
+        fields.Field(
+            "deliver_group",
+            codecs.text(_LITERAL.pattern, "a group's name is words joined by dots, without spaces and wildcards"),
+        ),
         fields.Field("rate_limit_bps", codecs.whole(0)),
         fields.Field("flow_control", codecs.boolean(), update=_FIXED),
         fields.Field("idle_heartbeat", codecs.duration(0.1), update=_FIXED),
         fields.Field("sample_freq", codecs.text(r"|(100|\d{1,2})%?", "give a percentage of 0 to 100")),
         fields.Field("max_waiting", codecs.whole(0), update=_FIXED),
-        fields.Field("max_ack_pending", codecs.whole(0, extra=(shared_fields.UNLIMITED,), why="-1 is no limit")),
+        fields.Field("max_ack_pending", codecs.whole(0, extra=(shared_fields.UNLIMITED,), why="-1 means no limit")),
         fields.Field("headers_only", codecs.boolean()),
         fields.Field("max_batch", codecs.whole(0)),
         fields.Field("max_expires", codecs.duration(0.001)),
@@ -121,7 +116,7 @@ VALUES_SINCE = {
 }
 START = ("deliver_policy", "opt_start_seq", "opt_start_time")
 PUSH_ONLY = ("rate_limit_bps", "flow_control", "idle_heartbeat", "deliver_group")
-# What push consumers may have, though it means nothing there
+# Fields that push consumers may have without effect
 UNUSED_PUSHED = ("max_batch", "max_expires", "max_bytes")
 PULL_ONLY = ("max_waiting", *UNUSED_PUSHED, "priority_policy", "priority_groups", "priority_timeout")
 UNUSED_UNACKED = ("ack_wait", "max_deliver", "backoff")

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A document: many resources that are declared together, and what can be said of them before anything is read."""
 
@@ -44,11 +43,12 @@ class Kind(NamedTuple):
 
     @property
     def definition(self) -> resource.Resource:
+        """The resource that defines this kind."""
         return self.find()
 
     @property
     def prefix(self) -> str:
-        """What its streams' names begin with."""
+        """The prefix of its streams' names."""
         return self.definition.prefix if isinstance(self.definition, stream_base.StreamBacked) else ""
 
     @property
@@ -57,6 +57,7 @@ class Kind(NamedTuple):
         return {**self.definition.spec.argument_spec(), **self.definition.states}
 
     def name_of(self, options: Mapping[str, Any]) -> str:
+        """Return the name of an item for results, such as ``ORDERS`` or ``ORDERS/worker``."""
         own = options["key"] if self is KEYS else options["name"]
         return f"{options[self.parent]}/{own}" if self.parent else str(own)
 
@@ -96,14 +97,14 @@ CONSUMERS = Kind("consumers", "consumer", _consumer, "stream", _check_consumer)
 BUCKETS = Kind("kv_buckets", "kv_bucket", lambda: BUCKET)
 GOVERNORS = Kind("governors", "governor", _governor)
 KEYS = Kind("keys", "key", _entry, "bucket", _check_entry)
-STREAM_KINDS = (STREAMS, BUCKETS, GOVERNORS)
-# In the order of their lists in results; what is in streams is written in this order as well
+# In the order of their lists in results. Consumers and keys, which are in streams, are written in this order too
 KINDS = (STREAMS, CONSUMERS, BUCKETS, GOVERNORS, KEYS)
+STREAM_KINDS = tuple(kind for kind in KINDS if not kind.parent)
 
 LIST = codecs.Codec({"type": "list", "elements": "dict"})
 SPEC = fields.Spec(
     (
-        # What is in a list is checked item by item, so that all that is wrong is told at once, with its place
+        # Lists are checked item by item, so that one error names all faults with their places
         *(fields.Field(kind.option, LIST, argument_extra={"default": [], "no_log": False}) for kind in KINDS),
         fields.Field(
             "owner", codecs.text(r"\S(.{0,126}\S)?", "an owner has up to 128 characters, no space at its ends")
@@ -119,9 +120,9 @@ SPEC = fields.Spec(
 
 @dataclass(eq=False)
 class Item:
-    """One resource of the document: what is wanted, then what is planned, then what became of it.
+    """One resource of the document: its desired options, its plan, and its outcome.
 
-    ``index`` is its place in its list, None where the document does not name it and it is pruned.
+    ``index`` is its place in its list, or None if it is pruned because the document does not name it.
     """
 
     kind: Kind
@@ -131,7 +132,7 @@ class Item:
     error: _errors.StreamsError | None = None
     written: bool = False
     proven: bool = False
-    doubts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     # Of streams: the subjects that it has then, those and the filters of origins that are new to it, and the items that
     # have to be written before
     subjects: tuple[str, ...] = ()
@@ -141,10 +142,12 @@ class Item:
 
     @property
     def path(self) -> str:
+        """The place of the item in the document, such as ``streams[2]``, for errors."""
         return f"{self.kind.option}[{self.index}]" if self.index is not None else f"{self.kind.noun} {self.name}"
 
     @property
     def name(self) -> str:
+        """The name of the item for results."""
         return self.kind.name_of(self.options)
 
     @cached_property
@@ -158,10 +161,12 @@ class Item:
 
     @property
     def absent(self) -> bool:
+        """True if the item is to be deleted."""
         return bool(self.options["state"] == "absent")
 
     @property
     def changes(self) -> bool:
+        """True if the plan of the item writes something."""
         return self.plan is not None and self.plan.action != resource.NONE
 
 
@@ -170,15 +175,20 @@ def is_removal(item: Item) -> bool:
     return item.plan is not None and item.plan.action == resource.DELETE
 
 
-def is_anew(item: Item | None) -> bool:
+def is_written(error: _errors.StreamsError | None) -> bool:
+    """Return True if a write is done, or may be done, by its error."""
+    return error is None or error.failure.get("code") in _errors.WRITTEN
+
+
+def is_recreated(item: Item | None) -> bool:
     """Return True if a stream is deleted and created again without its messages."""
-    return item is not None and item.plan is not None and item.plan.action == resource.ANEW
+    return item is not None and item.plan is not None and item.plan.action == resource.RECREATE
 
 
 def definition_of(item: Item) -> stream_base.StreamBacked:
     """Return the resource of an item that is a stream."""
     if not isinstance(item.kind.definition, stream_base.StreamBacked):
-        raise TypeError(f"{item.path} is no stream")
+        raise TypeError(f"{item.path} is not a stream")
     return item.kind.definition
 
 
@@ -203,7 +213,9 @@ class Document:
         for option in ("prune", "take_over"):
             if options[option] and not options["owner"]:
                 problems.append(
-                    Problem("", _errors.OptionError("owner", f"is needed with {option}: say whose document it is."))
+                    Problem(
+                        "", _errors.OptionError("owner", f"is needed with {option}: name the owner of this document.")
+                    )
                 )
         document = cls([], Mask(options["mask"]), options["owner"] or "")
         document.prune, document.take_over = options["prune"], options["take_over"]
@@ -226,6 +238,7 @@ class Document:
         return document
 
     def add(self, item: Item) -> None:
+        """Add an item that the document does not name, which pruning deletes."""
         self.items.append(item)
         if not item.kind.parent:
             self.streams[item.stream] = item
@@ -236,9 +249,11 @@ class Document:
         return _renamed(self.items)
 
     def of_kind(self, *kinds: Kind) -> Iterator[Item]:
+        """Return the items of these kinds."""
         return (item for item in self.items if any(item.kind is kind for kind in kinds))
 
     def has(self, kind: Kind) -> bool:
+        """Return True if there is an item of this kind."""
         return any(item.kind is kind for item in self.items)
 
     def check_owner(self, item: Item, info: Mapping[str, Any] | None) -> None:
@@ -256,13 +271,14 @@ class Document:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with an item, or with the document where ``path`` is empty."""
+    """The fault of an item, or of the document if ``path`` is empty."""
 
     path: str
     error: _errors.StreamsError
 
     @property
     def text(self) -> str:
+        """The problem as one sentence that begins with its place."""
         if not self.path:
             return self.error.message
         option = self.error.failure.get("option")
@@ -271,6 +287,7 @@ class Problem:
 
     @property
     def report(self) -> dict[str, Any]:
+        """The problem for results."""
         return {"path": self.path, "message": self.text, **self.error.failure}
 
 
@@ -280,25 +297,25 @@ class Problems(_errors.StreamsError):
     _SHOWN = 20
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        found = list(problems)
-        lines = [f"- {problem.text}" for problem in found[: self._SHOWN]]
-        if len(found) > self._SHOWN:
-            lines.append(f"- and {len(found) - self._SHOWN} more, which failure.problems has")
-        some = "a problem" if len(found) == 1 else f"{len(found)} problems"
+        listed = list(problems)
+        lines = [f"- {problem.text}" for problem in listed[: self._SHOWN]]
+        if len(listed) > self._SHOWN:
+            lines.append(f"- and {len(listed) - self._SHOWN} more, which failure.problems has")
+        some = "a problem" if len(listed) == 1 else f"{len(listed)} problems"
         super().__init__(
             "\n".join([f"The document has {some}, so that nothing was written:", *lines]),
             code="document",
-            problems=[problem.report for problem in found],
+            problems=[problem.report for problem in listed],
         )
 
 
 def check_duplicates(items: list[Item]) -> None:
     """Raise Problems if two items are the same resource, also if one is a stream and one a bucket."""
-    seen: dict[tuple[str, str], Item] = {}
+    first_items: dict[tuple[str, str], Item] = {}
     problems = []
     for item in items:
         same = (item.stream, f"{item.kind.noun} {item.name}" if item.kind.parent else "")
-        first = seen.setdefault(same, item)
+        first = first_items.setdefault(same, item)
         if first is not item:
             what = f"{item.kind.noun} {item.name}" if item.kind.parent else f"stream {item.stream}"
             twice = f"{what} is in the document twice, see {first.path}: keep one."
@@ -307,10 +324,10 @@ def check_duplicates(items: list[Item]) -> None:
     renamed = _renamed(items)
     for item in items:
         if item.stream in renamed:
-            told = (
+            reason = (
                 f"stream {item.stream} is renamed by {renamed[item.stream].path}: use the new name, or leave this out."
             )
-            problems.append(Problem(item.path, _errors.StreamsError(told, code="duplicate")))
+            problems.append(Problem(item.path, _errors.StreamsError(reason, code="duplicate")))
     if problems:
         raise Problems(problems)
 
@@ -325,11 +342,11 @@ def _renamed(items: Iterable[Item]) -> dict[str, Item]:
 
 def _wrong(item: Item) -> Iterator[_errors.StreamsError]:
     """Yield all faults of an item's options."""
-    found = False
+    invalid = False
     for error in resource.invalid(item.kind.definition.spec.merge(item.kind.definition.checks), item.options):
-        found = True
+        invalid = True
         yield error
-    if not found and item.kind.check:
+    if not invalid and item.kind.check:
         try:
             item.kind.check(item.options)
         except _errors.OptionError as error:

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a document did, or in check mode would do, item by item and in numbers."""
+"""The result of a document, or its prediction in check mode, by items and in numbers."""
 
 from __future__ import annotations
 
@@ -27,28 +26,28 @@ class Unfinished(_errors.StreamsError):
         several = "One item" if len(failed) == 1 else f"{len(failed)} items"
         super().__init__(
             f"{several} of the document failed, or could not be tried. {first.path} ({first.name}): {reason} "
-            "What is done stays: run it again when the cause is gone.",
+            "Completed changes are kept: remove the cause and run it again.",
             code="unfinished",
         )
         self.result = result
 
 
-def bring_about(session: sessions.Session, document: model.Document, check_mode: bool, diff: bool) -> dict[str, Any]:
+def ensure(session: sessions.Session, document: model.Document, check_mode: bool, diff: bool) -> dict[str, Any]:
     """Read, plan, and write unless in check mode. Raises Problems before anything is written, then Unfinished."""
-    known = state.read(session, document)
+    snapshot = state.read(session, document)
     if document.prune:
-        state.add_pruned(document, known)
+        state.add_pruned(document, snapshot)
     if document.prune or document.has(model.CONSUMERS):
         from .consumers import add_pruned_consumers, read_consumers
 
-        read_consumers(session, document, known)
+        read_consumers(session, document, snapshot)
         if document.prune:
-            add_pruned_consumers(document, known)
-    plan(session, document, known)
+            add_pruned_consumers(document, snapshot)
+    plan(session, document, snapshot)
     if not check_mode and any(item.changes for item in document.items):
         from .apply import apply
 
-        apply(session, document, known)
+        apply(session, document, snapshot)
     result = _report(document, check_mode, diff)
     failed = [item for item in document.items if item.error]
     if failed:
@@ -72,7 +71,7 @@ def _report(document: model.Document, check_mode: bool, diff: bool) -> dict[str,
         "consequences": _lost(document),
     }
     sound = [item for item in document.items if item.plan and not item.error]
-    result["warnings"] = [warning for item in sound if item.plan for warning in (*item.plan.warnings, *item.doubts)]
+    result["warnings"] = [warning for item in sound if item.plan for warning in (*item.plan.warnings, *item.warnings)]
     if diff:
         shown = [item for item in document.items if item.plan and item.changes and (check_mode or item.written)]
         result["diff"] = [item.plan.diff if item.plan else {} for item in shown]

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read what a document needs from the server, in as few requests as possible."""
 
@@ -9,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import jetstream, peers, streams
+from ..._api import accounts, answers, jetstream, lists, peers, streams
 from ..ownership import is_system, owner_of
 from . import model
 
@@ -23,7 +22,7 @@ FEW = 64
 
 
 @dataclass
-class Known:
+class Snapshot:
     """The state of the server, as far as a document needs it.
 
     ``infos`` are the streams of the document, and those from which something may be pruned. ``subjects`` are those of
@@ -32,47 +31,58 @@ class Known:
     ``account`` has its limits, and their future use. ``servers`` asks for those that may hold streams.
     """
 
-    infos: dict[str, dict[str, Any]] = field(default_factory=dict)
+    infos: dict[str, answers.StreamInfo] = field(default_factory=dict)
     subjects: dict[str, list[str]] | None = None
-    consumers: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    consumers: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
     holders: dict[str, str] = field(default_factory=dict)
     account: Mapping[str, Any] | None = None
     servers: peers.Peers | None = None
 
 
-def read(session: sessions.Session, document: model.Document) -> Known:
+def read(session: sessions.Session, document: model.Document) -> Snapshot:
     """Return the state. Raises PermissionMissing if pruning needs the list of all streams, and it may not be read."""
-    wanted = {item.stream for item in document.items}
-    if len(wanted) > FEW or document.prune:
+    names = {item.stream for item in document.items}
+    if len(names) > FEW or document.prune:
         try:
-            return _listed(session, wanted, document.owner if document.prune else "")
+            return _listed(session, names, document.owner if document.prune else "")
         except _errors.PermissionMissing:
             if document.prune:
                 raise
-    return Known(infos_of(session, wanted))
+    return Snapshot(infos_of(session, names))
 
 
-def account_of(session: sessions.Session, known: Known) -> Mapping[str, Any]:
+def streams_with(session: sessions.Session, subjects: Iterable[str]) -> list[list[str]]:
+    """Return for each subject the names of streams that have it, pipelined; at most a page of each."""
+    what = "Listing streams"
+    calls = ((what, "STREAM.NAMES", answers.Names, {"subject": subject}) for subject in subjects)
+    by_subject = []
+    for page in map(jetstream.value_of, jetstream.call_many(session, calls)):
+        by_subject.append(lists.Pages(str))
+        by_subject[-1].take(what, page, page.get("streams"))
+    return [[*pages.items] for pages in by_subject]
+
+
+def account_of(session: sessions.Session, snapshot: Snapshot) -> Mapping[str, Any]:
     """Return the limits of the account, which are read once."""
-    if known.account is None:
-        known.account = jetstream.account_info(session)
-    return known.account
+    if snapshot.account is None:
+        snapshot.account = accounts.info(session)
+    return snapshot.account
 
 
-def servers_of(session: sessions.Session, known: Known) -> peers.Peers:
+def servers_of(session: sessions.Session, snapshot: Snapshot) -> peers.Peers:
     """Return the servers that may hold streams, which are asked as rarely as possible."""
-    if known.servers is None:
-        known.servers = peers.Peers(session)
-    return known.servers
+    if snapshot.servers is None:
+        snapshot.servers = peers.Peers(session)
+    return snapshot.servers
 
 
-def infos_of(session: sessions.Session, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def infos_of(session: sessions.Session, names: Iterable[str]) -> dict[str, answers.StreamInfo]:
     """Return the infos of the existing streams."""
-    wanted = sorted(names)
-    return {name: info for name, info in zip(wanted, streams.info_many(session, wanted)) if info}
+    ordered = sorted(names)
+    return {name: info for name, info in zip(ordered, streams.info_many(session, ordered)) if info}
 
 
-def infos_again(session: sessions.Session, names: set[str]) -> dict[str, dict[str, Any]]:
+def infos_again(session: sessions.Session, names: set[str]) -> dict[str, answers.StreamInfo]:
     """Return the infos after a write, with as few requests as possible."""
     if len(names) > FEW:
         try:
@@ -82,26 +92,24 @@ def infos_again(session: sessions.Session, names: set[str]) -> dict[str, dict[st
     return infos_of(session, names)
 
 
-def _listed(session: sessions.Session, wanted: set[str], owner: str) -> Known:
-    known = Known(subjects={})
-    for info in streams.list_all(session):
+def _listed(session: sessions.Session, names: set[str], owner: str) -> Snapshot:
+    listed: dict[str, list[str]] = {}
+    snapshot = Snapshot(subjects=listed)
+    for info in lists.streams(session):
         config = info["config"]
         name = config["name"]
-        known.subjects[name] = config.get("subjects") or []  # type: ignore[index]
-        if name in wanted or (owner and (owner_of(config) == owner or info["state"].get("consumer_count"))):
-            known.infos[name] = info
-    return known
+        listed[name] = config.get("subjects") or []
+        if name in names or (owner and (owner_of(config) == owner or info["state"]["consumer_count"])):
+            snapshot.infos[name] = info
+    return snapshot
 
 
-def add_pruned(document: model.Document, known: Known) -> None:
+def add_pruned(document: model.Document, snapshot: Snapshot) -> None:
     """Add the removal of resources with the owner's mark that are not in the document."""
-    for name in sorted(known.infos.keys() - document.renamed.keys()):
-        if name in document.streams or owner_of(known.infos[name]["config"]) != document.owner or is_system(name):
+    for name in sorted(snapshot.infos.keys() - document.renamed.keys()):
+        if name in document.streams or owner_of(snapshot.infos[name]["config"]) != document.owner or is_system(name):
             continue
-        kind = next(
-            (kind for kind in (model.BUCKETS, model.GOVERNORS) if name.startswith(kind.prefix)),
-            model.STREAMS,
-        )
+        kind = max((kind for kind in model.STREAM_KINDS if name.startswith(kind.prefix)), key=lambda kind: kind.prefix)
         options = {
             "name": name.removeprefix(kind.prefix),
             "state": "absent",

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Lifecycle events of governors, written as Choria writes them, and read as bare JSON or as CloudEvents."""
 
@@ -22,13 +21,13 @@ COMPONENT = "ansible"
 # One word for the component, such as CLI, or the name of an autonomous agent
 SUBJECTS = "choria.lifecycle.event.governor.*"
 _PROTOCOL = "io.choria.lifecycle.v1.governor"
-# A waiter that was told of a free seat which it does not need tells another one. Choria's own readers pass over what is
-# no event of theirs. Its tokens let a user of governors write to this subject, and an event viewer hear it.
+# A waiter that does not take the free seat of an event wakes another one here. Choria's own readers skip messages that
+# are no events. Its tokens let a user of governors publish to this subject, and an event viewer subscribe to it.
 _PASSED_ON = f"choria.lifecycle.event.governor.{COMPONENT}:free"
-# Nobody is believed that there is nothing to look for in a longer time, in seconds
-_LONGEST_PAUSE = 60.0
+# The latest time of an expiry that a message reports, in seconds
+_LATEST = 60.0
 _PASSED_ON_PROTOCOL = "io.choria.streams.v1.governor_free"
-_LOOKED_PROTOCOL = "io.choria.streams.v1.governor_looked"
+_CHECKED_PROTOCOL = "io.choria.streams.v1.governor_looked"
 
 
 def publish(
@@ -53,25 +52,25 @@ def pass_on(session: sessions.Session, governor: str) -> None:
     _send(session, _PASSED_ON, {"protocol": _PASSED_ON_PROTOCOL, "governor": governor}, wait=True)
 
 
-def looked_subject(governor: str) -> str:
+def checked_subject(governor: str) -> str:
     """Return the subject on which waiters publish that they checked a governor. Events have one word less."""
     return f"choria.lifecycle.event.governor.{COMPONENT}.looked.{governor}"
 
 
-def looked(session: sessions.Session, governor: str, again: float) -> None:
-    """Publish that we looked at a governor, and after how many seconds it is worth to look again."""
-    content = {"protocol": _LOOKED_PROTOCOL, "governor": governor, "again": round(again, 3)}
-    _send(session, looked_subject(governor), content, wait=False)
+def checked(session: sessions.Session, governor: str, expiry: float) -> None:
+    """Publish that this waiter checked a governor, and in how many seconds its oldest seat expires."""
+    content = {"protocol": _CHECKED_PROTOCOL, "governor": governor, "again": round(min(expiry, _LATEST), 3)}
+    _send(session, checked_subject(governor), content, wait=False)
 
 
-def look_again(data: bytes) -> float | None:
-    """Return the seconds until the next check from a message on ``looked_subject``, or None if it is invalid."""
+def next_expiry(data: bytes) -> float | None:
+    """Return the seconds until a seat expires from a message on ``checked_subject``, or None if it is invalid."""
     try:
-        content = json.loads(data)
-        again = float(content["again"]) if content["protocol"] == _LOOKED_PROTOCOL else -1.0
-    except (ValueError, TypeError, KeyError):  # anybody may write there
+        content = untrusted.load_json(data)
+        again = float(content["again"]) if content["protocol"] == _CHECKED_PROTOCOL else -1.0
+    except (ValueError, TypeError, KeyError, OverflowError):  # any client may publish there
         return None
-    return again if 0 <= again <= _LONGEST_PAUSE else None
+    return again if 0 <= again <= _LATEST else None
 
 
 def frees_seat(data: bytes, governor: str) -> bool:
@@ -85,6 +84,11 @@ def frees_seat(data: bytes, governor: str) -> bool:
     if not isinstance(event, dict) or event.get("governor") != governor:
         return False
     return event.get("protocol") == _PASSED_ON_PROTOCOL or event.get("event_type") in (EXIT, EVICTION)
+
+
+def is_early(subject: str) -> bool:
+    """Return True if an event may come before its seat is free, which those of this collection never do."""
+    return subject.rpartition(".")[2].partition(":")[0] != COMPONENT
 
 
 def _send(session: sessions.Session, subject: str, content: dict[str, Any], wait: bool) -> None:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Concurrency governors: what makes a stream one, as ``choria governor add`` makes it."""
 
@@ -20,6 +19,7 @@ from . import events, table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..._api import answers
     from ..._connection import sessions, wire
     from .. import resource
 
@@ -54,14 +54,14 @@ class GovernorResource(stream_base.StreamBacked):
     ) -> dict[str, Any]:
         from ..exact import hidden_defaults
 
-        wanted = {
+        values = {
             "num_replicas": 1,
             "max_bytes": shared_fields.UNLIMITED,
             **hidden_defaults(self.implied, current, server),
         }
         for path in ("subjects", "duplicate_window", "description"):  # what makes it a governor, or says so
-            del wanted[path]
-        return wanted
+            del values[path]
+        return values
 
     def plan_change(
         self, current: stream_base.Current, options: Mapping[str, Any], server: wire.Server
@@ -82,8 +82,8 @@ class GovernorResource(stream_base.StreamBacked):
                 for _seat in range(min(change.after - change.before, _MOST_WOKEN)):
                     events.pass_on(session, plan.request["name"].removeprefix(names.GOVERNOR_PREFIX))
 
-    def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        return table.result(info)
+    def result(self, config: Mapping[str, Any], info: answers.StreamInfo | None) -> dict[str, Any]:
+        return table.result(config, info)
 
 
 GOVERNOR = GovernorResource()

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the _info module of governors returns."""
+"""The result of the _info module of governors."""
 
 from __future__ import annotations
 
@@ -21,6 +20,6 @@ if TYPE_CHECKING:
 def governors_of(session: sessions.Session, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the governors in the option ``names``, or all. Raises OptionError for an invalid name."""
     return [
-        {**table.result(info), "seats": seats_of(session, info)}
+        {**table.result(info["config"], info), "seats": seats_of(session, info)}
         for info in read(session, table.SPEC, names.GOVERNOR_PREFIX, options)
     ]

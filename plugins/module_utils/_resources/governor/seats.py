@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The seats of a governor that are taken, and what identifies each of them."""
 
@@ -13,8 +12,7 @@ from ..._api import messages
 from ..._options import quantities
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from ..._api import answers
     from ..._connection import sessions
 
 ATTEMPT = "Nats-Msg-Id"
@@ -23,7 +21,7 @@ _LEASE_ID = re.compile(r"(\d+)(?:-([0-9a-f]+)-(.+))?")
 
 
 class SeatId(NamedTuple):
-    """What identifies a seat: a stream that is deleted and created again gives the same sequences out a second time.
+    """The identity of a seat, since a stream that is deleted and created again uses the same sequences again.
 
     ``created`` is when the stream was created, in microseconds since 1970. ``mark`` is the id of the attempt that took
     the seat; for seats of other programs, which have none, it is when the seat was taken. Both are empty (0 and "")
@@ -39,11 +37,11 @@ class SeatId(NamedTuple):
         """Read a lease id, or the number of a seat alone. Raises ValueError with the reason."""
         match = _LEASE_ID.fullmatch(str(text).strip())
         if not match:
-            raise ValueError(f"'{text}' is no lease id: give the lease_id that took the seat, or the number of a seat")
-        found = cls(int(match[1]), int(match[2] or "0", 16), match[3] or "")
-        if not found.sequence and not found.mark:
+            raise ValueError(f"'{text}' is not a lease id: give the lease_id of the seat, or the seat's number")
+        seat = cls(int(match[1]), int(match[2] or "0", 16), match[3] or "")
+        if not seat.sequence and not seat.mark:
             raise ValueError("0 is out of range: give 1 or more")
-        return found
+        return seat
 
     def __str__(self) -> str:
         return f"{self.sequence}-{self.created:x}-{self.mark}" if self.mark else str(self.sequence)
@@ -68,7 +66,7 @@ def moment_of(text: str) -> int:
     return (quantities.parse_timestamp(text) - _EPOCH) // timedelta(microseconds=1)
 
 
-def seats_of(session: sessions.Session, info: Mapping[str, Any]) -> list[dict[str, Any]]:
+def seats_of(session: sessions.Session, info: answers.StreamInfo) -> list[dict[str, Any]]:
     """Return the taken seats, the oldest first.
 
     Each has ``sequence``, ``lease_id``, ``name``, ``since`` and ``expires`` (RFC 3339 UTC, None for never).

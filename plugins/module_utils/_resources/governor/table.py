@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table of concurrency governors over the stream ``GOVERNOR_<name>``."""
 
@@ -13,6 +12,8 @@ from .. import shared_fields
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..._api import answers
+
 SPEC = fields.Spec(
     (
         fields.Field("name", names.GOVERNOR_NAME, argument_extra={"required": True}),
@@ -24,10 +25,9 @@ SPEC = fields.Spec(
 )
 
 
-def result(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a governor for results, from its stream's info."""
-    config = info["config"]
-    taken = int((info.get("state") or {}).get("messages", 0))
+def result(config: Mapping[str, Any], info: answers.StreamInfo | None) -> dict[str, Any]:
+    """Return a governor for results, from its stream. ``info`` is None for one that is planned."""
+    taken = info["state"]["messages"] if info else 0
     subject = (config.get("subjects") or [""])[0]
     return {
         "name": config["name"].removeprefix(names.GOVERNOR_PREFIX),
@@ -37,5 +37,5 @@ def result(info: Mapping[str, Any]) -> dict[str, Any]:
         **SPEC.results_of(config),
         "seats_taken": taken,
         "seats_free": max(0, int(config.get("max_msgs") or 0) - taken),
-        "created": info.get("created"),
+        "created": info["created"] if info else None,
     }

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Key-value buckets: what makes a stream one, after nats.go's jetstream/kv.go and what Choria makes."""
 
@@ -14,14 +13,15 @@ from ..stream import base as stream_base
 from ..stream.stream import WITH_DATA
 from ..stream.table import SPEC as STREAM_ROWS
 from ..stream.windows import window_for
-from . import origins, table
+from . import table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..._api import answers
     from ..._connection import wire
 
-# What clients ask for at most. Other tools keep more values, and so do buckets that they made.
+# The largest history that clients request. Other tools' buckets may keep more values.
 _MOST_HISTORY = 64
 
 
@@ -45,7 +45,9 @@ class BucketResource(stream_base.StreamBacked):
         }
 
     def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
-        _check_history(desired.get("max_msgs_per_subject"), current.get("max_msgs_per_subject"))
+        history = desired.get("max_msgs_per_subject")
+        if history not in (None, current.get("max_msgs_per_subject")) and not 1 <= history <= _MOST_HISTORY:
+            raise _errors.OptionError("history", f"{history} is out of range: give between 1 and {_MOST_HISTORY}.")
         if not current:
             # Others may leave direct reads out, with 'choria kv add --no-direct'
             desired = {"max_msgs_per_subject": 1, "allow_direct": True, **desired}
@@ -65,12 +67,12 @@ class BucketResource(stream_base.StreamBacked):
             if mirrored["name"] != f"{names.BUCKET_PREFIX}{name}":
                 raise _errors.Refused(
                     f"mirror: the keys of bucket {name} carry the name of its origin {mirrored['name']}, and could not "
-                    "be read any more: make a bucket with sources instead.",
+                    "be read any more: create a bucket with sources instead.",
                     code="update_refused",
                     option="mirror",
                 )
         if desired.get("sources"):
-            desired["sources"] = [origins.moved(source, name) for source in desired["sources"]]
+            desired["sources"] = [table.moved_source(source, name) for source in desired["sources"]]
         return desired
 
     def unmanaged(
@@ -80,20 +82,14 @@ class BucketResource(stream_base.StreamBacked):
 
         keep_mirror(f"bucket {name}", desired, current)
         hidden = hidden_defaults(self.implied, current, server)
-        wanted = {**hidden, **super().unmanaged(name, desired, current, server)}
+        values = {**hidden, **super().unmanaged(name, desired, current, server)}
         for path in ("subjects", "mirror_direct"):
-            del wanted[path]
-        wanted["duplicate_window"] = window_for(desired.get("max_age"))
-        return {**wanted, "max_msgs_per_subject": 1, "allow_direct": True}
+            del values[path]
+        values["duplicate_window"] = window_for(desired.get("max_age"))
+        return {**values, "max_msgs_per_subject": 1, "allow_direct": True}
 
-    def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        return table.result(info)
-
-
-def _check_history(wanted: int | None, there: int | None) -> None:
-    """Raise OptionError for a history that clients do not support, unless the bucket has it already."""
-    if wanted is not None and wanted != there and not 1 <= wanted <= _MOST_HISTORY:
-        raise _errors.OptionError("history", f"{wanted} is out of range: give between 1 and {_MOST_HISTORY}.")
+    def result(self, config: Mapping[str, Any], info: answers.StreamInfo | None) -> dict[str, Any]:
+        return table.result(config, info)
 
 
 BUCKET = BucketResource()

@@ -1,35 +1,26 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Buckets without what deleted keys leave behind: the marks of deletions, and old values under them."""
+"""Buckets as their own module has them. They can remove what deleted keys leave: their marks, and values under them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import jetstream, streams
-from ..._api.kv import kv
-from ..._api.kv.kv_snapshot import snapshot
-from ..._options import fields, quantities
+from ..._api import answers, jetstream, streams
+from ..._options import codecs, fields, quantities
 from .. import losses, resource
-from .bucket import BUCKET
+from ..stream.stream import WITH_DATA
+from .bucket import BucketResource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..._api.kv import kv
     from ..._connection import sessions, wire
-
-
-@dataclass(frozen=True)
-class Found:
-    """The bucket as ``BucketResource`` reads it, the marks that are old enough, and how many values are under them."""
-
-    bucket: Any
-    marks: tuple[kv.Entry, ...] = ()
-    values: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,89 +32,118 @@ class CompactingPlan(resource.Plan):
     created: str = ""
 
 
-class CompactingBucket:
-    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Found:
-        age = _age(options["compact"])
-        found = BUCKET.read(session, options)
-        if found.info is None or options["state"] == "absent":
-            return Found(found)
-        if found.config.get("mirror"):
+class CompactableBucket(BucketResource):
+    """With what a document can't have: how old the marks of deleted keys are changes by itself.
+
+    Its state is that of ``BucketResource``, the marks that are old enough, and how many values are under them.
+    """
+
+    states = MappingProxyType({**WITH_DATA, "compact": {"type": "str"}})
+    checks = BucketResource.checks.merge(fields.Spec((fields.Field("compact", codecs.duration()),)))
+
+    def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Any:
+        current = super().read(session, options)
+        if options["compact"] is None or current.info is None or options["state"] == "absent":
+            return current, (), 0
+        if current.config.get("mirror"):
             raise _errors.OptionError(
                 "compact", "is for the origin of a mirror, which the mirror follows: leave it out here."
             )
-        bucket, _counts = kv.open_bucket(session, options["name"])
-        before = quantities.parse_timestamp(found.info["ts"]) - timedelta(seconds=age)
-        entries = snapshot(session, bucket, "").values()
-        marks = tuple(
-            entry for entry in entries if not entry.alive and quantities.parse_timestamp(entry.created) <= before
-        )
-        return Found(found, marks, _values_under(session, bucket, marks))
+        from ..._api.kv import kv_snapshot
 
-    def plan(self, current: Found, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
-        plan = BUCKET.plan(current.bucket, options, server)
-        if not current.marks:
+        bucket = _present(session, options["name"], current.info, current.copying.holder)
+        age = timedelta(seconds=quantities.parse_duration(options["compact"]))
+        before = streams.clock_of(current.info) - age
+        present = kv_snapshot.markers(session, bucket)
+        marks = tuple(entry for entry in present if quantities.parse_timestamp(entry.created) <= before)
+        return current, marks, _values_under(session, bucket, marks)
+
+    def plan(self, current: Any, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
+        state, marks, values = current
+        plan = super().plan(state, options, server)
+        if not marks:
             return plan
-        loss = losses.Loss(current.values, 0, "removing deleted keys for good")
+        if plan.action == resource.RECREATE:
+            values = 0  # they are counted with all others
+        loss = losses.Loss(values, 0, "removing deleted keys for good")
         loss.check(f"bucket {options['name']}", bool(options["allow_data_loss"]))
-        names = sorted(entry.key for entry in current.marks)
-        lost = {**plan.consequences, "messages_lost": plan.consequences["messages_lost"] + current.values}
-        return CompactingPlan(
-            noun=plan.noun,
-            name=options["name"],
-            action=resource.UPDATE if plan.action == resource.NONE else plan.action,
-            request=plan.request,
-            before=plan.before,
-            after=plan.after,
-            changes=(*plan.changes, resource.Change("deleted_keys", names, [], fields.IN_PLACE)),
-            consequences=lost,
-            warnings=plan.warnings,
-            notes=plan.notes,
-            bucket=plan,
-            marks=current.marks,
-            created=current.bucket.info["created"],
-        )
+        keys = sorted(entry.key for entry in marks)
+        more = {
+            "action": resource.UPDATE if plan.action == resource.NONE else plan.action,
+            "changes": (*plan.changes, resource.Change("deleted_keys", keys, [], fields.IN_PLACE)),
+            "consequences": {
+                **plan.consequences,
+                "messages_lost": plan.consequences["messages_lost"] + values,
+            },
+        }
+        return CompactingPlan(**{**vars(plan), **more}, bucket=plan, marks=marks, created=state.info["created"])
 
     def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
         if not isinstance(plan, CompactingPlan) or plan.bucket is None:
-            return BUCKET.apply(session, plan)
-        if plan.bucket.action != resource.NONE:
-            BUCKET.apply(session, plan.bucket)
+            return super().apply(session, plan)
+        from ..._api.kv import kv
+
+        if plan.bucket.changed or plan.bucket.follow:
+            result = super().apply(session, plan.bucket)
+            if plan.bucket.action == resource.RECREATE:
+                return result
         bucket, _counts = kv.open_bucket(session, plan.name)
-        if bucket.created != plan.created:  # the revisions of these marks are others' there
-            raise _errors.Overtaken(
-                f"Bucket {plan.name} was deleted and created again meanwhile, and no key was removed: try again."
-            )
+        marks = plan.marks if bucket.created == plan.created else _still_there(session, bucket, plan)
         calls = [
-            # Up to the mark, so that what was written since stays
+            # Only up to the mark, so that later writes stay
             (
                 f"Compacting bucket {plan.name}",
                 f"STREAM.PURGE.{bucket.stream}",
+                answers.Purged,
                 {"filter": bucket.subject(mark.key), "seq": mark.revision + 1},
             )
-            for mark in plan.marks
+            for mark in marks
         ]
         for answer in jetstream.call_many(session, calls, again=True):
-            if isinstance(answer, _errors.StreamsError):
-                raise answer
+            jetstream.value_of(answer)
         info = streams.info(session, bucket.stream)
         if info is None:
             raise kv.no_bucket(plan.name)
-        return {BUCKET.noun: BUCKET.result(info)}
+        return {self.noun: self.result(info["config"], info)}
+
+
+def _present(session: sessions.Session, name: str, info: answers.StreamInfo, holder: str) -> kv.Bucket:
+    """Return the bucket to read. ``holder`` is the stream that has all of its messages while it is copied, or empty."""
+    from ..._api.kv import kv
+
+    if not holder:
+        return kv.open_bucket(session, name)[0]
+    state = info["state"]
+    return kv.Bucket(
+        name, info["config"], state["last_seq"], holder, info["created"], int(state.get("num_subjects", 0))
+    )
+
+
+def _still_there(session: sessions.Session, bucket: kv.Bucket, plan: CompactingPlan) -> list[kv.Entry]:
+    """Return the planned marks that a bucket with another time of creation has.
+
+    A copy has them with their revisions and times, and so has a restored bucket of a cluster, whose servers report
+    different times of creation. In a new bucket of that name, these revisions are others. Raises Overtaken if that may
+    be so and nothing was written, so that the plan is made again.
+    """
+    from ..._api.kv import kv_snapshot
+
+    if plan.bucket is None or not plan.bucket.changed:
+        raise _errors.Overtaken(
+            f"Bucket {plan.name} was deleted and created again meanwhile, and no key was removed: try again."
+        )
+    present = {(entry.key, entry.revision, entry.created) for entry in kv_snapshot.markers(session, bucket)}
+    return [mark for mark in plan.marks if (mark.key, mark.revision, mark.created) in present]
 
 
 def _values_under(session: sessions.Session, bucket: kv.Bucket, marks: tuple[kv.Entry, ...]) -> int:
     """Return how many values the bucket keeps of the keys with these markers."""
+    from ..._api.kv import kv
+
     if int(bucket.config.get("max_msgs_per_subject") or 0) == 1:
         return 0  # the mark is all that there is
     counts = kv.count_values(session, bucket, [mark.key for mark in marks])
     return sum(max(0, count - 1) for count in counts.values())
 
 
-def _age(text: str) -> float:
-    try:
-        return quantities.parse_duration(text)
-    except ValueError as error:
-        raise _errors.OptionError("compact", f"{error}.") from error
-
-
-COMPACTING = CompactingBucket()
+KV_BUCKET = CompactableBucket()

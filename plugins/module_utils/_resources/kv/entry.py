@@ -1,17 +1,17 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Entries: one key of a bucket, with the value that it is to have, or none."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
-from ..._api.kv import kv, kv_write
+from ..._api.kv import kv
 from ..._options import codecs, fields, mask, names, quantities, values
 from .. import resource
 from .entry_table import SPEC, check_limits, check_offline, payload
@@ -21,41 +21,43 @@ if TYPE_CHECKING:
 
     from ..._connection import sessions, wire
 
-# Each try is lost to one that succeeds: so many may count at once
+# Each lost try means that another one succeeded, so this many may count at once
 _TRIES_TO_COUNT = 200
-# What fits into 64 bits
-_WHOLE = re.compile(r"[+-]?\d{1,18}")
+# The range of 64 bits
+_INTEGER = re.compile(r"[+-]?\d{1,18}")
 _OPERATIONS = MappingProxyType({"present": kv.PUT, "absent": kv.DELETED, "purged": kv.PURGED})
 
 
 class Current(NamedTuple):
     """The state of a key: the bucket, the newest revision, and the number of its revisions in the bucket.
 
-    ``wanted`` is the revision whose value it is to have again.
+    ``earlier`` is the revision whose value it is to have again.
     """
 
     bucket: kv.Bucket
     entry: kv.Entry | None = None
     revisions: int = 0
-    wanted: kv.Entry | None = None
+    earlier: kv.Entry | None = None
 
     @property
     def alive(self) -> bool:
+        """True if the key has a value."""
         return self.entry is not None and self.entry.alive
 
     @property
     def revision(self) -> int:
+        """The newest revision of the key, 0 if there is none."""
         return self.entry.revision if self.entry else 0
 
 
 _NOWHERE = kv.Bucket("")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class EntryPlan(resource.Plan):
-    """A plan that knows where to write. ``texts`` are the value before and after, to be compared line by line.
+    """A plan with the bucket to write to. ``texts`` are the value before and after, for a diff line by line.
 
-    The result has the value, and what is shown of the change has no secret.
+    The result has the value. The shown change holds no secret.
     """
 
     bucket: kv.Bucket = _NOWHERE
@@ -88,7 +90,7 @@ class EntryPlan(resource.Plan):
         return {"before": one, "after": other}
 
 
-# What has no value yet gets a name that all clients take
+# A key without a value gets a name that all clients accept
 _NEW = fields.Spec((fields.Field("key", names.KEY),))
 
 
@@ -108,7 +110,7 @@ class EntryResource:
         except _errors.PermissionMissing as error:
             if error.failure.get("subject", "").rpartition(".")[0] != session.api("STREAM.INFO"):
                 raise
-            # Who may not look at the bucket may use its keys
+            # A user without rights for the bucket may use its keys
             bucket = kv.Bucket(options["bucket"])
             last = kv.last(session, bucket, key)
             counts = {key: 1 if last else 0}
@@ -135,6 +137,8 @@ class EntryResource:
     def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
         if not isinstance(plan, EntryPlan) or plan.after is None:
             raise TypeError("this is the plan of another resource")
+        from ..._api.kv import kv_write  # a key that stays as it is needs none
+
         bucket, key = plan.bucket, plan.after["key"]
         try:
             revision = kv_write.write(session, bucket, key, **plan.request)
@@ -144,17 +148,24 @@ class EntryResource:
                     f"Key {key} of bucket {bucket.name} is being changed by others: try again.", tries=plan.tries
                 ) from error
             raise
+        written = _as_stored(session, bucket, key, revision)
+        result = _result(bucket, written, plan.encoding) if written else {**plan.after, "revision": revision}
+        return {"entry": result}
+
+
+def _as_stored(session: sessions.Session, bucket: kv.Bucket, key: str, revision: int) -> kv.Entry | None:
+    """Return a written entry, or None if nobody answers or it can't be read: it is written in any case."""
+    with suppress(_errors.Unreachable, _errors.NoAnswer):
         try:
-            written = kv.at_revision(session, bucket, key, revision)
+            return kv.at_revision(session, bucket, key, revision)
         except _errors.PermissionMissing:
             newest = kv.last(session, bucket, key)
-            written = newest if newest and newest.revision == revision else None
-        told = _told(bucket, written, plan.encoding) if written else {**plan.after, "revision": revision}
-        return {"entry": told}
+            return newest if newest and newest.revision == revision else None
+    return None
 
 
 class RevertibleEntry(EntryResource):
-    """What a document can't have: each time that they are written, a counter and an earlier revision are others."""
+    """Refuse options that a document can't have: each write would change a counter and an earlier revision again."""
 
     states = MappingProxyType(
         {
@@ -170,7 +181,7 @@ class RevertibleEntry(EntryResource):
 
 
 ENTRY = EntryResource()
-REVERTIBLE = RevertibleEntry()
+KV_ENTRY = RevertibleEntry()
 
 
 def _earlier(session: sessions.Session, bucket: kv.Bucket, options: Mapping[str, Any]) -> kv.Entry | None:
@@ -178,19 +189,19 @@ def _earlier(session: sessions.Session, bucket: kv.Bucket, options: Mapping[str,
     revision = options.get("revert_to")
     if revision is None:
         return None
-    found = kv.at_revision(session, bucket, options["key"], revision)
-    if found is None or not found.alive:
-        reason = "is not kept, or is another key's" if found is None else "is no value, but its deletion"
+    entry = kv.at_revision(session, bucket, options["key"], revision)
+    if entry is None or not entry.alive:
+        reason = "is not kept, or is another key's" if entry is None else "is a deletion and no value"
         raise _errors.Refused(
-            f"revert_to: revision {revision} of key {options['key']} of bucket {bucket.name} {reason}: look at what is "
+            f"revert_to: revision {revision} of key {options['key']} of bucket {bucket.name} {reason}: check what is "
             "kept with the option history of the lookup choria_kv.",
             code="no_revision",
             option="revert_to",
         )
-    return found
+    return entry
 
 
-# What follows from the state on the server
+# Changes that depend on the state on the server
 
 
 def _value(current: Current, operation: str, options: Mapping[str, Any]) -> bytes:
@@ -207,7 +218,7 @@ def _value(current: Current, operation: str, options: Mapping[str, Any]) -> byte
                 option="value",
             )
         return current.entry.value
-    return current.wanted.value if current.wanted else payload(options)
+    return current.earlier.value if current.earlier else payload(options)
 
 
 def _number(current: Current, options: Mapping[str, Any]) -> int:
@@ -215,7 +226,7 @@ def _number(current: Current, options: Mapping[str, Any]) -> int:
     if not current.entry or not current.alive:
         return 0
     text = current.entry.value.decode(errors="replace").strip()
-    if not _WHOLE.fullmatch(text):
+    if not _INTEGER.fullmatch(text):
         raise _errors.Refused(
             f"increment: key {options['key']} of bucket {current.bucket.name} does not hold a whole number: check key, "
             "or give it a number with value first.",
@@ -243,17 +254,17 @@ def _expected(current: Current, options: Mapping[str, Any]) -> int:
     """Return the revision that the write depends on, -1 for any. Raises Refused if it is not the newest one."""
     if options["create_only"] or options.get("increment") is not None:
         return current.revision
-    wanted = options["revision"]
-    if wanted is None:
-        # Whoever goes back wants to replace what there is now, and nothing that comes in between
+    revision = options["revision"]
+    if revision is None:
+        # A rollback replaces the present value, and no other that is written meanwhile
         kept = options.get("renew") and options["value"] is None
-        return current.revision if current.wanted or kept else -1
-    if wanted != current.revision and not (wanted == 0 and not current.alive):
+        return current.revision if current.earlier or kept else -1
+    if revision != current.revision and not (revision == 0 and not current.alive):
         there = f"at revision {current.revision}" if current.revision else "not there"
         if current.revision and not current.alive:
             there = f"deleted, by revision {current.revision}"
         raise _errors.Refused(
-            f"revision: key {options['key']} of bucket {current.bucket.name} is {there}, and {wanted} was expected: "
+            f"revision: key {options['key']} of bucket {current.bucket.name} is {there}, and {revision} was expected: "
             "somebody else changed it, so read it again before you decide.",
             code="wrong_revision",
             option="revision",
@@ -266,11 +277,11 @@ def _plan(
     current: Current, options: Mapping[str, Any], action: str, request: dict[str, Any] | None = None
 ) -> EntryPlan:
     bucket, encoding = current.bucket, options["encoding"]
-    before = _told(bucket, current.entry, encoding) if current.entry else None
+    before = _result(bucket, current.entry, encoding) if current.entry else None
     if not request:
         return EntryPlan("entry", "", resource.NONE, before=before, after=before, consequences={"revisions_lost": 0})
     expected = kv.Entry(options["key"], 0, "", request["operation"], request["value"], request["ttl"] or None)
-    after = {**_told(bucket, expected, encoding), "revision": None, "created": None}
+    after = {**_result(bucket, expected, encoding), "revision": None, "created": None}
     return EntryPlan(
         noun="entry",
         name=f"{bucket.name}/{options['key']}",
@@ -293,7 +304,7 @@ def _changes(action: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
     differ = [name for name in ("value", "ttl") if before.get(name) != after[name]]
     if not differ and before.get("operation") != after["operation"]:
         differ = ["operation"]
-    # What is renewed differs in its age alone
+    # A renewed value differs only in its age
     return tuple(resource.Change(name, before.get(name), after[name], effect) for name in differ or ["created"])
 
 
@@ -305,10 +316,10 @@ def _lost(current: Current, operation: str) -> int:
     return max(0, current.revisions + 1 - history) if history > 0 else 0
 
 
-# What is shown
+# Results
 
 
-def _told(bucket: kv.Bucket, entry: kv.Entry, encoding: str) -> dict[str, Any]:
+def _result(bucket: kv.Bucket, entry: kv.Entry, encoding: str) -> dict[str, Any]:
     """Return the entry for results. A value that does not have this ``encoding`` is shown as base64."""
     value = None
     if entry.alive:
@@ -329,8 +340,8 @@ def _told(bucket: kv.Bucket, entry: kv.Entry, encoding: str) -> dict[str, Any]:
     }
 
 
-def _header(name: str, told: Mapping[str, Any] | None) -> str:
-    revision, ttl = (told or {}).get("revision"), (told or {}).get("ttl")
+def _header(name: str, shown: Mapping[str, Any] | None) -> str:
+    revision, ttl = (shown or {}).get("revision"), (shown or {}).get("ttl")
     return f"{name}{f', revision {revision}' if revision else ''}{f', ttl {ttl:g}s' if ttl else ''}"
 
 

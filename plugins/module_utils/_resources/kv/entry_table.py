@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of an entry, and what is wrong with them."""
+"""The options of an entry, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Lifetime(codecs.Duration):
-    """Servers count the lifetimes of keys in whole seconds."""
+    """The lifetime of a key, which servers count in whole seconds."""
 
     def to_wire(self, value: Any) -> int:
         length = super().to_wire(value)
@@ -32,14 +31,14 @@ LIFETIME = fields.Field("ttl", Lifetime({"type": "str"}, 0, low=1), since=kv.LIF
 SPEC = fields.Spec(
     (
         fields.Field("bucket", names.BUCKET_NAME, argument_extra={"required": True}),
-        # Ansible would take the word for a secret
+        # Without no_log, Ansible would take an option named key for a secret
         fields.Field("key", names.EXISTING_KEY, argument_extra={"required": True, "no_log": False}),
         fields.Field("value", codecs.Codec({"type": "raw"})),
         fields.Field("encoding", codecs.choice(*values.ENCODINGS), argument_extra={"default": values.TEXT}),
         fields.Field("create_only", codecs.boolean(), argument_extra={"default": False}),
         fields.Field("revision", codecs.whole(0)),
         LIFETIME,
-    ),
+    )
 )
 
 
@@ -56,7 +55,7 @@ def check_offline(options: Mapping[str, Any]) -> None:
     elif options.get("revert_to") is not None:
         if options["state"] != "present" or options["value"] is not None or options["create_only"]:
             raise _errors.OptionError(
-                "revert_to", "does not go with value, create_only, and states but present: leave one out."
+                "revert_to", "does not go with value, create_only, or another state than present: leave one out."
             )
     elif options["state"] == "present" and not (options.get("renew") and options["value"] is None):
         payload(options)
@@ -66,7 +65,7 @@ def _check_renew(options: Mapping[str, Any]) -> None:
     others = [name for name in ("increment", "revert_to") if options.get(name) is not None]
     if options["state"] != "present" or options["create_only"] or others:
         raise _errors.OptionError(
-            "renew", "does not go with create_only, increment, revert_to, and states but present: leave one out."
+            "renew", "does not go with create_only, increment, revert_to, or another state than present: leave one out."
         )
 
 
@@ -77,7 +76,7 @@ def _check_increment(options: Mapping[str, Any]) -> None:
     if options["state"] != "present" or options["create_only"] or others:
         raise _errors.OptionError(
             "increment",
-            "does not go with value, create_only, revision, revert_to, and states but present: leave one out.",
+            "does not go with value, create_only, revision, revert_to, or another state than present: leave one out.",
         )
 
 
@@ -85,10 +84,7 @@ def payload(options: Mapping[str, Any]) -> bytes:
     """Return the bytes of the option ``value``. Raises OptionError."""
     if options["value"] is None:
         raise _errors.OptionError("value", "is needed with state: present; an empty text is written as ''.")
-    try:
-        return values.to_bytes(options["value"], options["encoding"])
-    except ValueError as error:
-        raise _errors.OptionError("value", f"{error}.") from None
+    return _errors.checked("value", values.to_bytes, options["value"], options["encoding"])
 
 
 def check_limits(bucket: kv.Bucket, length: int, ttl: int | None, server: wire.Server, where: str = "value") -> None:

@@ -1,19 +1,18 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """StreamBacked: read, plan and apply of a resource that is a stream on the server, for all kinds."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
-from ..._api import jetstream, origins, peers, streams
-from ..._options import fields
+from ..._api import accounts, jetstream, peers, replicas, streams
+from ..._options import fields, shapes
 from .. import losses, origin_filters, placing, resource
-from . import proof
-from .current import Current, Needs, taken
+from .current import Current, Needs, check_stored, promise, taken, without_old
 from .kind import Kind
 from .recreation import recreate
 from .replicas import first_step, moved, patience
@@ -21,10 +20,11 @@ from .replicas import first_step, moved, patience
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..._api import answers
     from ..._connection import sessions, wire
 
 
-# What of a configuration the limits of an account are about
+# Fields that the limits of an account apply to
 _LIMITED = ("max_bytes", "num_replicas", "storage", "max_consumers")
 
 
@@ -33,51 +33,50 @@ class StreamBacked(Kind):
 
     def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
         name = self.stream_of(options)
-        info, found = streams.info(session, name), recreate.NOT_COPYING
+        info, progress = streams.info(session, name), recreate.NOT_COPYING
         if options.get("recreate", recreate.NO) == recreate.BY_COPY and options["state"] == "present":
             from .recreation import copying
 
-            found = copying.read(session, name, info)
-            info = found.origin or info
-        return self.read_beside(session, options, info, found)
+            progress = copying.read(session, name, info)
+            info = progress.origin or info
+        return self.read_beside(session, options, info, progress)
 
     def read_beside(
         self,
         session: sessions.Session,
         options: Mapping[str, Any],
-        info: dict[str, Any] | None,
-        found: recreate.Copying,
+        info: answers.StreamInfo | None,
+        progress: recreate.Copying,
         renamed_from: str = "",
     ) -> Current:
-        """Read what a plan needs beside the info of the stream, and the progress of an earlier copy."""
+        """Return all that a plan needs. The info of the stream and the progress of a copy were read before."""
         name, collective = self.stream_of(options), session.settings.collective
         needs = self.needs(info, options, session.server, collective)
         measured = losses.NOT_MEASURED
         if info and needs.measured:
-            holder = {**info["config"], "name": found.holder or name}
+            holder: answers.StreamConfig = {**info["config"], "name": shapes.Name(progress.holder or name)}
             measured = self.measure(session, {**info, "config": holder}, needs.desired or {})
         by_copy = needs.copied and options["recreate"] == recreate.BY_COPY
-        if info and not renamed_from and (found.under_way or by_copy):
+        if info and not renamed_from and (progress.under_way or by_copy):
             from .recreation import copying
 
-            found = copying.read_others(session, name, found)
-        owners = taken(session, (name, found.holder, renamed_from), needs.subjects)
-        limits = jetstream.account_info(session) if needs.limited or renamed_from else None
-        servers = peers.Peers(session).until(placing.enough(needs.placed, info or {})) if needs.placed else None
-        unmatched = origin_filters.first_refusal(
-            session, needs.filters, lambda each: origin_filters.read(session, each)
-        )
+            progress = copying.read_others(session, name, progress)
+        owners = taken(session, (name, progress.holder, renamed_from), needs.subjects)
+        limits = accounts.info(session) if needs.limited or renamed_from else None
+        servers = peers.Peers(session).until(placing.enough(needs.placed, info)) if needs.placed else None
+        unmatched = origin_filters.first_refusal(session, needs.filters, cache(partial(origin_filters.read, session)))
         return Current(
-            info, measured, owners, collective, found, needs.desired, limits, servers, unmatched, renamed_from
+            info, measured, owners, collective, progress, needs.desired, limits, servers, unmatched, renamed_from
         )
 
     def needs(
-        self, info: dict[str, Any] | None, options: Mapping[str, Any], server: wire.Server, collective: str
+        self, info: answers.StreamInfo | None, options: Mapping[str, Any], server: wire.Server, collective: str
     ) -> Needs:
-        """Return what has to be read beside the stream's info for a plan. The name has been checked."""
+        """Return what a plan needs in addition to the stream's info. The name has been checked."""
         if options["state"] == "absent":
             return Needs()
-        name, present = f"{self.prefix}{options['name']}", info["config"] if info else {}
+        name = f"{self.prefix}{options['name']}"
+        present: Mapping[str, Any] = info["config"] if info else {}
         desired = self.desired(options, present, server, collective)
         expected = self.expected({"name": name, **present, **desired}, server.version).get("subjects") or []
         new = sorted(set(expected) - set(present.get("subjects") or []))
@@ -90,12 +89,12 @@ class StreamBacked(Kind):
         limited = (
             not info or copied or any(present.get(path) != desired.get(path, present.get(path)) for path in _LIMITED)
         )
-        placed = {**present, **desired} if placing.asked({**present, **desired}, present, server) else {}
+        placed = {**present, **desired} if placing.needs_check({**present, **desired}, present, server) else {}
         filters = origin_filters.new({**present, **desired}, present)
         return Needs(desired, new, losses.limits(present, desired), copied, limited, placed, filters)
 
     def measure(
-        self, session: sessions.Session, info: Mapping[str, Any], desired: Mapping[str, Any]
+        self, session: sessions.Session, info: answers.StreamInfo, desired: Mapping[str, Any]
     ) -> losses.Measured:
         """Return the losses of an update that changes limits, counted from the live state."""
         from .loss_estimate import measure
@@ -106,12 +105,12 @@ class StreamBacked(Kind):
         plan = self.plan_change(current, options, server)
         if plan.changed or current.info is None:
             return plan
-        shown, follow = self.result(current.info), _follow(options, current.config)
+        shown, follow = self.result(current.config, current.info), _follow(options, current.config)
         request = {"name": current.config["name"]} if follow else {}
         return replace(plan, before=shown, after=shown, follow=follow, request=request)
 
     def plan_change(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
-        """Return the plan, without the resource for results if it stays unchanged."""
+        """Return the plan. If nothing changes, it lacks the resource to show as the result, which ``plan`` adds."""
         name, config = str(options["name"]), current.config
         recreate.check_free(
             config, options.get("recreate", recreate.NO) if options["state"] == "present" else recreate.NO
@@ -123,17 +122,17 @@ class StreamBacked(Kind):
             raise self.overlap(subject, owner)
         if current.unmatched:
             raise current.unmatched
-        placing.check_cluster(desired, current.info or {}, server)
+        placing.check_cluster(desired, current.info, server)
         as_it_is = not (current.copying.unfinished or current.renamed_from)
         if config and as_it_is and all(config.get(path) == desired[path] for path in desired):
             return self._plan_nothing(name)
-        wanted = resource.merged({"name": f"{self.prefix}{name}", **config}, desired)
-        # What the server has goes together, and so do the few options of other kinds
-        if wanted != resource.merged(config, {}) and self.keeps_data:
+        whole = resource.merged({"name": f"{self.prefix}{name}", **config}, desired)
+        # A server's configuration is consistent, and so are the few options of other kinds
+        if whole != resource.merged(config, {}) and self.keeps_data:
             from . import rules
 
             given = [row.path for row in self.spec if options.get(row.option) is not None]
-            rules.check(wanted, config, given, self.names)
+            rules.check(whole, config, given, self.names)
         if current.info is None:
             plan = self._plan_create(name, desired, options, server)
         else:
@@ -141,7 +140,7 @@ class StreamBacked(Kind):
         if plan.changed and current.account:
             self._check_account(current.account, plan, config)
         if plan.changed and current.servers is not None:
-            doubt = placing.check(current.servers, plan.request, current.info or {}, server, self.names)
+            doubt = placing.check(current.servers, plan.request, current.info, server, self.names)
             plan = replace(plan, warnings=(*plan.warnings, *([doubt] if doubt else ())))
         return replace(plan, follow=_follow(options, plan.request)) if plan.changed else plan
 
@@ -149,11 +148,12 @@ class StreamBacked(Kind):
         from .. import account_limits
 
         account_limits.check(limits, plan.request, config, self.names)
-        if plan.action in (resource.ANEW, resource.COPY):
+        if plan.action in (resource.RECREATE, resource.COPY):
             account_limits.check_room(limits, plan.request, copied=plan.action == resource.COPY)
 
     def apply(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
-        name, info = plan.request["name"], None
+        name = plan.request["name"]
+        info: answers.StreamInfo | None = None
         if plan.action == resource.DELETE:
             streams.delete(session, name)
             return plan.result
@@ -163,21 +163,19 @@ class StreamBacked(Kind):
             self._write(session, plan)
             info = streams.info_after_write(session, name)
         if plan.changed:
-            self.proven(plan, info)
+            info = self.proven(session, plan, info)
             self.announce(session, plan)
         if plan.follow:
-            info = origins.wait_until_followed(session, name, plan.follow)
-        elif info and origins.never_heard(info):
-            info = origins.wait_until_heard(session, [info])[name]
-        return {self.noun: self.result(info or {})}
+            info = replicas.wait_until_followed(session, name, plan.follow)
+        elif info and streams.never_heard(info):
+            info = replicas.wait_until_heard(session, [info])[name]
+        return {self.noun: self.result(info["config"], info)} if info else plan.result
 
     def announce(self, session: sessions.Session, plan: resource.Plan) -> None:
-        """Publish what others wait for, when the plan is applied."""
+        """Publish an event for waiters after the plan is applied. Kinds may define it."""
 
-    def _write_patiently(self, session: sessions.Session, plan: resource.Plan) -> dict[str, Any]:
+    def _write_patiently(self, session: sessions.Session, plan: resource.Plan) -> answers.StreamInfo:
         """Write, and wait before and after until all replicas are current."""
-        from ..._api import replicas
-
         name = plan.request["name"]
         if plan.action == resource.UPDATE:
             replicas.wait_until_at_rest(session, name, plan.wait)
@@ -188,19 +186,19 @@ class StreamBacked(Kind):
         return replicas.wait_until_current(session, name, plan.wait)
 
     def _write(self, session: sessions.Session, plan: resource.Plan) -> None:
-        if plan.action in (resource.ANEW, resource.COPY):
+        if plan.action in (resource.RECREATE, resource.COPY):
             from .recreation import copying
 
             copying.apply(session, plan)
         else:
             try:
-                jetstream.call(session, *self.call_of(plan))
+                jetstream.value_of(streams.write_many(session, [self.call_of(plan)])[0])
             except _errors.ApiError as error:
                 reason = self.explained(session, plan, error)
                 if reason:
                     raise reason from error
 
-    def call_of(self, plan: resource.Plan) -> jetstream.Call:
+    def call_of(self, plan: resource.Plan) -> jetstream.Call[Any]:
         """Return the call of the plan."""
         if plan.action == resource.DELETE:
             return streams.deleting(plan.request["name"])
@@ -212,21 +210,25 @@ class StreamBacked(Kind):
     ) -> _errors.StreamsError | None:
         """Return the server's error, or None if the first of two requests applied the plan.
 
-        If storage is exceeded, it names the limit's owner.
+        If storage is exceeded, it names the limit's owner. If streams copy in a circle, it says so.
         """
         from .. import account_limits
 
         if plan.action == resource.CREATE and streams.created_before(session, plan.request, error):
             return None
+        if error.description == origin_filters.CIRCLE:
+            return origin_filters.circle(f"{plan.noun} {plan.name}", error)
         if error.err_code not in account_limits.EXCEEDED.values():
             return error
-        there = streams.info(session, plan.request["name"]) or {"config": {}}
-        return account_limits.whose(jetstream.account_info(session), plan.request, there["config"], self.names, error)
+        there = streams.info(session, plan.request["name"])
+        present: Mapping[str, Any] = there["config"] if there else {}
+        return account_limits.storage_error(accounts.info(session), plan.request, present, self.names, error)
 
-    def proven(self, plan: resource.Plan, info: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Return the result, read back after the write. Raises StreamsError if it differs from the plan."""
-        proof.check(self.noun, plan, info, self.rows)
-        return {self.noun: self.result(info or {})}
+    def proven(
+        self, session: sessions.Session, plan: resource.Plan, info: answers.StreamInfo | None
+    ) -> answers.StreamInfo:
+        """Return the info, read back after the write. Raises StreamsError if it differs from the plan."""
+        return without_old(session, plan, check_stored(plan, info, self.rows))
 
     def _plan_nothing(self, name: str) -> resource.Plan:
         return resource.Plan(self.noun, name, resource.NONE, consequences=losses.Loss().report)
@@ -241,13 +243,13 @@ class StreamBacked(Kind):
                 option="sealed",
             )
         request = resource.merged({"name": f"{self.prefix}{name}"}, desired)
-        known = {row.path: row for row in self.spec}
+        rows = {row.path: row for row in self.spec}
         changes = tuple(
-            resource.Change(known[path].option, None, known[path].codec.to_result(value), resource.CREATE)
+            resource.Change(rows[path].option, None, rows[path].codec.to_result(value), resource.CREATE)
             for path, value in desired.items()
-            if path in known
+            if path in rows
         )
-        after = self.result({"config": self.expected(request, server.version)})
+        after = self.result(self.expected(request, server.version), None)
         wait = patience(options) if int(request.get("num_replicas") or 1) > 1 else 0
         return resource.Plan(
             self.noun, name, resource.CREATE, request, None, after, changes, losses.Loss().report, wait=wait
@@ -263,9 +265,9 @@ class StreamBacked(Kind):
         if not changes and not recreated:
             return self._plan_nothing(name)
         self._check_consumers(name, current.measured)
-        request, before = resource.merged(config, desired), self.result(current.info or {})
-        after = self.result({**(current.info or {}), "config": self.expected(request, server.version)})
-        report, told = loss.consequences(changes, self.content)
+        request, before = resource.merged(config, desired), self.result(config, current.info)
+        after = self.result(self.expected(request, server.version), current.info)
+        report, notes = loss.consequences(changes, self.content)
         wait = patience(options) if moved(changes) else 0
         plan = resource.Plan(
             self.noun,
@@ -276,10 +278,10 @@ class StreamBacked(Kind):
             after,
             tuple(changes),
             report,
-            notes=told,
+            notes=notes,
             first={} if recreated else first_step(config, request, changes, wait),
             wait=wait,
-            promise=proof.promise(current, request) if self.keeps_data else None,
+            promise=promise(current, request) if self.keeps_data else None,
         )
         if recreated:
             plan, loss = self._by_detour(plan, loss, current, options, server)
@@ -291,16 +293,14 @@ class StreamBacked(Kind):
         self, plan: resource.Plan, loss: losses.Loss, current: Current, options: Mapping[str, Any], server: wire.Server
     ) -> tuple[resource.Plan, losses.Loss]:
         """Plan what no update can do: another name, a copy, or a new stream without data."""
-        config, under_way = current.config, current.copying
-        if current.renamed_from:
-            from .recreation import renaming
-
-            return renaming.as_rename(plan, current.renamed_from, config, under_way, options, server), loss
         from .recreation import copying
 
+        config, under_way = current.config, current.copying
+        if current.renamed_from:
+            return copying.as_rename(plan, current.renamed_from, config, under_way, options, server), loss
         if options["recreate"] == recreate.BY_COPY:
             return copying.by_copy(plan, config, under_way, options, server), loss
-        return copying.anew(plan, current.info or {}, self.content)
+        return copying.by_deletion(plan, current.state, self.content)
 
     def _changes(
         self,
@@ -310,8 +310,10 @@ class StreamBacked(Kind):
         options: Mapping[str, Any],
         server: wire.Server,
     ) -> list[resource.Change]:
-        anew = options.get("recreate", recreate.NO) != recreate.NO
-        return resource.field_changes(self.rows, f"{self.noun} {name}", config, desired, server.version, recreate=anew)
+        recreates = options.get("recreate", recreate.NO) != recreate.NO
+        return resource.field_changes(
+            self.rows, f"{self.noun} {name}", config, desired, server.version, recreate=recreates
+        )
 
     def _plan_delete(self, current: Current, name: str, options: Mapping[str, Any]) -> resource.Plan:
         if current.info is None:
@@ -320,8 +322,8 @@ class StreamBacked(Kind):
         loss = losses.Loss(int(state.get("messages", 0)), int(state.get("consumer_count", 0)), "deleting it")
         if self.keeps_data:
             loss.check(f"{self.noun} {name}", bool(options.get("allow_data_loss")))
-        before = self.result(current.info)
-        report, told = loss.consequences([], self.content)
+        before = self.result(current.config, current.info)
+        report, notes = loss.consequences([], self.content)
         shown = self.spec.results_of(current.config)
         changes = tuple(
             resource.Change(option, value, None, resource.DELETE)
@@ -337,7 +339,7 @@ class StreamBacked(Kind):
             None,
             changes,
             report,
-            notes=told,
+            notes=notes,
         )
 
     def _check_consumers(self, name: str, measured: losses.Measured) -> None:

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a plan for a stream is made from: its info, and what else has to be read for it."""
+"""The input of a plan for a stream, and the proof of its result, since an answer that says ok is none."""
 
 from __future__ import annotations
 
@@ -9,15 +8,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import _errors
-from ..._api import peers, streams
-from ..._options import connection
-from .. import losses, origin_filters
+from ..._api import lists, peers, reading, streams
+from ..._options import connection, quantities
+from .. import losses, origin_filters, resource
+from ..proof import check_applied, missing
 from .recreation import recreate
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
+    from ..._api import answers
     from ..._connection import sessions
+    from ..._options import fields
 
 
 class Current(NamedTuple):
@@ -30,7 +32,7 @@ class Current(NamedTuple):
     they are known. ``unmatched`` refuses a filter of an origin. ``renamed_from`` is the old name of a stream to rename.
     """
 
-    info: dict[str, Any] | None = None
+    info: answers.StreamInfo | None = None
     measured: losses.Measured = losses.NOT_MEASURED
     taken: Mapping[str, str] | None = None
     collective: str = connection.DEFAULT_COLLECTIVE
@@ -43,15 +45,17 @@ class Current(NamedTuple):
 
     @property
     def config(self) -> dict[str, Any]:
+        """The configuration of the stream, empty if it is missing."""
         return dict(self.info["config"]) if self.info else {}
 
     @property
-    def state(self) -> dict[str, Any]:
-        return dict(self.info["state"]) if self.info else {}
+    def state(self) -> Mapping[str, Any]:
+        """The ``state`` of its info, empty if it is missing."""
+        return self.info["state"] if self.info else {}
 
 
 class Needs(NamedTuple):
-    """What has to be read for a plan beside the stream's info.
+    """The further reads that a plan needs besides the stream's info.
 
     ``subjects`` are new ones, which other streams may have. ``measured`` requires the result of ``measure``, ``copied``
     the input of a copy, ``limited`` the account's limits, ``placed`` the servers for this configuration, and
@@ -72,9 +76,67 @@ def taken(session: sessions.Session, own: Container[str], subjects: Iterable[str
     owned = {}
     for subject in subjects:
         try:
-            owners = [owner for owner in streams.names(session, subject) if owner not in own]
+            owners = [owner for owner in lists.stream_names(session, subject) if owner not in own]
         except _errors.PermissionMissing:
             return {}
         if owners:
             owned[subject] = owners[0]
     return owned
+
+
+def promise(current: Current, request: Mapping[str, Any]) -> int | None:
+    """Return the required number of messages afterwards; None if others may delete some meanwhile."""
+    config, loss = current.config, current.measured.loss
+    busy = config.get("retention") != "limits" or request.get("max_age") or config.get("allow_msg_ttl")
+    return None if busy or loss.at_least else int(current.state["messages"]) - loss.messages
+
+
+def check_stored(
+    plan: resource.Plan, info: answers.StreamInfo | None, rows: Iterable[fields.Field]
+) -> answers.StreamInfo:
+    """Compare the plan with the stream, and return its info. Raises StreamsError if they differ, or it is missing."""
+    if info is None:
+        raise missing(plan)
+    check_applied(plan, rows, info["config"], plan.request)
+    messages = info["state"]["messages"]
+    if plan.promise is not None and messages < plan.promise:
+        raise _errors.StreamsError(
+            f"{plan.noun} {plan.name}: after the change {plan.promise} messages should have been left, but it has "
+            f"{messages}: unless somebody else deleted some at that moment, check the server's log.",
+            code="not_applied",
+            promised=plan.promise,
+            messages=messages,
+        )
+    return info
+
+
+def without_old(session: sessions.Session, plan: resource.Plan, info: answers.StreamInfo) -> answers.StreamInfo:
+    """Return the info of a new stream, after messages of a deleted one of its name are purged.
+
+    If a stream is deleted while a single nats-server still removes the files of another one of its name, its files
+    stay, and the next stream of that name loads them (fileStore.Delete in server/filestore.go). One clock gives the
+    times of both. Raises StreamsError if they can't be purged.
+    """
+    state, config = info["state"], info["config"]
+    copies = config.get("mirror") or config.get("sources")
+    if (
+        plan.action not in (resource.CREATE, resource.RECREATE)
+        or not state["messages"]
+        or session.server.clustered
+        or copies
+    ):
+        return info
+    created = quantities.parse_timestamp(info["created"])
+    if quantities.parse_timestamp(state["first_ts"]) >= created:
+        return info
+    try:
+        newer = quantities.parse_timestamp(state["last_ts"]) >= created
+        since = reading.first_since(session, config["name"], reading.ALL, created) if newer else None
+        streams.purge(session, config["name"], {"seq": since or state["last_seq"] + 1})
+        return streams.info_after_write(session, config["name"]) or info
+    except _errors.StreamsError as error:
+        raise _errors.StreamsError(
+            f"{plan.noun} {plan.name} was created, and the server has put messages of a deleted stream of that name "
+            f"into it, since it was still removing them ({error.message.rstrip('.')}): delete it, and create it again.",
+            code="not_applied",
+        ) from error

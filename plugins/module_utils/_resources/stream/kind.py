@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kind: what streams, buckets and governors differ in, and the configuration that follows from their options."""
+"""Kind: the differences between streams, buckets and governors, and the configuration that their options ask for."""
 
 from __future__ import annotations
 
@@ -18,6 +17,7 @@ from .replicas import CHECKS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..._api import answers
     from ..._connection import wire
 
 
@@ -37,10 +37,10 @@ class Kind:
     keeps_data = True
     content = "message"
 
-    # What kinds change
+    # Methods that kinds override
 
     def fixed(self, name: str, collective: str | None, server: wire.Server) -> dict[str, Any]:
-        """Return the configuration that each such stream has regardless of the options. Drift is repaired to it."""
+        """Return the configuration that all streams of the kind have, whatever the options. Tasks correct drift."""
         return {}
 
     def complete(self, name: str, desired: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,13 +54,13 @@ class Kind:
     def unmanaged(
         self, name: str, desired: Mapping[str, Any], current: Mapping[str, Any], server: wire.Server
     ) -> dict[str, Any]:
-        """Return the values in exact mode of the fields that are not given."""
+        """Return the values that ``exact`` gives to fields whose options are not given."""
         from ..exact import defaults
 
         return defaults(self.spec, server)
 
-    def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the resource for results."""
+    def result(self, config: Mapping[str, Any], info: answers.StreamInfo | None) -> dict[str, Any]:
+        """Return the resource for results, with this configuration. ``info`` is None for one that is planned."""
         raise NotImplementedError
 
     def stream_of(self, options: Mapping[str, Any]) -> str:
@@ -79,7 +79,11 @@ class Kind:
         desired = self.complete(name, marked(desired, current, options.get("owner"), exact=exact), current)
         if exact:
             desired = {**self.unmanaged(name, desired, current, server), **desired}
-        return windows.settled(desired, current, server.version)
+        rows = {row.path: row for row in self.rows if current.get(row.path) is not None}
+        settled = windows.settled(desired, current, server.version)
+        # As the server has it where it means the same: it takes tags in another order for another placement
+        same = (path for path in settled if path in rows and rows[path].equal(current[path], settled[path]))
+        return {**settled, **{path: current[path] for path in same}}
 
     @property
     def rows(self) -> tuple[fields.Field, ...]:
@@ -88,7 +92,7 @@ class Kind:
 
     @property
     def names(self) -> dict[str, str]:
-        """The options by the fields of the server."""
+        """The option of each field, by the field's path in the server's configuration."""
         return {row.path: row.option for row in (*self.implied, *self.spec)}
 
     def overlap(self, subject: str, owner: str) -> _errors.Refused:

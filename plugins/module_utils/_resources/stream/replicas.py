@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changes that copy data to other servers: in which order they are made, and how long they are waited for. Pure."""
+"""Changes that copy data to other servers: their order, and how long a task waits for them. Pure functions."""
 
 from __future__ import annotations
 
@@ -21,16 +20,13 @@ WAIT: dict[str, Any] = {
     "wait_timeout": {"type": "str", "default": _LONG_ENOUGH},
 }
 
-# The codecs of these
+# The codec of wait_timeout, for an early check
 CHECKS = fields.Spec((fields.Field("wait_timeout", codecs.duration()),))
 
 
 def patience(options: Mapping[str, Any]) -> float:
-    """Return how many seconds to wait until all replicas are current, 0 for not at all. Raises OptionError."""
-    try:
-        seconds = quantities.parse_duration(options.get("wait_timeout") or _LONG_ENOUGH)
-    except ValueError as error:
-        raise _errors.OptionError("wait_timeout", f"{error}.") from error
+    """Return how many seconds to wait until all replicas are current, 0 for not at all."""
+    seconds = quantities.parse_duration(options.get("wait_timeout") or _LONG_ENOUGH)
     return seconds if options.get("wait", True) else 0
 
 

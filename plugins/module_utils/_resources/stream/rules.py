@@ -1,18 +1,17 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which fields of a stream go together: what the server would refuse, or set otherwise without a word. Pure."""
+"""Check which fields of a stream contradict each other: the server would refuse or change them. Sends nothing."""
 
 from __future__ import annotations
 
 import re
-from itertools import combinations, permutations
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
+from ..._api import streams
 from ..._options import codecs
 from .. import subjects
-from . import transforms
 from .table import SEALED, WITH_MARKERS, WITH_SCHEDULES
 
 if TYPE_CHECKING:
@@ -22,19 +21,9 @@ if TYPE_CHECKING:
     """The fields of which one has to be changed, as paths of the server, and the reason."""
 
 
-_NOT_MIRRORS = (
-    "subjects",
-    "sources",
-    "first_seq",
-    "allow_msg_counter",
-    "allow_atomic",
-    "allow_batched",
-    "allow_msg_schedules",
-    "subject_delete_marker_ttl",
-)
 _NOT_THROUGH_CONSUMER = ("opt_start_seq", "opt_start_time", "filter_subject")
 _API = "$JS.API"
-# The server's own subjects, and what of them streams may hold as others
+# The server's own subjects, and the part of each that streams may store like any other subject
 _OWN = {"$JS.>": "$JS.EVENT.>", "$JSC.>": "", "$NRG.>": "", "$SYS.>": "$SYS.ACCOUNT.>"}
 
 
@@ -46,12 +35,12 @@ def check(
     ``config`` is the configuration after the change, and ``present`` the one before, so that what an older server or
     another tool made can be declared as it is. ``given`` are the given fields, and ``names`` the options by fields.
     """
-    known = list(_problems(present)) if present else []
+    present_problems = list(_problems(present)) if present else []
     for fields, reason in _problems(config):
         path = next((field for field in fields if field in given), None)
-        if path and (fields, reason) not in known:
-            option, told = names[path], re.sub(r"`(\w+)`", lambda match: names.get(match[1], match[1]), reason)
-            raise _errors.OptionError(option, re.sub(rf"^{option}:? ", "", told))
+        if path and (fields, reason) not in present_problems:
+            option, sentence = names[path], re.sub(r"`(\w+)`", lambda match: names.get(match[1], match[1]), reason)
+            raise _errors.OptionError(option, re.sub(rf"^{option}:? ", "", sentence))
 
 
 def _problems(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -65,7 +54,7 @@ def _problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _of_subjects(config: Mapping[str, Any]) -> Iterator[Problem]:
     taken = config.get("subjects") or []
-    overlap = next((pair for pair in combinations(taken, 2) if subjects.meet(*pair)), None)
+    overlap = subjects.clashing(taken, subjects.meet)
     if overlap:
         yield ("subjects",), f"'{overlap[0]}' and '{overlap[1]}' overlap: leave one out."
     reserved = next((subject for subject in taken if _reserved(subject)), None)
@@ -86,9 +75,9 @@ def _of_subjects(config: Mapping[str, Any]) -> Iterator[Problem]:
 def _of_origins(config: Mapping[str, Any]) -> Iterator[Problem]:
     mirror, sources = config.get("mirror") or {}, config.get("sources") or []
     if mirror:
-        for field in _NOT_MIRRORS:
+        for field in streams.NOT_MIRRORED:
             if config.get(field):
-                # An existing stream's subjects go when it is made anew as a mirror
+                # An existing stream loses its subjects when it is created again as a mirror
                 fields = (field,) if field == "subjects" else (field, "mirror")
                 yield fields, f"a mirror can't have `{field}`: leave one out."
     elif config.get("mirror_direct"):
@@ -98,7 +87,8 @@ def _of_origins(config: Mapping[str, Any]) -> Iterator[Problem]:
             if origin.get("name") == config["name"] and not origin.get("external"):
                 yield (field,), f"{origin['name']} is the stream itself: name another one."
             if origin.get("consumer") and any(origin.get(other) for other in _NOT_THROUGH_CONSUMER):
-                yield (field,), f"{origin['name']}: its consumer says where to begin and what to take: leave that out."
+                others = ", ".join(_NOT_THROUGH_CONSUMER)
+                yield (field,), f"{origin['name']}: its consumer has a start and a filter: leave out {others}."
             if (origin.get("external") or {}).get("api") == _API:
                 yield (field,), f"{origin['name']}: external with the api {_API} is this account: leave external out."
             if origin.get("filter_subject") and origin.get("subject_transforms"):
@@ -122,11 +112,11 @@ def _of_transforms(config: Mapping[str, Any]) -> Iterator[Problem]:
         # A mirror may not take anything twice, a source not all of it
         clash = subjects.meet if field == "mirror" else subjects.covers
         taken = [each.get("src") or ">" for each in theirs]
-        pair = next((pair for pair in permutations(taken, 2) if clash(*pair)), None)
+        pair = subjects.clashing(taken, clash)
         if pair:
             yield (field,), f"{origin.get('name')}: src '{pair[0]}' and src '{pair[1]}' overlap: leave one out."
     for field, where, each in own:
-        reason = transforms.problem(each.get("src", ""), each.get("dest", ""))
+        reason = _transform_problem(each.get("src", ""), each.get("dest", ""))
         if reason:
             yield (field,), f"{where}{reason}."
 
@@ -134,8 +124,8 @@ def _of_transforms(config: Mapping[str, Any]) -> Iterator[Problem]:
 def _of_limits(config: Mapping[str, Any]) -> Iterator[Problem]:
     age, window = int(config.get("max_age") or 0), int(config.get("duplicate_window") or 0)
     if 0 < age < window:
-        told = f"{codecs.seconds(window)}s is longer than `max_age`, which is {codecs.seconds(age)}s"
-        yield ("duplicate_window", "max_age"), f"{told}: give at most that, or leave it out."
+        reason = f"{codecs.seconds(window)}s is longer than `max_age`, which is {codecs.seconds(age)}s"
+        yield ("duplicate_window", "max_age"), f"{reason}: give at most that, or leave it out."
     if config.get("discard_new_per_subject"):
         if config.get("discard", "old") != "new":
             yield ("discard_new_per_subject", "discard"), "`discard_new_per_subject` needs discard: new."
@@ -177,9 +167,9 @@ def _of_deleting(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield fields, "a roll-up is a purge, and deny_purge is true: leave one out."
 
 
-def _needed(config: Mapping[str, Any], feature: str, wanted: Mapping[str, Any]) -> Iterator[Problem]:
+def _needed(config: Mapping[str, Any], feature: str, values: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield the fields that a feature needs with other values. A missing field has the needed value."""
-    for field, value in wanted.items():
+    for field, value in values.items():
         if config.get(field, value) != value:
             path = feature.partition(":")[0]
             yield (path, field), f"`{path}`{feature.removeprefix(path)} needs `{field}`: {_errors.in_words(value)}."
@@ -202,3 +192,56 @@ def _reserved(subject: str) -> bool:
     if subject == ">":
         return True
     return any(subjects.meet(subject, own) and not (but and subjects.covers(but, subject)) for own, but in _OWN.items())
+
+
+# Transforms of subjects, as servers check them (server/subject_transform.go)
+
+_FUNCTION = re.compile(r"\{\{\s*(\w+)\s*\((.*)\)\s*\}\}")
+# By function: how many arguments it takes, at least and at most
+_FUNCTIONS: dict[str, tuple[int, int]] = {
+    "wildcard": (1, 1),
+    "partition": (1, 99),
+    "random": (1, 1),
+    **dict.fromkeys(("splitfromleft", "splitfromright", "slicefromleft", "slicefromright"), (2, 2)),
+    **dict.fromkeys(("split", "left", "right"), (2, 2)),
+}
+_WITHOUT_WORDS = ("partition", "random")
+
+
+def _transform_problem(src: str, dest: str) -> str:
+    """Return why the server would refuse a transform, or an empty text."""
+    if not dest:
+        return ""
+    words, tokens = (src or ">").split("."), dest.split(".")
+    if "*" in tokens:
+        return f"'{dest}' can't hold *: {{{{wildcard(1)}}}} is the first * of src"
+    if (words[-1] == ">") != (tokens[-1] == ">"):
+        return f"'{src or '>'}' and '{dest}' both have to end with >, or none of them"
+    open_words = words.count("*")
+    reasons = (_of_token(token, open_words, bool(open_words) or words[-1] == ">") for token in tokens)
+    return next((reason for reason in reasons if reason), "")
+
+
+def _of_token(token: str, stars: int, has_wildcards: bool) -> str:
+    if token[0] == "$" and token[1:].isdecimal():
+        return _out_of_range(token, [int(token[1:])], stars)
+    if not (len(token) > 4 and token.startswith("{{") and token.endswith("}}")):
+        return ""
+    match = _FUNCTION.fullmatch(token)
+    name, given = (match[1].lower(), [text.strip() for text in match[2].split(",")]) if match else ("", [])
+    if name not in _FUNCTIONS:
+        return f"'{token}' is not a function of the server, such as {{{{wildcard(1)}}}}"
+    least, most = _FUNCTIONS[name]
+    if not least <= len(given) <= most or not all(given):
+        return f"'{token}' has too few or too many arguments"
+    numbers = given[:1] if name == "split" else given
+    if not all(re.fullmatch(r"[+-]?\d+", text) for text in numbers):
+        return f"'{token}' needs whole numbers"
+    if name in _WITHOUT_WORDS:
+        return _out_of_range(token, [int(text) for text in given[1:]] if has_wildcards else [], stars)
+    return _out_of_range(token, [int(given[0])], stars)
+
+
+def _out_of_range(token: str, places: list[int], stars: int) -> str:
+    wrong = next((place for place in places if place > stars), 0)
+    return f"'{token}' means * number {wrong} of src, which has {stars or 'none'}" if wrong else ""

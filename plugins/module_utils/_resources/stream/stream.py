@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Streams: what their options imply, and what servers fill in."""
+"""The kind stream: fields that its options imply, and fields that servers fill in."""
 
 from __future__ import annotations
 
@@ -17,6 +16,7 @@ from .replicas import CHECKS, WAIT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..._api import answers
     from ..._connection import sessions, wire
     from .current import Current
 
@@ -43,15 +43,15 @@ class StreamResource(base.StreamBacked):
     def read(self, session: sessions.Session, options: Mapping[str, Any]) -> Current:
         old = options.get("renamed_from") if options["state"] == "present" else None
         if old:
-            from .recreation import renaming
+            from .recreation import copying
 
-            found = renaming.read(session, old, self.stream_of(options))
-            if found:
-                return self.read_beside(session, options, *found, renamed_from=old)
+            source = copying.read_renamed(session, old, self.stream_of(options))
+            if source:
+                return self.read_beside(session, options, *source, renamed_from=old)
         return super().read(session, options)
 
-    def result(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        return table.result(info)
+    def result(self, config: Mapping[str, Any], info: answers.StreamInfo | None) -> dict[str, Any]:
+        return table.result(config, info)
 
     def plan_change(self, current: Current, options: Mapping[str, Any], server: wire.Server) -> resource.Plan:
         return resource.pedantically(super().plan_change(current, options, server), options, server)
@@ -65,7 +65,7 @@ class StreamResource(base.StreamBacked):
             desired = {**table.WITH_SCHEDULES, **desired}
         whole = {**current, **desired}
         if desired.get("subjects") == [] and not (whole.get("mirror") or whole.get("sources")):
-            desired = {**desired, "subjects": [name]}  # what the server makes of none
+            desired = {**desired, "subjects": [name]}  # the server's choice for an empty list
         if desired.get("mirror") == {} and current.get("mirror_direct"):
             desired = {"mirror_direct": False, **desired}  # the server would refuse it without a mirror
         return desired
@@ -76,12 +76,12 @@ class StreamResource(base.StreamBacked):
         from ..exact import keep_mirror
 
         keep_mirror(f"stream {name}", desired, current)
-        wanted = super().unmanaged(name, desired, current, server)
-        wanted["duplicate_window"] = windows.by_server(desired, server.version)
+        values = super().unmanaged(name, desired, current, server)
+        values["duplicate_window"] = windows.by_server(desired, server.version)
         if desired.get("mirror") or desired.get("sources"):
-            # Their subjects are those of the origins, and what follows from these is the server's choice
-            return {path: value for path, value in wanted.items() if path != "mirror_direct"}
-        return {**wanted, "subjects": [name]}
+            # The server chooses subjects and mirror_direct by the origins
+            return {path: value for path, value in values.items() if path != "mirror_direct"}
+        return {**values, "subjects": [name]}
 
     def expected(self, config: Mapping[str, Any], release: tuple[int, ...]) -> dict[str, Any]:
         filled = dict(config)

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table of streams, after features seen with nats-server 2.10 to 2.15."""
 
@@ -14,10 +13,12 @@ from .facts import facts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RECREATE_EMPTY = "With recreate: true it is made anew without its messages."
-ONCE_ON = "Once on, it stays on, unless recreate makes it anew."
-# What sealing a stream, markers of deleted subjects, and schedules turn on as well
-SEALED = {"max_age": 0, "discard": "new", "deny_delete": True, "deny_purge": True}
+    from ..._api import answers
+
+RECREATE_EMPTY = "With recreate: true it is created again without its messages."
+ONCE_ON = "Once on, it stays on, unless recreate creates it again."
+# Fields that sealing a stream, markers of deleted subjects, and schedules turn on
+SEALED = {"max_age": 0, "discard": "new", "deny_delete": True, "deny_purge": True, "allow_rollup_hdrs": False}
 WITH_MARKERS = {"allow_msg_ttl": True, "allow_rollup_hdrs": True}
 WITH_SCHEDULES = {"allow_rollup_hdrs": True}
 
@@ -115,6 +116,6 @@ SPEC = fields.Spec(
 )
 
 
-def result(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stream for results, from its info."""
-    return {"name": info["config"]["name"], **SPEC.results_of(info["config"]), **facts(info)}
+def result(config: Mapping[str, Any], info: answers.StreamInfo | None) -> dict[str, Any]:
+    """Return a stream for results. ``info`` is None for one that is planned."""
+    return {"name": config["name"], **SPEC.results_of(config), **facts(config, info)}

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""For how long streams remember the ids of messages. Pure."""
+"""The duplicate window: how long a stream remembers the ids of messages. Pure functions."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ def by_server(config: Mapping[str, Any], release: tuple[int, ...]) -> int:
 def settled(desired: dict[str, Any], current: Mapping[str, Any], release: tuple[int, ...]) -> dict[str, Any]:
     """Return the fields with 0 replaced by the server's default.
 
-    A window that is not given follows max_age down, since the server refuses a longer one.
+    If only max_age is lowered, the window is lowered with it, since the server refuses a longer window.
     """
     if desired.get("duplicate_window") == 0:
         return {**desired, "duplicate_window": by_server({**current, **desired}, release)}

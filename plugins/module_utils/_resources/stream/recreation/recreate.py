@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The option ``recreate``, and by what a stream is known that is being copied. Copying itself is in copying.py."""
 
@@ -12,13 +11,16 @@ from .... import _errors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NO, ANEW, BY_COPY = "false", "true", "copy"
-OPTION: dict[str, Any] = {"recreate": {"type": "str", "choices": [NO, ANEW, BY_COPY], "default": NO}}
+    from ...._api import answers
 
-# In the metadata of a stream that is copied: what it is on that way. In the temporary one's: what is needed to go on.
-# How the mark of a stream begins that is being renamed
-RENAMED = "renamed to "
+NO, BY_DELETION, BY_COPY = "false", "true", "copy"
+OPTION: dict[str, Any] = {"recreate": {"type": "str", "choices": [NO, BY_DELETION, BY_COPY], "default": NO}}
+
+# Keys of metadata: the mark says which part a stream plays in a copy. The record, in the temporary stream, holds all
+# that a later run needs to continue
 MARK, RECORD = "choria.streams.copy", "choria.streams.copy_of"
+# The mark of a stream that is being renamed begins with this
+RENAMED = "renamed to "
 
 
 class Copying(NamedTuple):
@@ -29,11 +31,11 @@ class Copying(NamedTuple):
     future infos of those that only the record has.
     """
 
-    origin: dict[str, Any] | None = None
+    origin: answers.StreamInfo | None = None
     holder: str = ""
     done: int = 0
     leftover: bool = False
-    consumers: tuple[Mapping[str, Any], ...] = ()
+    consumers: tuple[answers.ConsumerInfo, ...] = ()
     again: tuple[str, ...] = ()
     sourcing: tuple[str, ...] = ()
     kept: tuple[dict[str, Any], ...] = ()
@@ -54,27 +56,17 @@ NOT_COPYING = Copying()
 
 def check_free(config: Mapping[str, Any], mode: str) -> None:
     """Raise Refused if the stream is part of an unfinished copy that this task does not finish."""
-    metadata = config.get("metadata") or {}
-    mark = str(metadata.get(MARK, ""))
+    metadata, name = config.get("metadata") or {}, config.get("name", "")
+    mark, option, reason = str(metadata.get(MARK, "")), "name", ""
     if mark.startswith(RENAMED):
         new = mark[len(RENAMED) :]
-        raise _errors.Refused(
-            f"name: stream {config['name']} is being renamed to {new}, and that was not finished: run the task for "
-            f"{new} with renamed_from: {config['name']} again.",
-            code="copy_under_way",
-            option="name",
-        )
-    if mark and mode != BY_COPY:
-        raise _errors.Refused(
-            f"recreate: stream {config['name']} is being copied, and that was not finished: run the task with "
-            "recreate: copy again.",
-            code="copy_under_way",
-            option="recreate",
-        )
-    if RECORD in metadata and not config.get("mirror"):
-        raise _errors.Refused(
-            f"name: {config['name']} holds the messages of a stream that is being copied or renamed, and that was not "
-            "finished: run the task that began it again, with recreate: copy or renamed_from.",
-            code="copy_under_way",
-            option="name",
-        )
+        reason = f"stream {name} is being renamed to {new}, and that was not finished: run the task for {new} with "
+        reason += f"renamed_from: {name} again"
+    elif mark and mode != BY_COPY:
+        option, reason = "recreate", f"stream {name} is being copied, and that was not finished: run the task with "
+        reason += "recreate: copy again"
+    elif RECORD in metadata and not config.get("mirror"):
+        reason = f"{name} holds the messages of a stream that is being copied or renamed, and that was not finished: "
+        reason += "run the task that began it again, with recreate: copy or renamed_from"
+    if reason:
+        raise _errors.Refused(f"{option}: {reason}.", code="copy_under_way", option=option)

@@ -1,10 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules of Choria Server for watchers beyond the schema of their properties.
+"""Rules of Choria Server for watchers that the schema of their properties does not express.
 
-The rules are those of New() and validate() in go-choria 0.30.2, aagent/watchers/. A watcher that breaks one of them
-keeps the whole machine from starting.
+Source: New() and validate() in go-choria 0.30.2, aagent/watchers/. A watcher that breaks one of them keeps the whole
+machine from starting.
 """
 
 from __future__ import annotations
@@ -18,16 +17,17 @@ if TYPE_CHECKING:
 
     Properties = Mapping[str, Any]
 
+
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LONG_UNITS = {"d": 24, "w": 7 * 24, "m": 30 * 24, "y": 365 * 24}  # in hours; a month is M
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
-_LONGEST = (1 << 63) / 1e9
+_LONGEST_DURATION = (1 << 63) / 1e9
 _MOST_DIGITS = 100
-_TIMES = (
+_DURATIONS = (
     *("timeout", "governor_timeout", "timer", "duration", "start_splay", "interval", "last_message"),
     *("pubcert_expire", "token_expire", "plugin_manage_interval"),
 )
-# The shortest interval of each type, in seconds; that of others is not looked at
+# The shortest interval of each type, in seconds. Choria does not check the interval of other types
 _SHORTEST = {
     "archive": 10.0,
     "ccm_manifest": 0.5,
@@ -42,18 +42,18 @@ _SHORTEST_ANNOUNCE = 60.0
 _SERVICE = re.compile(r"[a-zA-Z][a-zA-Z\d_-]*")
 
 
-def problems(watcher: Mapping[str, Any]) -> Iterator[str]:
+def faults_of(watcher: Mapping[str, Any]) -> Iterator[str]:
     """Yield the faults of a watcher that its schema accepts, each with its place in the watcher."""
     kind, properties = watcher["type"], watcher["properties"]
     yield from _interval(watcher, "interval", _SHORTEST.get(kind, 0.0))
     yield from _interval(watcher, "announce_interval", _SHORTEST_ANNOUNCE)
     if kind == "timer" and watcher.get("success_transition"):
         yield "success_transition is not for timers, which have fail_transition alone"
-    for name in _TIMES:
-        if name in properties and seconds(properties[name]) > _LONGEST:
+    for name in _DURATIONS:
+        if name in properties and seconds(properties[name]) > _LONGEST_DURATION:
             yield f"properties.{name} is too long"
-    for problem in _RULES.get(kind, _nothing)(properties):
-        yield f"properties.{problem}"
+    if kind in _RULES:
+        yield from (f"properties.{problem}" for problem in _RULES[kind](properties))
 
 
 def seconds(text: str) -> float:
@@ -71,12 +71,8 @@ def _interval(watcher: Mapping[str, Any], name: str, shortest: float) -> Iterato
         length = seconds(watcher[name])
         if length < shortest:
             yield f"{name} {watcher[name]} is too short, {watcher['type']} watchers take {shortest:g}s or more"
-        elif length > _LONGEST:
+        elif length > _LONGEST_DURATION:
             yield f"{name} {watcher[name]} is too long"
-
-
-def _nothing(properties: Properties) -> Iterator[str]:
-    yield from ()
 
 
 def _archive(properties: Properties) -> Iterator[str]:
@@ -125,11 +121,11 @@ def _gossip(properties: Properties) -> Iterator[str]:
     )
     for name in ("cluster", "service", "protocol"):
         if not _SERVICE.fullmatch(registration[name]):
-            yield f"registration.{name} is no name: begin with a letter, and go on with letters, digits, _ and -"
+            yield f"registration.{name} is not a name: begin with a letter, and go on with letters, digits, _ and -"
     try:
         ipaddress.ip_address(registration["ip"])
     except ValueError:
-        yield "registration.ip is no address"
+        yield "registration.ip is not an address"
     for name, lowest in (("port", 1), ("priority", 0)):
         if not lowest <= registration.get(name, lowest) <= 65535:
             yield f"registration.{name} is not one of {lowest} to 65535"
@@ -138,7 +134,7 @@ def _gossip(properties: Properties) -> Iterator[str]:
 
 def _gossip_subject(name: str, subject: str) -> Iterator[str]:
     if re.search(r"[ ^*]|\.\.", subject):
-        yield f"{name} is no subject: it has a blank, ^, * or an empty word"
+        yield f"{name} is not a subject: it has a blank, ^, * or an empty word"
 
 
 def _nagios(properties: Properties) -> Iterator[str]:
@@ -160,24 +156,18 @@ def _plugins(properties: Properties) -> Iterator[str]:
 
 def _schedule(properties: Properties) -> Iterator[str]:
     for index, text in enumerate(properties["schedules"]):
-        found = _cron(text)
-        if found:
-            yield f"schedules[{index}] {found}"
+        fault = _cron(text)
+        if fault:
+            yield f"schedules[{index}] {fault}"
     splay = properties.get("start_splay")
     if splay and seconds(splay) > seconds(properties["duration"]) / 2:
         yield "start_splay is longer than half of duration"
 
 
+# By the type of a watcher
 _RULES = {
-    "archive": _archive,
-    "ccm_manifest": _ccm_manifest,
-    "exec": _exec,
-    "expression": _expression,
-    "file": _file,
-    "gossip": _gossip,
-    "nagios": _nagios,
-    "plugins": _plugins,
-    "schedule": _schedule,
+    rule.__name__[1:]: rule
+    for rule in (_archive, _ccm_manifest, _exec, _expression, _file, _gossip, _nagios, _plugins, _schedule)
 }
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -205,7 +195,7 @@ def _cron(text: str) -> str:
     for word, (name, lowest, highest, names) in zip(words, _FIELDS):
         for part in filter(None, word.split(",")):
             if not _fits(part.lower(), lowest, highest, names):
-                return f"has the {name} {part}, which is none of {lowest} to {highest}, nor a range or step of these"
+                return f"has the {name} {part}, not a number, range or step of {lowest} to {highest}"
     return ""
 
 

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A NATS client of the standard library alone, for hosts of brokers, which have no nats-py.
 
@@ -16,8 +15,8 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
-from .. import _errors
-from .._options import untrusted
+from ... import _errors
+from ..._options import untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +58,7 @@ class RawClient:
         self._socket.close()
 
     def sign_in(self, credentials: Callable[[str], Mapping[str, str]]) -> None:
-        """Send CONNECT with what ``credentials(nonce)`` returns, and wait until the server takes it."""
+        """Send CONNECT with the options that ``credentials(nonce)`` returns, and wait until the server accepts it."""
         options = {"verbose": False, "pedantic": False, "lang": "python", "version": "1", "protocol": 1}
         options.update(credentials(str(self.info.get("nonce", ""))))
         self._send(b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n")
@@ -73,13 +72,13 @@ class RawClient:
     def request(self, subject: str, inbox: str, payload: bytes = b"") -> dict[str, Any]:
         """Return the JSON object that answers the request. ``inbox`` is the prefix that the credentials allow."""
         reply = f"{inbox}.{secrets.token_hex(8)}"
-        # A number of its own: a server passes over a second subscription with the same one
+        # A new number: a server ignores a second subscription with the same one
         self._requests += 1
         self._send(
             f"SUB {reply} {self._requests}\r\nPUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
         )
-        found = _MESSAGE.fullmatch(self._wait(lambda line: bool(_MESSAGE.fullmatch(line))))
-        size = int(found.group(1)) if found else 0
+        message = _MESSAGE.fullmatch(self._wait(lambda line: bool(_MESSAGE.fullmatch(line))))
+        size = int(message.group(1)) if message else 0
         if size > _MOST_ANSWER:
             raise self._error(f"an answer of {size} bytes is too large")
         while len(self._rest) < size + 2:
@@ -99,7 +98,7 @@ class RawClient:
         except (TypeError, ValueError) as error:
             raise self._error("no NATS server answers there") from error
 
-    def _wait(self, wanted: Callable[[bytes], bool]) -> bytes:
+    def _wait(self, accept: Callable[[bytes], bool]) -> bytes:
         self._ends = time.monotonic() + self._timeout
         while True:
             line = self._read_line()
@@ -107,7 +106,7 @@ class RawClient:
                 raise self._error(f"the server says {line[4:].decode(errors='replace').strip()}")
             if line.upper() == b"PING":
                 self._send(b"PONG\r\n")
-            elif wanted(line):
+            elif accept(line):
                 return line
 
     def _read_line(self) -> bytes:
@@ -120,10 +119,10 @@ class RawClient:
 
     def _receive(self) -> None:
         self._socket.settimeout(max(self._ends - time.monotonic(), 0.01))
-        found = self._call(lambda: self._socket.recv(_MOST_LINE))
-        if not found:
+        data = self._call(lambda: self._socket.recv(_MOST_LINE))
+        if not data:
             raise self._error("it closed the connection")
-        self._rest += found
+        self._rest += data
 
     def _send(self, data: bytes) -> None:
         self._call(lambda: self._socket.sendall(data))

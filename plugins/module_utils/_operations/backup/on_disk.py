@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Backups on disk: a folder for each, in the layout of the nats CLI, with a manifest of ours.
 
@@ -12,22 +11,107 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from glob import escape
 from typing import TYPE_CHECKING, Any
 
 from ... import _errors
 from ..._options import names, quantities, untrusted
-from .archive import FILES, MESSAGES, inspect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+    from typing import BinaryIO
+
+# Formats: files of the server's store, which contain the stream's name, or single messages (nats-server 2.15)
+FILES, MESSAGES = 1, 2
+# An archive is an S2 stream, whose frames are checked without decompressing them: klauspost/compress, and
+# https://github.com/google/snappy/blob/main/framing_format.txt
+_STREAM_HEADERS = (b"\xff\x06\x00\x00S2sTwO", b"\xff\x06\x00\x00sNaPpY")
+_COMPRESSED, _UNCOMPRESSED, _RESERVED_END = 0x00, 0x01, 0x7F
+_CHECKSUM = 4
+# The first element of compressed data is a literal, since there is nothing yet that it could repeat
+_LITERAL_LENGTHS = {60: 1, 61: 2, 62: 3, 63: 4}
+_MAGIC = b"NATSARC1"
+_TAR_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive. ``size`` is in bytes without compression, ``format`` is FILES or MESSAGES."""
+
+    format: int
+    size: int
+
+
+def inspect(path: Path) -> Archive:
+    """Return the size and format of an archive. Raises ValueError with the reason if it is broken, and OSError.
+
+    The server checks the contents of the frames when it restores them.
+    """
+    with untrusted.open_file(path) as file:
+        start = file.read(len(_STREAM_HEADERS[0]))
+        if start not in _STREAM_HEADERS:
+            raise ValueError("is not a snapshot of a stream")
+        length = path.stat().st_size
+        kind, size = 0, 0
+        while file.tell() < length:
+            bytes_held, content = _frame(file, length)
+            if not kind and content:
+                kind = MESSAGES if content.startswith(_MAGIC) else FILES
+            size += bytes_held
+    if not kind:
+        raise ValueError("holds nothing")
+    if kind == FILES and size % _TAR_BLOCK:
+        raise ValueError("was cut off")
+    return Archive(kind, size)
+
+
+def _frame(file: BinaryIO, length: int) -> tuple[int, bytes]:
+    """Read one frame. Return its decompressed length in bytes, and some of its first bytes."""
+    header = file.read(4)
+    body = int.from_bytes(header[1:], "little")
+    after = file.tell() + body
+    if len(header) < 4 or after > length:
+        raise ValueError("was cut off")
+    size, content = 0, b""
+    if header[0] in (_COMPRESSED, _UNCOMPRESSED):
+        start = file.read(min(body, 32))
+        if header[0] == _COMPRESSED:
+            size, content = _block_start(start[_CHECKSUM:])
+        else:
+            size, content = body - _CHECKSUM, start[_CHECKSUM:]
+        if size < 0:
+            raise ValueError("is broken")
+    elif header[0] <= _RESERVED_END:
+        raise ValueError("is broken")  # an unknown frame that may not be skipped
+    file.seek(after)
+    return size, content
+
+
+def _block_start(block: bytes) -> tuple[int, bytes]:
+    """Return the decompressed length of a block, and some of its first bytes."""
+    size = shift = position = 0
+    while True:
+        if position >= len(block) or shift > 28:
+            raise ValueError("is broken")
+        byte = block[position]
+        size |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            break
+    tag = block[position] if position < len(block) else 0
+    literal = position + 1 + _LITERAL_LENGTHS.get(tag >> 2, 0)
+    return size, block[literal:]
+
 
 MANIFEST, CONFIG, DATA = "manifest.json", "backup.json", "stream.tar.s2"
 _OTHER_DATA = "stream.arc.s2"
 VERSION = 1
 READ_SIZE = 1 << 20
-# What is read of a manifest and of a stream's configuration, by its kind
+# The fields that are read from a manifest and from a stream's configuration, by their kind
 _FILE: dict[str, type] = {"size": int, "sha256": str}
 _CONSUMER: dict[str, type] = {"name": str, "durable": bool, "ack_floor": int}
 _NUMBERS = ("max_age", "max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size", "max_consumers", "num_replicas")
@@ -45,6 +129,7 @@ class Backup:
 
     @property
     def stream(self) -> str:
+        """The name of the stream."""
         return str(self.config["name"])
 
     @property
@@ -55,20 +140,22 @@ class Backup:
 
     @property
     def created(self) -> str:
+        """The time as RFC 3339 text, or an empty text for a backup of the nats CLI."""
         return str(self.manifest.get("created", ""))
 
     @property
     def format(self) -> int:
+        """FILES or MESSAGES."""
         return int(self.manifest.get("format") or inspect(self.data).format)
 
     def problem(self) -> str:
         """Return why the backup is broken, or an empty text. It reads the whole backup."""
         try:
             for name, expected in self.manifest.get("files", {}).items():
-                found = file_facts(self.path / name)
-                if found["size"] != expected["size"]:
-                    return f"{name} has {found['size']} bytes, and {expected['size']} were written"
-                if found["sha256"] != expected["sha256"]:
+                facts = file_facts(self.path / name)
+                if facts["size"] != expected["size"]:
+                    return f"{name} has {facts['size']} bytes, and {expected['size']} were written"
+                if facts["sha256"] != expected["sha256"]:
                     return f"{name} was changed since it was written, its SHA-256 is another"
             if not self.manifest:
                 inspect(self.data)
@@ -113,7 +200,7 @@ def read(path: Path) -> Backup:
     if (path / MANIFEST).exists():
         manifest = _json(path / MANIFEST)
         if manifest.get("version") != VERSION or not _whole(manifest):
-            raise broken(path, f"{MANIFEST} is none that this release of choria.streams can read")
+            raise broken(path, f"{MANIFEST} is not one that this release of choria.streams can read")
         if manifest["config"] != config or manifest["state"] != state:
             raise broken(path, f"{CONFIG} and {MANIFEST} contradict each other")
     if not there or (manifest and there != [DATA]):
@@ -121,7 +208,7 @@ def read(path: Path) -> Backup:
     return Backup(path, config, state, manifest)
 
 
-def found(folder: Path, stream: str = "", mark: str = MANIFEST) -> Iterator[tuple[Path, Backup | _errors.Refused]]:
+def listed(folder: Path, stream: str = "", mark: str = MANIFEST) -> Iterator[tuple[Path, Backup | _errors.Refused]]:
     """Yield our backups in a folder, or those of one stream, the newest first. A broken one yields its error.
 
     Folders without the file ``mark`` are ignored. Backups of ``nats account backup`` have no manifest.
@@ -138,7 +225,7 @@ def found(folder: Path, stream: str = "", mark: str = MANIFEST) -> Iterator[tupl
 
 def of_account(folder: Path, stream: str = "") -> Iterator[tuple[Path, Backup | _errors.Refused]]:
     """Yield the backups that ``nats account backup`` made in a folder, each in a folder of its stream's name."""
-    for path, one in found(folder, "", CONFIG):
+    for path, one in listed(folder, "", CONFIG):
         named = one.stream == path.name if isinstance(one, Backup) else not _is_there(path / MANIFEST)
         if named and stream in ("", path.name) and not (isinstance(one, Backup) and one.manifest):
             yield path, one
@@ -163,6 +250,15 @@ def _ours(path: Path, stream: str) -> tuple[Path, Backup | _errors.Refused] | No
     except _errors.Refused as error:
         return path, error
     return None if stream and backup.stream != stream else (path, backup)
+
+
+def new_path(folder: Path, name: str, now: datetime, suffix: str = "") -> Path:
+    """Return the path of a new backup or set. By its name it is the newest, also after the clock was set back."""
+    for entry in folder.glob(f"{escape(name)}-*{suffix}"):
+        with suppress(ValueError, OverflowError):
+            there = datetime.strptime(entry.name[len(name) :], f"-%Y%m%dT%H%M%S.%fZ{suffix}")
+            now = max(now, there.replace(tzinfo=timezone.utc) + timedelta(milliseconds=1))
+    return folder / f"{name}-{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z{suffix}"
 
 
 def file_facts(path: Path) -> dict[str, Any]:
