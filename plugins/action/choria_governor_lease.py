@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pass to the module what only the controller knows of the task: lockstep hosts, its timeout, and null values."""
+"""Pass facts to the module that only the controller knows: hosts in lockstep, the task's timeout, and null values."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class ActionModule(ActionBase):
         return dict(result)
 
     def _check_timeout(self, max_wait: Any) -> None:
-        """Refuse to wait longer than Ansible waits for the task, since nobody would own a seat that is taken later."""
+        """Refuse a max_wait that is not below the task's timeout: nobody would own a seat that is taken after it."""
         timeout = self._task.timeout
-        with suppress(ValueError):  # which the module tells
+        with suppress(ValueError):  # the module reports it
             seconds = parse_duration(_MAX_WAIT if max_wait is None else max_wait)
             if timeout and timeout <= seconds:
                 raise _errors.Refused(
@@ -57,12 +57,12 @@ class ActionModule(ActionBase):
                 )
 
     def _lockstep(self, variables: dict[str, Any]) -> dict[str, int]:
-        """Return how many hosts run this task in lockstep, or, with a free strategy, how many run at once.
+        """Return how many hosts run this task in lockstep. Without lockstep, return hosts and limits that may block it.
 
         It is empty if that is unknown, as when only some hosts may reach this task.
         """
         strategy = str(self._task.get_play().strategy).rpartition(".")[2]
-        if strategy not in (*_LOCKSTEP, *_BY_ITSELF) or self._task.run_once or self._task.when or self._for_some():
+        if strategy not in (*_LOCKSTEP, *_BY_ITSELF) or self._task.run_once or self._task.when or self._skips_hosts():
             return {}
         hosts = len(variables.get("ansible_play_batch") or [])
         if strategy in _LOCKSTEP:
@@ -70,10 +70,10 @@ class ActionModule(ActionBase):
         forks, throttle = int(context.CLIARGS.get("forks") or C.DEFAULT_FORKS), int(self._task.throttle or 0)
         if strategy == "free":
             return {"hosts": hosts, "forks": forks, "throttle": throttle}
-        # Where it begins with a host, there is a fork for it until the host is done with the play
+        # host_pinned: a host that has begun keeps its fork until it is done with the play
         return {"hosts": min(hosts, forks) if throttle else 0, "throttle": throttle}
 
-    def _for_some(self) -> bool:
+    def _skips_hosts(self) -> bool:
         """Return True if some hosts may not reach this task: inside an include, a handler, or the rescue of a block."""
         if isinstance(self._task, Handler) or not self._task.all_parents_static():
             return True

@@ -5,17 +5,13 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._connection.client import preload
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor.campaign import Wait, campaign, find
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor.lease import (
@@ -25,6 +21,8 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.governo
     timed_out,
 )
 from ansible_collections.choria.streams.plugins.module_utils._operations.signals import Signals
+from ansible_collections.choria.streams.plugins.module_utils._operations.wake import Wake
+from ansible_collections.choria.streams.plugins.plugin_utils import _action, _forks
 from ansible_collections.choria.streams.plugins.plugin_utils._action import failing, options_of, settings_of
 from ansible_collections.choria.streams.plugins.plugin_utils._run import is_gone, parent
 from ansible_collections.choria.streams.plugins.plugin_utils._task_runner.task import (
@@ -33,7 +31,6 @@ from ansible_collections.choria.streams.plugins.plugin_utils._task_runner.task i
     keep_facts,
 )
 from ansible_collections.choria.streams.plugins.plugin_utils._task_runner.tasks import inner_tasks, run_list, run_one
-from ansible_collections.choria.streams.plugins.plugin_utils._wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,17 +76,17 @@ class ActionModule(ActionBase):
         with Signals() as signals, Wake(signals, parent=parent()) as wake, self._session(options) as session:
             if self._task.check_mode:
                 with signals.interruptible():
-                    return self._rehearse(session, terms, identity, work)
+                    return self._run_check_mode(session, terms, identity, work)
             if is_gone():
-                return {}  # an item of a loop, whose run ended while the one before it worked
+                return {}  # the run ended while an earlier item of the loop worked
             wait = Wait(terms.max_wait, lambda: signals.pending or is_gone(), wake.fd)
             governor = find(session, terms.name, wait)
             self._check_timeout(governor)
             seat = campaign(session, governor, identity, wait)
             if wait.stopped:
                 if seat:
-                    governors.leave(session, seat, _PATIENCE_INTERRUPTED)
-                return {}  # nobody will see it
+                    _hurry(session, seat)
+                return {}  # nobody reads this result
             if seat is None:
                 return timed_out(session, terms, governor, identity, wait)
             return self._hold(session, seat, terms, work, signals)
@@ -99,8 +96,6 @@ class ActionModule(ActionBase):
 
     def _work(self, options: dict[str, Any], variables: dict[str, Any]) -> Work:
         """Return the inner tasks, checked as far as possible before a seat is taken."""
-        if options["task"] is None and options["tasks"] is None:
-            raise _errors.OptionError("task", "is null: write the task that runs while the seat is held, or tasks.")
         if options["task"] is not None:
             task = InnerTask(self, "task", options["task"], in_a_list=False)
             return lambda: run_one(task, variables)
@@ -118,28 +113,29 @@ class ActionModule(ActionBase):
 
     def _hold(self, session: Session, seat: Seat, terms: Terms, work: Work, signals: Signals) -> dict[str, Any]:
         """Run the work, and give the seat back in any case."""
-        told = report(seat.governor, seat.identity, seat)
-        since, entered = time.monotonic(), _now()
+        facts = report(seat.governor, seat.identity, seat)
+        since, entered = governors.uptime(), _now()
         try:
             with signals.interruptible():
                 result = work()
         finally:
-            held = time.monotonic() - since
+            held = governors.uptime() - since
             if not terms.keep:
-                told.update(self._leave(session, seat, signals))
-        told.update(held=round(held, 3), entered=entered, left=None if terms.keep else _now())
+                facts.update(self._leave(session, seat, signals))
+        facts.update(held=round(held, 3), entered=entered, left=None if terms.keep else _now())
         if terms.keep:
-            told["expires"] = seat.expires
-        return {**result, "governor": told}
+            facts["expires"] = seat.expires
+        return {**result, "governor": facts}
 
     def _leave(self, session: Session, seat: Seat, signals: Signals) -> dict[str, Any]:
         """Give the seat back. Return what the result reports if it was lost before, or could not be given back."""
+        timed_out = signals.timed_out
         try:
-            lost = governors.leave(session, seat, _PATIENCE_INTERRUPTED if signals.pending else _PATIENCE)
+            lost = _given_back(session, seat, signals)
         except _errors.StreamsError as error:
             self._display.warning(governors.not_given_back(seat, error))
             return {"given_back": False, "expires": seat.expires}
-        if signals.timed_out:
+        if timed_out:
             self._display.warning(
                 "The work of the timed-out task may still run on the host, so that until it ends more may run at once "
                 f"than governor {seat.governor.name} allows ({seat.governor.capacity})."
@@ -152,16 +148,16 @@ class ActionModule(ActionBase):
         )
         return {"lost": True, "reason": lost}
 
-    def _rehearse(self, session: Session, terms: Terms, identity: str, work: Work) -> dict[str, Any]:
+    def _run_check_mode(self, session: Session, terms: Terms, identity: str, work: Work) -> dict[str, Any]:
         """Run the inner tasks in check mode, without a seat."""
         governor = governors.read_if_there(session, terms.name)
         if governor is None:
             would = f"take a seat in governor {terms.name}, which does not exist yet"
-            told = {"name": terms.name, "identity": identity, "seat": None, "waited": 0.0, "held": 0.0}
+            facts = {"name": terms.name, "identity": identity, "seat": None, "waited": 0.0, "held": 0.0}
         else:
             self._check_timeout(governor)
-            would, told = governor.prospect, report(governor, identity)
-        return {**work(), "governor": {**told, "would": would}}
+            would, facts = governor.prospect, report(governor, identity)
+        return {**work(), "governor": {**facts, "would": would}}
 
     def _check_timeout(self, governor: Governor) -> None:
         timeout = self._task.timeout
@@ -175,11 +171,28 @@ class ActionModule(ActionBase):
             )
 
 
+def _given_back(session: Session, seat: Seat, signals: Signals) -> str:
+    """Give the seat back, as ``leave`` does. A signal shortens the time for that."""
+    if not signals.pending:
+        try:
+            with signals.interruptible():
+                return governors.leave(session, seat, _PATIENCE)
+        except _errors.StreamsError:
+            raise
+        except BaseException:  # of the signal, or of Ansible's timeout
+            session.close()
+    return _hurry(session, seat)
+
+
+def _hurry(session: Session, seat: Seat) -> str:
+    with session.within(_PATIENCE_INTERRUPTED):
+        return governors.leave(session, seat, _PATIENCE_INTERRUPTED)
+
+
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-# Ansible forks a process for each task on each host, after it has loaded this file: what is imported now, is not
-# imported by each of them. A missing library is reported when it is needed.
-with suppress(_errors.StreamsError):
-    preload(Settings())
+# Ansible forks a process for each task on each host, after it has loaded this file
+_forks.prepare()
+_action.prepare()

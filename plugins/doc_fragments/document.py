@@ -20,7 +20,7 @@ LISTS = {
     "governors": "choria_governor",
     "keys": "choria_kv",
 }
-# What is done and does not last
+# Actions, which are not states of an item
 _ACTS = ("compact", "increment", "renew", "revert_to")
 # Of the task and not of an item
 _SHARED = ("connection", "attributes")
@@ -29,8 +29,12 @@ _OWN_OPTION = re.compile(r"\b(O|RV)\(([^#)]+)\)")
 
 def _constants(path: Path) -> dict[str, str]:
     """Return the names of texts in a file, including those of its classes."""
-    found = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Assign)]
-    return {ast.unparse(node.targets[0]): str(ast.literal_eval(node.value)) for node in found if _is_text(node.value)}
+    assignments = [
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Assign)
+    ]
+    return {
+        ast.unparse(node.targets[0]): str(ast.literal_eval(node.value)) for node in assignments if _is_text(node.value)
+    }
 
 
 def _is_text(node: ast.expr) -> bool:
@@ -50,12 +54,12 @@ def _options(module: str) -> dict[str, Any]:
     return options
 
 
-def _elsewhere(value: Any, module: str) -> Any:
+def _with_module(value: Any, module: str) -> Any:
     """Return the same with the module's name at each mention of an option of its own."""
     if isinstance(value, dict):
-        return {key: _elsewhere(inner, module) for key, inner in value.items()}
+        return {key: _with_module(inner, module) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_elsewhere(inner, module) for inner in value]
+        return [_with_module(inner, module) for inner in value]
     return _OWN_OPTION.sub(rf"\1(choria.streams.{module}#module:\2)", value) if isinstance(value, str) else value
 
 
@@ -65,7 +69,9 @@ def _list(module: str) -> dict[str, Any]:
         "type": "list",
         "elements": "dict",
         "default": [],
-        "suboptions": _elsewhere({name: told for name, told in _options(module).items() if name not in _ACTS}, module),
+        "suboptions": _with_module(
+            {name: option for name, option in _options(module).items() if name not in _ACTS}, module
+        ),
     }
 
 

@@ -14,7 +14,7 @@ class ModuleDocFragment:
 options:
   subject:
     description:
-      - Only messages on this subject, which may hold the wildcards V(*) for one word and V(>) for all that follow.
+      - Only messages on this subject, perhaps with wildcards, V(*) for one word and V(>) for one or more at its end.
       - All subjects if not set.
     type: str
   sequence:
@@ -39,40 +39,37 @@ options:
       select.
     type: int
   limit:
-    description: >-
-      At most this many, the oldest first, and at most 100,000. Without it more than these are an error.
+    description: At most this many, the oldest first, and at most 100,000. Without it, more messages are an error.
     type: int
 """
 
-    # What a message is published with beside its payload
+    # Options of a published message besides its payload
     OUTGOING = r"""
 options:
   headers:
     description:
-      - Headers of the message, text to text. Their values are shown in the result alone, as with O(data).
+      - Headers of the message, text to text. Only the result shows their values, as with O(data).
       - C(Nats-Rollup) deletes the messages before this one, and needs O(allow_data_loss).
-      - Those that have an option here, such as C(Nats-Msg-Id), are given with it. None by default.
+      - For a header that has its own option here, such as C(Nats-Msg-Id), use the option. None by default.
     type: dict
   msg_id:
     description:
-      - A text that tells this message from all others, sent as C(Nats-Msg-Id).
-      - >-
-        The stream stores it once within its O(choria.streams.choria_stream#module:duplicate_window), so that a task
+      - A text that identifies this message, sent as C(Nats-Msg-Id).
+      - The stream stores it once within its O(choria.streams.choria_stream#module:duplicate_window), so that a task
         which is run again, or whose acknowledgement was lost, changes nothing.
       - Without it each run stores another message.
     type: str
   ttl:
     description:
       - How long the message is kept, as seconds or text such as V(90s) or V(1h), at least a second.
-      - >-
-        Needs nats-server 2.11 and a stream with O(choria.streams.choria_stream#module:allow_msg_ttl). Servers count
+      - Needs nats-server 2.11 and a stream with O(choria.streams.choria_stream#module:allow_msg_ttl). Servers count
         whole seconds.
       - If not set, as long as the stream keeps messages.
     type: str
   increment:
     description:
-      - Add this whole number to the counter that O(subject) is, in place of O(data). It may be negative.
-      - Each run adds it again, unless O(msg_id) says that it is the same.
+      - Add this whole number to the counter of O(subject), in place of O(data). It may be negative.
+      - Each run adds it again, unless O(msg_id) is the same.
       - Needs nats-server 2.12 and a stream with O(choria.streams.choria_stream#module:allow_msg_counter).
       - Without it O(data) is published.
     type: str
@@ -83,10 +80,10 @@ options:
 options:
   schedule:
     description:
-      - Let the server publish O(data) to another subject later, once or again and again. O(subject) is where the
-        schedule itself is kept.
-      - The same schedule again is no change, and so is one whose O(schedule.at) is over. A changed one takes the place
-        of what was on O(subject).
+      - Let the server publish O(data) to another subject later, once or repeatedly. The schedule itself is stored on
+        O(subject).
+      - The same schedule is no change, nor is one whose O(schedule.at) is in the past. A changed schedule replaces the
+        one on O(subject).
       - Needs nats-server 2.12 and a stream with O(choria.streams.choria_stream#module:allow_msg_schedules).
       - Without it the message is published at once.
     type: dict
@@ -107,7 +104,7 @@ options:
           the others is set.
         type: str
       time_zone:
-        description: Where the hours of O(schedule.cron) are those, such as V(Europe/Berlin); UTC where it is left out.
+        description: The time zone of O(schedule.cron), such as V(Europe/Berlin). UTC if not set.
         type: str
       target:
         description: The subject to publish to, another one of the same stream. Needed.
@@ -134,10 +131,9 @@ options:
   expected_last_msg_id:
     description:
       - Publish only if the last message of the stream was published with this O(msg_id).
-      - >-
-        Only for streams with one copy, and refused with others, where one message whose expectation fails while others
+      - Only for streams with one copy. With several copies it is refused, because a failed expectation while others
         publish would put the stream out of service. O(expected_last_sequence) and O(expected_last_subject_sequence) are
-        safe with any.
+        safe with all streams.
       - Not checked if not set.
     type: str
 """
@@ -149,7 +145,7 @@ options:
     description:
       - Publish these messages, in place of O(subject) and O(data), in this order.
       - The stream stores all of them or none, unless O(atomic) is V(false).
-      - O(encoding), O(stream) and O(allow_data_loss) hold for all of them. One message by default.
+      - O(encoding), O(stream) and O(allow_data_loss) apply to all of them. One message by default.
     type: list
     elements: dict
     suboptions:
@@ -184,12 +180,12 @@ options:
   atomic:
     description:
       - Whether the stream stores all O(messages) or none. The default is V(true).
-      - With V(true) all of them go to one stream, with O(choria.streams.choria_stream#module:allow_atomic). There may
-        be 1000. Needs nats-server 2.12.
-      - With V(false) each message is stored for itself, also in different streams and in any number. They are under way
-        together, so that many messages take little more time than one.
-      - What can be checked before is checked of all messages before the first is sent. Where a stream refuses some of
-        them nevertheless, the others are stored, and RV(messages) tells which.
-      - A message that no server accepted at first, such as during the election of a leader, comes after the others.
+      - With V(true) all of them go to one stream, which needs O(choria.streams.choria_stream#module:allow_atomic). At
+        most 1,000 messages. Needs nats-server 2.12.
+      - With V(false) each message is stored independently, also in different streams and in any number. They are sent
+        without waiting for each other, so many messages take little more time than one.
+      - All messages are checked before the first one is sent. If a stream still refuses some of them, the others are
+        stored, and RV(messages) has both.
+      - A message that no server accepted at first, such as during the election of a leader, is stored after the others.
     type: bool
 """

@@ -11,9 +11,9 @@ class ModuleDocFragment:
 options:
   events:
     description:
-      - Which events are sent beside those of the run's start and end, without which nobody could tell whether it is
+      - Events to send beside those of the run's start and end. These two are always sent, so that a run can be proved
         complete.
-      - With V(item_result) each item of a loop is an event of its own. Without it the task's result has them all.
+      - With V(item_result) each item of a loop is a separate event. Without it the task's result has all items.
     type: list
     elements: str
     choices: [play_started, task_started, task_result, item_result, included]
@@ -25,9 +25,11 @@ options:
         key: results_events
   include:
     description:
-      - What the results of tasks have that they have not by themselves, because it may hold secrets.
-      - V(args) are the arguments of the module, V(environment) is what the task's keyword of that name says.
-        V(output) is the end of what the task wrote and the traceback of an error. V(diff) is what C(--diff) shows.
+      - Parts of results that are sent only on request, because they may contain secrets.
+      - V(args) are the arguments as the module shows them, which needs C(inject_invocation = true) with ansible-core
+        2.21 or later.
+      - V(environment) is the value of the task's keyword of that name. V(output) is the end of its output and the
+        traceback of an error, and V(diff) what C(--diff) shows.
     type: list
     elements: str
     choices: [args, diff, environment, output]
@@ -39,7 +41,7 @@ options:
         key: results_include
   facts:
     description:
-      - Which facts are passed on, by names without the prefix C(ansible_). C(*) and C(?) stand for any letters.
+      - Facts to send, as names or patterns without the prefix C(ansible_). C(*) stands for any text, C(?) for a letter.
     type: list
     elements: str
     default: []
@@ -50,8 +52,8 @@ options:
         key: results_facts
   mask_keys:
     description:
-      - Patterns of keys whose values are masked beside those with the usual names, such as C(*passw*), C(*secret*),
-        C(*token*) and C(*api_key*). Both in data and in texts with C(key=value), C(key:\ value) or C(--key value).
+      - Further patterns of keys whose values are masked. The usual names, such as C(*passw*), C(*secret*), C(*token*)
+        and C(*api_key*), are always masked, in data and in texts with C(key=value), C(key:\ value) or C(--key value).
     type: list
     elements: str
     default: []
@@ -62,8 +64,8 @@ options:
         key: results_mask_keys
   mask:
     description:
-      - Regular expressions of what is masked in texts, for secrets that have no such key and are in no variable that
-        is vaulted or has a telling name. With them each result takes a little longer.
+      - Regular expressions for secrets in texts. Use them for secrets without such a key that are in no vaulted
+        variable and in no variable with such a name. With them each result takes a little longer.
     type: list
     elements: str
     default: []
@@ -74,7 +76,7 @@ options:
         key: results_mask
   batch:
     description:
-      - A name that several runs have in common, such as that of a change. It is in the event of the run's start.
+      - A name for runs that belong together, such as the number of a change. It is in the event of the run's start.
       - No name by default.
     type: str
     env:

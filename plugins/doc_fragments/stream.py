@@ -1,17 +1,17 @@
 # Copyright (c) 2026 The choria.streams developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options that resources made of a stream share. Their rows are in ``module_utils/_resources/stream/stream.py``."""
+"""Options of streams, buckets and governors. Their rows are in ``stream/table.py`` and ``shared_fields.py``."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # What each resource that is a stream has
+    # Options of every resource that is a stream
     DOCUMENTATION = r"""
 options:
   state:
-    description: Whether it is to exist, with the options given. Options that are left out stay as they are.
+    description: Whether it should exist with the given options. Options that are left out stay as they are.
     type: str
     choices: [present, absent]
     default: present
@@ -21,57 +21,58 @@ options:
     type: int
   wait:
     description:
-      - Whether to wait until all copies are current, where the servers that keep them change.
-      - It takes one such change after the other, each when the one before is complete, since the server refuses them
-        together.
+      - Whether to wait until all copies are current, if the servers that keep them change.
+      - The server accepts one such change at a time. With several, each starts when the one before is complete.
     type: bool
     default: true
   wait_timeout:
     description: >-
       How long O(wait) waits for one change, as seconds or text such as V(5m). After that the task fails, and the server
-      goes on.
+      continues.
     type: str
     default: 5m
 """
 
-    # What streams and buckets have in common
+    # Options that streams and buckets share
     DATA = r"""
 options:
   allow_data_loss:
     description:
-      - Whether a change may delete messages, such as deleting what is not empty, or lowering a limit below what is
-        stored.
+      - Whether a change may delete messages, such as deleting a stream that is not empty, or lowering a limit below the
+        number of stored messages.
       - Without it such a change fails, in check mode too, and the error has the number of messages that would be lost.
     type: bool
     default: false
   exact:
     description:
       - Whether options that are left out go back to their defaults. Without it they stay as they are.
-      - What can't go back is refused, and named. What counts only at creation stays, and so does the mark of the owner
-        of a document in its metadata.
-      - It does not end a mirror, unless that is asked for.
+      - If an option can't go back, the task fails and names it. Options that only have an effect at creation stay, and
+        so does the mark of the owner of a document in the metadata.
+      - It does not end a mirror, unless O(mirror) is V({}).
     type: bool
     default: false
   wait_for_origins:
     description:
-      - Whether to wait, at most O(wait_timeout), until a mirror or each source was heard of and has no lag, also where
-        nothing changes.
-      - A document waits where the resource changes.
-      - Without it an origin that was never heard of is a warning.
+      - Whether to wait, at most O(wait_timeout), until the origin of the mirror, or of each source, has answered and
+        all its messages are copied. It waits even if nothing changes.
+      - A document waits only if the resource changes.
+      - Without it an origin that never answered is a warning.
     type: bool
     default: false
   recreate:
     description:
-      - What to do where an option differs that can't be changed in place, such as O(storage).
+      - What to do if an option changes that can't be changed in place, such as O(storage).
       - V(false) refuses the change, and names the option.
-      - >-
-        V(copy) copies all messages to a temporary stream, makes the stream anew and copies them back. Sequences, times,
-        headers and ids of messages stay, and durable consumers go on where they were. Others may publish meanwhile;
-        twice for a moment nobody takes their messages, and what is not acknowledged has to be published again. Needs
-        nats-server 2.12. What can't be copied is refused before the stream is changed. When such a task is interrupted,
-        run it again, and it goes on.
-      - V(true) deletes the stream and makes it anew without its messages and consumers. O(allow_data_loss) has to allow
-        that where there are messages.
+      - V(copy) copies all messages to a temporary stream, creates the stream again and copies them back. Sequences,
+        times and headers of messages stay, and durable consumers continue at their positions. Others may publish
+        meanwhile. Twice, for a moment, no stream accepts their messages. Unacknowledged messages have to be published
+        again. Needs nats-server 2.12. An impossible copy is refused before the stream is changed. An interrupted task
+        continues when it runs again.
+      - With V(copy), a single server remembers the ids of copied messages for
+        O(choria.streams.choria_stream#module:duplicate_window). The servers of a cluster forget them, so that a message
+        that is published again after the copy is stored twice.
+      - V(true) deletes the stream and creates it again without its messages and consumers. If there are messages, this
+        needs O(allow_data_loss).
     type: str
     choices: ['false', 'true', copy]
     default: 'false'
@@ -89,8 +90,8 @@ options:
     type: dict
   placement:
     description: >-
-      Which servers may hold it, V({}) for any. A change moves the data, O(wait) tells how it goes with O(replicas). Any
-      server for a new one.
+      The servers that may hold it, V({}) for any. A change moves the data. See O(wait) for a change together with
+      O(replicas). By default any server.
     type: dict
     suboptions:
       cluster:
@@ -102,15 +103,14 @@ options:
         elements: str
   mirror:
     description: >-
-      Make it a copy of another one. Can be added or changed with O(recreate=true) alone, but ended with V({}), which
-      makes it one of its own (nats-server 2.12). No mirror for a new one.
+      Make it a copy of another one. Adding or changing a mirror needs O(recreate=true). V({}) ends the mirror, and
+      keeps its messages (nats-server 2.12). No mirror for a new one.
     type: dict
     suboptions:
       name:
         description:
           - The name of the origin. Needed for a mirror.
-          - >-
-            In a bucket it is the name of a bucket, or with O(mirror.subject_transforms), also with V([]), that of any
+          - In a bucket it is the name of a bucket, or with O(mirror.subject_transforms), also with V([]), that of any
             stream.
         type: str
       opt_start_seq:
@@ -122,19 +122,17 @@ options:
           The time in the origin to begin with, as RFC 3339 text. By default that of the first message, or what
           O(mirror.opt_start_seq) says.
         type: str
-      filter_subject:
+      filter_subject: &filter_subject
         description:
           - Take only messages on this subject, which may hold wildcards.
-          - >-
-            Of a bucket these are keys, such as V(app.>), or subjects such as V($KV.CFG.app.>). What can't match a key
-            is refused.
-          - >-
-            A new filter that matches neither a subject of an origin in this account nor a message that it holds is
+          - For a bucket it is a key such as V(app.>), or a subject such as V($KV.CFG.app.>). A filter that can't match
+            a key is refused.
+          - A new filter that matches neither a subject of an origin in this account nor a message that it holds is
             refused.
           - All messages if not set.
         type: str
-      external:
-        description: Where the origin lies in another account or JetStream domain. An origin in this account if not set.
+      external: &external
+        description: The place of an origin in another account or JetStream domain. This account if not set.
         type: dict
         suboptions:
           api:
@@ -145,7 +143,7 @@ options:
             description: >-
               The prefix of the subjects on which its messages are delivered. The server's own prefix if not set.
             type: str
-      subject_transforms:
+      subject_transforms: &subject_transforms
         description: Rewrite subjects while taking messages. Subjects stay as they are if not set.
         type: list
         elements: dict
@@ -158,7 +156,7 @@ options:
               What they become, such as V(copy.{{wildcard(1\)}}). If not set, the messages are taken under their own
               subjects.
             type: str
-      consumer:
+      consumer: &consumer
         description: >-
           A durable consumer of the origin to read through (nats-server 2.14). The server makes one of its own if not
           set.
@@ -179,8 +177,7 @@ options:
       name:
         description:
           - The name of the origin.
-          - >-
-            In a bucket it is the name of a bucket, whose keys become keys of this one. With
+          - In a bucket it is the name of a bucket, whose keys become keys of this one. With
             O(sources[].subject_transforms) it is the name of any stream, and nothing is added; V([]) takes its subjects
             as they are.
         type: str
@@ -195,63 +192,17 @@ options:
           The time in the origin to begin with, as RFC 3339 text. By default that of the first message, or what
           O(sources[].opt_start_seq) says.
         type: str
-      filter_subject:
-        description:
-          - Take only messages on this subject, which may hold wildcards.
-          - >-
-            Of a bucket these are keys, such as V(app.>), or subjects such as V($KV.CFG.app.>). What can't match a key
-            is refused.
-          - >-
-            A new filter that matches neither a subject of an origin in this account nor a message that it holds is
-            refused.
-          - All messages if not set.
-        type: str
-      external:
-        description: Where the origin lies in another account or JetStream domain. An origin in this account if not set.
-        type: dict
-        suboptions:
-          api:
-            description: The prefix of the JetStream API there, such as V($JS.hub.API).
-            type: str
-            required: true
-          deliver:
-            description: >-
-              The prefix of the subjects on which its messages are delivered. The server's own prefix if not set.
-            type: str
-      subject_transforms:
-        description: Rewrite subjects while taking messages. Subjects stay as they are if not set.
-        type: list
-        elements: dict
-        suboptions:
-          src:
-            description: The subjects to rewrite. All subjects if not set.
-            type: str
-          dest:
-            description: >-
-              What they become, such as V(copy.{{wildcard(1\)}}). If not set, the messages are taken under their own
-              subjects.
-            type: str
-      consumer:
-        description: >-
-          A durable consumer of the origin to read through (nats-server 2.14). The server makes one of its own if not
-          set.
-        type: dict
-        suboptions:
-          name:
-            description: The consumer's name.
-            type: str
-            required: true
-          deliver_subject:
-            description: The subject on which it delivers. Needed.
-            type: str
+      filter_subject: *filter_subject
+      external: *external
+      subject_transforms: *subject_transforms
+      consumer: *consumer
   republish:
     description: >-
-      Publish each stored message again on another subject, for plain subscribers. V({}) ends it. Nothing is published
-      again for a new one.
+      Publish each stored message again on another subject, for plain subscribers. V({}) ends it. Off for a new one.
     type: dict
     suboptions:
       src:
-        description: The subjects to publish again; all where it is left out.
+        description: The subjects to publish again. All subjects if not set.
         type: str
       dest:
         description: The subject to publish on, which may not be one of the stream's own. Needed.
@@ -261,7 +212,7 @@ options:
         type: bool
 """
 
-    # What the messages of a stream may do
+    # Features of a stream's messages
     FEATURES = r"""
 options:
   allow_rollup_hdrs:
@@ -269,17 +220,16 @@ options:
     type: bool
   allow_msg_ttl:
     description: >-
-      Let messages carry their own C(Nats-TTL). Needs nats-server 2.11. Can't be taken back. Off for a new stream.
+      Let messages have their own C(Nats-TTL). Needs nats-server 2.11. Can't be turned off. Off for a new stream.
     type: bool
   subject_delete_marker_ttl:
     description: >-
-      Leave a marker for this long where O(max_age) deleted the last message of a subject. Needs nats-server 2.11. No
+      When O(max_age) deletes the last message of a subject, leave a marker for this long. Needs nats-server 2.11. No
       markers for a new stream.
     type: str
   allow_msg_counter:
     description: >-
-      Make each subject a counter. Needs nats-server 2.12. Can be changed with O(recreate=true) alone. Off for a new
-      stream.
+      Make each subject a counter. Needs nats-server 2.12. A change needs O(recreate=true). Off for a new stream.
     type: bool
   allow_atomic:
     description: Let several messages be published as one. Needs nats-server 2.12. Off for a new stream.
@@ -289,25 +239,26 @@ options:
     type: bool
   allow_msg_schedules:
     description: >-
-      Let messages be scheduled. Needs nats-server 2.12. Turns on O(allow_rollup_hdrs) as well. Can't be taken back. Off
+      Let messages be scheduled. Needs nats-server 2.12. Turns on O(allow_rollup_hdrs) as well. Can't be turned off. Off
       for a new stream.
     type: bool
 """
 
-    # What nobody may change any more
+    # Protection against changes
     PROTECTION = r"""
 options:
   sealed:
     description:
-      - Allow no change of the messages any more. Can only be set on a stream that exists, and never be taken back.
-      - The server then sets O(max_age=0), O(discard=new), O(deny_delete=true) and O(deny_purge=true).
+      - Allow no further change of the messages. Only for an existing stream. Can't be turned off.
+      - The server then sets O(max_age=0), O(discard=new), O(deny_delete=true), O(deny_purge=true) and
+        O(allow_rollup_hdrs=false).
       - A new stream is not sealed.
     type: bool
   deny_delete:
-    description: Refuse to delete single messages. Can't be taken back. Off for a new stream.
+    description: Refuse to delete single messages. Can't be turned off. Off for a new stream.
     type: bool
   deny_purge:
-    description: Refuse to purge the stream. Can't be taken back. Off for a new stream.
+    description: Refuse to purge the stream. Can't be turned off. Off for a new stream.
     type: bool
 """
 
@@ -338,7 +289,7 @@ options:
     type: str
   discard:
     description: >-
-      What happens when a limit is reached, V(old) deletes the oldest messages, V(new) refuses new ones. V(old) for a
+      What happens when a limit is reached. V(old) deletes the oldest messages, V(new) refuses new ones. V(old) for a
       new stream.
     type: str
     choices: [old, new]

@@ -11,7 +11,7 @@ name: choria_role_problems
 version_added: 1.0.0
 short_description: Check the variables of the role choria
 description:
-  - Returns what is wrong with the variables of the role P(choria.streams.choria#role), before it changes any host.
+  - Returns the faults in the variables of the role P(choria.streams.choria#role), before it changes any host.
   - The role calls it. Use it yourself to check an inventory without its hosts.
 author:
   - The choria.streams developers (@choria-io)
@@ -20,7 +20,7 @@ options:
   _input:
     description:
       - Variables of the role with their values.
-      - Rules between variables are checked where all of them are given.
+      - Rules between variables are checked if all of them are given.
     type: dict
     required: true
   host:
@@ -49,7 +49,10 @@ _value:
   sample: ["choria_state: 'gone' is neither present nor absent"]
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from ansible.errors import AnsibleFilterError
 
 from ansible_collections.choria.streams.plugins.plugin_utils._role.checks import problems
 
@@ -59,6 +62,12 @@ if TYPE_CHECKING:
 _NAME = "choria_role_problems"
 
 
+def _problems(given: Any, host: str, os_family: str) -> list[str]:
+    if not isinstance(given, Mapping):
+        raise AnsibleFilterError(f"{_NAME}: give a dict of variables with their values.")
+    return problems(given, host, os_family)
+
+
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {_NAME: problems}
+        return {_NAME: _problems}

@@ -11,9 +11,9 @@ name: choria_verify
 version_added: 1.0.0
 short_description: Verify the signature of a message that Choria Server submitted
 description:
-  - Tells whether a message carries a signature of its content by the server that is expected.
-  - Messages are signed where O(choria.streams.choria_submit#module:sign) or C(choria tool submit --sign) asked for it.
-  - The signature covers the content alone, and neither the subject nor the other headers.
+  - Returns true if the expected server signed the content of a message.
+  - O(choria.streams.choria_submit#module:sign) and C(choria tool submit --sign) sign messages.
+  - The signature covers only the content, and neither the subject nor the other headers.
 author:
   - The choria.streams developers (@choria-io)
 requirements:
@@ -25,8 +25,8 @@ options:
       - A message as M(choria.streams.choria_stream_message_info) and P(choria.streams.choria_stream#lookup) return it,
         which is a dict with C(headers), and with the content in C(data) or C(payload).
       - >-
-        What was read as V(json) can't be verified, as the signature is one of the bytes that were sent: read it as
-        V(text) or V(base64).
+        A message that was read as V(json) can't be verified, since its bytes were signed: read it as V(text) or
+        V(base64).
     type: dict
     required: true
   public_key:
@@ -43,7 +43,7 @@ options:
     type: str
   purpose:
     description:
-      - For which purposes the token in the message may have been made, with O(issuer).
+      - With O(issuer), the allowed purposes of the token in the message.
       - V(choria_server) is a token of a node (C(choria jwt server)). The identity in the token has to be the message's.
       - V(choria_client_id) is a token of a user or program (C(choria jwt client)). Its caller ID has to be the
         message's C(Choria-Identity). Every user of the organisation has such a token, also one without permissions.
@@ -53,7 +53,7 @@ options:
     default: [choria_server]
   encoding:
     description:
-      - How the content was read. Where the message has C(encoding), since it is not what was asked for, that counts.
+      - The format in which the content was read. If the message has C(encoding), that is used instead.
     type: str
     choices: [text, base64]
     default: text
@@ -61,13 +61,13 @@ options:
 
 EXAMPLES = r"""
 ---
-- name: Read what the nodes submitted
+- name: Read the messages that nodes submitted
   choria.streams.choria_stream_message_info:
     stream: TASKS
     encoding: base64
   register: found
 
-- name: Use only what a node of this organisation signed
+- name: Use only messages that a node of this organisation signed
   ansible.builtin.debug:
     msg: "{{ item.headers['Choria-Identity'] }} says {{ item.data | b64decode }}"
   loop: "{{ found.messages }}"
@@ -75,7 +75,7 @@ EXAMPLES = r"""
     label: "{{ item.sequence }}"
   when: item | choria.streams.choria_verify(issuer=issuer_public_key, encoding='base64')
 
-- name: Use also what a user signed with a token of choria jwt client
+- name: Use also messages that a user signed with a token of choria jwt client
   ansible.builtin.debug:
     msg: "{{ item.headers['Choria-Identity'] }} says {{ item.data | b64decode }}"
   loop: "{{ found.messages }}"
@@ -93,7 +93,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 _value:
-  description: Whether the signature is right. It is V(false) where there is none.
+  description: Whether the signature is valid. It is V(false) without a signature.
   type: bool
   sample: true
 """
@@ -137,7 +137,7 @@ def choria_verify(
 
 def _verify(message: Any, public_key: str | None, issuer: str | None, encoding: str, purpose: Any) -> bool:
     if not isinstance(message, Mapping) or not isinstance(message.get("headers"), Mapping):
-        raise _errors.OptionError("_input", "is no message: give a dict with headers and data.")
+        raise _errors.OptionError("_input", "is not a message: give a dict with headers and data.")
     if encoding not in (TEXT, BASE64):
         raise _errors.OptionError("encoding", f"'{encoding}' is not known: give {TEXT} or {BASE64}.")
     purposes = [purpose] if isinstance(purpose, str) else purpose
@@ -147,7 +147,7 @@ def _verify(message: Any, public_key: str | None, issuer: str | None, encoding: 
         raise _errors.OptionError("public_key", "give either public_key or issuer.")
     for option, key in (("public_key", public_key), ("issuer", issuer)):
         if key is not None and not is_key(str(key).strip()):
-            raise _errors.OptionError(option, "is no public key, which has 64 hexadecimal digits ('choria jwt keys').")
+            raise _errors.OptionError(option, "is not a public key of 64 hexadecimal digits ('choria jwt keys').")
     data = _data(message, encoding)
     headers = {str(name): str(value) for name, value in message["headers"].items()}
     key = str(public_key).strip() if issuer is None else _key_of_token(message, headers, str(issuer).strip(), purposes)
@@ -155,22 +155,22 @@ def _verify(message: Any, public_key: str | None, issuer: str | None, encoding: 
 
 
 def _data(message: Mapping[str, Any], encoding: str) -> bytes:
-    found = [name for name in ("data", "payload") if message.get(name) is not None]
-    if len(found) != 1:
+    names = [name for name in ("data", "payload") if message.get(name) is not None]
+    if len(names) != 1:
         raise _errors.OptionError("_input", "a message has either data or payload.")
-    data = message[found[0]]
+    data = message[names[0]]
     if isinstance(data, bytes):
         return data
     encoding = str(message.get("encoding") or encoding)
     if encoding == JSON or not isinstance(data, str):
         raise _errors.OptionError(
             "_input",
-            "was read as JSON, and the signature is one of the bytes that were sent: read it as text or base64.",
+            "was read as JSON, and a signature covers the bytes that were sent: read it as text or base64.",
         )
     try:
         return to_bytes(data, encoding)
     except ValueError as error:
-        raise _errors.OptionError("_input", f"{found[0]} {error}.") from error
+        raise _errors.OptionError("_input", f"{names[0]} {error}.") from error
 
 
 def _key_of_token(message: Mapping[str, Any], headers: Mapping[str, str], issuer: str, purposes: Sequence[str]) -> str:

@@ -12,22 +12,20 @@ version_added: 1.0.0
 short_description: Read the seats of concurrency governors of Choria Streams
 description:
   - Returns the seats that are taken in the governors of the terms, the longest held first.
-  - >-
-    C(query) gives a list whatever their number, and C(lookup) a list only of more than one, so that C(query) is the one
-    to use.
-  - It reads with the rights of the controller, and never writes. To take a seat there is
+  - Use C(query), which always returns a list. C(lookup) returns a single seat without a list.
+  - It reads with the rights of the controller, and never writes. To take a seat, use
     M(choria.streams.choria_governor_run).
   - All lookups of a process with the same connection options share one connection.
 author:
   - The choria.streams developers (@choria-io)
 options:
   _terms:
-    description: The names of the governors. A number is taken for the text that it looks like.
+    description: The names of the governors. A number is read as text.
     type: list
     elements: str
     required: true
   missing:
-    description: What becomes of a governor that does not exist.
+    description: The result for a governor that does not exist.
     type: str
     choices:
       error: The lookup fails, and names it.
@@ -38,7 +36,7 @@ extends_documentation_fragment:
   - choria.streams.connection.plugins
 notes:
   - The options of a connection are those of the controller, and may be templates when variables set them.
-  - Capacity, expiry and how many seats are free is told by M(choria.streams.choria_governor_info).
+  - M(choria.streams.choria_governor_info) returns the capacity, the expiry and the number of free seats.
 seealso:
   - module: choria.streams.choria_governor
   - module: choria.streams.choria_governor_info
@@ -54,7 +52,7 @@ EXAMPLES = r"""
     capacity: 2
     expire: 20m
 
-- name: Take one of them
+- name: Take a seat
   choria.streams.choria_governor_lease:
     name: PUPPET
     state: acquired
@@ -64,14 +62,14 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ query('choria.streams.choria_governor', 'PUPPET') | map(attribute='name') }}"
 
-- name: Show until when
+- name: Show when each seat expires
   ansible.builtin.debug:
     msg: "{{ item.name }} has seat {{ item.sequence }} until {{ item.expires }}"
   loop: "{{ query('choria.streams.choria_governor', 'PUPPET') }}"
   loop_control:
     label: "{{ item.sequence }}"
 
-- name: Evict who has a seat and is not in the inventory any more
+- name: Evict holders that are no longer in the inventory
   choria.streams.choria_governor_lease:
     name: PUPPET
     state: evicted
@@ -97,11 +95,11 @@ _raw:
       type: int
       sample: 7
     lease_id:
-      description: What identifies it, also where the governor is deleted and created again.
+      description: The id of the seat. It differs if the governor is deleted and created again.
       type: str
       sample: "7-66174db395d29-9975ac8b7e245d2b74570e"
     name:
-      description: Who holds it.
+      description: The name of the holder.
       type: str
       sample: web1
     since:
@@ -109,7 +107,7 @@ _raw:
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     expires:
-      description: When it is taken back, RFC 3339 UTC; null where seats do not expire.
+      description: When it expires, RFC 3339 UTC; null if seats do not expire.
       type: str
       sample: "2026-03-01T12:20:00.123456789Z"
 """
@@ -120,9 +118,13 @@ from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
-from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, texts_of, translated
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import (
+    options_of,
+    shared_session,
+    texts_of,
+    translated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,7 +143,7 @@ class LookupModule(LookupBase):
 
 def _seats(session: Session, name: str, missing: str) -> list[dict[str, Any]]:
     try:
-        return [{"governor": name, **seat} for seat in governors.view(session, name)]
+        return [{"governor": name, **seat} for seat in governors.list_seats(session, name)]
     except _errors.Refused as error:
         if missing == "skip" and error.failure["code"] == "not_found":
             return []

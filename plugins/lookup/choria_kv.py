@@ -21,7 +21,7 @@ options:
     description:
       - The keys. Without O(bucket) each begins with its bucket, as V(CFG/auth.username).
       - With O(prefix) each is a prefix of keys, and an empty text stands for all of the bucket.
-      - A number is taken for the text that it looks like.
+      - A number is read as text.
     type: list
     elements: str
     required: true
@@ -31,71 +31,66 @@ options:
   default:
     description:
       - The value of a key that does not exist, or was deleted. It is returned as it is, without O(format) and O(query).
-      - It wins over O(missing). If not set, O(missing) counts.
+      - It takes precedence over O(missing). If not set, O(missing) applies.
     type: raw
   missing:
-    description: What becomes of a key that does not exist, or was deleted.
+    description: The result for a key that does not exist, or was deleted.
     type: str
     choices:
       error: The lookup fails, and names the key.
       skip: It is left out, so that fewer values are returned than there are terms.
       empty: >-
-        An empty value stands in its place, which is an empty text, an empty list with O(history) and an empty dict
-        with O(prefix).
+        It has an empty value, which is an empty text, an empty list with O(history), and an empty dict with
+        O(prefix).
     default: error
   revision:
     description: >-
-      Read the one key as it was written in this revision, a number that RV(choria.streams.choria_kv#module:entry) and
-      O(history) tell. How many old revisions are kept is the option O(choria.streams.choria_kv_bucket#module:history)
-      of the bucket. If not set, the newest is read.
+      Read the one key as it was written in this revision. RV(choria.streams.choria_kv#module:entry) and O(history)
+      have the revisions. The bucket's O(choria.streams.choria_kv_bucket#module:history) is how many revisions it keeps.
+      If not set, the newest is read.
     type: int
   history:
     description: >-
       Return for each key a list of all its revisions that are kept, the oldest first. Each is a dict with C(revision),
-      C(created) (RFC 3339 UTC), C(operation) (V(put), V(delete) or V(purge)), C(value) (null where it was deleted) and
+      C(created) (RFC 3339 UTC), C(operation) (V(put), V(delete) or V(purge)), C(value) (null if it was deleted) and
       C(ttl) (its lifetime in seconds, or null).
     type: bool
     default: false
   prefix:
     description:
-      - Return for each term a dict of all the keys below it, and their values. Its keys are what follows the prefix.
-      - >-
-        V(auth) and V(auth.) mean all keys that begin with V(auth.); a prefix that ends in V(/) is taken as it is; an
-        empty one means the whole bucket.
-      - >-
-        The values are of one moment, though others may write meanwhile. Where the server is older than nats-server
-        2.11, or the keys are more than 1,024, they are read again when somebody wrote; the lookup fails when that
-        happens five times in a row.
+      - Return for each term a dict of all keys below it, and their values. The dict has the keys without the prefix.
+      - V(auth) and V(auth.) mean all keys that begin with V(auth.). A prefix that ends in V(/) is used as it is. An
+        empty prefix means the whole bucket.
+      - All values are of one moment, even if others write meanwhile. More than 1,024 keys are read with a consumer.
+        Without the rights for a consumer, and before nats-server 2.11 also for fewer keys, keys are read again after
+        each write of others. The lookup fails when that happens five times in a row.
     type: bool
     default: false
   as_of:
     description:
-      - >-
-        Read the keys as they were at this revision of the bucket, or at this time (RFC 3339, such as
-        V(2026-03-01T12:00:00Z)). What was written later does not count, so that all tasks and hosts of a play that
-        give the same get the same, whoever writes meanwhile.
-      - >-
-        The present revision is among RV(choria.streams.choria_kv_bucket_info#module:buckets). It is compared with
-        the revisions of keys that are kept: where the bucket does not keep what a key was then, since its history is
-        too short, the lookup fails and says so.
-      - >-
-        Where values expire (O(choria.streams.choria_kv_bucket#module:ttl) and
-        O(choria.streams.choria_kv_bucket#module:limit_marker_ttl)), a key may be gone without a trace. There a key
-        that has nothing kept from then, and all that is read with O(prefix), is an error too, unless the bucket still
-        has every revision that was ever written. What somebody removed together with its old revisions and the mark of
-        that, as O(choria.streams.choria_kv_bucket#module:compact) does, counts as never written.
+      - Read the keys as they were at this revision of the bucket, or at this time (RFC 3339, such as
+        V(2026-03-01T12:00:00Z)). Later writes are ignored. So all tasks and hosts of a play with the same value of this
+        option get the same values.
+      - RV(choria.streams.choria_kv_bucket_info#module:buckets) has the present revision. If the history of the bucket
+        is too short, so that it no longer has the value of a key at that time, the lookup fails with an error that says
+        so.
+      - Where values expire (O(choria.streams.choria_kv_bucket#module:ttl) and
+        O(choria.streams.choria_kv_bucket#module:limit_marker_ttl)), a key may vanish without a trace. So the lookup
+        also fails for a key of which nothing is kept from that time, and for every O(prefix), unless the bucket still
+        has all revisions that were ever written. Keys that were removed with all revisions and markers, as
+        O(choria.streams.choria_kv_bucket#module:compact) does, count as never written.
       - Also with O(prefix), but not with O(revision), O(history) and O(wait).
-      - If not set, they are read as they are now.
+      - If not set, the present values are read.
     type: str
   wait:
     description:
-      - Wait until each key has a value, at most so long, as seconds or text such as V(30s). Then O(missing) and
-        O(default) say what happens.
-      - It is woken by the write that it waits for, and asks the server nothing meanwhile.
+      - Wait until each key has a value, at most for this time, as seconds or text such as V(30s). After that,
+        O(missing) and O(default) apply.
+      - The write wakes the lookup, which sends no requests meanwhile.
       - Not with O(prefix), O(revision) and O(history).
     type: str
   format:
-    description: How values are to be understood.
+    description: The format of values.
     type: str
     choices:
       text: UTF-8 text.
@@ -111,9 +106,8 @@ options:
     type: str
   cache_ttl:
     description:
-      - How long what was read may be used again by lookups that ask the same, as seconds or text such as V(30s).
-      - >-
-        Each process has its own memory, and Ansible runs each task on each host in a new one, so this helps within a
+      - How long lookups with the same options may use a result again, as seconds or text such as V(30s).
+      - Each process has its own memory, and Ansible runs each task on each host in a new one, so this helps within a
         template or a loop, not from task to task.
     type: str
     default: '0'
@@ -123,9 +117,8 @@ extends_documentation_fragment:
 notes:
   - The options of a connection are those of the controller, and may be templates when variables set them.
   - Values are never part of an error. A task that shows them needs C(no_log), as with any other secret.
-  - >-
-    In a cluster any replica of the bucket may answer, so that a value written a moment ago by another client may not
-    be there yet.
+  - In a cluster any replica of the bucket may answer, so that a value written a moment ago by another client may not be
+    there yet.
 seealso:
   - module: choria.streams.choria_kv
   - module: choria.streams.choria_kv_bucket
@@ -138,7 +131,7 @@ EXAMPLES = r"""
     name: CFG
     history: 5
 
-- name: Fill it
+- name: Write keys
   choria.streams.choria_kv:
     bucket: CFG
     key: "{{ item.key }}"
@@ -157,7 +150,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "The user is {{ lookup('choria.streams.choria_kv', 'CFG/auth.username') }}"
 
-- name: Use another value where there is none
+- name: Use another value if the key does not exist
   ansible.builtin.debug:
     msg: "{{ lookup('choria.streams.choria_kv', 'web.port', bucket='CFG', default=80) }}"
 
@@ -188,7 +181,7 @@ EXAMPLES = r"""
     names: [CFG]
   register: cfg
 
-- name: Read as of that moment, in however many tasks
+- name: Read as of that moment, in any number of tasks
   ansible.builtin.debug:
     msg: "{{ lookup('choria.streams.choria_kv', 'CFG/auth.username', as_of=cfg.buckets[0].revision) }}"
 
@@ -221,22 +214,23 @@ from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._api.kv.kv_snapshot import normal_prefix
-from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
 from ansible_collections.choria.streams.plugins.module_utils._operations.kv.reader import KvReader
+from ansible_collections.choria.streams.plugins.module_utils._options.codecs import whole
 from ansible_collections.choria.streams.plugins.module_utils._options.formats import Query
 from ansible_collections.choria.streams.plugins.module_utils._options.names import BUCKET_NAME, EXISTING_KEY
 from ansible_collections.choria.streams.plugins.plugin_utils._kv_answers import Answer, Target, answers, seconds
-from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, texts_of, translated
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import (
+    options_of,
+    shared_session,
+    texts_of,
+    translated,
+)
 from ansible_collections.choria.streams.plugins.plugin_utils._results.learned_secrets import learn_values
-from ansible_collections.choria.streams.plugins.plugin_utils._run import LOOK_EVERY, check
+from ansible_collections.choria.streams.plugins.plugin_utils._run import CHECK_EVERY, check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ansible_collections.choria.streams.plugins.module_utils._options.codecs import (
-        Codec,
-    )
 
 _NO_KEY = "write one, or '' with prefix=true for all keys of the bucket"
 
@@ -251,16 +245,16 @@ class LookupModule(LookupBase):
             query = Query(options["query"]) if options["query"] else None
             session = shared_session(settings, read_only=True, warn=Display().warning)
             if options["wait"]:
-                session.meanwhile(LOOK_EVERY, check)
+                session.meanwhile(CHECK_EVERY, check)
             reader = KvReader(session, seconds(options, "cache_ttl"))
-            found: list[Any] = []
+            results: list[Any] = []
             for (_bucket, key), answer in zip(targets, answers(reader, targets, options)):
                 learn_values(key, answer.value)
                 if answer.problem:
-                    found.extend(default or _instead(answer, options["missing"]))
+                    results.extend(default or _instead(answer, options["missing"]))
                 else:
-                    found.append(query.search(answer.value, answer.name) if query else answer.value)
-            return found
+                    results.append(query.search(answer.value, answer.name) if query else answer.value)
+            return results
 
 
 def _target(term: str, options: Mapping[str, Any]) -> Target:
@@ -271,15 +265,12 @@ def _target(term: str, options: Mapping[str, Any]) -> Target:
             raise _errors.OptionError(
                 "bucket", f"is not given, and '{term}' names none: give bucket, or write BUCKET/{term}."
             )
-    _checked("bucket", BUCKET_NAME, bucket)
-    return bucket, normal_prefix(key) if options["prefix"] else _checked("key", EXISTING_KEY, key)
+    _errors.checked("bucket", BUCKET_NAME.to_wire, bucket)
+    if options["prefix"]:
+        from ansible_collections.choria.streams.plugins.module_utils._api.kv.kv_snapshot import normal_prefix
 
-
-def _checked(option: str, codec: Codec, text: str) -> str:
-    try:
-        return str(codec.to_wire(text))
-    except ValueError as error:
-        raise _errors.OptionError(option, f"{error}.") from error
+        return bucket, normal_prefix(key)
+    return bucket, _errors.checked("key", EXISTING_KEY.to_wire, key)
 
 
 def _check(options: Mapping[str, Any], targets: Sequence[Target]) -> None:
@@ -288,6 +279,8 @@ def _check(options: Mapping[str, Any], targets: Sequence[Target]) -> None:
         given = [name for name in names if options[name]]
         if len(given) > 1:
             raise _errors.OptionError(given[0], f"can't be given together with {given[1]}: give one of them.")
+    if options["revision"] is not None:
+        _errors.checked("revision", whole(1).to_wire, options["revision"])
     if options["wait"] and asked:
         raise _errors.OptionError(
             "wait", f"can't be given together with {asked[0]}: it is for the present values of keys."

@@ -11,46 +11,43 @@ name: choria_stream
 version_added: 1.0.0
 short_description: Read messages of a stream of Choria Streams
 description:
-  - Returns messages, or their payloads, of the streams in the terms; the oldest first.
-  - >-
-    Without O(sequence), O(start_sequence), O(since), O(last) and O(limit) it is the last message alone. Where several
-    may come, C(query) gives a list whatever their number, and C(lookup) a list only of more than one.
-  - It reads with the rights of the controller and never writes; no consumer is made.
+  - Returns messages of the streams in the terms, or their payloads, the oldest first.
+  - Without O(sequence), O(start_sequence), O(since), O(last) and O(limit) it returns only the last message. For several
+    messages use C(query), which always returns a list. C(lookup) returns a single message without a list.
+  - It reads with the rights of the controller. It never writes, and creates no consumer.
   - All lookups of a process with the same connection options share one connection.
-  - Choria's own streams are read as any other, such as C(CHORIA_EVENTS) with the lifecycle events of its nodes.
+  - It also reads Choria's own streams, such as C(CHORIA_EVENTS) with the lifecycle events of its nodes.
 author:
   - The choria.streams developers (@choria-io)
 options:
   _terms:
-    description: The streams. A number is taken for the text that it looks like.
+    description: The streams. A number is read as text.
     type: list
     elements: str
     required: true
   full:
     description: >-
       Return each message as a dict with C(stream), C(subject), C(sequence), C(time) (RFC 3339 UTC), C(headers) and
-      C(data), its payload; else the payload alone.
+      C(data), its payload. Otherwise only payloads are returned.
     type: bool
     default: false
   default:
     description:
-      - >-
-        What is returned in place of the last message, or of the one with O(sequence), where there is none. It is
-        returned as it is, without O(format) and O(query).
+      - The value to return if there is no last message, or none with O(sequence). It is returned as it is, without
+        O(format) and O(query).
       - It wins over O(missing). If not set, O(missing) counts.
     type: raw
   missing:
     description: >-
-      What becomes of the last message, or of the one with O(sequence), where there is none. To find none of several
-      is no error.
+      What to do if there is no last message, or none with O(sequence). An empty list of several messages is no error.
     type: str
     choices:
       error: The lookup fails, and names it.
       skip: It is left out.
-      empty: An empty text stands in its place.
+      empty: The result is an empty text.
     default: error
   format:
-    description: How payloads are to be understood. One that is nothing of the kind is an error.
+    description: The format of payloads. A payload in another format is an error.
     type: str
     choices:
       text: UTF-8 text.
@@ -60,9 +57,8 @@ options:
     default: text
   query:
     description:
-      - >-
-        A JMESPath expression, applied to the last message or the one with O(sequence), else to the list of all that
-        was read from a stream, so that it can choose among them. Needs the Python library jmespath on the controller.
+      - A JMESPath expression. It is applied to a single message (the last one, or the one with O(sequence)), or to the
+        list of several messages of a stream. Needs the Python library jmespath on the controller.
       - It needs O(full), or data from O(format=json) or O(format=yaml).
       - A list that it selects from several messages is returned item by item. If not set, all is returned.
     type: str
@@ -73,10 +69,8 @@ extends_documentation_fragment:
 notes:
   - The options of a connection are those of the controller, and may be templates when variables set them.
   - Payloads are never part of an error.
-  - >-
-    A duration in O(since) is counted back from the clock of the controller, and compared with that of the server.
-  - >-
-    In a cluster any replica of a stream with O(choria.streams.choria_stream#module:allow_direct) may answer, so that a
+  - A duration in O(since) is counted back from the clock of the controller, and compared with that of the server.
+  - In a cluster any replica of a stream with O(choria.streams.choria_stream#module:allow_direct) may answer, so that a
     message stored a moment ago by another client may not be there yet.
 seealso:
   - module: choria.streams.choria_stream_message
@@ -111,7 +105,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ lookup('choria.streams.choria_stream', 'ORDERS', sequence=1) }}"
 
-- name: Read what came in the last hour, at most a hundred
+- name: Read the messages of the last hour, at most a hundred
   ansible.builtin.debug:
     msg: "{{ item.time }} {{ item.subject }}: {{ item.data }}"
   loop: "{{ query('choria.streams.choria_stream', 'ORDERS', since='1h', limit=100, full=true) }}"
@@ -136,8 +130,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 _raw:
-  description:
-    - The payloads in the form that O(format) gives them, with O(full) the messages, or what O(query) selects.
+  description: The payloads in the form of O(format), with O(full) the messages, or the result of O(query).
   type: list
   elements: raw
   sample: [one, two]
@@ -149,14 +142,18 @@ from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import shared_session
 from ansible_collections.choria.streams.plugins.module_utils._operations.messages.selection import (
     Selection,
     checked_stream,
     described,
 )
 from ansible_collections.choria.streams.plugins.module_utils._options.formats import YAML, Query, decode
-from ansible_collections.choria.streams.plugins.plugin_utils._plugin import options_of, texts_of, translated
+from ansible_collections.choria.streams.plugins.plugin_utils._plugin import (
+    options_of,
+    shared_session,
+    texts_of,
+    translated,
+)
 from ansible_collections.choria.streams.plugins.plugin_utils._results.learned_secrets import learn_values
 
 if TYPE_CHECKING:
@@ -174,14 +171,14 @@ class LookupModule(LookupBase):
             selection = Selection.from_options(options.get)
             query = _query(options)
             session = shared_session(settings, read_only=True, warn=Display().warning)
-            found: list[Any] = []
+            results: list[Any] = []
             for stream in streams:
                 values = [_value(stream, message, options) for message in selection.read(session, stream)]
                 if values or not selection.single:
-                    found.extend(_selected(query, stream, selection, values))
+                    results.extend(_selected(query, stream, selection, values))
                 else:
-                    found.extend(default or _instead(selection.name_in(stream), options["missing"]))
-            return found
+                    results.extend(default or _instead(selection.name_in(stream), options["missing"]))
+            return results
 
 
 def _query(options: Mapping[str, Any]) -> Query | None:

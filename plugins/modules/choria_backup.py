@@ -11,13 +11,11 @@ module: choria_backup
 version_added: 1.0.0
 short_description: Back up a stream or a bucket of Choria Streams
 description:
-  - >-
-    Writes a stream, with its messages, its configuration and its consumers, into a folder of its own below O(path) on
-    the managed host, reads it back, and removes the oldest backups where O(keep) says so.
-  - >-
-    The layout is that of the C(nats) CLI, so that C(nats stream restore) and C(choria broker stream restore) take it. A
-    file C(manifest.json) beside it tells size and SHA-256 of each file.
-  - M(choria.streams.choria_restore) brings it back, M(choria.streams.choria_backup_info) looks at what there is.
+  - Writes a stream, with its messages, its configuration and its consumers, into a folder of its own below O(path) on
+    the managed host, checks it there, and with O(keep) removes the oldest backups.
+  - The layout is that of the C(nats) CLI, so C(nats stream restore) and C(choria broker stream restore) accept it. A
+    file C(manifest.json) beside it has the size and SHA-256 of each file.
+  - M(choria.streams.choria_restore) restores backups, M(choria.streams.choria_backup_info) lists and verifies them.
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -29,40 +27,40 @@ options:
     type: str
   streams:
     description:
-      - >-
-        Several streams, by names and patterns as of a shell, such as V(ORDERS), V(KV_*) for all buckets, or V(*) for
-        all streams of the account. A pattern that matches no stream fails.
-      - >-
-        Each stream has a backup of its own. A file such as V(set-20261124T031500.123Z.json) beside them names those
+      - Several streams, by names and shell patterns, such as V(ORDERS), V(KV_*) for all buckets, or V(*) for all
+        streams of the account. A pattern that matches no stream fails.
+      - Each stream has a backup of its own. A file such as V(set-20261124T031500.123Z.json) beside them names those
         that belong together, and M(choria.streams.choria_restore) takes it as its O(path).
       - Left out where O(stream) or O(bucket) is set.
     type: list
     elements: str
   path:
     description:
-      - The folder for backups on the managed host. It is made, for its owner alone, where it does not exist.
-      - Each backup is a folder in it, such as V(ORDERS-20261124T031500.123Z), for its owner alone too.
+      - The folder for backups on the managed host. If it does not exist, it is created, for its owner only.
+      - Each backup is a folder in it, such as V(ORDERS-20261124T031500.123Z), for its owner only.
     type: path
     required: true
   keep:
     description:
-      - How many backups of this stream are kept, this one among them. Without it all are.
+      - How many backups of this stream are kept, including this one. If not set, all are kept.
       - >-
-        Older ones are removed when the new one is written and verified. The ones that are kept are verified too, and
-        a broken one does not count. What has no manifest of this stream is never removed.
+        Older ones are removed when the new one is written and checked: its length, its archive's frames, and both
+        descriptions. Broken ones do not count. A folder without a manifest of this stream is never removed.
+      - Older backups are read completely to find broken ones. This is left out if they were written or read within the
+        last seven days, and the system reports no change of their files since.
     type: int
   consumers:
-    description: Whether the consumers are a part of it, with the places up to which they have acknowledged.
+    description: Whether to include the consumers, with their positions.
     type: bool
     default: true
   check_messages:
     description:
-      - Have the server check each message before it begins, which reads all of the stream.
-      - Since nats-server 2.15 it checks them on their way in any case.
+      - Let the server check each message before it begins, which reads the whole stream.
+      - nats-server 2.15 and newer always check messages during the backup.
     type: bool
     default: false
   force:
-    description: Make a backup even where the newest one is of the same.
+    description: Write a backup even if the newest one has the same contents.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -78,13 +76,12 @@ attributes:
   idempotent:
     support: full
     details: >-
-      Where the newest verified backup is of the same messages, configuration and places of consumers, there is nothing
-      to do, unless O(force) is set.
+      If the newest verified backup has the same messages, configuration and positions of consumers, nothing is written,
+      unless O(force) is set.
 notes:
   - Memory does not grow with the size of the stream.
-  - >-
-    A run that was interrupted leaves at most a folder whose name begins with a dot, which is no backup, and which the
-    next run removes.
+  - An interrupted run leaves at most a folder whose name begins with a dot. It is no backup, and the next run removes
+    it.
   - Streams in memory can be backed up since nats-server 2.15.
 seealso:
   - module: choria.streams.choria_restore
@@ -129,8 +126,8 @@ RETURN = r"""
 ---
 backup:
   description: >-
-    The backup that was made, or the newest one where there was nothing to do; null in check mode where one would be
-    made, and with O(streams).
+    The new backup, or the newest one if nothing had to be done; null with O(streams), and in check mode if a backup
+    would be written.
   returned: success
   type: dict
   contains:
@@ -139,23 +136,23 @@ backup:
       type: str
       sample: /srv/backups/ORDERS-20260301T120000.123Z
     stream:
-      description: The stream that it is of; null where that can't be told.
+      description: The stream of the backup; null if that is unknown.
       type: str
       sample: ORDERS
     bucket:
-      description: The bucket, null where it is none.
+      description: The bucket; null if the stream is not one.
       type: str
       sample: CFG
     created:
-      description: When it was made, RFC 3339 UTC; null for one that the nats CLI made.
+      description: When it was written, RFC 3339 UTC; null for backups of the nats CLI.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     size:
-      description: How many bytes the messages take there, compressed.
+      description: The compressed size of the messages in bytes.
       type: int
       sample: 40960
     sha256:
-      description: The SHA-256 of that file; null for one that the nats CLI made.
+      description: The SHA-256 of the file with the messages; null for backups of the nats CLI.
       type: str
       sample: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     messages:
@@ -172,33 +169,33 @@ backup:
       sample: 1200
     consumers:
       description: >-
-        The names of the consumers that it holds, but for those that were at work meanwhile; null where they were left
-        out, or where that can't be told.
+        The names of its consumers, without those that were active during the backup; null if consumers were left out or
+        are unknown.
       type: list
       elements: str
       sample: [WORKERS]
     server_version:
-      description: The version of the server that made it; null for one that the nats CLI made.
+      description: The version of the server; null for backups of the nats CLI.
       type: str
       sample: "2.12.1"
     verified:
-      description: Whether it was read, and is as it was written.
+      description: Whether it was read, and has not changed since it was written.
       type: bool
       sample: true
     problem:
-      description: What is wrong with it, null where nothing is.
+      description: The fault of the backup; null if there is none.
       type: str
       sample: messages.tar.s2 is shorter than it was
 backups:
-  description: The same of each stream, but for those that check mode would make. The keys are those of RV(backup).
+  description: The backups of all streams, except those that check mode would write. The keys are those of RV(backup).
   returned: success
   type: list
   elements: dict
   sample: [{"path": /srv/backups/ORDERS-20260301T120000.123Z, "stream": ORDERS, "messages": 1200, "verified": true}]
 set:
   description: >-
-    The file that names the backups of several streams. It is written where they are not those of the newest one; null
-    in check mode where it would be.
+    The file that names the backups of several streams. It is written if they differ from those of the newest set; null
+    in check mode if it would be written.
   returned: when O(streams) is given
   type: str
   sample: /srv/backups/set-20260301T120000.123Z.json
@@ -224,7 +221,7 @@ changes:
       type: str
       sample: /srv/backups/ORDERS-20260228T120000.789Z
     after:
-      description: The path of the new one, null in check mode and for one that is removed.
+      description: The path of the new backup; null in check mode, and for a removed backup.
       type: str
       sample: /srv/backups/ORDERS-20260301T120000.123Z
     effect:
@@ -232,24 +229,15 @@ changes:
       type: str
       sample: create
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(no_stream), V(folder),
+      V(disk_full), V(memory_storage), V(stalled), V(permission) or V(api). The guide Troubleshooting in
+      C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one. C(err_code) is JetStream's number of the error, where the
+      server refused.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(no_stream), V(folder), V(disk_full), V(memory_storage), V(stalled),
-        V(permission) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: no_stream
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: stream
-    err_code:
-      description: JetStream's number of the error, where the server refused.
-      type: int
-      sample: 10074
+  sample: {code: no_stream, option: stream, err_code: 10074}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action

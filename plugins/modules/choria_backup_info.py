@@ -11,17 +11,16 @@ module: choria_backup_info
 version_added: 1.0.0
 short_description: List and verify backups of Choria Streams
 description:
-  - Tells which backups a folder on the managed host has, and whether they are still as they were written.
-  - It reads all of them, makes no connection, and needs nothing beside Python.
+  - Lists the backups in a folder on the managed host, and verifies that they have not changed since they were written.
+  - The module reads them completely. It makes no connection, and needs only Python.
 author:
   - The choria.streams developers (@choria-io)
 options:
   path:
     description:
       - A folder with backups of M(choria.streams.choria_backup), or a single backup.
-      - >-
-        A single one may be the C(nats) CLI's, and a folder that of C(nats account backup). What tells their SHA-256 is
-        missing then, so that less can be verified.
+      - Backups of the C(nats) CLI and folders of C(nats account backup) are also read. They have no SHA-256, so less
+        can be verified.
     type: path
     required: true
   stream:
@@ -81,23 +80,23 @@ backups:
       type: str
       sample: /srv/backups/ORDERS-20260301T120000.123Z
     stream:
-      description: The stream that it is of; null where that can't be told.
+      description: The stream of the backup; null if that is unknown.
       type: str
       sample: ORDERS
     bucket:
-      description: The bucket, null where it is none.
+      description: The bucket; null if the stream is not one.
       type: str
       sample: CFG
     created:
-      description: When it was made, RFC 3339 UTC; null for one that the nats CLI made.
+      description: When it was written, RFC 3339 UTC; null for backups of the nats CLI.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     size:
-      description: How many bytes the messages take there, compressed.
+      description: The compressed size of the messages in bytes.
       type: int
       sample: 40960
     sha256:
-      description: The SHA-256 of that file; null for one that the nats CLI made.
+      description: The SHA-256 of the file with the messages; null for backups of the nats CLI.
       type: str
       sample: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     messages:
@@ -114,21 +113,21 @@ backups:
       sample: 1200
     consumers:
       description: >-
-        The names of the consumers that it holds, but for those that were at work meanwhile; null where they were left
-        out, or where that can't be told.
+        The names of its consumers, without those that were active during the backup; null if consumers were left out or
+        are unknown.
       type: list
       elements: str
       sample: [WORKERS]
     server_version:
-      description: The version of the server that made it; null for one that the nats CLI made.
+      description: The version of the server; null for backups of the nats CLI.
       type: str
       sample: "2.12.1"
     verified:
-      description: Whether it was read, and is as it was written.
+      description: Whether it was read, and has not changed since it was written.
       type: bool
       sample: true
     problem:
-      description: What is wrong with it, null where nothing is.
+      description: The fault of the backup; null if there is none.
       type: str
       sample: messages.tar.s2 is shorter than it was
 sets:
@@ -138,11 +137,11 @@ sets:
   elements: dict
   contains:
     path:
-      description: The file, which M(choria.streams.choria_restore) takes.
+      description: The path of the file, for M(choria.streams.choria_restore).
       type: str
       sample: /srv/backups/set-20260301T120000.123Z.json
     created:
-      description: When it was made, RFC 3339 UTC; null where it can't be read.
+      description: When it was written, RFC 3339 UTC; null if it can't be read.
       type: str
       sample: "2026-03-01T12:00:00.123Z"
     streams:
@@ -151,28 +150,21 @@ sets:
       elements: str
       sample: [KV_CFG, ORDERS]
     verified:
-      description: Whether all of these backups are there, and are as they were written.
+      description: Whether all of these backups exist, and have not changed since they were written.
       type: bool
       sample: true
     problem:
-      description: What is wrong with it, null where nothing is.
+      description: The fault of the backup; null if there is none.
       type: str
       sample: "ORDERS-20260301T120000.123Z: stream.tar.s2 is missing"
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(folder) or V(broken_backup). The
+      guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(folder) or V(broken_backup). The guide Troubleshooting in
-        C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: name
+  sample: {code: option, option: name}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

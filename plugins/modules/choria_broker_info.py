@@ -23,7 +23,7 @@ options:
   config:
     description:
       - The broker's configuration file on the managed host.
-      - Where there is no such file, RV(broker.deployed) is V(false).
+      - If the file does not exist, RV(broker.deployed) is V(false).
     type: path
     default: /etc/choria/broker.conf
   server_name:
@@ -33,8 +33,8 @@ options:
   peers:
     description:
       - The identities of all brokers that the cluster should have, this one among them.
-      - A broker that is missing, and one that is known but not in this list, is a problem. Only the leader of the
-        cluster knows, so ask all brokers.
+      - A missing broker is a problem, and so is a broker that is not in this list. Only the leader of the cluster knows
+        all, so ask all brokers.
       - By default this is not checked.
     type: list
     elements: str
@@ -56,7 +56,7 @@ seealso:
 
 EXAMPLES = r"""
 ---
-- name: Show how the broker is
+- name: Read the health of the broker
   choria.streams.choria_broker_info:
     config: /etc/choria/broker.conf
   register: found
@@ -81,7 +81,7 @@ broker:
       type: bool
       sample: true
     running:
-      description: Whether it gives statistics.
+      description: Whether it serves statistics.
       type: bool
       sample: true
     problems:
@@ -110,7 +110,7 @@ broker:
       type: bool
       sample: true
     identity:
-      description: The name by which the other brokers know it, where it runs.
+      description: Its name among the brokers, if it runs.
       type: str
       sample: broker1.example.net
     client_port:
@@ -118,19 +118,19 @@ broker:
       type: int
       sample: 4222
     client:
-      description: What a client met, where it runs.
+      description: The result of a test connection, if it runs.
       type: dict
       contains:
         signed_in:
-          description: Whether it could sign in, null where that could not be tried.
+          description: Whether the client could sign in; null if that could not be tried.
           type: bool
           sample: true
         jetstream:
-          description: Whether JetStream answered, null where the broker's own token does not allow to ask.
+          description: Whether JetStream answered; null if the broker's own token may not request that.
           type: bool
           sample: true
         problem:
-          description: Why not.
+          description: The reason of a failure.
           type: str
           sample: the broker refuses the credentials
     cluster:
@@ -146,11 +146,11 @@ broker:
           type: int
           sample: 5222
         leader:
-          description: The leader of the cluster, null where there is none.
+          description: The leader of the cluster, null if it has none.
           type: str
           sample: broker1
         size:
-          description: How many brokers the cluster counts, those that are offline among them.
+          description: The number of brokers in the cluster, including those that are offline.
           type: int
           sample: 3
         peers:
@@ -186,20 +186,13 @@ broker:
           type: float
           sample: 604800.0
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option). The guide Troubleshooting in
+      C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
-        codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: config
+  sample: {code: option, option: config}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

@@ -12,8 +12,8 @@ module: choria_broker_peer
 version_added: 1.0.0
 short_description: Remove a broker that is gone for good from its cluster
 description:
-  - A cluster counts its brokers also while they are offline, and needs a majority of all that it counts. So a broker
-    that will not come back has to be removed. The cluster then makes its copies of streams on other brokers.
+  - A cluster needs a majority of its brokers, and counts offline brokers too. So remove a broker that will not come
+    back. The cluster then makes its copies of streams on other brokers.
   - Only the leader of the cluster can do it. Run the task on all brokers that remain; on the others it changes nothing.
   - The broker of the managed host needs a user of the system account, C(plugin.choria.network.system.user) with its
     password.
@@ -45,7 +45,7 @@ options:
 attributes:
   check_mode:
     support: full
-    details: It looks whether the broker is part of the cluster, and removes nothing.
+    details: It checks if the broker is part of the cluster, and removes nothing.
   diff_mode:
     support: none
   idempotent:
@@ -68,25 +68,18 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 leader:
-  description: The leader of the cluster, null for a single broker. Only there the module changes something.
+  description: The leader of the cluster, null for a single broker. The module changes something only there.
   returned: success
   type: str
   sample: broker1
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option) or V(no_leader). The guide
+      Troubleshooting in C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option) or V(no_leader). The guide Troubleshooting in
-        C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: no_leader
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: peer
+  sample: {code: no_leader, option: peer}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

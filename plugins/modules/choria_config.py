@@ -11,11 +11,11 @@ module: choria_config
 version_added: 1.0.0
 short_description: Write a Choria configuration file
 description:
-  - Writes the configuration file of a Choria broker, server or client on the managed host, whole, in one step.
-  - Every key that Choria knows can be set. An unknown one is refused before anything is written, since Choria itself
-    would pass it over without a word.
-  - Passwords among the settings, also those in URLs, are masked in results, in C(--diff) and in the system's log. Those
-    of O(other_keys) are known by their names, such as C(plugin.my.password).
+  - Writes the whole configuration file of a Choria broker, server or client on the managed host, in one step.
+  - Every key that Choria knows can be set. An unknown key is refused before anything is written, since Choria itself
+    would ignore it without a warning.
+  - Passwords in the settings, also those in URLs, are masked in results, in C(--diff) and in the system's log. In
+    O(other_keys) they are recognized by the names of their keys, such as C(plugin.my.password).
 author:
   - The choria.streams developers (@choria-io)
 extends_documentation_fragment:
@@ -34,32 +34,32 @@ attributes:
     support: full
 options:
   path:
-    description: The file. Its folder must be there.
+    description: The path of the file. Its folder has to exist.
     type: path
     required: true
   settings:
     description:
       - Keys of Choria and their values. A list is written with commas, a boolean as V(true) or V(false).
-      - A dict stands for the keys that go on with a dot and its own, so that what Choria numbers or names, such as
-        C(plugin.choria.network.leafnode_remote.NAME.url), can be written below one another.
-      - A key whose value is null, an empty text or an empty list is left out, so that the program's default holds.
-      - What the file held beside them is gone.
+      - Keys can be nested. Each key of a dict is joined to the outer key with a dot. This helps with keys that contain
+        numbers or names, such as C(plugin.choria.network.leafnode_remote.NAME.url).
+      - A key whose value is null, an empty text or an empty list is left out, so that Choria's default applies.
+      - Other keys in the existing file are removed.
     type: dict
     default: {}
   other_keys:
-    description: Keys that are allowed though Choria does not know them, for plugins of your own.
+    description: Further keys to allow, such as those of your own plugins, which Choria does not know.
     type: list
     elements: str
     default: []
   program:
     description:
-      - The C(choria) program on the managed host. Where it is given, keys that its release does not know are refused.
-      - If not set, no program is asked.
+      - The path of the C(choria) program on the managed host. If set, keys that its release does not know are refused.
+      - If not set, keys are checked without a program.
     type: path
   mode:
     description: The permissions of the file. If not set, a new file gets V(0600).
   state:
-    description: Whether the file shall be there.
+    description: Whether the file should exist.
     type: str
     choices: [present, absent]
     default: present
@@ -117,20 +117,13 @@ path:
   type: str
   sample: /etc/choria/broker.conf
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option). The guide Troubleshooting in
+      C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
-        codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: config
+  sample: {code: option, option: config}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_files import run_file

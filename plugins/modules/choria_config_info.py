@@ -12,8 +12,8 @@ version_added: 1.0.0
 short_description: Read the settings of a Choria configuration file
 description:
   - Reads a configuration file of a Choria client, server or broker on the managed host, and its C(plugin.d), and
-    returns
-    what the other modules of this collection make of it. No connection is made, and no secret is returned.
+    returns the settings that other modules of this collection would use. No connection is made, and no secret is
+    returned.
 seealso:
   - module: choria.streams.choria_config
   - module: choria.streams.choria_credentials
@@ -24,8 +24,8 @@ extends_documentation_fragment:
   - choria.streams.attributes
   - choria.streams.attributes.info
 notes:
-  - Of the connection options only O(choria_config) counts. The others are there for C(module_defaults), and nats-py is
-    not needed.
+  - Of the connection options, only O(choria_config) is used. The module accepts the others for C(module_defaults).
+    nats-py is not needed.
 """
 
 EXAMPLES = r"""
@@ -41,7 +41,7 @@ EXAMPLES = r"""
       plugin.security.file.certificate = /etc/choria/client.pem
       plugin.security.file.key = /etc/choria/client.key
 
-- name: See what it stands for
+- name: Read the connection that the file describes
   choria.streams.choria_config_info:
     choria_config: "{{ playbook_dir }}/client.conf"
   register: found
@@ -54,7 +54,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 config:
-  description: What the file stands for.
+  description: The settings of the file.
   returned: success
   type: dict
   contains:
@@ -63,7 +63,7 @@ config:
       type: str
       sample: /etc/choria/client.conf
     files:
-      description: All files that were read, those of C(plugin.d) among them.
+      description: All files that were read, including those of C(plugin.d).
       type: list
       elements: str
       sample: [/etc/choria/client.conf]
@@ -92,7 +92,7 @@ config:
       type: dict
       sample: {servers: [nats://broker1.example.net:4222], tls: required, ca_path: /etc/choria/ca.pem}
     token:
-      description: What the token says, null where there is none or it can't be used.
+      description: The contents of the token; null if there is none, or it can't be used.
       type: dict
       contains:
         purpose:
@@ -100,7 +100,7 @@ config:
           type: str
           sample: choria_client_id
         caller:
-          description: Whom it names.
+          description: The name of its owner.
           type: str
           sample: "up=ann"
         organization:
@@ -112,34 +112,27 @@ config:
           type: str
           sample: "2027-03-01T12:00:00Z"
         permissions:
-          description: The permissions that it gives.
+          description: Its permissions.
           type: list
           elements: str
           sample: [streams_user, governor]
     problem:
       description: >-
-        Why no connection can be made with the file, null where nothing is wrong as far as can be seen offline.
+        Why the file can't be used for a connection; null if no fault can be found offline.
       type: str
       sample: the token has expired
     spool:
-      description: The folder of the submission spool, null where the file sets none.
+      description: The folder of the submission spool; null if the file sets none.
       type: str
       sample: /var/spool/choria/submission
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option). The guide Troubleshooting in
+      C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
-        codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: config
+  sample: {code: option, option: config}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid

@@ -11,10 +11,10 @@ module: choria_consumer
 version_added: 1.0.0
 short_description: Declare a durable consumer of a stream
 description:
-  - Makes, changes and deletes durable consumers in place, and says before it does so what a change would do and lose.
+  - Creates, updates and deletes durable consumers. Check mode and C(--diff) show what a change would do and lose.
   - It works with Choria Brokers and with nats-server 2.10 and newer.
-  - What the server would refuse, or accept without effect, fails before anything is sent, and names the option. What
-    another tool made can be declared as it is.
+  - A change that the server would refuse, or accept without effect, fails before it is sent. The error names the
+    option. A consumer of another tool can be declared as it is.
   - Numbers and durations of 0 mean that they are not set, as in the answers of the server, which then uses its default.
   - Ephemeral consumers belong to the program that reads with them, and can't be declared.
 seealso:
@@ -26,21 +26,18 @@ author:
 options:
   state:
     description:
-      - V(present) makes or changes it with the options given. Options that are left out are not managed, and stay as
-        they are.
+      - V(present) creates or updates the consumer. Options that are left out are not managed, and stay as they are.
       - V(absent) deletes it with its position.
-      - >-
-        V(reset) moves its position, and changes nothing else: to O(opt_start_seq) or O(opt_start_time), or back to the
-        last message up to which all are acknowledged, so that what was delivered and not acknowledged comes again at
-        once. Needs nats-server 2.14. How far it may be moved depends on O(deliver_policy).
-      - >-
-        V(unpinned) takes O(priority_groups), or all its groups, from the clients that have them for themselves, so that
-        others get them. Needs nats-server 2.11.
+      - V(reset) only moves its position, to O(opt_start_seq) or O(opt_start_time). Without these it moves back to the
+        last message up to which all are acknowledged, and unacknowledged messages are delivered again at once. Needs
+        nats-server 2.14. How far it may be moved depends on O(deliver_policy).
+      - V(unpinned) releases O(priority_groups), or all groups of the consumer, from the clients to which they are
+        pinned, so that other clients get them. Needs nats-server 2.11.
     type: str
     choices: [present, absent, reset, unpinned]
     default: present
   stream:
-    description: The stream that it reads, which has to be there.
+    description: The stream that it reads, which has to exist.
     type: str
     required: true
   name:
@@ -54,7 +51,7 @@ options:
     description:
       - Where a new consumer begins. V(by_start_sequence) needs O(opt_start_seq), V(by_start_time) needs
         O(opt_start_time), V(last_per_subject) needs a filter.
-      - V(all) where it is left out on creation. Can't be changed in place.
+      - V(all) for a new consumer. Can't be changed in place.
     type: str
     choices: [all, last, new, by_start_sequence, by_start_time, last_per_subject]
   opt_start_seq:
@@ -69,17 +66,15 @@ options:
     type: str
   filter_subject:
     description:
-      - >-
-        The subject of the messages to deliver, which may hold wildcards; all where it is empty. Not together with
-        O(filter_subjects).
-      - >-
-        A new filter that matches neither a subject of the stream nor a message that it holds is refused, unless the
-        stream copies or transforms messages.
+      - The subject of the messages to deliver, with or without wildcards. An empty text stands for all. Not together
+        with O(filter_subjects).
+      - A new filter that matches no subject and no message of the stream is refused, unless the stream copies or
+        transforms messages.
       - Without a filter a new consumer gets all messages.
     type: str
   filter_subjects:
     description: >-
-      Several such subjects, none of which may hold another. Without a filter a new consumer gets all messages.
+      Several such subjects. None of them may include another. Without a filter a new consumer gets all messages.
     type: list
     elements: str
   replay_policy:
@@ -90,7 +85,7 @@ options:
     choices: [instant, original]
   sample_freq:
     description: >-
-      Of how many acknowledgements to publish a sample, as a percentage such as V(50%). No samples for a new consumer.
+      The percentage of acknowledgements of which to publish a sample, such as V(50%). No samples for a new consumer.
     type: str
   headers_only:
     description: Deliver the headers without the payload. Off for a new consumer.
@@ -102,8 +97,8 @@ options:
     type: str
   replicas:
     description:
-      - How many servers keep its state, 0 for as many as keep the stream, and never more.
-      - With a stream by interest or for work queues it has to be as many as keep the stream. 0 for a new consumer.
+      - How many servers keep its state. 0 is the number of the stream's replicas, which is also the highest value.
+      - With a stream by interest or for work queues it has to equal that number. 0 for a new consumer.
     type: int
   mem_storage:
     description: Keep its state in memory. Can't be changed in place. Off for a new consumer.
@@ -116,39 +111,37 @@ options:
   paused_until:
     description:
       - Deliver nothing until this time, as RFC 3339 text. Needs nats-server 2.11.
-      - An empty text or a time that is over lets it go on. A new consumer is not paused.
+      - An empty text or a time in the past ends the pause. A new consumer is not paused.
     type: str
   recreate:
     description:
-      - Make the consumer anew where an option changes that can't be changed in place. It goes on after the last message
-        up to which all are acknowledged; what was delivered beyond that may come again, and nothing is passed over.
-      - >-
-        Only where O(deliver_policy), O(opt_start_seq) or O(opt_start_time) changes itself, it begins where that says,
-        and needs O(allow_data_loss) to pass over what it still had to process.
-      - >-
-        Meanwhile another consumer keeps the position, and the messages of a stream by interest. A task that was
-        interrupted is finished by running it again.
+      - Create the consumer again if an option changes that can't be changed in place. It continues after the last
+        message up to which all are acknowledged. Later messages may be delivered again, and none is skipped.
+      - If O(deliver_policy), O(opt_start_seq) or O(opt_start_time) itself changes, the consumer begins at that place.
+        This needs O(allow_data_loss) if it would skip messages that it still had to process.
+      - Meanwhile another consumer keeps the position, and the messages of a stream by interest. If a task was
+        interrupted, run it again to finish it.
     type: bool
     default: false
   exact:
     description:
       - Whether options that are left out go back to their defaults. Without it they stay as they are.
-      - What can't go back is refused, and named, or with O(recreate) made anew. A pause is ended as well. The mark of
-        the owner of a document stays in the metadata.
+      - If an option can't go back, the task fails and names it, or with O(recreate) creates the consumer again. A pause
+        ends as well. The mark of the owner of a document stays in the metadata.
     type: bool
     default: false
   pedantic:
     description:
-      - Whether the server is to refuse a value that it would otherwise fill in or correct by limits of the stream, the
+      - Whether the server should refuse a value that it would otherwise fill in or correct by limits of the stream, the
         account or the server, such as O(max_ack_pending). Needs nats-server 2.11.
-      - It says how to write, and is no difference by itself. What O(recreate) makes anew is not asked for in this way.
+      - It only affects writes, and causes no change by itself. It does not apply to what O(recreate) creates again.
     type: bool
     default: false
   allow_data_loss:
     description:
-      - Whether messages may be lost, or passed over with O(recreate). A stream by interest keeps what its consumers
-        wait for, so that deleting one, or a filter that leaves out more than before, may delete messages.
-      - Without it such a change is refused, in check mode too, and the number of messages that would be lost is told.
+      - Whether messages may be lost, or skipped with O(recreate). A stream by interest only keeps messages for which
+        consumers wait. Deleting a consumer, or a narrower filter, may delete messages.
+      - Without it such a change is refused, in check mode too. The error has the number of messages that would be lost.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -167,7 +160,7 @@ EXAMPLES = r"""
     name: ORDERS
     subjects: [orders.>]
 
-- name: Let workers share the new orders
+- name: Create a consumer that workers share
   choria.streams.choria_consumer:
     stream: ORDERS
     name: WORKERS
@@ -182,13 +175,13 @@ EXAMPLES = r"""
     name: WORKERS
     paused_until: "2030-01-01T06:00:00Z"
 
-- name: Let them go on
+- name: Resume the workers
   choria.streams.choria_consumer:
     stream: ORDERS
     name: WORKERS
     paused_until: ""
 
-- name: Deliver to those who listen
+- name: Push messages to a queue group
   choria.streams.choria_consumer:
     stream: ORDERS
     name: LISTENERS
@@ -198,14 +191,14 @@ EXAMPLES = r"""
     flow_control: true
     idle_heartbeat: 5s
 
-- name: An option that can't be changed in place, without losing the position
+- name: Change an option that the server can't change in place, and keep the position
   choria.streams.choria_consumer:
     stream: ORDERS
     name: WORKERS
     max_waiting: 2000
     recreate: true
 
-- name: Process everything once more from message 17 on
+- name: Process all messages again from number 17 on
   choria.streams.choria_consumer:
     stream: ORDERS
     name: WORKERS
@@ -222,7 +215,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 consumer:
-  description: The consumer as it is now, or in check mode as it would be; null where it is absent.
+  description: The consumer as it is now, or in check mode as it would be; null if it is absent.
   returned: success
   type: dict
   contains:
@@ -241,11 +234,11 @@ consumer:
       type: float
       sample: 30.0
     created:
-      description: When it was made, RFC 3339 UTC; null in check mode before it is made.
+      description: When it was created, RFC 3339 UTC; null in check mode before it is created.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     state:
-      description: How far it is.
+      description: Its position.
       type: dict
       contains:
         lag:
@@ -270,8 +263,8 @@ consumer:
           sample: 1
         delivered:
           description: >-
-            The last message delivered, C(consumer_seq) counts deliveries, C(stream_seq) is its sequence number in the
-            stream, C(last_time) when that was.
+            The last delivered message. C(consumer_seq) counts deliveries, C(stream_seq) is its sequence number in the
+            stream, C(last_time) is when it was delivered.
           type: dict
           sample: {consumer_seq: 7, stream_seq: 7, last_time: "2026-03-01T12:00:00.123456789Z"}
         ack_floor:
@@ -283,20 +276,20 @@ consumer:
           type: bool
           sample: false
         pause_remaining:
-          description: For how many more seconds.
+          description: The remaining seconds of the pause.
           type: float
           sample: 0.0
         push_bound:
-          description: Whether somebody listens on its O(deliver_subject).
+          description: Whether a client listens on its O(deliver_subject).
           type: bool
           sample: false
         pinned:
-          description: The groups that a client has for itself, each with C(group), C(client) and C(since).
+          description: The priority groups that are pinned to a client, each with C(group), C(client) and C(since).
           type: list
           elements: dict
           sample: [{group: blue, client: vTC9RXcHRVCmjNXoEVQmPf, since: "2026-03-01T12:00:00.123456789Z"}]
     cluster:
-      description: Where it is kept.
+      description: The servers that store it.
       type: dict
       contains:
         name:
@@ -304,7 +297,7 @@ consumer:
           type: str
           sample: streams
         leader:
-          description: The server that leads.
+          description: The server that leads, null if there is none yet.
           type: str
           sample: broker1
         replicas:
@@ -315,7 +308,7 @@ consumer:
     server:
       description: >-
         The server's C(version) and API C(level) when it last saw this consumer, and the C(required_level) of its
-        features.
+        features. Each is null before that, and with nats-server 2.10.
       type: dict
       sample: {version: "2.12.1", level: 2, required_level: 0}
 changes:
@@ -329,24 +322,24 @@ changes:
       type: str
       sample: ack_wait
     before:
-      description: The value before, null where there was none. Seconds and bytes are numbers.
+      description: The value before, null if there was none. Seconds and bytes are numbers.
       type: raw
       sample: 30.0
     after:
-      description: The value after.
+      description: The value after, null if there is none.
       type: raw
       sample: 60.0
     effect:
       description: V(create), V(delete), V(in place) or V(recreate).
       type: str
-      sample: update
+      sample: in place
 consequences:
-  description: What the change loses.
+  description: The losses by the change.
   returned: success
   type: dict
   contains:
     messages_lost:
-      description: How many messages; null where some may go but their number can't be known before.
+      description: The number of messages; null if some may be lost and their number is unknown.
       type: int
       sample: 0
     consumers_lost:
@@ -355,35 +348,24 @@ consequences:
       sample: 0
     messages_redelivered:
       description: >-
-        How many messages are delivered again at most, though they were delivered before; null where that can't be
-        known before.
+        How many messages may be delivered again; null if that is unknown.
       type: int
       sample: 0
     messages_skipped:
       description: >-
-        How many messages it would still have had to deliver or to get acknowledged; null where that can't be known
-        before.
+        How many undelivered or unacknowledged messages are skipped; null if that is unknown.
       type: int
       sample: 0
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(unreachable), V(permission),
+      V(data_loss), V(update_refused) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
+      codes.
+    - C(option) is the option to change, where it is one. C(err_code) is JetStream's number of the error, where the
+      server refused.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
-        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: allow_data_loss
-    err_code:
-      description: JetStream's number of the error, where the server refused.
-      type: int
-      sample: 10012
+  sample: {code: option, option: allow_data_loss, err_code: 10012}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource

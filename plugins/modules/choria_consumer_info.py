@@ -12,7 +12,7 @@ version_added: 1.0.0
 short_description: Read consumers of Choria Streams
 description:
   - Returns the configuration and the state of consumers, with how far behind they are, and never writes.
-  - Those that a program made for itself, without a durable name, are there as well.
+  - Consumers without a durable name are included.
 seealso:
   - module: choria.streams.choria_consumer
   - module: choria.streams.choria_stream_info
@@ -20,11 +20,11 @@ author:
   - The choria.streams developers (@choria-io)
 options:
   stream:
-    description: The stream whose consumers to read; those of all streams where it is left out.
+    description: The stream of the consumers. If not set, the consumers of all streams are read.
     type: str
   names:
     description: >-
-      The consumers of O(stream) to read; all where it is left out. Those that do not exist are not in the answer.
+      The consumers of O(stream) to read. If not set, all are read. Consumers that do not exist are left out.
     type: list
     elements: str
     aliases: [name]
@@ -41,7 +41,7 @@ EXAMPLES = r"""
     name: ORDERS
     subjects: [orders.>]
 
-- name: A consumer to look at
+- name: Read a consumer
   choria.streams.choria_consumer:
     stream: ORDERS
     name: WORKERS
@@ -85,11 +85,11 @@ consumers:
       type: float
       sample: 30.0
     created:
-      description: When it was made, RFC 3339 UTC; null in check mode before it is made.
+      description: When it was created, RFC 3339 UTC; null in check mode before it is created.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     state:
-      description: How far it is.
+      description: Its position.
       type: dict
       contains:
         lag:
@@ -114,8 +114,8 @@ consumers:
           sample: 1
         delivered:
           description: >-
-            The last message delivered, C(consumer_seq) counts deliveries, C(stream_seq) is its sequence number in the
-            stream, C(last_time) when that was.
+            The last delivered message. C(consumer_seq) counts deliveries, C(stream_seq) is its sequence number in the
+            stream, C(last_time) is when it was delivered.
           type: dict
           sample: {consumer_seq: 7, stream_seq: 7, last_time: "2026-03-01T12:00:00.123456789Z"}
         ack_floor:
@@ -127,20 +127,20 @@ consumers:
           type: bool
           sample: false
         pause_remaining:
-          description: For how many more seconds.
+          description: The remaining seconds of the pause.
           type: float
           sample: 0.0
         push_bound:
-          description: Whether somebody listens on its C(deliver_subject).
+          description: Whether a client listens on its C(deliver_subject).
           type: bool
           sample: false
         pinned:
-          description: The groups that a client has for itself, each with C(group), C(client) and C(since).
+          description: The priority groups that are pinned to a client, each with C(group), C(client) and C(since).
           type: list
           elements: dict
           sample: [{group: blue, client: vTC9RXcHRVCmjNXoEVQmPf, since: "2026-03-01T12:00:00.123456789Z"}]
     cluster:
-      description: Where it is kept.
+      description: The servers that store it.
       type: dict
       contains:
         name:
@@ -148,7 +148,7 @@ consumers:
           type: str
           sample: streams
         leader:
-          description: The server that leads.
+          description: The server that leads, null if there is none yet.
           type: str
           sample: broker1
         replicas:
@@ -159,28 +159,19 @@ consumers:
     server:
       description: >-
         The server's C(version) and API C(level) when it last saw this consumer, and the C(required_level) of its
-        features.
+        features. Each is null before that, and with nats-server 2.10.
       type: dict
       sample: {version: "2.12.1", level: 2, required_level: 0}
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(unreachable), V(permission),
+      V(data_loss), V(update_refused) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
+      codes.
+    - C(option) is the option to change, where it is one. C(err_code) is JetStream's number of the error, where the
+      server refused.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
-        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: name
-    err_code:
-      description: JetStream's number of the error, where the server refused.
-      type: int
-      sample: 10074
+  sample: {code: option, option: name, err_code: 10074}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info

@@ -13,10 +13,13 @@ short_description: Create certificates and tokens for a lab or a small site
 description:
   - Keeps a private certificate authority, and an issuer of Choria's tokens, in a folder, with the certificates and
     tokens that they sign. It belongs on the controller, with C(delegate_to) or in a play of its own.
-  - Keys are made once and never written over. A certificate or token is made anew, for the same key, when it would
-    expire soon, when hosts or permissions are others than before, or when another authority or issuer signed it.
-  - Without C(ca.pem) and C(ca.key) there is a new authority. C(ca.key) may be kept elsewhere while nothing has to be
-    signed.
+  - Keys are created once and never overwritten. A certificate or token is created again for the same key when it
+    expires soon, when its hosts or permissions have changed, or when another authority or issuer signed it.
+  - If C(ca.pem) and C(ca.key) do not exist, a new authority is created. You can keep C(ca.key) elsewhere while nothing
+    has to be signed.
+  - The authority's own certificate is never renewed by itself. In its last year, or for O(validity) if that is
+    shorter, the task warns. To renew it for the same key, remove C(ca.pem) while C(ca.key) is beside it, run the task
+    again, and copy the new C(ca.pem) to all hosts. Signed certificates stay valid.
   - Files have the mode 0600, the folder 0700. No key is in a result.
 seealso:
   - module: choria.streams.choria_config
@@ -35,12 +38,12 @@ attributes:
     support: full
   diff_mode:
     support: full
-    details: Names of files alone.
+    details: Only the names of files.
   idempotent:
     support: full
 options:
   folder:
-    description: Where all is kept. It is made where it is not there.
+    description: The folder of all files. It is created if it does not exist.
     type: path
     required: true
   authority:
@@ -48,7 +51,7 @@ options:
     type: str
     default: Choria
   certificates:
-    description: The certificates that are to be there, for brokers, servers and clients alike.
+    description: The certificates to create, for brokers, servers and clients.
     type: list
     elements: dict
     default: []
@@ -63,7 +66,7 @@ options:
         elements: str
         default: []
   server_tokens:
-    description: The tokens of Choria Servers and Brokers that are to be there.
+    description: The tokens of Choria Servers and Brokers to create.
     type: list
     elements: dict
     default: []
@@ -79,12 +82,12 @@ options:
         choices: [submission, streams, governor, service_host]
         default: []
       publish:
-        description: Subjects that it may publish to besides, such as V(orders.>).
+        description: Additional subjects that it may publish to, such as V(orders.>).
         type: list
         elements: str
         default: []
   client_tokens:
-    description: The tokens of people and programs that are to be there.
+    description: The tokens of people and programs to create.
     type: list
     elements: dict
     default: []
@@ -98,26 +101,16 @@ options:
         type: list
         elements: str
         choices:
-          - streams_admin
-          - streams_user
-          - events_viewer
-          - election_user
-          - system_user
-          - governor
-          - org_admin
-          - fleet_management
-          - signed_fleet_management
-          - service
-          - authentication_delegator
-          - provisioner
+          [streams_admin, streams_user, events_viewer, election_user, system_user, governor, org_admin,
+           fleet_management, signed_fleet_management, service, authentication_delegator, provisioner]
         default: []
       publish:
-        description: Subjects that it may publish to besides, such as V(ansible.runs.>).
+        description: Additional subjects that it may publish to, such as V(ansible.runs.>).
         type: list
         elements: str
         default: []
       subscribe:
-        description: Subjects that it may subscribe to besides.
+        description: Additional subjects that it may subscribe to.
         type: list
         elements: str
         default: []
@@ -135,14 +128,14 @@ options:
     type: str
     default: 365d
   renew_before:
-    description: How long before they expire they are made anew.
+    description: How long before their expiry certificates and tokens are created again.
     type: str
     default: 30d
 """
 
 EXAMPLES = r"""
 ---
-- name: Make what a lab with one broker and one server needs
+- name: Create certificates and tokens for a lab with one broker and one server
   choria.streams.choria_credentials:
     folder: ~/choria-lab
     certificates:
@@ -165,7 +158,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 credentials:
-  description: All that O(certificates), O(server_tokens) and O(client_tokens) name.
+  description: The credentials of O(certificates), O(server_tokens) and O(client_tokens).
   returned: success
   type: dict
   contains:
@@ -173,6 +166,10 @@ credentials:
       description: The file with the authority's certificate, null without certificates.
       type: str
       sample: /srv/site/ca.pem
+    authority_expires:
+      description: When the authority's certificate expires, null without certificates.
+      type: str
+      sample: "2036-03-01T12:00:00Z"
     issuer:
       description: The public key of the issuer as hex, null without tokens.
       type: str
@@ -199,26 +196,19 @@ credentials:
           permissions: [streams_user]
           expires: "2027-03-01T12:00:00Z"
 written:
-  description: The names of the files that were made, or would be.
+  description: The names of the files that were written, or in check mode would be.
   returned: success
   type: list
   elements: str
   sample: [ann.jwt, ann.seed]
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option). The guide Troubleshooting in
+      C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
-        codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: config
+  sample: {code: option, option: config}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

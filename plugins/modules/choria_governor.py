@@ -11,12 +11,12 @@ module: choria_governor
 version_added: 1.0.0
 short_description: Declare a concurrency governor of Choria Streams
 description:
-  - Makes, resizes and deletes governors, which limit how many run at once across playbooks, cron jobs and Autonomous
-    Agents.
-  - They are the same as those of C(choria governor), and each counts the other's seats.
-  - Deleting a governor, or shortening O(expire), takes seats from their holders, who are not stopped, and does not ask
-    for O(choria.streams.choria_stream#module:allow_data_loss), since seats are no data. RV(consequences.messages_lost)
-    tells how many they are.
+  - Creates, resizes and deletes governors, which limit how many run at once across playbooks, cron jobs and autonomous
+    agents.
+  - They are the governors of C(choria governor). Both use the same seats.
+  - Deleting a governor, or shortening O(expire), takes seats from their holders, which keep running. It does not need
+    O(choria.streams.choria_stream#module:allow_data_loss), since seats are no data. RV(consequences.messages_lost) is
+    the number of these seats.
 seealso:
   - module: choria.streams.choria_governor_info
   - module: choria.streams.choria_governor_run
@@ -30,26 +30,26 @@ options:
     type: str
     required: true
   capacity:
-    description: How many may hold a seat at once. Needed on creation. Lowering it takes nobody's seat away.
+    description: The number of seats. Needed on creation. A lower number evicts no holder.
     type: int
   expire:
     description:
-      - After how long a seat is taken back from a holder who did not return it, as seconds or text such as V(20m).
-        Needed on creation.
-      - It has to be longer than what is done while a seat is held.
-      - With V(0), as C(choria governor add) makes governors without it, seats stay taken until they are given back or
-        evicted. The seat of a holder that crashed then blocks the governor until somebody evicts it.
+      - The time after which a seat that was not returned is free again, as seconds or text such as V(20m). Needed on
+        creation.
+      - It has to be longer than the work that is done with a seat.
+      - With V(0), the default of C(choria governor add), seats stay taken until they are given back or
+        evicted. The seat of a holder that crashed then blocks the governor until it is evicted.
     type: str
   max_bytes:
     description: >-
       How many bytes the seats may take in storage, as a number or text such as V(1MiB), -1 for no limit. It is for
-      accounts that demand a limit. A seat takes less than 200 bytes and the name of its holder, and the first limit
-      that is reached counts. No limit for a new governor.
+      accounts that require a limit. A seat takes less than 200 bytes, plus the name of its holder. The governor is full
+      when it reaches O(capacity) or this limit. No limit for a new governor.
     type: str
   exact:
     description:
-      - Whether O(replicas) and O(max_bytes), where they are left out, and all that others changed in the stream beneath
-        the governor go back to their defaults. O(capacity) and O(expire) have none, and have to be given.
+      - Whether O(replicas) and O(max_bytes), if they are left out, go back to their defaults. So do all other fields of
+        the stream behind the governor. O(capacity) and O(expire) have no defaults, and have to be given.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -61,13 +61,13 @@ extends_documentation_fragment:
 
 EXAMPLES = r"""
 ---
-- name: At most two Puppet runs at once, each at most twenty minutes long
+- name: Allow two Puppet runs at once, each for twenty minutes at most
   choria.streams.choria_governor:
     name: PUPPET
     capacity: 2
     expire: 20m
 
-- name: Let five run
+- name: Raise the capacity to five
   choria.streams.choria_governor:
     name: PUPPET
     capacity: 5
@@ -81,7 +81,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 governor:
-  description: The governor as it is now, or in check mode as it would be; null where it is absent.
+  description: The governor as it is now, or in check mode as it would be; null if it is absent.
   returned: success
   type: dict
   contains:
@@ -90,11 +90,11 @@ governor:
       type: str
       sample: PUPPET
     stream:
-      description: The name of the stream beneath it.
+      description: The name of the stream behind it.
       type: str
       sample: GOVERNOR_PUPPET
     subject:
-      description: The subject on which seats are asked for.
+      description: The subject for requests for seats.
       type: str
       sample: mcollective.governor.PUPPET
     collective:
@@ -102,11 +102,11 @@ governor:
       type: str
       sample: mcollective
     capacity:
-      description: How many may hold a seat at once.
+      description: The number of seats.
       type: int
       sample: 2
     expire:
-      description: After how many seconds a seat is taken back, 0 for never.
+      description: The seconds after which a seat expires, 0 for never.
       type: float
       sample: 1200.0
     max_bytes:
@@ -114,7 +114,7 @@ governor:
       type: int
       sample: -1
     replicas:
-      description: How many copies there are.
+      description: The number of replicas.
       type: int
       sample: 1
     seats_taken:
@@ -126,7 +126,7 @@ governor:
       type: int
       sample: 1
     created:
-      description: When it was made, RFC 3339 UTC; null in check mode before it is made.
+      description: When it was created, RFC 3339 UTC; null in check mode before it is created.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
 changes:
@@ -140,24 +140,24 @@ changes:
       type: str
       sample: capacity
     before:
-      description: The value before, null where there was none. Seconds and bytes are numbers.
+      description: The value before, null if there was none. Seconds and bytes are numbers.
       type: raw
       sample: 1
     after:
-      description: The value after.
+      description: The value after, null if there is none.
       type: raw
       sample: 2
     effect:
       description: V(create), V(delete) or V(in place).
       type: str
-      sample: update
+      sample: in place
 consequences:
-  description: What the change takes away.
+  description: The losses by the change.
   returned: success
   type: dict
   contains:
     messages_lost:
-      description: How many seats, whose holders go on and then find nothing to give back.
+      description: The number of lost seats. Their holders continue, and find nothing to give back.
       type: int
       sample: 0
     consumers_lost:
@@ -170,24 +170,15 @@ consequences:
       type: bool
       sample: false
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(unreachable), V(permission),
+      V(data_loss), V(update_refused) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
+      codes.
+    - C(option) is the option to change, where it is one. C(err_code) is JetStream's number of the error, where the
+      server refused.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
-        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: name
-    err_code:
-      description: JetStream's number of the error, where the server refused.
-      type: int
-      sample: 10074
+  sample: {code: option, option: name, err_code: 10074}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource

@@ -23,7 +23,7 @@ author:
 options:
   names:
     description: >-
-      The concurrency governors to read; all where it is left out. Those that do not exist are not in the answer.
+      The concurrency governors to read. If not set, all are read. Governors that do not exist are left out.
     type: list
     elements: str
     aliases: [name]
@@ -35,7 +35,7 @@ extends_documentation_fragment:
 
 EXAMPLES = r"""
 ---
-- name: A governor to look at
+- name: Read a governor
   choria.streams.choria_governor:
     name: PUPPET
     capacity: 2
@@ -64,7 +64,7 @@ governors:
       type: str
       sample: PUPPET
     seats:
-      description: Who holds a seat, the longest first.
+      description: The taken seats, the longest held first.
       type: list
       elements: dict
       contains:
@@ -73,11 +73,11 @@ governors:
           type: int
           sample: 7
         lease_id:
-          description: What identifies it, also where the governor is deleted and created again.
+          description: The id of the seat. It differs if the governor is deleted and created again.
           type: str
           sample: "7-66174db395d29-9975ac8b7e245d2b74570e"
         name:
-          description: Who holds it.
+          description: The name of the holder.
           type: str
           sample: web1
         since:
@@ -85,28 +85,19 @@ governors:
           type: str
           sample: "2026-03-01T12:00:00.123456789Z"
         expires:
-          description: When it is taken back, RFC 3339 UTC; null where seats do not expire.
+          description: When it expires, RFC 3339 UTC; null if seats do not expire.
           type: str
           sample: "2026-03-01T12:20:00.123456789Z"
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(unreachable), V(permission),
+      V(data_loss), V(update_refused) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
+      codes.
+    - C(option) is the option to change, where it is one. C(err_code) is JetStream's number of the error, where the
+      server refused.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
-        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: name
-    err_code:
-      description: JetStream's number of the error, where the server refused.
-      type: int
-      sample: 10074
+  sample: {code: option, option: name, err_code: 10074}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info

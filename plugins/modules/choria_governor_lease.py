@@ -11,16 +11,16 @@ module: choria_governor_lease
 version_added: 1.0.0
 short_description: Take, return, evict and reset seats of concurrency governors
 description:
-  - Takes a seat in a concurrency governor of Choria Streams in one task, and gives it back in another one. It asks from
-    the managed host.
-  - Nothing gives the seat back by itself when the run fails in between, so that it stays taken until it expires. Where
-    M(choria.streams.choria_governor_run) can hold the seat round the tasks, it is the better choice.
-  - Under the C(linear) strategy all hosts of a batch have to be done with one task before any begins with the next.
-    Where they are more than the governor has seats, none could ever give one back. Under C(free) the same happens when
-    those that wait for a seat have all forks, and under C(free) and C(host_pinned) with a C(throttle) that holds hosts
-    back. All that is noticed and refused, unless only some hosts may come to the task (it has a condition, is included,
-    a handler, or in a C(rescue)). The strategy C(host_pinned) has a fork for each host that it began with, so that
-    there, without C(throttle), this can't happen.
+  - Takes a seat in a concurrency governor of Choria Streams in one task, and gives it back in a later task. The module
+    connects from the managed host.
+  - If the run fails in between, nothing gives the seat back, and it stays taken until it expires. Prefer
+    M(choria.streams.choria_governor_run) if the tasks can run inside one task.
+  - A task is refused where hosts would wait for each other for ever. With the strategy C(linear) this happens if there
+    are more hosts than seats, because all hosts have to finish a task before any host starts the next one. With
+    C(free) it happens if waiting hosts take all forks, and with C(free) and C(host_pinned) if C(throttle) holds hosts
+    back. C(host_pinned) without C(throttle) is always possible, since each active host keeps its fork.
+  - This is not checked if only some hosts may reach the task, because it has a condition, is included, is a handler, or
+    is in a C(rescue).
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -29,50 +29,48 @@ options:
     type: str
     required: true
   state:
-    description: What is to be done.
+    description: The action.
     type: str
     required: true
     choices:
-      acquired: Take a seat, and wait for one where all are taken. Each time another one.
+      acquired: Take a seat, and wait if all are taken. Each call takes another seat.
       released: >-
-        Give our own seat O(lease_id) back. One that is not taken any more is no error, nor is null, which V(acquired)
-        returned where it took none. A seat of the same number that somebody else took later is left alone, also where
-        the governor was deleted and created again.
+        Give the seat O(lease_id) back. It is no error if the seat is no longer taken, or if O(lease_id) is null, which
+        V(acquired) returns if it took no seat. A later seat with the same number is never given back, even if the
+        governor was deleted and created again.
       evicted: >-
-        Take away the seat O(lease_id), or all seats of the name O(identity). Whoever has it goes on without it, and it
-        is free for others.
+        Evict the seat O(lease_id), or all seats of the name O(identity). The previous holder keeps running without a
+        seat, and others can take it.
       reset: Take all seats away.
   lease_id:
     description:
-      - The id of the seat, RV(lease_id) of the task that took it, or the C(lease_id) of a seat that
-        M(choria.streams.choria_governor_info) or P(choria.streams.choria_governor#lookup) found.
-      - The number of a seat alone is accepted too, as older versions returned it. It can't tell a seat from another
-        one that got the same number when the governor was deleted and created again.
-      - Where V(acquired) failed and does not know whether it took a seat (RV(failure.code=outcome_unknown)), its
-        RV(lease_id) finds the seat, if there is one.
-      - Where that is null, V(released) changes nothing. In check mode V(acquired) took no seat, but would have, so
-        that V(released) would change something then.
-      - Needed for V(released). Where it is not set, V(evicted) takes all seats of O(identity).
+      - The id of the seat. It is RV(lease_id) of the task that took the seat, or the C(lease_id) of a seat that
+        M(choria.streams.choria_governor_info) or P(choria.streams.choria_governor#lookup) returned.
+      - Only the number of a seat is accepted too, as older versions returned it. If the governor was deleted and
+        created again, it can identify another seat.
+      - If V(acquired) failed and does not know whether it took a seat (C(failure.code=outcome_unknown)), its
+        RV(lease_id) identifies the seat, if there is one.
+      - If it is null, V(released) changes nothing. In check mode V(acquired) takes no seat, but V(released) reports the
+        change that it would make.
+      - Needed for V(released). If it is not set, V(evicted) takes all seats of O(identity).
     type: str
   max_wait:
     description:
-      - How long V(acquired) waits for a seat, as seconds or text such as V(90s). V(0) is to ask once. It includes the
-        time to connect, where the servers are away.
-      - V(acquired) is refused where hosts would wait for each other for ever, since more of them run the task together
-        than the governor has seats.
-      - A C(timeout) of the task has to be longer, or a seat could be taken when nobody waits for it any more.
+      - How long V(acquired) waits for a seat, as seconds or text such as V(90s). With V(0) it asks once. The time to
+        connect is included.
+      - A C(timeout) of the task has to be longer. Otherwise a seat could be taken after the task has ended.
     type: str
     default: 5m
   max_per_period:
     description: >-
-      Says that the seat is not going to be given back, and so limits how many run in each period as long as the
-      governor's O(choria.streams.choria_governor#module:expire).
+      Declares that no task gives the seat back. The governor then limits how many start in each period, whose length is
+      the governor's O(choria.streams.choria_governor#module:expire).
     type: bool
     default: false
   on_timeout:
     description:
       - What V(acquired) does when no seat became free within O(max_wait).
-      - Where it is not set, to V(fail), and with O(max_per_period) to V(skip).
+      - The default is V(fail), and with O(max_per_period) it is V(skip).
     type: str
     choices:
       fail: The task fails.
@@ -83,15 +81,15 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: It tells what it would do.
+    details: It returns what it would do.
   diff_mode:
     support: none
   idempotent:
     support: partial
     details: The state V(acquired) takes another seat each time. The others change nothing the second time.
 notes:
-  - When C(ansible-playbook) is killed or its terminal is closed, V(acquired) stops to wait on all hosts within a few
-    seconds, and takes no seat. A host whose connection stays open notices it when its connection ends.
+  - When C(ansible-playbook) is killed or its terminal is closed, V(acquired) stops waiting on all hosts within a few
+    seconds, and takes no seat. A host whose connection stays open stops when the connection ends.
   - O(identity) is the name that others see in the seat. A seat is given back by the name that took it.
 seealso:
   - module: choria.streams.choria_governor
@@ -116,7 +114,7 @@ EXAMPLES = r"""
 
 - name: Work while holding the seat
   block:
-    - name: The work
+    - name: Work
       ansible.builtin.command: echo working
       changed_when: false
   always:
@@ -126,7 +124,7 @@ EXAMPLES = r"""
         state: released
         lease_id: "{{ lease.lease_id }}"
 
-- name: Take the seats of a host away that is gone
+- name: Evict a host that is gone
   choria.streams.choria_governor_lease:
     name: PUPPET
     state: evicted
@@ -142,14 +140,14 @@ RETURN = r"""
 ---
 lease_id:
   description: >-
-    What identifies the seat, to be passed on as it is: its number, when the governor was created, and which attempt
-    took the seat. It is null where no seat was taken. A failed V(acquired) returns it too, so that a C(rescue) can give
-    back what may have been taken.
+    The id of the seat, to be passed on unchanged. It contains the number of the seat, the creation time of the
+    governor, and the attempt that took the seat. It is null if no seat was taken. A failed V(acquired) returns it too,
+    so that a C(rescue) can give back a seat that may have been taken.
   returned: with O(state=acquired) and O(state=released)
   type: str
   sample: 42-64d2c1e4b8f00-0f8fad5bd9cb469fa16570867728950e
 governor:
-  description: What became of the seat. Durations are seconds.
+  description: The outcome for the seat. Durations are in seconds.
   returned: with O(state=acquired) and O(state=released), where the governor was asked
   type: dict
   contains:
@@ -170,7 +168,7 @@ governor:
       type: float
       sample: 3.2
     held:
-      description: Is V(0.0), and here to be like the one of M(choria.streams.choria_governor_run).
+      description: Always V(0.0), to match the result of M(choria.streams.choria_governor_run).
       type: float
       sample: 12.5
     expires:
@@ -179,7 +177,7 @@ governor:
       type: str
       sample: "2026-03-01T12:20:00.123456789Z"
 seats:
-  description: The seats that were taken away, or in check mode would be.
+  description: The seats that were evicted, or in check mode would be.
   returned: with O(state=evicted) and O(state=reset)
   type: list
   elements: dict
@@ -189,11 +187,11 @@ seats:
       type: int
       sample: 7
     lease_id:
-      description: What identifies the seat.
+      description: The id of the seat.
       type: str
       sample: "7-66174db395d29-9975ac8b7e245d2b74570e"
     name:
-      description: Who had it.
+      description: The name of the holder.
       type: str
       sample: web1
     since:
@@ -205,25 +203,14 @@ seats:
       type: str
       sample: "2026-03-01T12:20:00.123456789Z"
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(governor_timeout), V(lockstep), V(not_ours),
+      V(not_found), V(option), V(unreachable), V(outcome_unknown), V(permission) or V(api). The guide Troubleshooting in
+      C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one. C(holder) has the seat, with V(not_ours).
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(governor_timeout), V(lockstep), V(not_ours), V(not_found), V(option),
-        V(unreachable), V(outcome_unknown), V(permission) or V(api). The guide Troubleshooting in
-        C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: governor_timeout
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: max_wait
-    holder:
-      description: Who has the seat, with V(not_ours).
-      type: str
-      sample: web2
+  sample: {code: governor_timeout, option: max_wait, holder: web2}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action

@@ -12,22 +12,21 @@ version_added: 1.0.0
 short_description: Run tasks while holding a seat in a concurrency governor
 description:
   - Takes a seat in a concurrency governor of Choria Streams, runs one task or several on the host, and gives the seat
-    back. Where all seats are taken it waits for one.
+    back. If all seats are taken, it waits for one.
   - The governor counts seats over hosts, runs, controllers and programs. It is the same one that
     C(choria governor run), cron jobs and Choria's autonomous agents use.
-  - The seat is asked for on the controller, so that the hosts need nothing. There it also has to be possible to connect
-    to the servers.
+  - The controller asks for the seat, so only the controller has to reach the servers. Hosts need nothing.
   - The seat is given back when the tasks are done or failed, the host became unreachable, C(timeout) of the task was
     over, or the run was interrupted (Ctrl-C) or ended (SIGTERM).
-  - When C(ansible-playbook) is killed (signal 9), or its terminal is closed, what runs on a host goes on to its end, as
-    with any task, and then the seat is given back. Nothing new is started. Hosts that wait stop to wait within a
-    second, and neither the next of O(tasks) nor the next item of a C(loop) is begun.
-  - Only when the process that works for a host is killed itself, or the controller fails, the seat stays taken until it
-    expires.
+  - When C(ansible-playbook) is killed (signal 9), or its terminal is closed, running tasks continue to their ends, as
+    with any task, and then the seat is given back. Nothing new is started. Waiting hosts give up within a second,
+    and neither the next of O(tasks) nor the next item of a C(loop) is started.
+  - The seat stays taken until it expires only if the controller fails, or if the process that works for the host is
+    killed too.
   - The inner tasks run with the connection, C(become), C(environment), check mode and diff of this task. Modules and
-    actions run as in any task; what works on the run itself can't be inside (C(include_tasks), C(import_role), C(meta),
-    C(set_fact), C(add_host) and the like).
-  - In a C(loop) of this task each item has a seat of its own; for one seat over all of it write O(tasks).
+    actions run as in any task. Actions that affect the run itself can't be inside, such as C(include_tasks),
+    C(import_role), C(meta), C(set_fact) and C(add_host).
+  - In a C(loop) of this task each item takes its own seat. To use one seat for several tasks, set O(tasks).
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -38,42 +37,42 @@ options:
   task:
     description:
       - The task to run, written as in any playbook. Its result is the result of this task.
-      - It may have the keywords C(name), C(args), C(vars), C(environment), C(check_mode), C(diff) and C(no_log). All
-        others are for this task around it.
-      - The templates in it are evaluated while the seat is held. Those in a variable that has the whole task are
-        evaluated before.
+      - It may have the keywords C(name), C(args), C(vars), C(environment), C(check_mode), C(diff) and C(no_log). Use
+        all other keywords on the outer task.
+      - Its templates are evaluated while the seat is held. If a variable contains the whole task, they are evaluated
+        before.
       - Left out where O(tasks) is set.
     type: dict
   tasks:
     description:
       - The tasks to run one after the other with one seat, until one fails.
-      - Beside the keywords for O(task) they may have C(when), C(register), C(changed_when), C(failed_when),
+      - In addition to the keywords for O(task), they may have C(when), C(register), C(changed_when), C(failed_when),
         C(ignore_errors), C(until), C(retries) and C(delay).
-      - Each is templated when its turn comes, and sees what those before it registered, and the facts that they found.
-        What they register is not known after this task, nor within a variable that has the whole list.
+      - Each task is templated just before it runs, with the registered variables and facts of the tasks before it.
+        Registered variables do not exist after this task, nor inside a variable that contains the whole list.
       - Items may be blocks, with C(block), C(rescue) and C(always), and the keywords C(name), C(when), C(vars),
-        C(environment), C(check_mode), C(diff), C(ignore_errors) and C(no_log). They mean what they mean in a play. A
-        rescue sees C(ansible_failed_result), and the C(name) and C(action) of C(ansible_failed_task). A block whose
-        rescue succeeds has not failed.
+        C(environment), C(check_mode), C(diff), C(ignore_errors) and C(no_log). They work as in a play. A rescue has
+        C(ansible_failed_result), and the C(name) and C(action) of C(ansible_failed_task). A block whose rescue succeeds
+        has not failed.
       - Left out where O(task) is set.
     type: list
     elements: dict
   max_wait:
     description: >-
-      How long to wait for a seat, as seconds or text such as V(90s). V(0) is to ask once. It includes the time to
-      connect, where the servers are away.
+      How long to wait for a seat, as seconds or text such as V(90s). With V(0) it asks once. The time to connect is
+      included.
     type: str
     default: 5m
   max_per_period:
     description: >-
-      Keep the seat until it expires. So the governor limits how many run in each period as long as its
+      Keep the seat until it expires. The governor then limits how many start in each period, whose length is its
       O(choria.streams.choria_governor#module:expire), and not how many run at once.
     type: bool
     default: false
   on_timeout:
     description:
       - What to do when no seat became free within O(max_wait).
-      - Where it is not set, to V(fail), and with O(max_per_period) to V(skip).
+      - The default is V(fail), and with O(max_per_period) it is V(skip).
     type: str
     choices:
       fail: The task fails.
@@ -95,20 +94,20 @@ attributes:
     support: none
     description: Can be run with C(async).
 notes:
-  - O(identity) is the name that others see in the seat. Where it is not set, it is the host's name in the inventory.
+  - O(identity) is the name that others see in the seat. By default it is the host's name in the inventory.
   - The C(timeout) of this task counts the time to wait as well. It has to be shorter than the
     O(choria.streams.choria_governor#module:expire) of the governor.
-  - Ansible does not end on the host what it stops to wait for. After C(timeout), or when the connection broke, the seat
-    is given back while the work may still run, so that until it ends more may run at once than the governor allows. A
-    warning says so after C(timeout).
+  - After C(timeout), or when the connection broke, Ansible does not end the work on the host. The seat is given back,
+    although the work may still run. Until it ends, more tasks may run at once than the governor allows. After
+    C(timeout) a warning says so.
   - Variables C(choria_streams_<option>), the environment variables C(CHORIA_STREAMS_<OPTION>) of the controller and the
     section C([choria_streams]) of C(ansible.cfg) set the connection options too.
-  - Waiting tasks use a fork each. With C(throttle), or fewer forks, less of them wait at once.
-  - Waiters are not served in a certain order. Each freed seat wakes one of them, whichever the server chooses, so that
-    with long jobs one may wait two or three times as long as most. C(choria governor run) and Autonomous Agents do not
-    queue either. They ask from time to time.
+  - Each waiting task uses a fork. With C(throttle), or fewer forks, fewer tasks wait at once.
+  - The order of waiting tasks is random. For each free seat the server chooses one. With long jobs one task may wait
+    two or three times as long as most. C(choria governor run) and autonomous agents do not queue either. They ask from
+    time to time.
   - It listens to the events of governors (C(choria.lifecycle.event.governor.*)) to know when a seat is free. Without
-    the permission for that it looks every five seconds.
+    that permission it checks every five seconds.
 seealso:
   - module: choria.streams.choria_governor
   - module: choria.streams.choria_governor_info
@@ -117,7 +116,7 @@ seealso:
 
 EXAMPLES = r"""
 ---
-- name: At most two hosts at once, and for twenty minutes at most
+- name: Create a governor for two hosts at once, each for twenty minutes at most
   choria.streams.choria_governor:
     name: PUPPET
     capacity: 2
@@ -135,38 +134,38 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ configured.stdout }} in seat {{ configured.governor.seat }} after {{ configured.governor.waited }} s"
 
-- name: Several tasks with one seat, waiting an hour for it
+- name: Run several tasks with one seat, and wait an hour for it
   choria.streams.choria_governor_run:
     name: PUPPET
     max_wait: 1h
     tasks:
-      - name: See what there is to do
+      - name: Read the system's name
         ansible.builtin.command: uname -s
         register: system
         changed_when: false
 
-      - name: Do it
+      - name: Do the work
         ansible.builtin.debug:
           msg: "Working on {{ system.stdout }}"
         when: system.rc == 0
 
-- name: Put a host back in any case
+- name: Return a host to the load balancer in any case
   choria.streams.choria_governor_run:
     name: PUPPET
     tasks:
       - name: Update
         block:
-          - name: Take it out
+          - name: Take the host out of the load balancer
             ansible.builtin.command: echo drained
 
           - name: Do the work
             ansible.builtin.command: echo updated
         rescue:
-          - name: Say what failed
+          - name: Show the failed task
             ansible.builtin.debug:
               msg: "{{ ansible_failed_task.name }}: {{ ansible_failed_result.msg }}"
         always:
-          - name: Put it back
+          - name: Return the host to the load balancer
             ansible.builtin.command: echo restored
 
 - name: A governor of three an hour
@@ -188,7 +187,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 governor:
-  description: What became of the seat. Durations are seconds. All else is the result of the inner task.
+  description: The outcome for the seat. Durations are in seconds. All else is the result of the inner task.
   returned: when the governor was asked
   type: dict
   contains:
@@ -202,8 +201,7 @@ governor:
       sample: web1
     seat:
       description: >-
-        The number of the seat, with which M(choria.streams.choria_governor_lease) can evict it. It is null where there
-        was none.
+        The number of the seat, with which M(choria.streams.choria_governor_lease) can evict it. Null if there was none.
       type: int
       sample: 7
     waited:
@@ -219,22 +217,22 @@ governor:
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     left:
-      description: When the seat was given back; null where it is kept.
+      description: When the seat was given back; null if it is kept.
       type: str
       sample: "2026-03-01T12:00:12.623456789Z"
     expires:
       description: >-
-        When the seat becomes free, where it is kept, or could not be given back, by the server's clock; null for never.
+        When a seat that was not given back becomes free, by the server's clock; null for never.
       type: str
       sample: "2026-03-01T12:20:00.123456789Z"
     given_back:
-      description: Is V(false) where the seat could not be given back. A warning says why.
+      description: Is V(false) if the seat could not be given back. A warning says why.
       type: bool
       sample: true
     lost:
       description: >-
-        Is V(true) where the seat was not ours any more when it was to be given back, so that more may have run at once
-        than the governor allows.
+        Is V(true) if the seat was lost before it was given back, so that more may have run at once than the governor
+        allows.
       type: bool
       sample: true
     reason:
@@ -255,7 +253,7 @@ governor:
     entered: '2026-03-01T12:00:00.000Z'
     left: '2026-03-01T12:00:20.018Z'
 tasks:
-  description: With O(tasks), for each of them that came to its turn what it did.
+  description: With O(tasks), the outcome of each task that was reached.
   returned: with O(tasks)
   type: list
   elements: dict
@@ -273,18 +271,12 @@ tasks:
       type: dict
       sample: {changed: true, rc: 0}
 failure:
-  description: The machine-readable part of an error, where it is none of the inner tasks.
+  description:
+    - The machine-readable part of an error that is not an error of an inner task. C(code) is its kind, such as
+      V(governor_timeout), V(not_found), V(option), V(unreachable), V(permission) or V(api). The guide Troubleshooting
+      in C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(governor_timeout), V(not_found), V(option), V(unreachable), V(permission) or
-        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: governor_timeout
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: max_wait
+  sample: {code: governor_timeout, option: max_wait}
 """

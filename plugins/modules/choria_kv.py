@@ -11,16 +11,16 @@ module: choria_kv
 version_added: 1.0.0
 short_description: Write or delete a key in a key-value bucket of Choria Streams
 description:
-  - Gives one key of a bucket a value, or deletes it. All clients of the bucket see it, such as C(choria kv), Autonomous
-    Agents and the lookup P(choria.streams.choria_kv#lookup).
-  - A value that is there already is not written again, and makes no new revision.
+  - Writes or deletes one key of a bucket. All clients of the bucket see the change, such as C(choria kv), autonomous
+    agents and the lookup P(choria.streams.choria_kv#lookup).
+  - If the key already has the value, nothing is written, and there is no new revision.
   - >-
-    A write whose answer gets lost is sent again within O(timeout), with a message id of its own, so that it is stored
-    once. Where it stays unknown whether it was stored, the task fails with RV(failure.code=outcome_unknown) and
+    If the answer to a write is lost, the write is sent again within O(timeout). It has a message id, so it is stored
+    once. If it remains unknown whether it was stored, the task fails with C(failure.code=outcome_unknown) and
     C(changed) V(true). A retry of the task is then safe for plain values, and with O(revision). With O(create_only) and
-    O(increment) look at the key first: whoever wrote it may have been this task.
-  - A key is written over, deleted or purged without C(allow_data_loss). RV(consequences.revisions_lost) tells how many
-    old revisions go, in check mode too.
+    O(increment) check the key first: this task may have written it.
+  - Overwriting, deleting or purging a key does not need C(allow_data_loss). RV(consequences.revisions_lost) is the
+    number of old revisions that are deleted, in check mode too.
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -31,89 +31,82 @@ options:
   key:
     description:
       - The key, made of letters, digits, V(-), V(_), V(/), V(=) and dots, with no dot at its ends nor two in a row.
-      - A key that another client wrote, with whatever name, is read, changed and deleted like any other.
+      - An existing key with other characters, from another client, can be read, changed and deleted too.
     type: str
     required: true
   state:
-    description: What becomes of the key.
+    description: The state of the key.
     type: str
     choices:
       present: It has O(value).
       absent: It is deleted. Old revisions stay, as many as the bucket's history allows.
-      purged: It is deleted with its old revisions, and a mark of that is left.
+      purged: It is deleted with its old revisions. A marker of its deletion stays.
     default: present
   value:
     description:
       - The value, needed with O(state=present) unless O(revert_to) is given. An empty text is a value.
-      - >-
-        With O(encoding=text) it is written as it is. Numbers and booleans are written as JSON writes them, so that
-        V(yes) without quotes, which YAML reads as a boolean, becomes C(true). Put quotes around what is to stay as it
-        looks.
-      - With O(encoding=json) it may be anything that YAML and JSON both know, and text becomes a JSON string.
-      - With O(encoding=base64) it is base64 text, and what it stands for is written.
-      - It is part of the result. Elsewhere, as in the differences that C(--diff) shows, it is masked where O(key) or a
-        key inside of it looks like that of a secret. Set C(no_log) for the task of a secret.
+      - With O(encoding=text) it is written as it is. Numbers and booleans are written as JSON writes them, so that
+        V(yes) without quotes, which YAML reads as a boolean, becomes C(true). Quote values that should stay as they
+        look.
+      - With O(encoding=json) it may be any value that YAML and JSON both have, and text becomes a JSON string.
+      - With O(encoding=base64) it is base64 text, and the decoded bytes are written.
+      - The result contains it. Elsewhere, such as in C(--diff), it is masked if O(key) or a key inside it looks like
+        that of a secret. Set C(no_log) for the task of a secret.
     type: raw
   encoding:
     description:
-      - How O(value) is to be understood.
-      - >-
-        With V(json) values are compared by what they mean, so that the order of keys and spaces are no difference.
+      - The format of O(value).
+      - With V(json) values are compared after parsing, so the order of keys and spaces make no difference.
     type: str
     choices: [text, json, base64]
     default: text
   create_only:
     description:
-      - Write only when the key does not exist, or was deleted. A key that exists is left as it is, whatever its value,
-        and that is no change.
-      - Of many that try at once, one writes.
+      - Write only if the key does not exist, or was deleted. An existing key stays as it is, whatever its value, and
+        the task reports no change.
+      - If many tasks try at once, exactly one writes.
     type: bool
     default: false
   revision:
     description:
       - Write or delete only while this is the key's newest revision, V(0) for a key that does not exist or was deleted.
-        The task fails when somebody else was faster, and tells the actual revision.
-      - When the key has become as wanted already, that is no failure and no change.
-      - Revisions begin again when the bucket is deleted and created again. The same number is another value's then.
+        The task fails if another writer was faster, and the error has the actual revision.
+      - If the key already has the desired state, the task does not fail, and reports no change.
+      - Revisions start again when the bucket is deleted and created again. Then a number belongs to another value.
       - Not checked if not set.
     type: int
   revert_to:
     description:
-      - >-
-        Give the key the value again that it had in this revision, as a new revision. It has to be kept by the bucket,
-        see O(choria.streams.choria_kv_bucket#module:history).
-      - A key that has this value is left alone. What somebody else writes in between is not replaced unseen.
+      - Write the value again that the key had in this revision, as a new revision. The bucket has to keep it, see
+        O(choria.streams.choria_kv_bucket#module:history).
+      - A key that has this value is not written. A value that another writer stores meanwhile is not replaced.
       - By default the key gets O(value).
     type: int
   increment:
     description:
       - Add this whole number, which may be negative, to the whole number that the key has. A key that does not exist,
         or was deleted, counts as V(0).
-      - >-
-        It is counted on the revision that was read, and anew where somebody else was faster, so that any number of
-        tasks can count at once and each counts exactly once. RV(entry.value) is the number that this task made, as a
-        number.
-      - It counts each time that the task runs, and is always a change. By default the key gets O(value).
+      - It is added to the revision that was read, and again if another writer was faster, so that any number of tasks
+        can count at once and each counts exactly once. RV(entry.value) is the number that this task made, as a number.
+      - Each run of the task adds the number, and reports a change. By default the key gets O(value).
     type: int
     version_added: 1.0.0
   ttl:
     description:
       - How long the value lives, as whole seconds or text such as V(90s) or V(20m); V(0) for as long as the bucket
         allows.
-      - >-
-        Needs nats-server 2.11, and a bucket with O(choria.streams.choria_kv_bucket#module:limit_marker_ttl). Where the
+      - Needs nats-server 2.11, and a bucket with O(choria.streams.choria_kv_bucket#module:limit_marker_ttl). Where the
         bucket keeps a history, it can't be shorter than that.
-      - >-
-        The value is written again when it has another lifetime than this. It is not written again to begin the same
-        lifetime anew, unless O(renew) is set. Without this option a value that stays keeps its lifetime, and a new one
-        has none of its own.
+      - If the key has the value with another lifetime, the value is written again. If the lifetime is the same, it
+        continues, unless O(renew) is set. Without this option an unchanged value keeps its lifetime, and a new value
+        gets none of its own.
     type: str
   renew:
     description:
-      - Write the key again also where it has this value already, so that its lifetime begins anew, be it O(ttl) or that
-        of the bucket. Presence and heartbeats are built on it.
+      - Write the key again even if it already has this value, so that its lifetime begins again, O(ttl) or that of the
+        bucket. Use it for presence and heartbeats.
       - Without O(value) the key keeps its value, and without O(ttl) its lifetime. It has to exist then.
-      - It is done each time that the task runs, and is always a change.
+      - Each run of the task writes, and reports a change.
     type: bool
     default: false
     version_added: 1.0.0
@@ -149,20 +142,20 @@ EXAMPLES = r"""
     value: "{{ vault_password | default('example') }}"
   no_log: true
 
-- name: Write it only if it is still as we have seen it
+- name: Replace the value only if nobody has written since
   choria.streams.choria_kv:
     bucket: CFG
     key: auth.username
     value: root
     revision: "{{ username.entry.revision }}"
 
-- name: Go back to the value that it had at first
+- name: Revert to the first value
   choria.streams.choria_kv:
     bucket: CFG
     key: auth.username
     revert_to: "{{ username.entry.revision }}"
 
-- name: Count, whoever else counts
+- name: Increment a counter, even while others do
   choria.streams.choria_kv:
     bucket: CFG
     key: deployments
@@ -173,14 +166,14 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: This is deployment number {{ deployments.entry.value }}
 
-- name: Say that this host is there, each time that this runs
+- name: Report the presence of this host, with a new revision in each run
   choria.streams.choria_kv:
     bucket: CFG
     key: "presence.{{ inventory_hostname }}"
     value: "{{ ansible_facts.date_time.iso8601 | default('here') }}"
     renew: true
 
-- name: Set a first value, and leave it alone afterwards
+- name: Write a value only if the key has none
   choria.streams.choria_kv:
     bucket: CFG
     key: cluster.id
@@ -196,14 +189,14 @@ EXAMPLES = r"""
       port: 8080
       hosts: [web1, web2]
 
-- name: Write any bytes
+- name: Write binary data
   choria.streams.choria_kv:
     bucket: CFG
     key: web.icon
     encoding: base64
     value: R0lGODlhAQABAAAAACw=
 
-- name: Write a key that vanishes after an hour
+- name: Write a key that expires after an hour
   choria.streams.choria_kv:
     bucket: CFG
     key: maintenance
@@ -226,8 +219,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 entry:
-  description:
-    - The key as it is now, or in check mode as it would be; null where the bucket has no trace of it.
+  description: The key as it is now, or in check mode as it would be; null if the bucket has no revision of it.
   returned: success
   type: dict
   contains:
@@ -240,15 +232,15 @@ entry:
       type: str
       sample: auth.username
     operation:
-      description: V(put), or V(delete) or V(purge) where it was deleted.
+      description: V(put), or V(delete) or V(purge) if it was deleted.
       type: str
       sample: put
     value:
-      description: The value, null where it was deleted.
+      description: The value, null if it was deleted.
       type: raw
       sample: admin
     encoding:
-      description: How RV(entry.value) is written; V(base64) where a value of others is not as O(encoding) says.
+      description: The format of RV(entry.value). V(base64) if another client's value is not in the format O(encoding).
       type: str
       sample: text
     revision:
@@ -270,23 +262,23 @@ changes:
   elements: dict
   contains:
     field:
-      description: V(value), V(ttl), or V(operation) where a deleted key is purged.
+      description: V(value), V(ttl), or V(operation) if a deleted key is purged.
       type: str
       sample: value
     before:
-      description: What it was before, null where it was not there.
+      description: The value before, null if there was none.
       type: raw
       sample: root
     after:
-      description: What it is afterwards.
+      description: The value after, null if there is none.
       type: raw
       sample: admin
     effect:
       description: V(create), V(delete) or V(in place).
       type: str
-      sample: update
+      sample: in place
 consequences:
-  description: What the change loses.
+  description: The losses by the change.
   returned: success
   type: dict
   contains:
@@ -295,38 +287,24 @@ consequences:
       type: int
       sample: 0
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(unreachable), V(outcome_unknown),
+      V(permission), V(no_bucket), V(wrong_revision), V(not_a_number), V(too_large), V(server_too_old) or V(api). The
+      guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one. C(revision) is the key's newest revision, with
+      V(wrong_revision). C(err_code) is JetStream's number of the error, where the server refused.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(unreachable), V(outcome_unknown), V(permission), V(no_bucket),
-        V(wrong_revision), V(not_a_number), V(too_large), V(server_too_old) or V(api). The guide Troubleshooting in
-        C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: wrong_revision
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: revision
-    revision:
-      description: The key's newest revision, with V(wrong_revision).
-      type: int
-      sample: 17
-    err_code:
-      description: JetStream's number of the error, where the server refused.
-      type: int
-      sample: 10074
+  sample: {code: wrong_revision, option: revision, revision: 17, err_code: 10074}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import REVERTIBLE
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import KV_ENTRY
 
 
 def main() -> None:
     """Run the module."""
-    run_resource(REVERTIBLE)
+    run_resource(KV_ENTRY)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ module: choria_kv_bucket
 version_added: 1.0.0
 short_description: Declare a key-value bucket of Choria Streams
 description:
-  - Makes, changes and deletes buckets that C(choria kv), Autonomous Agents and all NATS clients use.
-  - Everything but O(storage) and O(mirror) changes in place, O(replicas) too.
-  - What other tools may have changed in the stream beneath a bucket, such as a limit of messages, is repaired. A limit
-    of consumers is taken away by nats-server 2.12 or newer.
+  - Creates, updates and deletes buckets. C(choria kv), autonomous agents and all NATS clients use the same buckets.
+  - All options except O(storage) and O(mirror) can be changed in place, also O(replicas).
+  - Changes of other tools to the stream behind a bucket, such as a limit of messages, are undone. A limit of consumers
+    can be removed only by nats-server 2.12 or newer.
 seealso:
   - module: choria.streams.choria_kv_bucket_info
   - module: choria.streams.choria_kv
@@ -31,8 +31,8 @@ options:
     required: true
   history:
     description: >-
-      How many values of each key are kept, 1 to 64; 1 where it is left out on creation. Lowering it deletes old
-      values. A bucket with more, which another tool made, can keep them.
+      How many values of each key are kept, 1 to 64. 1 for a new bucket. Lowering it deletes old values. A bucket of
+      another tool with a higher number can keep it.
     type: int
   ttl:
     description: How long values live, as seconds or text such as V(20m), 0 for ever. For ever in a new bucket.
@@ -50,22 +50,20 @@ options:
     type: bool
   allow_direct:
     description:
-      - >-
-        Whether all servers that have a copy answer reads of keys, and not the leader alone. That is faster, and may
-        return a value that was replaced a moment ago. On where it is left out on creation, as C(choria kv add) has it.
+      - Whether all servers that have a copy answer reads of keys, and not only the leader. That is faster, and may
+        return a value that was replaced a moment ago. On for a new bucket, as with C(choria kv add).
     type: bool
   limit_marker_ttl:
     description:
-      - Let keys carry a lifetime of their own, and leave a marker for this long where O(ttl) deleted a key.
+      - Let keys have their own lifetimes. When a key expires, its marker stays for this long.
       - Needs nats-server 2.11. Keys may keep their own lifetimes when it is turned off again. Off for a new bucket.
     type: str
   compact:
     description:
-      - >-
-        Remove for good the keys that were deleted longer ago than this, as seconds or text such as V(30m), V(0) for
-        all: the marks of their deletion, which otherwise stay, and old values under them.
-      - Where there are old values, this needs O(allow_data_loss). A key that is written again meanwhile stays.
-      - Clients that watch the bucket and were away for longer do not learn of these deletions.
+      - Permanently remove the keys that were deleted longer ago than this, as seconds or text such as V(30m), V(0) for
+        all deleted keys. This removes their markers, which otherwise stay, and their old values.
+      - If there are old values, this needs O(allow_data_loss). A key that is written again meanwhile stays.
+      - Clients that watch the bucket and were disconnected for longer do not receive these deletions.
       - Nothing is removed if not set.
     type: str
 extends_documentation_fragment:
@@ -83,7 +81,7 @@ EXAMPLES = r"""
     name: CFG
     history: 5
 
-- name: A bucket whose keys vanish after twenty minutes
+- name: Create a bucket whose keys expire after twenty minutes
   choria.streams.choria_kv_bucket:
     name: SESSIONS
     ttl: 20m
@@ -102,13 +100,13 @@ EXAMPLES = r"""
           - src: sensors.>
             dest: $KV.ALL.sensors.>
 
-- name: Forget the keys that were deleted more than a day ago
+- name: Remove the markers of keys that were deleted more than a day ago
   choria.streams.choria_kv_bucket:
     name: CFG
     compact: 1d
     allow_data_loss: true
 
-- name: Delete it, and what it holds
+- name: Delete the bucket with its keys
   choria.streams.choria_kv_bucket:
     name: SESSIONS
     state: absent
@@ -118,7 +116,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 bucket:
-  description: The bucket as it is now, or in check mode as it would be; null where it is absent.
+  description: The bucket as it is now, or in check mode as it would be; null if it is absent.
   returned: success
   type: dict
   contains:
@@ -127,7 +125,7 @@ bucket:
       type: str
       sample: CFG
     stream:
-      description: The name of the stream beneath it.
+      description: The name of the stream behind it.
       type: str
       sample: KV_CFG
     history:
@@ -155,11 +153,11 @@ bucket:
       type: int
       sample: 412
     created:
-      description: When it was made, RFC 3339 UTC; null in check mode before it is made.
+      description: When it was created, RFC 3339 UTC; null in check mode before it is created.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     cluster:
-      description: Where it is kept.
+      description: The servers that store it.
       type: dict
       contains:
         name:
@@ -167,7 +165,7 @@ bucket:
           type: str
           sample: streams
         leader:
-          description: The server that leads.
+          description: The server that leads, null if there is none yet.
           type: str
           sample: broker1
         replicas:
@@ -205,7 +203,7 @@ bucket:
     server:
       description: >-
         The server's C(version) and API C(level) when it last saw this stream, and the C(required_level) of its
-        features.
+        features. Each is null before that, and with nats-server 2.10.
       type: dict
       sample: {version: "2.12.1", level: 2, required_level: 0}
 changes:
@@ -219,18 +217,18 @@ changes:
       type: str
       sample: history
     before:
-      description: The value before, null where there was none. Seconds and bytes are numbers.
+      description: The value before, null if there was none. Seconds and bytes are numbers.
       type: raw
       sample: 1
     after:
-      description: The value after.
+      description: The value after, null if there is none.
       type: raw
       sample: 5
     effect:
       description: >-
-        V(create), V(delete), V(in place) or V(recreate). In RV(failure.changes) also V(refused) and V(without effect).
+        V(create), V(delete), V(in place) or V(recreate). In RV(failure) also V(refused) and V(without effect).
       type: str
-      sample: update
+      sample: in place
 consequences:
   description: What the change loses, counted from the live state. Also part of RV(failure) where that is refused.
   returned: success
@@ -258,52 +256,41 @@ consequences:
       elements: str
       sample: [sealed]
     steps:
-      description: What is done one after the other, without what an earlier run has done.
+      description: The steps in their order, without those that an earlier run has finished.
       returned: when it is copied
       type: list
       elements: str
       sample: [copy ORDERS into a new stream, delete ORDERS, copy it back]
     consumers_recreated:
-      description: The consumers that are made anew, and go on where they were.
+      description: The consumers that are created again, and continue at their positions.
       returned: when it is copied
       type: list
       elements: str
       sample: [WORKERS]
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(unreachable), V(permission),
+      V(data_loss), V(update_refused) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
+      codes.
+    - C(option) is the option to change, where it is one. C(err_code) is JetStream's number of the error, where the
+      server refused or would refuse. C(changes) is as RV(changes), where an update is refused. The refused ones have
+      the server's C(err_code) too.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
-        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: allow_data_loss
-    err_code:
-      description: JetStream's number of the error, where the server refused or would refuse.
-      type: int
-      sample: 10055
-    changes:
-      description: >-
-        As RV(changes), with the refused ones, which have the server's RV(failure.err_code) too. Where an update is
-        refused.
-      type: list
-      elements: dict
-      sample: [{field: storage, before: file, after: memory, effect: refused, err_code: 10052}]
+  sample:
+    code: option
+    option: allow_data_loss
+    err_code: 10055
+    changes: [{field: storage, before: file, after: memory, effect: refused, err_code: 10052}]
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv.compactable import COMPACTABLE
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv.compaction import KV_BUCKET
 
 
 def main() -> None:
     """Run the module."""
-    run_resource(COMPACTABLE)
+    run_resource(KV_BUCKET)
 
 
 if __name__ == "__main__":

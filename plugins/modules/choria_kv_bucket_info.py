@@ -20,7 +20,7 @@ author:
   - The choria.streams developers (@choria-io)
 options:
   names:
-    description: The key-value buckets to read; all where it is left out. Those that do not exist are not in the answer.
+    description: The key-value buckets to read. If not set, all are read. Buckets that do not exist are left out.
     type: list
     elements: str
     aliases: [name]
@@ -32,7 +32,7 @@ extends_documentation_fragment:
 
 EXAMPLES = r"""
 ---
-- name: A bucket to look at
+- name: Read a bucket
   choria.streams.choria_kv_bucket:
     name: CFG
 
@@ -62,34 +62,28 @@ buckets:
       type: int
       sample: 2
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(unreachable), V(permission),
+      V(data_loss), V(update_refused) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
+      codes.
+    - C(option) is the option to change, where it is one. C(err_code) is JetStream's number of the error, where the
+      server refused.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
-        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: unreachable
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: name
-    err_code:
-      description: JetStream's number of the error, where the server refused.
-      type: int
-      sample: 10074
+  sample: {code: unreachable, option: name, err_code: 10074}
 """
 
+from functools import partial
+
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info
-from ansible_collections.choria.streams.plugins.module_utils._resources.info import NAMES
-from ansible_collections.choria.streams.plugins.module_utils._resources.kv.info import buckets_of
+from ansible_collections.choria.streams.plugins.module_utils._options import names
+from ansible_collections.choria.streams.plugins.module_utils._resources import info
+from ansible_collections.choria.streams.plugins.module_utils._resources.kv import table
 
 
 def main() -> None:
     """Run the module."""
-    run_info(NAMES, "buckets", buckets_of)
+    run_info(info.NAMES, "buckets", partial(info.shown, table.SPEC, names.BUCKET_PREFIX, table.result))
 
 
 if __name__ == "__main__":

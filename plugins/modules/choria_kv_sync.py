@@ -12,13 +12,13 @@ version_added: 1.0.0
 short_description: Synchronize a dict or a folder with the keys below a prefix in a bucket of Choria Streams
 description:
   - Pushes a dict (O(data)) or the files of a folder (O(src)) into a bucket, or pulls keys into a folder (O(dest)).
-  - What is there is read at once, and what differs is written in one pipeline over one connection. What is there
-    already is not written again.
-  - Each key is written on the revision that was read. Where somebody else writes it meanwhile, it is read again and
-    decided on again; after three times the task fails and names the keys.
+  - It reads the existing keys together, and writes the differences over one connection, many at a time. Unchanged keys
+    are not written.
+  - Each key is written only if it still has the revision that was read. If another client wrote it meanwhile, it is
+    read and compared again. After three times the task fails and names the keys.
   - Keys are pulled as they were at one moment.
-  - Values are only in differences and among the options that results show, and there not those of O(mask).
-  - An interrupted task is finished by running it again.
+  - Results show values only in differences and options. O(mask) hides those of secrets there.
+  - If a task was interrupted, run it again to finish it.
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -28,10 +28,9 @@ options:
     required: true
   prefix:
     description:
-      - What the keys begin with. Nothing outside it is read, written or removed.
-      - >-
-        V(auth) and V(auth.) mean all keys that begin with V(auth.); a prefix that ends in V(/) is taken as it is; an
-        empty one means the whole bucket.
+      - The beginning of the keys. No other keys are read, written or removed.
+      - V(auth) and V(auth.) mean all keys that begin with V(auth.). A prefix that ends in V(/) is used as it is. An
+        empty prefix means the whole bucket.
     type: str
     default: ''
   data:
@@ -49,23 +48,23 @@ options:
     type: path
   dest:
     description:
-      - A folder on the managed host, into which keys are pulled. It is made where it does not exist.
+      - A folder on the managed host, into which keys are pulled. It is created if it does not exist.
       - Each file is written whole or not at all. Links are replaced by files, and never followed out of the folder.
       - Left out where O(data) or O(src) is set.
     type: path
   encoding:
     description:
-      - How the values of O(data) are to be understood, as in M(choria.streams.choria_kv).
-      - With V(text) dicts and lists are written as JSON. They are compared by what they mean, so that the order of
-        keys and spaces are no difference.
+      - The format of the values of O(data), as in M(choria.streams.choria_kv).
+      - With V(text) dicts and lists are written as JSON. They are compared after parsing, so the order of keys and
+        spaces make no difference.
     type: str
     choices: [text, json, base64]
     default: text
   separator:
     description:
-      - What stands in a key where the path of its file has a slash. The file C(auth/username) is the key
-        C(auth.username) with V(.).
-      - With V(.) a dot in the name of a file is pulled as a folder. With V(/) folders are pulled as they were pushed.
+      - The character in a key for each slash in the path of its file. With V(.) the file C(auth/username) is the key
+        C(auth.username).
+      - With V(.) a dot in the name of a file becomes a folder when it is pulled. With V(/) folders stay as they were.
     type: str
     choices: [., /]
     default: .
@@ -77,21 +76,21 @@ options:
     type: str
   prune:
     description:
-      - Remove the keys below O(prefix) that O(data) or O(src) do not have, or the files in O(dest) that are no keys.
-      - Of O(dest), only regular files are removed whose path a key could have had, and folders that are empty then.
+      - Remove the keys below O(prefix) that O(data) or O(src) does not have, or the files in O(dest) without a key.
+      - In O(dest), only regular files whose path could be a key are removed, and then empty folders.
     type: bool
     default: false
   prune_state:
     description:
-      - What becomes of keys that O(prune) removes, as O(choria.streams.choria_kv#module:state). V(purged) removes
+      - The state of keys that O(prune) removes, as O(choria.streams.choria_kv#module:state). V(purged) removes
         their history as well.
     type: str
     choices: [absent, purged]
     default: absent
   allow_data_loss:
     description:
-      - Whether O(prune) may remove everything, when O(data) or O(src) is empty or there are no keys to pull. More
-        often than not that is a mistake.
+      - Whether O(prune) may remove everything, if O(data) or O(src) is empty or there are no keys to pull. Usually that
+        is a mistake.
     type: bool
     default: false
   mode:
@@ -99,7 +98,7 @@ options:
     type: raw
     default: '0600'
   directory_mode:
-    description: The mode of folders that are made for O(dest).
+    description: The mode of folders that are created for O(dest).
     type: raw
     default: '0700'
 extends_documentation_fragment:
@@ -114,12 +113,12 @@ attributes:
   diff_mode:
     support: full
     details: >-
-      A difference for each key, with its value. Of masked values only that they differ, of what is no text only size
-      and digest.
+      Shows a difference for each key. Masked values are only marked as different. Binary values are shown by size and
+      digest.
   idempotent:
     support: full
 notes:
-  - O(owner), O(group), O(attributes) and the like are for O(dest) alone, its files and the folders that are made.
+  - O(owner), O(group), O(attributes) and similar options only affect the files and new folders in O(dest).
   - O(unsafe_writes) has no effect. Files are always replaced whole.
   - The module connects from the managed host. Use C(delegate_to) for a folder on the controller.
   - To pull keys into a variable, use the lookup P(choria.streams.choria_kv#lookup) with C(prefix).
@@ -146,7 +145,7 @@ EXAMPLES = r"""
       password: example
       realms: [example.net, example.org]
 
-- name: Let auth have these keys and no others
+- name: Make these keys the only ones below auth
   choria.streams.choria_kv_sync:
     bucket: CFG
     prefix: auth
@@ -180,7 +179,7 @@ RETURN = r"""
 ---
 changes:
   description: >-
-    What was done for each key that changed, or in check mode would be; where writing failed, what was done before.
+    The change of each key, or in check mode the planned change. After a failure, the changes that were made before.
   returned: success, or when some changes were made
   type: list
   elements: dict
@@ -191,13 +190,13 @@ changes:
       sample: auth.username
     action:
       description: >-
-        V(create), V(update), V(delete) or V(purge); V(attributes) where a file has another owner or mode alone.
+        V(create), V(update), V(delete) or V(purge); V(attributes) if only the owner or mode of a file differs.
       type: str
       sample: update
     revision:
       description: >-
-        The revision that was written, null in check mode; with O(dest) the revision that the file holds, null where
-        it was removed.
+        The revision that was written, null in check mode; with O(dest) the revision in the file, null if it was
+        removed.
       type: int
       sample: 17
     file:
@@ -222,44 +221,25 @@ counts:
       type: int
       sample: 0
     unchanged:
-      description: How many were as wanted already.
+      description: How many had the desired value already.
       type: int
       sample: 12
 revision:
-  description:
-    - The bucket's newest revision that was seen or written.
+  description: The newest revision of the bucket that was read or written.
   returned: success
   type: int
   sample: 17
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(unreachable), V(permission),
+      V(no_bucket), V(too_large), V(data_loss), V(overtaken), V(changing), V(no_file), V(file) or V(api). The guide
+      Troubleshooting in C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one. C(overtaken_keys) are the keys that others changed each time,
+      with V(overtaken). C(written) is how many changes were made before the failure. C(err_code) is JetStream's number
+      of the error, where the server refused.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(unreachable), V(permission), V(no_bucket), V(too_large),
-        V(data_loss), V(overtaken), V(changing), V(no_file), V(file) or V(api). The guide Troubleshooting in
-        C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: data_loss
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: allow_data_loss
-    overtaken_keys:
-      description: The keys that others changed each time, with V(overtaken).
-      type: list
-      elements: str
-      sample: [app.port]
-    written:
-      description: How many changes were made before the failure.
-      type: int
-      sample: 3
-    err_code:
-      description: JetStream's number of the error, where the server refused.
-      type: int
-      sample: 10074
+  sample: {code: data_loss, option: allow_data_loss, overtaken_keys: [app.port], written: 3, err_code: 10074}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_files import run_files

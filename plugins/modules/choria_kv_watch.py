@@ -11,17 +11,14 @@ module: choria_kv_watch
 version_added: 1.0.0
 short_description: Wait until a key of a bucket of Choria Streams has a value
 description:
-  - >-
-    Waits until one of the keys has a value, or one of O(values), or one that meets O(condition). It does what
-    C(choria kv watch --once --timeout) does, and is content with a value that is there already unless O(updates_only)
-    says otherwise.
-  - It is woken by the write that it waits for, whoever makes it, and asks the server nothing meanwhile. A connection
-    that breaks is made anew, and nothing that was written in between is missed, also where the bucket was deleted and
-    created again in between.
+  - Waits until one of the keys has a value, or one of O(values), or one that meets O(condition), as C(choria kv watch
+    --once --timeout) does. An existing value ends the wait too, unless O(updates_only) is set.
+  - The write of any client wakes the module, which sends no requests meanwhile. After a broken connection it connects
+    again, and misses no write in between, even if the bucket was deleted and created again.
   - When O(max_wait) is over, the task fails.
   - >-
-    In check mode nothing is waited for: the present values are looked at once, RV(matched) tells whether one is as
-    wanted, and the task does not fail when none is.
+    In check mode it does not wait: it reads the present values once, RV(matched) is true if one matches, and the task
+    does not fail if none does.
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -30,31 +27,29 @@ options:
     type: str
     required: true
   keys:
-    description: The keys. A value of any of them ends the waiting.
+    description: The keys. A value of any of them ends the wait.
     type: list
     elements: str
     required: true
   values:
-    description: >-
-      The values that are waited for, as O(format) reads them; any value where it is left out. Not with O(condition).
+    description: The values to wait for, in the format of O(format). Any value if not set. Not with O(condition).
     type: list
     elements: raw
   condition:
     description:
-      - >-
-        A JMESPath expression that is applied to each value. It is met when it selects anything but C(null), C(false)
-        and what is empty, as with V(status == `ready`). Needs V(json) or V(yaml) for O(format).
-      - Needs the Python library jmespath on the host on which the module runs. If not set, O(values) are waited for.
+      - A JMESPath expression that is applied to each value, such as V(status == `ready`). It is met if its result is
+        neither C(null) nor C(false) nor empty. Needs V(json) or V(yaml) for O(format).
+      - Needs the Python library jmespath on the host on which the module runs. If not set, it waits for O(values).
     type: str
   format:
     description:
-      - How values are to be understood. One that is not in this format is not one that is waited for.
+      - The format of values. A value in another format does not end the wait.
       - V(yaml) needs the Python library PyYAML on the host on which the module runs.
     type: str
     choices: [text, json, base64, yaml]
     default: text
   updates_only:
-    description: Wait for the next write of a value, rather than be content with what is there already.
+    description: Wait for the next write of a value, and ignore the present value.
     type: bool
     default: false
   max_wait:
@@ -68,7 +63,7 @@ extends_documentation_fragment:
   - choria.streams.attributes
   - choria.streams.attributes.info
 notes:
-  - When C(ansible-playbook) is killed, or its terminal is closed, it stops to wait within a few seconds.
+  - When C(ansible-playbook) is killed, or its terminal is closed, the module stops waiting within a few seconds.
 seealso:
   - module: choria.streams.choria_kv
   - plugin: choria.streams.choria_kv
@@ -81,7 +76,7 @@ EXAMPLES = r"""
   choria.streams.choria_kv_bucket:
     name: DEPLOY
 
-- name: What others write into it
+- name: Write keys, as other clients do
   choria.streams.choria_kv:
     bucket: DEPLOY
     key: "{{ item.key }}"
@@ -102,7 +97,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ version.entry.value }}, after {{ version.elapsed }} s"
 
-- name: Wait until the deployment has come to an end, good or bad
+- name: Wait until the deployment has succeeded or failed
   choria.streams.choria_kv_watch:
     bucket: DEPLOY
     keys: [web.version, web.failed]
@@ -115,7 +110,7 @@ EXAMPLES = r"""
     format: json
     condition: status == `ready` && length(nodes) >= `2`
 
-- name: Wait a second for the next change, whatever is there now
+- name: Wait a second for the next change, without regard to the present value
   choria.streams.choria_kv_watch:
     bucket: DEPLOY
     keys: [web.version]
@@ -128,13 +123,13 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 matched:
-  description: Whether a value was as wanted.
+  description: Whether a value matched.
   returned: success, and when O(max_wait) was over
   type: bool
   sample: true
 entry:
   description: >-
-    The key and value that ended the waiting; null when O(max_wait) was over, and in check mode where none is as wanted.
+    The key and value that ended the wait; null when O(max_wait) was over, and in check mode if none matches.
   returned: success, and when O(max_wait) was over
   type: dict
   contains:
@@ -147,7 +142,7 @@ entry:
       type: str
       sample: deploy.version
     value:
-      description: The value, as O(format) reads it. Set C(no_log) for the task where it is a secret.
+      description: The value, as O(format) reads it. Set C(no_log) for the task if it is a secret.
       type: raw
       sample: "2.1"
     revision:
@@ -168,21 +163,15 @@ elapsed:
   type: float
   sample: 12.3
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - >-
+      The machine-readable part of an error. C(code) is its kind: V(timeout) when O(max_wait) was over, or another such
+      as V(option), V(no_bucket), V(unreachable), V(permission) or V(library_missing). The guide Troubleshooting in
+      C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        What kind of failure it was: V(timeout) when O(max_wait) was over, or another such as V(option), V(no_bucket),
-        V(unreachable), V(permission) or V(library_missing). The guide Troubleshooting in C(docs/troubleshooting.md)
-        lists all codes.
-      type: str
-      sample: timeout
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: max_wait
+  sample: {code: timeout, option: max_wait}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action

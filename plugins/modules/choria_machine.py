@@ -12,37 +12,36 @@ version_added: 1.0.0
 short_description: Deploy an autonomous agent to a node
 description:
   - Puts an autonomous agent, which Choria also calls a machine, into the machine store of Choria Server on the managed
-    host, with its definition and further files. The server sees it within ten seconds, and needs no restart.
-  - The definition is checked before anything is written, for what the server would stumble over, and for what it would
-    pass over without a word.
-  - A machine changes in one step. Its new folder is made whole beside the old one, under a name that the server passes
-    over, and both change places. The server starts a machine anew where its definition changed.
+    host, with its definition and further files. The server detects it within ten seconds, and needs no restart.
+  - The definition is checked before anything is written, for errors that the server would report or ignore.
+  - A machine changes in one step. Its new folder is written beside the old one, under a name that the server ignores,
+    and then replaces the old one. The server restarts a machine if its definition changed.
 author:
   - The choria.streams developers (@choria-io)
 options:
   state:
     description:
-      - V(present) brings the machine O(name) into the store, V(absent) takes it away with all that it has stored.
-      - V(purged) takes away every machine that O(keep) does not name.
+      - V(present) writes the machine O(name) into the store, V(absent) removes it with all its data.
+      - V(purged) removes every machine that O(keep) does not name.
     type: str
     choices: [present, absent, purged]
     default: present
   name:
-    description: The name of the machine, which also is that of its folder. Needed unless O(state=purged).
+    description: The name of the machine and of its folder. Needed unless O(state=purged).
     type: str
   store:
     description:
       - The folder of machines.
-      - Where it is not set, C(plugin.choria.machine.store) in the file O(choria_config) tells it, or where that is not
-        set either, in V(/etc/choria/server.conf).
+      - By default C(plugin.choria.machine.store) in the file O(choria_config), or in
+        V(/etc/choria/server.conf) if that is not set either.
     type: path
   definition:
     description:
-      - What C(machine.yaml) says, as a dict. O(name) is its C(name).
-      - Templates of the agent itself, such as C({{ lookup "data.release" "" }}), need C(!unsafe) before them, or
-        Ansible would take them for its own.
-      - Values of C(environment) are not shown, neither among the options nor in differences.
-      - A file of the controller is V({{ lookup('ansible.builtin.file', 'machine.yaml'\) | from_yaml }}).
+      - The contents of C(machine.yaml), as a dict. O(name) is its C(name).
+      - Templates of the agent itself, such as C({{ lookup "data.release" "" }}), need C(!unsafe) before them.
+        Otherwise Ansible would render them.
+      - Values of C(environment) are shown neither in options nor in differences.
+      - To use a file of the controller, write V({{ lookup('ansible.builtin.file', 'machine.yaml'\) | from_yaml }}).
       - If not set, C(machine.yaml) comes from O(archive).
     type: dict
   files:
@@ -52,58 +51,58 @@ options:
     default: []
     suboptions:
       path:
-        description: Where it is in the folder of the machine.
+        description: Its path inside the folder of the machine.
         type: str
         required: true
       content:
-        description: What it holds. It is not shown anywhere, differences have its size and its digest.
+        description: Its content. It is never shown. Differences have its size and its digest.
         type: raw
         required: true
       encoding:
         description: >-
-          How O(files[].content) is meant, V(text) for what it says, V(json) for a structure that is written as JSON,
-          V(base64) for binary content.
+          The form of O(files[].content). V(text) is written as it is, V(json) is a structure that is written as JSON,
+          V(base64) is for binary content.
         type: str
         choices: [text, json, base64]
         default: text
       mode:
         description: >-
-          Its permissions, V('0755') for a script. Only the owner and its group may be allowed to write.
+          Its permissions, such as V('0755') for a script. Others than the owner and its group can't get write access.
         type: raw
         default: '0644'
   archive:
     description:
       - A tar or zip archive on the managed host with the files of the machine. A single folder around all of them is
         left out.
-      - With O(definition), C(machine.yaml) in it does not count. Files of O(files) win over those of the archive.
-      - Links, and paths that lead out of the folder, are refused.
+      - With O(definition), its C(machine.yaml) is ignored. O(files) take precedence over files of the archive.
+      - Links, and paths out of the folder, are refused.
       - Needs O(archive_checksum).
     type: path
   archive_checksum:
     description: >-
-      What O(archive) has to be, as V(sha256:…), V(sha384:…) or V(sha512:…). Not without O(archive). Needed with it.
+      The checksum of O(archive), as V(sha256:…), V(sha384:…) or V(sha512:…). Not without O(archive). Needed with it.
     type: str
   exact:
     description:
-      - Whether files of the machine that the task does not bring are taken away. C(machine_data.json), in which the
-        server keeps what the machine knows, always stays.
+      - Whether to remove other files of the machine. C(machine_data.json), in which the server keeps its data, always
+        stays.
     type: bool
     default: false
   validate:
     description:
-      - Whether the definition is checked. Set it to V(false) for watchers and properties of a Choria that knows more
-        than this collection.
-      - The C(machine.yaml) of an archive can be checked where it is JSON, or where the host has PyYAML.
+      - Whether the definition is checked. Set it to V(false) for watchers and properties that this collection does not
+        know yet.
+      - The C(machine.yaml) of an archive can be checked if it is JSON, or if the host has PyYAML.
     type: bool
     default: true
   program:
     description:
-      - The C(choria) program on the managed host. Where it is given, C(choria machine validate) has to accept a new
+      - The path of the C(choria) program on the managed host. If set, C(choria machine validate) has to accept a new
         definition as well.
-      - It knows fewer watchers than the server itself, no keys with dots, and no durations such as V(1m30s). Where a
-        definition has some of these and O(validate) accepts it, a refusal of the program does not count, and
-        RV(machine.unknown_to_program) tells so.
-      - If not set, no program is asked.
+      - It knows fewer watchers than the server itself, no keys with dots, and no durations such as V(1m30s). If
+        O(validate) accepts a definition with some of these, a refusal of the program is ignored, and
+        RV(machine.unknown_to_program) lists them.
+      - If not set, the program is not used.
     type: path
   keep:
     description:
@@ -125,9 +124,9 @@ attributes:
   idempotent:
     support: full
 notes:
-  - Of the connection options O(choria_config) alone counts. No connection is made, and nats-py is not needed.
-  - The store is for root alone, as whom the server runs what is in it, so that tasks need C(become).
-  - A command that a watcher runs just then goes on with the files that it has open, in a folder that is gone.
+  - Of the connection options, only O(choria_config) is used. No connection is made, and nats-py is not needed.
+  - Only root can write to the store, since the server runs its machines as root. So tasks need C(become).
+  - A command that a watcher runs during the change keeps its open files, in a folder that no longer exists.
 seealso:
   - module: choria.streams.choria_machine_info
   - name: Autonomous Agents
@@ -177,7 +176,7 @@ EXAMPLES = r"""
           #!/bin/sh
           echo "deploying $1"
 
-- name: Take away all other machines, those of site-wide tools apart
+- name: Remove all other machines, except those of site-wide tools
   choria.streams.choria_machine:
     choria_config: "{{ server_config }}"
     state: purged
@@ -210,12 +209,12 @@ machine:
       type: str
       sample: fe1ed4245ab9c83a783c2fb315c50cce877c4408186fe31c5caa68d8db8b597c
     files:
-      description: The files that the task brought.
+      description: The files that the task deployed.
       type: list
       elements: str
       sample: [bin/deploy]
     validated:
-      description: By what the definition was checked, V(schema) and V(program).
+      description: The checks that the definition passed, V(schema) and V(program).
       type: list
       elements: str
       sample: [schema, program]
@@ -225,32 +224,19 @@ machine:
       elements: str
       sample: [archive watchers]
 removed:
-  description: The machines that were taken away.
+  description: The machines that were removed.
   returned: success, with O(state=absent) or O(state=purged)
   type: list
   elements: str
   sample: [OLD]
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, V(option), V(store_missing), V(store_mode),
+      V(store_entry) or V(store_permission). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change. C(problems) lists all faults of a refused definition.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, V(option), V(store_missing), V(store_mode), V(store_entry) or V(store_permission). The
-        guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change.
-      type: str
-      sample: definition
-    problems:
-      description: All that is wrong with a definition.
-      returned: where a definition was refused
-      type: list
-      elements: str
-      sample: [transition deploy leads to an unknown state deployed]
+  sample: {code: option, option: definition, problems: [transition deploy leads to an unknown state deployed]}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid

@@ -12,29 +12,27 @@ version_added: 1.0.0
 short_description: Read the states of autonomous agents, and wait for one
 description:
   - Returns what autonomous agents, which Choria also calls machines, reported to the stream C(CHORIA_MACHINE) of the
-    brokers. These are their states and those of their watchers, on one host or on all of them.
+    brokers. These are their states and those of their watchers, on one host or on all hosts.
   - On a node it also returns which machines are in the store of Choria Server.
-  - With O(wait_for_state) it waits until machines are in a state. It listens to their events, and does not ask again
-    and again.
+  - With O(wait_for_state) it waits until machines are in a state. It listens to their events, and does not poll.
 author:
   - The choria.streams developers (@choria-io)
 options:
   names:
-    description: The machines to tell of; all where it is left out.
+    description: The machines to return. All by default.
     type: list
     elements: str
     aliases: [name]
   hosts:
     description: >-
-      The identities of the nodes to tell of; all where it is left out. They are Choria's, which are those of
-      C(identity) in the servers' files, else their FQDN. Names of the inventory do only where they are the same.
+      The identities of the nodes to return. All by default. An identity is C(identity) in the server's configuration
+      file, else the FQDN of the host. Names of the inventory work only if they are the same.
     type: list
     elements: str
   store:
     description:
       - The folder of machines on the managed host.
-      - Where it is not set, and O(choria_config) names the file of a server, C(plugin.choria.machine.store) in it tells
-        it.
+      - If not set, it is C(plugin.choria.machine.store) of O(choria_config), if that is the file of a server.
     type: path
   events:
     description: >-
@@ -44,25 +42,24 @@ options:
     default: true
   wait_for_state:
     description:
-      - The state in which each of O(names) on each of O(hosts) has to be.
-      - A machine tells of its transitions, and never of the state in which it starts. For that state one can only wait
-        when it comes back to it.
-      - Check mode does not wait. If not set, nothing is waited for.
+      - The state that each of O(names) on each of O(hosts) must have.
+      - A machine publishes its transitions, and not the state in which it starts. A task can wait for this state only
+        when the machine returns to it.
+      - Check mode does not wait. If not set, the module does not wait.
     type: str
   fail_states:
     description:
-      - States that end the wait with a failure, as soon as one of the machines is in one of them. It has to have come
-        into it since O(since), where that is given.
-      - Without it a machine that failed is waited for until O(max_wait) is over.
+      - States that end the wait with a failure, as soon as one of the machines is in one of them. With O(since), the
+        machine must have entered it since that time.
+      - Without it the module waits for a failed machine until O(max_wait) is over.
     type: list
     elements: str
     version_added: 1.0.0
   since:
     description:
-      - The moment, in the form V(2026-03-01T12:00:00Z), since which the machines have to have come into the state. One
-        that was in it before does not count.
-      - Such as RV(choria.streams.choria_kv#module:entry.created) of the key that sets them off. It is compared with the
-        broker's time.
+      - A time such as V(2026-03-01T12:00:00Z). The machines must have entered the state since then.
+      - Use for example RV(choria.streams.choria_kv#module:entry.created) of the key that triggers the machines. It is
+        compared with the broker's time.
       - If not set, any time counts.
     type: str
   max_wait:
@@ -74,9 +71,9 @@ extends_documentation_fragment:
   - choria.streams.attributes
   - choria.streams.attributes.info
 notes:
-  - When C(ansible-playbook) is killed, or its terminal is closed, it stops to wait within a few seconds.
-  - To read the stream a token needs C(--stream-user), and to wait C(--event-viewer) as well, which servers can't have.
-    Where brokers want tokens, run it on the controller, with those of a client.
+  - When C(ansible-playbook) is killed, or its terminal is closed, the module stops waiting within a few seconds.
+  - To read the stream, a token needs C(--stream-user), and to wait also C(--event-viewer), which servers can't have. If
+    brokers require tokens, run the module on the controller, with a client's token.
 seealso:
   - module: choria.streams.choria_machine
 """
@@ -84,7 +81,7 @@ seealso:
 EXAMPLES = r"""
 ---
 # With brokers of Choria, whose stream CHORIA_MACHINE is read, and the agent DEPLOY of the guide docs/machines.md
-- name: Tell of all machines of all nodes
+- name: Read the states of all machines of all nodes
   choria.streams.choria_machine_info:
   register: found
   delegate_to: localhost
@@ -97,7 +94,7 @@ EXAMPLES = r"""
   loop_control:
     label: "{{ item.name }} on {{ item.host }}"
 
-- name: Have the release everywhere
+- name: Set the release for all nodes
   choria.streams.choria_kv:
     bucket: DEPLOY
     key: release
@@ -120,7 +117,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 machines:
-  description: What machines have told, by host and name.
+  description: The states of machines by their events, sorted by host and name.
   returned: success, and where the time was over
   type: list
   elements: dict
@@ -142,7 +139,7 @@ machines:
       type: str
       sample: "1.0.0"
     state:
-      description: Its state; null where it has not moved since it started, and so is in its initial state.
+      description: Its state; null if it has not moved since it started, and is in its initial state.
       type: str
       sample: deploying
     from_state:
@@ -158,7 +155,7 @@ machines:
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     watchers:
-      description: The watchers that have told of their states.
+      description: The watchers that have published their states.
       type: list
       elements: dict
       contains:
@@ -171,15 +168,15 @@ machines:
           type: str
           sample: exec
         time:
-          description: When it told, RFC 3339 UTC.
+          description: When the watcher published it, RFC 3339 UTC.
           type: str
           sample: "2026-03-01T12:00:00.123456789Z"
         status:
-          description: What it told, which depends on its type, such as C(previous_outcome).
+          description: Its status, which depends on its type, such as C(previous_outcome).
           type: dict
           sample: {previous_outcome: success}
 installed:
-  description: The machines in the store of this host; null where no store is named.
+  description: The machines in the store of this host; null if no store is known.
   returned: success
   type: list
   elements: dict
@@ -197,35 +194,26 @@ installed:
       type: str
       sample: fe1ed4245ab9c83a783c2fb315c50cce877c4408186fe31c5caa68d8db8b597c
     version:
-      description: The version of its definition; null where this host can't read YAML.
+      description: The version of its definition; null if this host can't read YAML.
       type: str
       sample: "1.0.0"
     initial_state:
-      description: The state in which it starts; null where this host can't read YAML.
+      description: The state in which it starts; null if this host can't read YAML.
       type: str
       sample: idle
     data_keys:
-      description: Of what the server keeps for it, the names and not the values.
+      description: The names of the data that the server keeps for it, without values.
       type: list
       elements: str
       sample: [release]
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(timeout), V(no_stream), V(permission) or
+      V(unreachable). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
+    - After V(timeout), C(machines) lists those that are not in the state, each with C(host) and C(name).
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(timeout), V(no_stream), V(permission) or V(unreachable). The guide
-        Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: timeout
-    machines:
-      description: Those that are not in the state, with C(host) and C(name).
-      returned: where the time was over
-      type: list
-      elements: dict
-      sample: [{host: web2.example.net, name: DEPLOY}]
+  sample: {code: timeout, machines: [{host: web2.example.net, name: DEPLOY}]}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid

@@ -11,48 +11,47 @@ module: choria_resources
 version_added: 1.0.0
 short_description: Declare streams, consumers, buckets, governors and keys of Choria Streams in one document
 description:
-  - Brings all that a document lists into the desired state, over one connection and many at a time, so that a thousand
-    resources take little longer than one.
-  - Each item has the options of the module for one such resource. What an item leaves out stays as it is.
-  - The whole document is looked at before anything is written. Where anything can't be as it says, the task fails,
-    tells all that is wrong with its place, such as C(streams[3].max_age), and has changed nothing.
-  - What other items need is written first, so that the order of items means nothing. A run that was interrupted is
-    finished by running it again.
-  - C(invocation) in the result has the number of items of each list, and none of them.
+  - Brings all resources of a document into the desired state. It uses one connection and writes many at a time, so a
+    thousand resources take little longer than one.
+  - Each item has the options of the module for one such resource. Options that an item leaves out stay as they are.
+  - The whole document is checked before anything is written. If a part of it is impossible, the task fails with all
+    faults and their places, such as C(streams[3].max_age), and has changed nothing.
+  - Items that others need are written first, so the order of items does not matter. If a run was interrupted, run it
+    again to finish it.
+  - C(invocation) in the result has the number of items of each list, but not the items.
 author:
   - The choria.streams developers (@choria-io)
 options:
   owner:
     description:
-      - Whose document this is. Each stream, consumer, bucket and governor gets a mark with the owner in its metadata,
-        under C(choria.streams.owner). One that exists without a mark gets it, and keeps what the document does not say.
-      - What has another owner's mark is refused, see O(take_over). If O(owner) is not set, nothing is marked.
+      - The owner of this document. Each stream, consumer, bucket and governor gets a mark with the owner in its
+        metadata, under C(choria.streams.owner). An existing one without a mark gets it too, and keeps its other fields.
+      - Objects with the mark of another owner are refused, see O(take_over). If O(owner) is not set, nothing is marked.
     type: str
   prune:
     description:
       - Remove the streams, consumers, buckets and governors that have the mark of O(owner) and are not in the document.
-      - What has no mark or another owner's is left alone, and so are the streams that brokers and servers make for
-        themselves, and keys. What holds data is not removed without O(allow_data_loss).
+      - Objects without this mark are never removed. Nor are keys, or streams that brokers and servers create. Objects
+        with data are removed only with O(allow_data_loss).
     type: bool
     default: false
   take_over:
-    description: Give what has another owner's mark to O(owner).
+    description: Replace the mark of another owner with that of O(owner).
     type: bool
     default: false
   allow_data_loss:
     description:
-      - >-
-        Whether changes and removals of streams, consumers and buckets may lose data, for all that do not say so
-        themselves.
-      - Keys are written over, deleted and purged as the document says, without asking.
+      - Whether changes and removals of streams, consumers and buckets may lose data. Items can set their own
+        C(allow_data_loss).
+      - Overwriting, deleting and purging keys does not need it.
     type: bool
     default: false
   on_error:
-    description: What happens when the server refuses an item though the plan was good.
+    description: What happens if the server refuses an item that the plan did not refuse.
     type: str
     choices:
-      stop: What is under way is finished, and nothing else begun.
-      continue: All is written that does not need what failed.
+      stop: Requests that were sent are completed, and no more are sent.
+      continue: All items are written that do not depend on a failed one.
     default: stop
 extends_documentation_fragment:
   - choria.streams.document.items
@@ -70,7 +69,7 @@ seealso:
 
 EXAMPLES = r"""
 ---
-- name: Everything that the shop needs
+- name: Create all objects of the shop
   choria.streams.choria_resources:
     owner: shop
     streams:
@@ -99,7 +98,7 @@ EXAMPLES = r"""
         key: db.password
         value: example
 
-- name: What would go, if this were the whole document?
+- name: Show which objects prune would remove
   choria.streams.choria_resources:
     owner: shop
     prune: true
@@ -114,7 +113,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ plan.resources | selectattr('changed') | map(attribute='name') }}"
 
-- name: As many buckets as a list has items
+- name: Create a bucket for each item of a list
   choria.streams.choria_resources:
     kv_buckets: "{{ dict(names | zip(names)) | dict2items(key_name='name', value_name='description') }}"
   vars:
@@ -124,7 +123,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 resources:
-  description: The items, as they stand in the document, list by list, then those that are pruned.
+  description: The items in the order of the document, list by list, then the pruned ones.
   returned: success, and when some failed while they were written
   type: list
   elements: dict
@@ -134,7 +133,7 @@ resources:
       type: str
       sample: stream
     name:
-      description: Its name; of a key the bucket and the key, of a consumer its stream and its name, joined by C(/).
+      description: Its name. For a key it is C(bucket/key), for a consumer C(stream/name).
       type: str
       sample: SHOP/db.host
     changed:
@@ -142,20 +141,20 @@ resources:
       type: bool
       sample: true
     action:
-      description: What is done, V(none), V(create), V(update), V(delete), V(copy) or V(make anew).
+      description: What is done, V(none), V(create), V(update), V(delete), V(copy) or V(recreate).
       type: str
       sample: update
     changes:
-      description: What changes, as the module for one such resource tells it. Left out where nothing does.
+      description: The changes, as the module for one such resource returns them. Left out without a change.
       type: list
       elements: dict
-      sample: [{field: max_age, before: 0, after: 604800, effect: update}]
+      sample: [{field: max_age, before: 0, after: 604800, effect: in place}]
     consequences:
-      description: What the change loses, as the module for one such resource tells it. Left out where nothing changes.
+      description: The losses, as the module for one such resource returns them. Left out without a change.
       type: dict
       sample: {messages_lost: 0, consumers_lost: 0}
     failure:
-      description: Why it failed or was not tried, with C(message), C(code) and more. Left out where it did not fail.
+      description: Why it failed or was not tried, with C(message), C(code) and more. Left out if it did not fail.
       type: dict
       sample: {code: update_refused, option: storage}
 summary:
@@ -164,27 +163,27 @@ summary:
   type: dict
   contains:
     created:
-      description: How many were made.
+      description: The number of created items.
       type: int
       sample: 2
     updated:
-      description: How many were changed.
+      description: The number of changed items.
       type: int
       sample: 1
     deleted:
-      description: How many were removed.
+      description: The number of deleted items.
       type: int
       sample: 0
     unchanged:
-      description: How many were as they should be.
+      description: The number of unchanged items.
       type: int
       sample: 12
     failed:
-      description: How many failed or were not tried.
+      description: The number of items that failed or were not tried.
       type: int
       sample: 0
 consequences:
-  description: What all changes lose together; null where some is lost but the number can't be known before.
+  description: The losses by all changes together; null if some are lost and their number is unknown.
   returned: success, and when some failed while they were written
   type: dict
   contains:
@@ -201,44 +200,36 @@ consequences:
       type: int
       sample: 0
     messages_redelivered:
-      description: How many messages consumers get again at most. Left out where there are no consumers.
+      description: The maximum number of messages that consumers get again. Left out without consumers.
       type: int
       sample: 0
     messages_skipped:
-      description: How many messages removed consumers had still to process. Left out where there are no consumers.
+      description: The number of unprocessed messages of removed consumers. Left out without consumers.
       type: int
       sample: 0
     at_least:
-      description: True where more messages may be lost than could be counted, else left out.
+      description: True if more messages may be lost than could be counted, else left out.
       type: bool
       sample: false
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(document) where nothing was written,
+      V(unfinished) where RV(resources) has the result of each item, V(unreachable) or V(permission). The guide
+      Troubleshooting in C(docs/troubleshooting.md) lists all codes.
+    - With V(document), C(problems) lists all faults. Each has C(path), C(message), C(code) and more.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(document) where nothing was written, V(unfinished) where RV(resources) has what
-        became of each item, V(unreachable) or V(permission). The guide Troubleshooting in C(docs/troubleshooting.md)
-        lists all codes.
-      type: str
-      sample: document
-    problems:
-      description: With V(document), all that is wrong, each with C(path), C(message), C(code) and more.
-      type: list
-      elements: dict
-      sample: [{path: "streams[0]", message: "name: is needed", code: option}]
+  sample: {code: document, problems: [{path: 'streams[0]', message: 'name: is needed', code: option}]}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_document import run_document
 from ansible_collections.choria.streams.plugins.module_utils._resources.document import model
-from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import bring_about
+from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import ensure
 
 
 def main() -> None:
     """Run the module."""
-    run_document(model.SPEC, model.KINDS, model.Document.of, bring_about)
+    run_document(model.SPEC, model.KINDS, model.Document.of, ensure)
 
 
 if __name__ == "__main__":

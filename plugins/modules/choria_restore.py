@@ -11,60 +11,54 @@ module: choria_restore
 version_added: 1.0.0
 short_description: Restore a stream or a bucket of Choria Streams
 description:
-  - >-
-    Brings a backup back as it was, with sequence numbers, times, configuration and consumers, and compares what the
-    server then has with what the backup tells.
-  - >-
-    It takes what M(choria.streams.choria_backup), C(nats stream backup) or C(choria broker stream backup) made. The
+  - Restores a backup with sequence numbers, times, configuration and consumers, and compares the result on the server
+    with the backup.
+  - It accepts backups of M(choria.streams.choria_backup), C(nats stream backup) and C(choria broker stream backup). The
     backup is verified before anything is sent.
-  - A stream that exists is never overwritten.
+  - An existing stream is never overwritten.
 author:
   - The choria.streams developers (@choria-io)
 options:
   path:
     description:
-      - >-
-        The folder of one backup on the managed host, as RV(choria.streams.choria_backup#module:backup.path) and
-        RV(choria.streams.choria_backup_info#module:backups[].path) tell it.
-      - >-
-        For several streams the file that RV(choria.streams.choria_backup#module:set) names, or with O(streams) a folder
+      - The folder of one backup on the managed host, as RV(choria.streams.choria_backup#module:backup.path) and
+        RV(choria.streams.choria_backup_info#module:backups[].path) return it.
+      - For several streams the file that RV(choria.streams.choria_backup#module:set) names, or with O(streams) a folder
         with backups, also one of C(nats account backup).
     type: path
     required: true
   streams:
     description:
-      - Restore several streams, by names and patterns as of a shell, such as V(ORDERS), V(KV_*) or V(*).
-      - >-
-        Of a folder that is the newest backup of each, of a set by default all. Nothing is written where one of them
-        can't be restored.
+      - Restore several streams, by names and shell patterns such as V(ORDERS), V(KV_*) or V(*).
+      - From a folder, the newest backup of each is restored. From a set, all streams are restored by default. Nothing
+        is written if one of them can't be restored.
       - Not with O(stream), O(bucket) and O(subjects).
     type: list
     elements: str
   stream:
     description:
-      - The name of the stream to restore it as. Without it the name is that of the backup.
-      - >-
-        What servers before nats-server 2.15 backed up takes another name by way of a mirror, for which the old name has
-        to be free, and the server to be 2.12 or newer. Consumers then have to be left out.
+      - The name of the restored stream. If not set, it is the name in the backup.
+      - Backups of servers before nats-server 2.15 get another name through a mirror. Then the old name has to be free,
+        the server has to be nats-server 2.12 or newer, and consumers have to be left out.
     type: str
   bucket:
     description:
-      - The name of the bucket to restore a bucket as. Its keys get that name too, with their revisions and times.
-      - It goes by way of a mirror, for which the server has to be 2.12 or newer.
+      - The name of the restored bucket. Its keys keep their revisions and times.
+      - Another name is restored through a mirror, which needs nats-server 2.12 or newer.
       - Not with O(stream) and O(subjects). If it is not set, the name is that of the backup, or O(stream).
     type: str
   subjects:
     description:
-      - The subjects to which the stream listens from then on. Without it they are those of the backup.
-      - Messages keep the subjects that they were stored with.
+      - The subjects of the restored stream. If not set, they are those of the backup.
+      - Messages keep the subjects with which they were stored.
     type: list
     elements: str
   replicas:
-    description: How many servers hold the stream. Without it as many as in the backup.
+    description: How many servers hold the stream. If not set, as many as in the backup.
     type: int
   consumers:
     description: >-
-      Whether the consumers come back too. Otherwise they are removed at once, which is refused for a stream with
+      Whether consumers are restored too. Otherwise they are removed at once, which is refused for a stream with
       retention V(interest).
     type: bool
     default: true
@@ -74,25 +68,21 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: The backup is verified, what the server has is read, and what would be refused is.
+    details: The backup is verified and compared with the server, and an impossible restore is refused.
   diff_mode:
     support: full
   idempotent:
     support: full
     details: >-
-      Where the stream is the very one of the backup, there is nothing to do, also when its oldest messages became too
-      old since. One from which messages were deleted, or taken by consumers, is another one.
+      If the stream is the same as in the backup, nothing is done, even if its oldest messages have expired since then.
+      If messages were deleted, or taken by consumers, it is not the same.
 notes:
   - Memory does not grow with the size of the backup.
-  - >-
-    The server sees to the age of messages as ever, so that those which are too old by now are gone at once;
-    RV(stream.expired) counts them.
-  - >-
-    When the leader of the stream dies in the middle, the restore begins again, up to three times. A stream that
-    somebody else creates meanwhile is left as it is, and the task fails.
-  - >-
-    A restore that is interrupted may leave a part of the stream on servers since nats-server 2.15. The next run then
-    refuses, since there is a stream, which has to be deleted first.
+  - The server deletes messages that are older than C(max_age) at once. RV(stream.expired) counts them.
+  - If the leader of the stream fails, the restore begins again, up to three times. If another client creates the stream
+    meanwhile, it is not changed, and the task fails.
+  - An interrupted restore may leave an incomplete stream on nats-server 2.15 and newer. The next run then fails until
+    the stream is deleted.
 seealso:
   - module: choria.streams.choria_backup
   - module: choria.streams.choria_backup_info
@@ -111,22 +101,22 @@ EXAMPLES = r"""
     path: ~/backups
   register: done
 
-- name: Look at yesterday's messages beside today's
+- name: Restore yesterday's messages to another stream
   choria.streams.choria_restore:
     path: "{{ done.backup.path }}"
     stream: ORDERS_YESTERDAY
     subjects: [yesterday.orders.>]
 
-- name: Lose it
+- name: Delete the stream by mistake
   choria.streams.choria_stream:
     name: ORDERS
     state: absent
 
-- name: Bring it back
+- name: Restore the stream
   choria.streams.choria_restore:
     path: "{{ done.backup.path }}"
 
-- name: Bring back several streams from the newest backups of a folder
+- name: Restore several streams from the newest backups in a folder
   choria.streams.choria_restore:
     path: ~/backups
     streams: [ORD*]
@@ -137,7 +127,7 @@ EXAMPLES = r"""
     stream: ORDERS
   register: found
 
-- name: See whether it is what the server has
+- name: Compare the backup with the stream on the server
   choria.streams.choria_restore:
     path: "{{ found.backups[0].path }}"
   check_mode: true
@@ -158,7 +148,7 @@ backups:
   elements: dict
   sample: [{"path": /srv/backups/ORDERS-20260301T120000.123Z, "stream": ORDERS, "verified": true}]
 stream:
-  description: The stream as it is, or in check mode as it would be; null where several are restored.
+  description: The stream as it is, or in check mode as it would be; null if several are restored.
   returned: success
   type: dict
   contains:
@@ -167,7 +157,7 @@ stream:
       type: str
       sample: ORDERS
     bucket:
-      description: The name of the bucket, null where it is none.
+      description: The name of the bucket; null if the stream is not one.
       type: str
       sample: CFG
     subjects:
@@ -188,18 +178,17 @@ stream:
       type: int
       sample: 1200
     consumers:
-      description: >-
-        The names of its consumers; null in check mode where the backup does not tell.
+      description: The names of its consumers; null in check mode if the backup does not have them.
       type: list
       elements: str
       sample: [WORKERS]
     expired:
       description: >-
-        How many messages of the backup were gone at once, since they were too old, or consumers had taken them.
+        How many messages of the backup were deleted at once, since they had expired, or consumers had taken them.
       type: int
       sample: 0
 backup:
-  description: The backup; null where several are restored.
+  description: The backup; null if several are restored.
   returned: success
   type: dict
   contains:
@@ -208,23 +197,23 @@ backup:
       type: str
       sample: /srv/backups/ORDERS-20260301T120000.123Z
     stream:
-      description: The stream that it is of; null where that can't be told.
+      description: The stream of the backup; null if that is unknown.
       type: str
       sample: ORDERS
     bucket:
-      description: The bucket, null where it is none.
+      description: The bucket; null if the stream is not one.
       type: str
       sample: CFG
     created:
-      description: When it was made, RFC 3339 UTC; null for one that the nats CLI made.
+      description: When it was written, RFC 3339 UTC; null for backups of the nats CLI.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     size:
-      description: How many bytes the messages take there, compressed.
+      description: The compressed size of the messages in bytes.
       type: int
       sample: 40960
     sha256:
-      description: The SHA-256 of that file; null for one that the nats CLI made.
+      description: The SHA-256 of the file with the messages; null for backups of the nats CLI.
       type: str
       sample: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     messages:
@@ -241,21 +230,21 @@ backup:
       sample: 1200
     consumers:
       description: >-
-        The names of the consumers that it holds, but for those that were at work meanwhile; null where they were left
-        out, or where that can't be told.
+        The names of its consumers, without those that were active during the backup; null if consumers were left out or
+        are unknown.
       type: list
       elements: str
       sample: [WORKERS]
     server_version:
-      description: The version of the server that made it; null for one that the nats CLI made.
+      description: The version of the server; null for backups of the nats CLI.
       type: str
       sample: "2.12.1"
     verified:
-      description: Whether it was read, and is as it was written.
+      description: Whether it was read, and has not changed since it was written.
       type: bool
       sample: true
     problem:
-      description: What is wrong with it, null where nothing is.
+      description: The fault of the backup; null if there is none.
       type: str
       sample: messages.tar.s2 is shorter than it was
 changes:
@@ -281,25 +270,15 @@ changes:
       type: str
       sample: create
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(broken_backup), V(exists),
+      V(subjects_overlap), V(format), V(rename), V(stalled), V(permission) or V(api). The guide Troubleshooting in
+      C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one. C(err_code) is JetStream's number of the error, where the
+      server refused.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(broken_backup), V(exists), V(subjects_overlap), V(format),
-        V(rename), V(stalled), V(permission) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists
-        all codes.
-      type: str
-      sample: broken_backup
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: path
-    err_code:
-      description: JetStream's number of the error, where the server refused.
-      type: int
-      sample: 10074
+  sample: {code: broken_backup, option: path, err_code: 10074}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action

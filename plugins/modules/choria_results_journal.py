@@ -11,12 +11,12 @@ module: choria_results_journal
 version_added: 1.0.0
 short_description: Show, re-address and drop events of runs that wait on disk
 description:
-  - The callback P(choria.streams.choria_results#callback) writes the events that servers don't take into journals, and
-    a later run delivers those that are for its own servers and stream. This module shows all journals of a user,
+  - The callback P(choria.streams.choria_results#callback) writes events that the servers do not accept into journals. A
+    later run delivers those that are for its own servers and stream. This module shows all journals of a user,
     addresses them to other servers, and drops them.
   - Without other options it only lists them.
   - Run it on the controller as the user of the runs. The playbook C(choria.streams.results_journal) does that.
-  - A journal of a run that is going on, or that another run delivers now, is left alone, and RV(in_use) names it.
+  - A journal of an active run, or one that another run delivers now, is not changed, and RV(in_use) names it.
 author:
   - The choria.streams developers (@choria-io)
 options:
@@ -36,7 +36,7 @@ options:
     elements: str
   older_than:
     description: >-
-      Only journals that were begun longer ago than this, as seconds or text such as V(7d). V(0s) is all. Journals of
+      Only journals that were created longer ago than this, as seconds or text such as V(7d). V(0s) is all. Journals of
       any age if not set.
     type: str
   servers:
@@ -58,10 +58,10 @@ options:
         elements: str
         required: true
       stream:
-        description: The stream, by default the one they are for already, else V(ANSIBLE_RUNS).
+        description: The stream. By default the present one of the journal, else V(ANSIBLE_RUNS).
         type: str
       subject_prefix:
-        description: The first words of the subjects, by default those that they have already, else V(ansible.runs).
+        description: The first words of the subjects. By default the present ones of the journal, else V(ansible.runs).
         type: str
 extends_documentation_fragment:
   - choria.streams.attributes
@@ -81,17 +81,17 @@ seealso:
 
 EXAMPLES = r"""
 ---
-- name: See what waits on disk
+- name: List the journals
   choria.streams.choria_results_journal:
   register: waiting
 
-- name: Deliver what was meant for a mistyped port to the right server
+- name: Re-address the journals for a mistyped port
   choria.streams.choria_results_journal:
     servers: [nats://broker.example.net:4223]
     address:
       servers: [nats://broker.example.net:4222]
 
-- name: Drop what is older than a month
+- name: Drop journals that are older than a month
   choria.streams.choria_results_journal:
     state: absent
     older_than: 30d
@@ -116,9 +116,9 @@ journals:
     run_id:
       description: The id of the run.
       type: str
-      sample: "0f30e76a-6745-4f60-a106-75824240c3eb"
+      sample: "01a229c0-5417-7f60-a106-75824240c3eb"
     created:
-      description: When it was begun, RFC 3339 UTC.
+      description: When it was started, RFC 3339 UTC.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     age:
@@ -155,42 +155,35 @@ journals:
       type: bool
       sample: false
     readable:
-      description: Whether it says whom it is for. O(address) mends one that does not.
+      description: Whether its destination can be read. O(address) repairs a journal without one.
       type: bool
       sample: true
 readdressed:
-  description: The ids of the runs whose events are for others now.
+  description: The ids of the runs whose events have another destination now.
   returned: success
   type: list
   elements: str
-  sample: ["0f30e76a-6745-4f60-a106-75824240c3eb"]
+  sample: ["01a229c0-5417-7f60-a106-75824240c3eb"]
 dropped:
   description: The ids of the runs whose events were dropped.
   returned: success
   type: list
   elements: str
-  sample: ["0f30e76a-6745-4f60-a106-75824240c3eb"]
+  sample: ["01a229c0-5417-7f60-a106-75824240c3eb"]
 in_use:
   description: The ids of runs that were selected, and whose journals are in use.
   returned: success
   type: list
   elements: str
-  sample: ["0f30e76a-6745-4f60-a106-75824240c3eb"]
+  sample: ["01a229c0-5417-7f60-a106-75824240c3eb"]
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option). The guide Troubleshooting in
+      C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
-        codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: older_than
+  sample: {code: option, option: older_than}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_local

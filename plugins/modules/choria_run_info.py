@@ -11,21 +11,21 @@ module: choria_run_info
 version_added: 1.0.0
 short_description: Read the results of runs from a stream of Choria Streams
 description:
-  - Reads what the callback P(choria.streams.choria_results#callback) submitted, straight from the stream, and never
-    writes; no consumer is made.
-  - Returns the newest runs, or one of them, with counts by host and task, the failures, and how long all took; or with
-    O(last_results) the last result of each host.
-  - The events of a run are numbered without a gap, so that RV(runs[].complete) is a proof. What is missing and what is
-    in the stream more than once is told by these numbers.
+  - Reads the events that the callback P(choria.streams.choria_results#callback) submitted, directly from the stream. It
+    writes nothing, and creates no consumer.
+  - Returns the newest runs, or one of them, with counts by host and task, the failures, and all durations. With
+    O(last_results) it returns the last result of each host.
+  - The events of a run are numbered without a gap, so that RV(runs[].complete) is a proof. These numbers show
+    events that are missing or in the stream more than once.
   - A run's start and end are found by their subjects, and usually only what lies between them is read, page by page.
     When events are missing there, all that was stored since the run began is searched. The order in which events were
     stored makes no difference.
-  - Whoever reads needs no more than the permission to read the stream.
+  - The user only needs the permission to read the stream.
 author:
   - The choria.streams developers (@choria-io)
 options:
   stream:
-    description: The stream to which the callback submits; a mirror of it will do.
+    description: The stream to which the callback submits, or a mirror of it.
     type: str
     default: ANSIBLE_RUNS
   subject_prefix:
@@ -35,19 +35,19 @@ options:
   run_id:
     description:
       - The one run with this id. Without it the newest runs are returned.
-      - A run of which the stream holds neither start nor end is found in this way only. In a large stream, it is
-        searched among the oldest and the newest 1,024 messages.
+      - This also finds a run whose start and end are not in the stream. In a large stream, it is searched among the
+        oldest and the newest 1,024 messages.
       - Not with O(playbooks), O(since), O(until), O(outcomes) and O(limit).
     type: str
   playbooks:
     description:
       - Only runs of these playbooks, as shell patterns for their paths or file names, such as V(site.yml) or V(/srv/*).
-      - A pattern with V(!) before it leaves out what it fits. Runs of all playbooks if not set.
+      - A pattern that begins with V(!) excludes playbooks. Runs of all playbooks if not set.
     type: list
     elements: str
   hosts:
     description:
-      - Only runs in which one of these hosts had a part, and only the failures and results of these.
+      - Only runs with one of these hosts, and only the failures and results of these hosts.
       - Whether a run is complete, and all its counts, are still those of the whole run. All runs if not set.
     type: list
     elements: str
@@ -70,7 +70,7 @@ options:
     type: int
   statuses:
     description:
-      - Which results RV(runs[].results) holds; none where it is left out.
+      - Which results RV(runs[].results) contains. No results if not set.
       - With O(last_results), only hosts whose last result has one of these statuses.
     type: list
     elements: str
@@ -121,7 +121,7 @@ EXAMPLES = r"""
     statuses: [ok, changed, failed, skipped, unreachable, ignored]
   register: last
 
-- name: All of its events are there
+- name: Check that no event is missing
   ansible.builtin.assert:
     that: last.runs[0].complete
   when: last.runs | length == 1
@@ -144,11 +144,11 @@ runs:
     run_id:
       description: The id.
       type: str
-      sample: "0f30e76a-6745-4f60-a106-75824240c3eb"
+      sample: "01a229c0-5417-7f60-a106-75824240c3eb"
     outcome:
       description:
         - V(succeeded), V(failed) or V(interrupted), as the run's end says.
-        - Without an end V(running), or V(lost) where nothing was stored for O(lost_after).
+        - Without an end V(running), or V(lost) if nothing was stored for O(lost_after).
       type: str
       sample: failed
     started:
@@ -156,39 +156,39 @@ runs:
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     finished:
-      description: When it ended, RFC 3339 UTC; null where the end is not there.
+      description: When it ended, RFC 3339 UTC; null if the end is missing.
       type: str
       sample: "2026-03-01T12:00:42.623456789Z"
     duration:
-      description: How long it took in seconds, without an end so far.
+      description: How long it took in seconds, or so far if it has no end.
       type: float
       sample: 42.5
     about:
       description: >-
-        What the event of its start says, such as C(playbook), C(user), C(controller), C(check_mode) and C(limit);
-        empty where that is missing.
+        The data of its start event, such as C(playbook), C(user), C(controller), C(check_mode) and C(limit);
+        empty if that is missing.
       type: dict
       sample: {playbook: /srv/site/site.yml, user: ann, controller: deploy1, check_mode: false, limit: null}
     complete:
-      description: Whether the end is there and no event is missing.
+      description: Whether neither the end nor any other event is missing.
       type: bool
       sample: true
     start_missing:
       description:
-        - Whether the event of its start is not there, so that RV(runs[].about) is empty.
-        - RV(runs[].started) is then worked out from its end, without one from its first event.
+        - Whether the event of its start is missing. Then RV(runs[].about) is empty.
+        - RV(runs[].started) is then computed from its end, or taken from its first event.
       type: bool
       sample: false
     events:
-      description: What is there of its events.
+      description: Its events in the stream.
       type: dict
       contains:
         found:
-          description: How many different ones.
+          description: The number of different events.
           type: int
           sample: 60
         expected:
-          description: How many there were; null where the end is not there.
+          description: The number of events of the run; null if its end is missing.
           type: int
           sample: 60
         missing:
@@ -197,16 +197,16 @@ runs:
           elements: dict
           sample: [{first: 7, last: 8}]
         missing_count:
-          description: How many are missing. Without an end, of those before the last that is there.
+          description: How many are missing. Without an end, only those before the last event are counted.
           type: int
           sample: 0
         duplicates:
-          description: Those that the stream has more than once, as ranges of sequence numbers.
+          description: Events that the stream has more than once, as ranges of sequence numbers.
           type: list
           elements: dict
           sample: [{first: 12, last: 12}]
         duplicate_count:
-          description: How many events are there for nothing.
+          description: The number of superfluous events.
           type: int
           sample: 0
         first_in_stream:
@@ -245,7 +245,7 @@ runs:
       elements: dict
       sample: [{host: web1, ok: 4, changed: 2, failed: 0}]
     recap:
-      description: The counts of Ansible's own recap by host; null where the end is not there.
+      description: The counts of Ansible's own recap by host; null if the end is missing.
       type: dict
       sample: {web1: {ok: 6, changed: 2, failures: 0, unreachable: 0, skipped: 1, rescued: 0, ignored: 0}}
     tasks:
@@ -264,7 +264,8 @@ runs:
       type: list
       elements: dict
       sample:
-        - sequence: 31
+        - &result
+          sequence: 31
           time: "2026-03-01T12:00:00.123456789Z"
           host: web2
           play: Deploy
@@ -276,15 +277,7 @@ runs:
       description: The results with one of O(statuses), in the form of RV(runs[].failures).
       type: list
       elements: dict
-      sample:
-        - sequence: 31
-          time: "2026-03-01T12:00:00.123456789Z"
-          host: web2
-          play: Deploy
-          task: Restart
-          action: ansible.builtin.service
-          status: failed
-          msg: Unit app.service not found.
+      sample: [*result]
     left_out:
       description: How many C(failures) and C(results) are not returned because of O(max_results).
       type: dict
@@ -296,40 +289,26 @@ last_results:
   type: list
   elements: dict
   sample:
-    - sequence: 31
-      time: "2026-03-01T12:00:00.123456789Z"
-      host: web2
-      play: Deploy
-      task: Restart
-      action: ansible.builtin.service
-      status: failed
-      msg: Unit app.service not found.
-      run_id: "0f30e76a-6745-4f60-a106-75824240c3eb"
+    - <<: *result
+      run_id: "01a229c0-5417-7f60-a106-75824240c3eb"
 stream:
   description: The stream that was read, C(name), C(messages), C(first_sequence) and C(last_sequence).
   returned: success
   type: dict
   sample: {name: ANSIBLE_RUNS, messages: 1260, first_sequence: 1, last_sequence: 1260}
 unreadable:
-  description: How many messages on these subjects were no events, among those that were read.
+  description: The number of messages that were read on these subjects and are not events.
   returned: success
   type: int
   sample: 0
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(no_stream), V(permission) or
+      V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(no_stream), V(permission) or V(api). The guide Troubleshooting in
-        C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: no_stream
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: stream
+  sample: {code: no_stream, option: stream}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_reading

@@ -14,12 +14,12 @@ description:
   - Reads runs that the callback P(choria.streams.choria_results#callback) submitted, and writes them as one HTML page.
     The page needs no other file and no network.
   - It reads and writes on the controller. The playbook C(choria.streams.run_report) is a play with this task.
-  - The page has what tasks wrote, so that only the user who runs Ansible can read it (mode 0600).
+  - The page may contain the output of tasks, so only the user who runs Ansible can read it (mode 0600).
 author:
   - The choria.streams developers (@choria-io)
 options:
   dest:
-    description: The file on the controller. A file that is there is replaced.
+    description: The file on the controller. An existing file is replaced.
     type: path
     required: true
   stream:
@@ -36,7 +36,7 @@ options:
   playbooks:
     description:
       - Only runs of these playbooks, as shell patterns for their paths or file names, such as V(site.yml) or V(/srv/*).
-      - A pattern with V(!) before it leaves out what it fits. Runs of all playbooks if not set.
+      - A pattern that begins with V(!) excludes playbooks. Runs of all playbooks if not set.
     type: list
     elements: str
   limit:
@@ -119,7 +119,7 @@ runs:
     run_id:
       description: The id of the run.
       type: str
-      sample: "0f30e76a-6745-4f60-a106-75824240c3eb"
+      sample: "01a229c0-5417-7f60-a106-75824240c3eb"
     outcome:
       description: How it ended, as P(choria.streams.choria_run_info#module) returns it.
       type: str
@@ -129,7 +129,7 @@ runs:
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     finished:
-      description: When it ended, RFC 3339 UTC; null where the stream has no end of it.
+      description: When it ended, RFC 3339 UTC; null if the end is missing.
       type: str
       sample: "2026-03-01T12:00:42.623456789Z"
     duration:
@@ -155,18 +155,11 @@ runs:
         waited: 3.2
         held: 12.5
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(not_found), V(option), V(unreachable),
+      V(permission) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(not_found), V(option), V(unreachable), V(permission) or V(api). The guide
-        Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: name
+  sample: {code: option, option: name}
 """

@@ -11,9 +11,10 @@ module: choria_stream
 version_added: 1.0.0
 short_description: Declare a stream of Choria Streams or NATS JetStream
 description:
-  - Makes, changes and deletes streams in place, and says before it does so what a change would do and lose.
+  - Creates, updates and deletes streams. Check mode and C(--diff) show what a change would do and lose.
   - It works with Choria Brokers and with nats-server 2.10 and newer.
-  - What the server would refuse, or accept without effect, fails before anything is sent, and names the option.
+  - A change that the server would refuse, or accept without effect, fails before it is sent. The error names the
+    option.
 seealso:
   - module: choria.streams.choria_stream_info
   - module: choria.streams.choria_consumer
@@ -30,16 +31,16 @@ options:
     required: true
   subjects:
     description:
-      - The subjects whose messages are stored; the stream's name where it is left out on creation.
+      - The subjects whose messages are stored. A new stream has its own name as subject by default.
       - No other stream may have one of them.
-      - The messages of a subject that is taken away stay.
+      - The messages of a removed subject stay.
     type: list
     elements: str
   retention:
     description:
       - V(limits) keeps messages until a limit is reached, V(interest) until all consumers have them, V(workqueue)
         until one has.
-      - To and from V(workqueue) it can be changed with O(recreate). V(limits) for a new stream.
+      - A change to or from V(workqueue) needs O(recreate). V(limits) for a new stream.
     type: str
     choices: [limits, interest, workqueue]
   compression:
@@ -47,15 +48,15 @@ options:
     type: str
     choices: [none, s2]
   first_seq:
-    description: The sequence number of the first message. It counts only when the stream is made. 1 for a new stream.
+    description: The sequence number of the first message. It only has an effect at creation. 1 for a new stream.
     type: int
   no_ack:
     description: Do not acknowledge messages. Off for a new stream.
     type: bool
   duplicate_window:
     description:
-      - How long a repeated C(Nats-Msg-Id) is noticed, as seconds or text such as V(2m).
-      - Where it is left out it follows O(max_age) down. V(0) stands for the server's default.
+      - How long a repeated C(Nats-Msg-Id) is detected, as seconds or text such as V(2m).
+      - If it is left out, it is lowered together with O(max_age). V(0) stands for the server's default.
     type: str
   subject_transform:
     description: >-
@@ -66,10 +67,10 @@ options:
         description: The subjects to rewrite. All subjects if not set.
         type: str
       dest:
-        description: What they become. If not set, subjects stay as they are.
+        description: The new subjects. If not set, subjects stay as they are.
         type: str
   allow_direct:
-    description: Let every copy answer reads, not the leader alone. Off for a new stream.
+    description: Let every copy answer reads, not only the leader. Off for a new stream.
     type: bool
   mirror_direct:
     description: Let this mirror answer direct reads for its origin. As O(allow_direct) of the origin for a new mirror.
@@ -92,22 +93,19 @@ options:
     choices: [default, async]
   renamed_from:
     description:
-      - >-
-        The name that the stream had before. Where there is still a stream of that name, and none of the new one, it is
-        renamed.
-      - >-
-        All messages are copied to a stream with the new name, which takes over the subjects and the durable consumers,
-        and the old stream is deleted. Nothing is lost, as with O(recreate=copy), and the same is refused. Needs
-        nats-server 2.12. When such a task is interrupted, run it again, and it goes on.
-      - Where there is no stream of the old name, the option has no effect. Where there are both, the task fails.
-      - A stream that others have as mirror or source can't be renamed, since they would look for the old name.
+      - The old name of the stream. If a stream has the old name, and no stream has the new one, it is renamed.
+      - All messages are copied to a stream with the new name, which takes over the subjects and the durable consumers,
+        and the old stream is deleted. No message is lost. The limits are those of O(recreate=copy), also for the ids
+        of messages. Needs nats-server 2.12. An interrupted task continues when it runs again.
+      - If no stream has the old name, the option has no effect. If both streams exist, the task fails.
+      - A stream that mirrors or sources copy from can't be renamed, since they would continue to use the old name.
       - Nothing is renamed if not set.
     type: str
   pedantic:
     description:
-      - Whether the server is to refuse a value that it would otherwise fill in or correct by other values or by its own
+      - Whether the server should refuse a value that it would otherwise fill in or correct by other values or by its
         limits, such as O(duplicate_window) by O(max_age). Needs nats-server 2.11.
-      - It says how to write, and is no difference by itself. What O(recreate) makes anew is not asked for in this way.
+      - It only affects writes, and causes no change by itself. It does not apply to what O(recreate) creates again.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -131,7 +129,7 @@ EXAMPLES = r"""
     max_bytes: 100MiB
     discard: old
 
-- name: See what a longer life would change
+- name: Show what a longer max_age would change
   choria.streams.choria_stream:
     name: ORDERS
     max_age: 30d
@@ -150,18 +148,18 @@ EXAMPLES = r"""
     name: ORDERS
     discard: new
 
-- name: Keep them in memory from now on, the old ones too, while others go on publishing
+- name: Move the stream into memory with all messages, while others publish
   choria.streams.choria_stream:
     name: ORDERS
     storage: memory
     recreate: copy
 
-- name: Give it another name, with all that it holds
+- name: Rename the stream, and keep its messages and consumers
   choria.streams.choria_stream:
     name: SALES
     renamed_from: ORDERS
 
-- name: Delete the stream with all that it holds
+- name: Delete the stream with its messages and consumers
   choria.streams.choria_stream:
     name: SALES
     state: absent
@@ -171,7 +169,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 stream:
-  description: The stream as it is now, or in check mode as it would be; null where it is absent.
+  description: The stream as it is now, or in check mode as it would be; null if it is absent.
   returned: success
   type: dict
   contains:
@@ -192,11 +190,11 @@ stream:
       type: float
       sample: 604800.0
     created:
-      description: When it was made, RFC 3339 UTC; null in check mode before it is made.
+      description: When it was created, RFC 3339 UTC; null in check mode before it is created.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     state:
-      description: What it holds.
+      description: Its contents.
       type: dict
       contains:
         messages:
@@ -212,7 +210,7 @@ stream:
           type: int
           sample: 1
         first_time:
-          description: When the oldest message was stored, RFC 3339 UTC, null where there is none.
+          description: When the oldest message was stored, RFC 3339 UTC, null if the stream is empty.
           type: str
           sample: "2026-03-01T12:00:00.123456789Z"
         last_seq:
@@ -220,7 +218,7 @@ stream:
           type: int
           sample: 1200
         last_time:
-          description: When the newest message was stored.
+          description: When the newest message was stored, null if the stream is empty.
           type: str
           sample: "2026-03-01T12:00:00.123456789Z"
         subjects:
@@ -236,7 +234,7 @@ stream:
           type: int
           sample: 2
     cluster:
-      description: Where it is kept.
+      description: The servers that store it.
       type: dict
       contains:
         name:
@@ -244,7 +242,7 @@ stream:
           type: str
           sample: streams
         leader:
-          description: The server that leads.
+          description: The server that leads, null if there is none yet.
           type: str
           sample: broker1
         replicas:
@@ -282,7 +280,7 @@ stream:
     server:
       description: >-
         The server's C(version) and API C(level) when it last saw this stream, and the C(required_level) of its
-        features.
+        features. Each is null before that, and with nats-server 2.10.
       type: dict
       sample: {version: "2.12.1", level: 2, required_level: 0}
 changes:
@@ -296,18 +294,18 @@ changes:
       type: str
       sample: max_age
     before:
-      description: The value before, null where there was none. Seconds and bytes are numbers.
+      description: The value before, null if there was none. Seconds and bytes are numbers.
       type: raw
       sample: 0.0
     after:
-      description: The value after.
+      description: The value after, null if there is none.
       type: raw
       sample: 604800.0
     effect:
       description: >-
-        V(create), V(delete), V(in place) or V(recreate). In RV(failure.changes) also V(refused) and V(without effect).
+        V(create), V(delete), V(in place) or V(recreate). In RV(failure) also V(refused) and V(without effect).
       type: str
-      sample: update
+      sample: in place
 consequences:
   description: What the change loses, counted from the live state. Also part of RV(failure) where that is refused.
   returned: success
@@ -336,43 +334,32 @@ consequences:
       elements: str
       sample: [sealed]
     steps:
-      description: What is done one after the other, without what an earlier run has done.
+      description: The steps in their order, without those that an earlier run has finished.
       returned: when it is copied
       type: list
       elements: str
       sample: [copy ORDERS into a new stream, delete ORDERS, copy it back]
     consumers_recreated:
-      description: The consumers that are made anew, and go on where they were.
+      description: The consumers that are created again, and continue at their positions.
       returned: when it is copied
       type: list
       elements: str
       sample: [WORKERS]
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(unreachable), V(permission),
+      V(data_loss), V(update_refused) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
+      codes.
+    - C(option) is the option to change, where it is one. C(err_code) is JetStream's number of the error, where the
+      server refused or would refuse. C(changes) is as RV(changes), where an update is refused. The refused ones have
+      the server's C(err_code) too.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
-        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: allow_data_loss
-    err_code:
-      description: JetStream's number of the error, where the server refused or would refuse.
-      type: int
-      sample: 10052
-    changes:
-      description: >-
-        As RV(changes), with the refused ones, which have the server's RV(failure.err_code) too. Where an update is
-        refused.
-      type: list
-      elements: dict
-      sample: [{field: storage, before: file, after: memory, effect: refused, err_code: 10052}]
+  sample:
+    code: option
+    option: allow_data_loss
+    err_code: 10052
+    changes: [{field: storage, before: file, after: memory, effect: refused, err_code: 10052}]
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module_resource import run_resource

@@ -22,7 +22,7 @@ author:
   - The choria.streams developers (@choria-io)
 options:
   names:
-    description: The streams to read; all where it is left out. Those that do not exist are not in the answer.
+    description: The streams to read. If not set, all are read. Streams that do not exist are left out.
     type: list
     elements: str
     aliases: [name]
@@ -34,7 +34,7 @@ extends_documentation_fragment:
 
 EXAMPLES = r"""
 ---
-- name: A stream to look at
+- name: Read a stream
   choria.streams.choria_stream:
     name: ORDERS
     subjects: [orders.>]
@@ -65,11 +65,11 @@ streams:
       type: str
       sample: ORDERS
     created:
-      description: When it was made, RFC 3339 UTC; null in check mode before it is made.
+      description: When it was created, RFC 3339 UTC; null in check mode before it is created.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     state:
-      description: What it holds.
+      description: Its contents.
       type: dict
       contains:
         messages:
@@ -85,7 +85,7 @@ streams:
           type: int
           sample: 1
         first_time:
-          description: When the oldest message was stored, RFC 3339 UTC, null where there is none.
+          description: When the oldest message was stored, RFC 3339 UTC, null if the stream is empty.
           type: str
           sample: "2026-03-01T12:00:00.123456789Z"
         last_seq:
@@ -93,7 +93,7 @@ streams:
           type: int
           sample: 1200
         last_time:
-          description: When the newest message was stored.
+          description: When the newest message was stored, null if the stream is empty.
           type: str
           sample: "2026-03-01T12:00:00.123456789Z"
         subjects:
@@ -109,34 +109,27 @@ streams:
           type: int
           sample: 2
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(unreachable), V(permission),
+      V(data_loss), V(update_refused) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
+      codes.
+    - C(option) is the option to change, where it is one. C(err_code) is JetStream's number of the error, where the
+      server refused.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(unreachable), V(permission), V(data_loss), V(update_refused) or
-        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: no_api
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: name
-    err_code:
-      description: JetStream's number of the error, where the server refused.
-      type: int
-      sample: 10074
+  sample: {code: no_api, option: name, err_code: 10074}
 """
 
+from functools import partial
+
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info
-from ansible_collections.choria.streams.plugins.module_utils._resources.info import NAMES
-from ansible_collections.choria.streams.plugins.module_utils._resources.stream.info import streams_of
+from ansible_collections.choria.streams.plugins.module_utils._resources import info
+from ansible_collections.choria.streams.plugins.module_utils._resources.stream import table
 
 
 def main() -> None:
     """Run the module."""
-    run_info(NAMES, "streams", streams_of)
+    run_info(info.NAMES, "streams", partial(info.shown, table.SPEC, "", table.result))
 
 
 if __name__ == "__main__":

@@ -11,17 +11,17 @@ module: choria_stream_message
 version_added: 1.0.0
 short_description: Publish messages to a stream of Choria Streams, or delete messages
 description:
-  - Publishes one message or a list of them, and waits until the stream has stored them, deletes messages, or purges a
-    stream.
-  - Messages are read with M(choria.streams.choria_stream_message_info) on the managed host, and with
+  - Publishes one message or a list of them, and waits until the stream has stored them. It also deletes messages, and
+    purges a stream.
+  - To read messages, use M(choria.streams.choria_stream_message_info) on the managed host, or
     P(choria.streams.choria_stream#lookup) on the controller.
 author:
   - The choria.streams developers (@choria-io)
 options:
   state:
     description:
-      - V(present) publishes a message. Each run stores another one, unless O(msg_id) says that it is the same.
-      - V(absent) deletes the message with O(sequence), or those with O(sequences); one that is gone already is no
+      - V(present) publishes a message. Each run stores another one, unless O(msg_id) is the same.
+      - V(absent) deletes the message with O(sequence), or those with O(sequences). A missing message is no
         change.
       - V(purged) deletes all messages, or those that O(subject), O(keep) and O(sequence) select.
     type: str
@@ -30,55 +30,55 @@ options:
   stream:
     description:
       - The stream. Needed to delete and to purge.
-      - With O(state=present) the message is refused unless this is the stream that O(subject) belongs to.
+      - With O(state=present) the message is refused if O(subject) belongs to another stream.
     type: str
   subject:
     description:
-      - The subject to publish to. Some stream has to have it among its own.
-      - With O(state=purged) only messages on this subject are deleted, which may hold the wildcards V(*) and V(>).
-      - Needed to publish, unless O(messages) is set. A purge without it is of all subjects.
+      - The subject to publish to. It has to belong to a stream.
+      - With O(state=purged) only messages on this subject are deleted. It may have the wildcards V(*) and V(>).
+      - Needed to publish, unless O(messages) is set. Without it a purge deletes messages of all subjects.
     type: str
   data:
     description:
-      - The payload, in the form that O(encoding) says. An empty text is an empty payload.
-      - Needed to publish, unless it is an O(increment).
-      - It is part of the result, but not shown among the options nor in differences. Set C(no_log) for a secret.
+      - The payload, in the form of O(encoding). An empty text is an empty payload.
+      - Needed to publish, unless O(increment) is set.
+      - The result contains it, but options and differences do not. Set C(no_log) for a secret.
     type: raw
   encoding:
     description:
       - How O(data) becomes bytes, and how results show them.
-      - V(text) is UTF-8 text, V(json) sends any value as JSON, V(base64) decodes O(data), for anything else.
-      - A stored message that is not of that kind is shown in base64; RV(message.encoding) tells.
+      - V(text) is UTF-8 text, V(json) sends any value as JSON, and V(base64) decodes O(data), for binary data.
+      - A stored message in another form is shown in base64, and RV(message.encoding) is V(base64).
     type: str
     choices: [text, json, base64]
     default: text
   sequence:
     description:
       - With O(state=absent) the sequence number of the message to delete.
-      - With O(state=purged) the first message to keep; those before it are deleted.
-      - Sequence numbers begin again when the stream is deleted and created again. The same number is another message's
-        then. The diff tells what was deleted.
+      - With O(state=purged) the first message to keep. Messages before it are deleted.
+      - Sequence numbers start again when the stream is deleted and created again. Then a number belongs to another
+        message. The diff shows the deleted message.
       - Needed for V(absent), unless O(sequences) is set.
     type: int
   sequences:
     description:
       - The sequence numbers of messages to delete, in place of O(sequence).
-      - The diff tells the numbers that were deleted, and not what was in the messages.
-      - If not set, O(sequence) says which.
+      - The diff shows the deleted numbers, and not the content of the messages.
+      - If not set, O(sequence) is deleted.
     type: list
     elements: int
   erase:
-    description: Overwrite the deleted message on disk, which takes longer. The default is not to.
+    description: Overwrite the deleted message on disk, which takes longer. Off by default.
     type: bool
   keep:
     description: >-
-      How many of the newest messages a purge keeps, counted over all that O(subject) selects. Not with O(sequence). If
-      not set, O(sequence) says which are kept, or none are.
+      How many of the newest messages a purge keeps, of all that O(subject) selects. Not with O(sequence). If not set,
+      messages from O(sequence) on are kept, or none.
     type: int
   allow_data_loss:
     description:
       - Whether a purge, or a message with C(Nats-Rollup), may delete messages.
-      - Without it a purge that would is refused, in check mode too, and tells how many it would delete.
+      - Without it such a purge is refused, in check mode too, and the error has the number of messages to delete.
       - The messages that O(state=absent) names are deleted without it.
     type: bool
     default: false
@@ -93,17 +93,16 @@ attributes:
   check_mode:
     support: full
     details:
-      - Nothing is sent but reads. What the server would refuse fails as it would.
-      - The sequence number is the one that comes next, if nobody else publishes first.
-      - >-
-        What can't be seen without sending is whether these credentials may publish to O(subject), and, where they may
-        not read the stream, what it says to the message.
+      - Only reads are sent. A task that the server would refuse fails.
+      - The returned sequence number is the next one, if no other client publishes before.
+      - It can't predict a missing right to publish to O(subject). Without the right to read the stream, it can't
+        predict other refusals either.
   diff_mode:
     support: full
   idempotent:
     support: partial
     details: >-
-      Deleting and purging are, and schedules. Publishing is with O(msg_id), within the stream's duplicate window.
+      Deletions, purges and schedules are. Publishing is with O(msg_id), within the stream's duplicate window.
 seealso:
   - module: choria.streams.choria_stream
   - module: choria.streams.choria_stream_message_info
@@ -136,7 +135,7 @@ EXAMPLES = r"""
       Shop: Berlin
   register: placed
 
-- name: Publish only if nobody else has since
+- name: Publish only if no other client has since
   choria.streams.choria_stream_message:
     subject: orders.done
     data: "{{ placed.message.data.article }}"
@@ -153,7 +152,7 @@ EXAMPLES = r"""
     - name: LATER
     - name: COUNTS
 
-- name: Remind everybody once
+- name: Publish a reminder later
   choria.streams.choria_stream_message:
     subject: later.schedules.reminder
     data: renew the licence
@@ -161,13 +160,13 @@ EXAMPLES = r"""
       at: "2126-01-01T09:00:00Z"
       target: later.reminders
 
-- name: Count
+- name: Increment a counter
   choria.streams.choria_stream_message:
     subject: counts.deployments
     increment: 1
   register: deployments
 
-- name: Store both or none, if nobody has written the first since
+- name: Store both or none, if the first subject is unchanged
   choria.streams.choria_stream_message:
     messages:
       - subject: later.from
@@ -189,7 +188,7 @@ EXAMPLES = r"""
         msg_id: order-4713
   register: many
 
-- name: Delete these
+- name: Delete the published messages
   choria.streams.choria_stream_message:
     stream: ORDERS
     sequences: "{{ many.messages | map(attribute='sequence') }}"
@@ -201,7 +200,7 @@ EXAMPLES = r"""
     sequence: "{{ placed.message.sequence }}"
     state: absent
 
-- name: See how many messages a purge would delete
+- name: Show how many messages a purge would delete
   choria.streams.choria_stream_message:
     stream: ORDERS
     subject: orders.done
@@ -222,13 +221,12 @@ RETURN = r"""
 ---
 message:
   description: >-
-    The message as the stream has it, with O(state=present); with O(msg_id) it may be an earlier one. Null where it was
-    deleted.
+    With O(state=present), the stored message, or an earlier one with the same O(msg_id). Null if it was deleted.
   returned: success, and O(state) is V(present) or V(absent)
   type: dict
   contains:
     stream:
-      description: The stream that stored it; null in check mode where these credentials may not look for it.
+      description: The stream that stored it; null in check mode without the right to search for it.
       type: str
       sample: ORDERS
     subject:
@@ -237,13 +235,13 @@ message:
       sample: orders.new
     sequence:
       description: >-
-        Its number in the stream; in check mode the one that comes next, null where these credentials may not see it.
+        Its number in the stream; in check mode the next one, null without the right to read it.
       type: int
       sample: 1
     time:
       description: >-
-        When it was stored, RFC 3339 UTC; null in check mode, where these credentials may not read it back, and with
-        O(atomic=false) but for duplicates.
+        When it was stored, RFC 3339 UTC. Null in check mode, without the right to read it back, and with
+        O(atomic=false) except for duplicates.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     headers:
@@ -251,7 +249,7 @@ message:
       type: dict
       sample: {Nats-Msg-Id: order-1}
     data:
-      description: Its payload, in the form that RV(message.encoding) says.
+      description: Its payload, in the form RV(message.encoding).
       type: raw
       sample: one
     encoding:
@@ -269,9 +267,9 @@ message:
       sample: false
 messages:
   description:
-    - The messages in the order of O(messages), each as RV(message), which is the last of them then.
-    - With O(atomic=false) it is also returned where some of them are refused. Those have C(failure), as RV(failure)
-      with the sentence as C(msg), and no sequence number.
+    - The messages in the order of O(messages), each as RV(message). RV(message) is then the last one.
+    - With O(atomic=false) it is also returned if some are refused. These have no sequence number, and C(failure), which
+      is RV(failure) and C(msg).
   returned: O(messages) is given, and they were sent or in check mode would be
   type: list
   elements: dict
@@ -315,11 +313,11 @@ changes:
       type: str
       sample: message
     before:
-      description: The number before, null where there was none.
+      description: The number before, null if there was none.
       type: int
       sample: 1
     after:
-      description: The number after, null where there is none.
+      description: The number after, null if there is none.
       type: int
       sample: 1
     effect:
@@ -327,12 +325,12 @@ changes:
       type: str
       sample: create
 consequences:
-  description: What the change loses.
+  description: The losses by the change.
   returned: success
   type: dict
   contains:
     messages_lost:
-      description: How many messages; null where a C(Nats-Rollup) deletes some that nobody has counted.
+      description: How many messages; null if a C(Nats-Rollup) deletes an unknown number.
       type: int
       sample: 0
     consumers_lost:
@@ -340,29 +338,16 @@ consequences:
       type: int
       sample: 0
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(no_stream), V(wrong_last),
+      V(full), V(data_loss), V(permission) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all
+      codes.
+    - C(option) is the option to change, where it is one. It names the item of a list, such as V(messages[3].subject).
+      With V(wrong_last), C(found) is the actual value in place of the expected one; null if it is unknown. C(err_code)
+      is JetStream's number of the error, where the server refused.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(no_stream), V(wrong_last), V(full), V(data_loss), V(permission) or
-        V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: no_stream
-    option:
-      description: >-
-        The option to change, where it is one. It names the item of a list, such as V(messages[3].subject).
-      type: str
-      sample: expected_last_subject_sequence
-    found:
-      description: With V(wrong_last), what the stream had in place of what was expected; null where that is not known.
-      type: raw
-      sample: 2
-    err_code:
-      description: JetStream's number of the error, where the server refused.
-      type: int
-      sample: 10074
+  sample: {code: no_stream, option: expected_last_subject_sequence, found: 2, err_code: 10074}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_action

@@ -11,8 +11,8 @@ module: choria_stream_message_info
 version_added: 1.0.0
 short_description: Read messages of a stream of Choria Streams
 description:
-  - Returns messages of a stream, the oldest first, and never writes; no consumer is made.
-  - Without O(sequence), O(start_sequence), O(since), O(last) and O(limit) it is the last message alone.
+  - Returns messages of a stream, the oldest first. It never writes, and creates no consumer.
+  - Without O(sequence), O(start_sequence), O(since), O(last) and O(limit) it returns only the last message.
   - It reads on the managed host; P(choria.streams.choria_stream#lookup) reads the same on the controller.
 author:
   - The choria.streams developers (@choria-io)
@@ -23,8 +23,8 @@ options:
     required: true
   encoding:
     description:
-      - How payloads are to be understood, V(text) as UTF-8, V(json) as data; V(base64) returns any bytes as base64.
-      - A payload that is nothing of the kind is an error.
+      - The format of payloads. V(text) is UTF-8 text, V(json) is parsed, and V(base64) returns any bytes as base64.
+      - A payload in another format is an error.
     type: str
     choices: [text, json, base64]
     default: text
@@ -56,12 +56,12 @@ EXAMPLES = r"""
     stream: ORDERS
   register: newest
 
-- name: Read it by its number
+- name: Read a message by its number
   choria.streams.choria_stream_message_info:
     stream: ORDERS
     sequence: "{{ newest.messages[0].sequence }}"
 
-- name: Read what came in the last hour on some subjects, at most a hundred
+- name: Read the messages of the last hour on some subjects, at most a hundred
   choria.streams.choria_stream_message_info:
     stream: ORDERS
     subject: orders.*
@@ -72,7 +72,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 messages:
-  description: The messages, the oldest first; an empty list where there is none.
+  description: The messages, the oldest first; an empty list if there are none.
   returned: success
   type: list
   elements: dict
@@ -98,24 +98,17 @@ messages:
       type: dict
       sample: {Nats-Msg-Id: order-1}
     data:
-      description: Its payload, in the form that O(encoding) says.
+      description: Its payload, in the form O(encoding).
       type: raw
       sample: {article: Fahrrad, count: 1}
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(no_stream), V(encoding),
+      V(too_many), V(permission) or V(api). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(no_stream), V(encoding), V(too_many), V(permission) or V(api). The
-        guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: name
+  sample: {code: option, option: name}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_info

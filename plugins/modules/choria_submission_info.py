@@ -11,25 +11,25 @@ module: choria_submission_info
 version_added: 1.0.0
 short_description: Read the submission spool of Choria Server
 description:
-  - Counts what waits in the spool on the managed host, tells since when, and whether the spool will soon be full.
-  - It reads files and makes no connection, and needs nothing beside Python.
+  - Counts the messages that wait in the spool on the managed host, with their ages, and warns of a nearly full spool.
+  - It only reads files, makes no connection, and needs no Python library.
 author:
   - The choria.streams developers (@choria-io)
 options:
   spool:
     description:
       - The folder of the spool.
-      - Where it is not set, C(plugin.choria.submission.spool) in the file O(choria_config) tells it, or where that is
-        not set either, in V(/etc/choria/server.conf).
+      - By default C(plugin.choria.submission.spool) in the file O(choria_config), or in
+        V(/etc/choria/server.conf) if that is not set either.
     type: path
 extends_documentation_fragment:
   - choria.streams.connection
   - choria.streams.attributes
   - choria.streams.attributes.info
 notes:
-  - Of the connection options only O(choria_config) counts. The others are there for C(module_defaults), and nats-py is
-    not needed.
-  - The spool is for the user alone as whom Choria Server runs, as a rule V(root), so that tasks need C(become).
+  - Of the connection options, only O(choria_config) is used. The module accepts the others for C(module_defaults).
+    nats-py is not needed.
+  - Only the user of Choria Server, usually V(root), can use the spool. So tasks need C(become).
 seealso:
   - module: choria.streams.choria_submit
 """
@@ -38,7 +38,7 @@ EXAMPLES = r"""
 ---
 # On hosts with Choria Server, whose file names plugin.choria.submission.spool. The variable server_config is this file,
 # such as /etc/choria/server.conf.
-- name: Look at the spool
+- name: Read the spool
   choria.streams.choria_submission_info:
     choria_config: "{{ server_config }}"
   register: found
@@ -59,7 +59,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 spool:
-  description: What is in the spool.
+  description: The contents of the spool.
   returned: success
   type: dict
   contains:
@@ -69,8 +69,8 @@ spool:
       sample: /var/spool/choria/submission
     limit:
       description: >-
-        How many messages of each priority it may hold, C(plugin.choria.submission.max_spool_size) of the server's
-        file, or 500 where that is not known.
+        How many messages of each priority it may hold, C(plugin.choria.submission.max_spool_size) of the server's file,
+        or 500 if that is unknown.
       type: int
       sample: 50000
     messages:
@@ -82,7 +82,7 @@ spool:
       type: int
       sample: 1516
     oldest:
-      description: When the oldest was submitted, RFC 3339 UTC; null where there is none.
+      description: When the oldest was submitted, RFC 3339 UTC; null if nothing waits.
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     oldest_age:
@@ -98,7 +98,7 @@ spool:
       type: bool
       sample: false
     broken:
-      description: Files that Choria Server will throw away, since they are no messages.
+      description: Files that Choria Server will delete, since they are not messages.
       type: list
       elements: dict
       contains:
@@ -107,13 +107,12 @@ spool:
           type: str
           sample: /var/spool/choria/submission/P2/1772366400123456789-x.msg
         reason:
-          description: What is wrong with it.
+          description: The fault of the file.
           type: str
           sample: "is not JSON (at line 1, column 2)"
     unfinished:
       description: >-
-        Files beside the priorities. Each is a message that is being written, or what a program left behind that was
-        killed meanwhile.
+        Files beside the priorities, which are being written, or were left by a killed program.
       type: list
       elements: str
       sample: [/var/spool/choria/submission/1772366400123456789-x.tmp]
@@ -135,7 +134,7 @@ spool:
           type: int
           sample: 1516
         tries:
-          description: How often the one was tried in vain that was tried most often.
+          description: The number of failed attempts of the message with the most.
           type: int
           sample: 1
         oldest:
@@ -155,20 +154,13 @@ spool:
           type: bool
           sample: false
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(spool_missing) or
+      V(spool_permission). The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(spool_missing) or V(spool_permission). The guide Troubleshooting in
-        C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: spool_missing
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: name
+  sample: {code: spool_missing, option: name}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid

@@ -11,17 +11,17 @@ module: choria_submit
 version_added: 1.0.0
 short_description: Submit a message to Choria Streams
 description:
-  - Hands a message to Choria Server on the managed host, which delivers it to a stream, tries again where that fails,
-    and uses the connection that it has. It does what C(choria tool submit) does, and needs no connection, no
-    credentials and no Python library on the host.
-  - Or, with O(transport=direct), publishes it itself, with the stream's acknowledgement.
-  - The message arrives on the subject C(<collective>.submission.in.<subject>), which a stream has to listen to.
-  - What Choria Server would take and then throw away fails here, before anything is written.
+  - Passes a message to Choria Server on the managed host, as C(choria tool submit) does. The server delivers it to a
+    stream over its own connection, and retries after failures. The module needs no connection, no credentials and no
+    Python library on the host.
+  - With O(transport=direct) the module itself publishes the message, and waits for the stream's acknowledgement.
+  - The message arrives on the subject C(<collective>.submission.in.<subject>), which has to belong to a stream.
+  - A message that Choria Server would accept and then drop is refused before anything is written.
 author:
   - The choria.streams developers (@choria-io)
 options:
   subject:
-    description: The subject, such as V(tasks.status), without the C(<collective>.submission.in.) that goes before it.
+    description: The subject, such as V(tasks.status), without the prefix C(<collective>.submission.in.).
     type: str
     required: true
   payload:
@@ -31,7 +31,7 @@ options:
     type: raw
   encoding:
     description:
-      - How O(payload) is meant, V(text) for what it says, V(json) for a structure that is sent as JSON, V(base64) for
+      - The form of O(payload). V(text) is sent as it is, V(json) is a structure that is sent as JSON, V(base64) is for
         binary content.
     type: str
     choices: [text, json, base64]
@@ -41,37 +41,37 @@ options:
     type: path
   reliable:
     description:
-      - With V(true) Choria Server tries until a stream has acknowledged the message, O(ttl) is over, or O(max_tries)
-        were made. The reliable messages of a priority are sent in their order, and one that fails holds back those
-        after it, until it has to wait for its next try; then they may overtake it.
-      - With V(false), as in C(choria tool submit), it is published once, and lost where no stream takes it.
-      - Where O(transport=direct) the stream acknowledges it in either case, and the message only says which it was.
+      - With V(true) Choria Server retries until a stream has acknowledged the message, O(ttl) is over, or O(max_tries)
+        is reached. The reliable messages of a priority are sent in their order. A message that fails delays the next
+        ones, until it waits for its next try. Then they may overtake it.
+      - With V(false), as in C(choria tool submit), it is published once, and lost if no stream has the subject.
+      - With O(transport=direct) the stream acknowledges it in both cases. The message only contains the setting.
     type: bool
     default: false
   priority:
-    description: The priority, each of which has its own queue in the spool.
+    description: The priority. Each priority has its own queue in the spool.
     type: int
     choices: [0, 1, 2, 3, 4]
     default: 4
   ttl:
     description:
-      - How long it may take to deliver it, as seconds or text such as V(90m), at most V(31d). Choria Server throws it
-        away afterwards.
+      - How long the delivery may take, as seconds or text such as V(90m), at most V(31d). After that Choria Server
+        drops the message.
     type: str
     default: 24h
   max_tries:
-    description: How often Choria Server tries to deliver it before it throws it away.
+    description: How often Choria Server tries to deliver the message before it drops it.
     type: int
     default: 100
   sender:
-    description: Who sends it, for readers of the stream; C(user) and the number of the effective user if not set.
+    description: The name of the sender, for readers of the stream. C(user) and the effective user's number if not set.
     type: str
   sign:
     description:
-      - Whether the message is to be signed, which P(choria.streams.choria_verify#filter) can check.
+      - Whether to sign the message, which P(choria.streams.choria_verify#filter) can check.
       - Choria Server signs with its seed, and needs the security provider V(choria) or another configuration with one.
-      - Where O(transport=direct) it is signed with O(seed), carries O(jwt), and has the identity of that token.
-        Needs the Python library cryptography.
+      - With O(transport=direct) it is signed with O(seed), contains O(jwt), and has the identity of that token. Needs
+        the Python library cryptography.
     type: bool
     default: false
   headers:
@@ -83,15 +83,15 @@ options:
     description:
       - V(spool) writes a file into the spool of Choria Server on the managed host.
       - V(direct) connects to the brokers with the connection options, and waits for the stream's acknowledgement.
-        O(ttl) and O(max_tries) mean nothing then.
+        Then O(ttl) and O(max_tries) have no effect.
     type: str
     choices: [spool, direct]
     default: spool
   spool:
     description:
       - The folder of the spool.
-      - Where it is not set, C(plugin.choria.submission.spool) in the file O(choria_config) tells it, or where that is
-        not set either, in V(/etc/choria/server.conf).
+      - By default C(plugin.choria.submission.spool) in the file O(choria_config), or in
+        V(/etc/choria/server.conf) if that is not set either.
     type: path
 extends_documentation_fragment:
   - choria.streams.connection
@@ -108,9 +108,9 @@ attributes:
     support: none
     details: Each run submits one more message, with an ID of its own, and reports a change.
 notes:
-  - Of the connection options O(choria_config), O(identity) and O(collective) count for O(transport=spool), and
-    nats-py is not needed there.
-  - The spool is for the user alone as whom Choria Server runs, as a rule V(root), so that tasks need C(become).
+  - With O(transport=spool), only the connection options O(choria_config), O(identity) and O(collective) are used, and
+    nats-py is not needed.
+  - Only the user of Choria Server, usually V(root), can use the spool. So tasks need C(become).
 seealso:
   - module: choria.streams.choria_submission_info
   - plugin: choria.streams.choria_verify
@@ -138,7 +138,7 @@ EXAMPLES = r"""
     sender: "{{ inventory_hostname }} Task Agent"
     choria_config: "{{ server_config }}"
 
-- name: Tell that the deployment is done, in a queue of its own
+- name: Submit the end of the deployment, in a queue of its own
   choria.streams.choria_submit:
     subject: tasks.deployed
     payload:
@@ -180,7 +180,7 @@ message:
       type: str
       sample: tasks.status
     stream_subject:
-      description: The subject on which it arrives; null where neither O(choria_config) nor O(collective) tells it.
+      description: The subject on which it arrives; null if neither O(choria_config) nor O(collective) is known.
       type: str
       sample: mcollective.submission.in.tasks.deployed
     priority:
@@ -188,11 +188,11 @@ message:
       type: int
       sample: 4
     reliable:
-      description: Whether it is tried until a stream has it.
+      description: Whether Choria Server retries it until a stream has stored it.
       type: bool
       sample: true
     sender:
-      description: Who sends it.
+      description: The sender.
       type: str
       sample: user 0
     identity:
@@ -208,7 +208,7 @@ message:
       type: str
       sample: "2026-03-01T12:00:00.123456789Z"
     expires:
-      description: When Choria Server throws it away, RFC 3339 UTC.
+      description: When Choria Server gives up on it, RFC 3339 UTC.
       type: str
       sample: "2026-03-01T13:00:00.123456789Z"
     file:
@@ -216,7 +216,7 @@ message:
       type: str
       sample: /var/lib/choria/submission/P4/1795468263425046170-a0eba55c-1d78-49c6-be0b-95c37f4055fc.msg
     stream:
-      description: The stream that has it; null with O(transport=spool), where that is not known yet.
+      description: The stream that stored it; null with O(transport=spool), since that is not known yet.
       type: str
       sample: TASKS
     sequence:
@@ -224,21 +224,14 @@ message:
       type: int
       sample: 17
 failure:
-  description: The machine-readable part of an error.
+  description:
+    - The machine-readable part of an error. C(code) is its kind, such as V(option), V(spool_full), V(spool_missing),
+      V(spool_permission), V(spool_owner), V(spool_mode), V(spool_write), V(no_stream), V(unreachable) or V(permission).
+      The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.
+    - C(option) is the option to change, where it is one.
   returned: failure
   type: dict
-  contains:
-    code:
-      description: >-
-        The kind of the error, such as V(option), V(spool_full), V(spool_missing), V(spool_permission), V(spool_owner),
-        V(spool_mode), V(spool_write), V(no_stream), V(unreachable) or V(permission). The guide Troubleshooting in
-        C(docs/troubleshooting.md) lists all codes.
-      type: str
-      sample: option
-    option:
-      description: The option to change, where it is one.
-      type: str
-      sample: payload
+  sample: {code: option, option: payload}
 """
 
 from ansible_collections.choria.streams.plugins.module_utils._module import run_hybrid

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read the options of action plugins. Ansible passes those of the task alone; other sources are added here."""
 
@@ -12,8 +11,8 @@ from ansible.utils.display import Display
 
 from ..module_utils import _errors
 from ..module_utils._connection.settings import Settings
-from ..module_utils._options.connection import CONNECTION, NAMES, environment, is_unset
-from ._plugin import counting, is_of_ansible
+from ..module_utils._options.connection import CONNECTION, NAMES, is_unset
+from ._plugin import checked, counting, is_of_ansible, prepare_options, unknown_option, with_origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +20,11 @@ if TYPE_CHECKING:
     from ansible.plugins.action import ActionBase
 
 _KIND, _NAME = "action", "choria.streams.connection"
+# By these, Ansible converts the options of tasks and variables. ``counting`` reads all others
+_DEFINITIONS = {
+    row.option: {"type": row.argument()["type"], "vars": [{"name": f"choria_streams_{row.option}"}]}
+    for row in CONNECTION
+}
 
 
 def options_of(
@@ -37,12 +41,10 @@ def options_of(
         arguments[row.option] = {key: value for key, value in arguments[row.option].items() if key != "default"}
     unknown = [name for name in action._task.args if name not in arguments]
     if unknown:
-        own = ", ".join(spec)
-        raise _errors.OptionError(
-            unknown[0], f"there is no such option: there are {own}, and the options of the connection."
-        )
+        raise unknown_option(unknown[0], spec)
     for name in [name for name in NAMES if is_unset(action._task.args.get(name, name))]:
         del action._task.args[name]  # before types are checked, which '' is none of
+    action._task.args = checked(arguments, action._task.args)
     _result, given = action.validate_argument_spec(arguments, **rules)
     return {**given, **_connection_options(action, given, task_vars)}
 
@@ -68,32 +70,18 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
     return settings
 
 
+def prepare() -> None:
+    """Keep the connection options of the environment and of ansible.cfg for processes that are forked later."""
+    C.config.initialize_plugin_configuration_definitions(_KIND, _NAME, _DEFINITIONS)
+    prepare_options(_KIND, _NAME, ())
+
+
 def _connection_options(action: ActionBase, given: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-    C.config.initialize_plugin_configuration_definitions(_KIND, _NAME, _definitions())
-    direct = {row.option: given[row.option] for row in CONNECTION if not is_unset(given.get(row.option))}
-    names = [f"choria_streams_{row.option}" for row in CONNECTION]
-    variables = action._templar.template({name: task_vars[name] for name in names if name in task_vars})
-    variables = {name: value for name, value in variables.items() if not is_unset(value)}
-    return counting(
-        {
-            row.option: C.config.get_config_value_and_origin(
-                row.option, plugin_type=_KIND, plugin_name=_NAME, variables=variables, direct=direct
-            )
-            for row in CONNECTION
-        }
+    C.config.initialize_plugin_configuration_definitions(_KIND, _NAME, _DEFINITIONS)
+    direct = {name: given[name] for name in NAMES if not is_unset(given.get(name))}
+    variables = {name: task_vars[f"choria_streams_{name}"] for name in NAMES if f"choria_streams_{name}" in task_vars}
+    variables = action._templar.template(variables)
+    variables = checked(
+        CONNECTION.argument_spec(), {name: value for name, value in variables.items() if not is_unset(value)}
     )
-
-
-def _definitions() -> dict[str, dict[str, Any]]:
-    """Return the documentation of the connection options, as other plugins have it, from their table."""
-    definitions = {}
-    for row in CONNECTION:
-        argument = row.argument()
-        definitions[row.option] = {
-            "type": argument["type"],
-            "default": argument.get("default"),
-            "env": [{"name": name} for name in environment(row.option)],
-            "ini": [{"section": "choria_streams", "key": row.option}],
-            "vars": [{"name": f"choria_streams_{row.option}"}],
-        }
-    return definitions
+    return counting(with_origins(_KIND, _NAME, NAMES, variables, direct))

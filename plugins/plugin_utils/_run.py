@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Detect the end of the run that a process works for.
 
@@ -11,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import threading
 from contextlib import contextmanager
@@ -21,7 +21,9 @@ from ..module_utils import _errors
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LOOK_EVERY = 0.5
+    from ..module_utils._operations.wake import Wake
+
+CHECK_EVERY = 0.5
 
 
 def is_gone() -> bool:
@@ -31,9 +33,9 @@ def is_gone() -> bool:
 
 
 def parent() -> int:
-    """Return the process whose end ``is_gone`` notices, 0 where there is none."""
-    found = multiprocessing.parent_process()
-    return found.pid or 0 if found is not None else 0
+    """Return the process whose end ``is_gone`` notices, 0 for none."""
+    process = multiprocessing.parent_process()
+    return process.pid or 0 if process is not None else 0
 
 
 def check() -> None:
@@ -51,19 +53,31 @@ def watched() -> Iterator[None]:
     if multiprocessing.parent_process() is None:
         yield
         return
+    from ..module_utils._operations.wake import Wake  # lookups need none
+
     done = threading.Event()
+    with Wake(parent=parent()) as wake:
+        thread = threading.Thread(target=_end_with_run, args=(wake, done), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            wake.set()
+            thread.join()
 
-    def watch() -> None:
-        while not done.wait(LOOK_EVERY):
-            if is_gone():
-                # What Ansible's worker does with it ends its whole process group, ssh and local modules included
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+def _end_with_run(wake: Wake, done: threading.Event) -> None:
+    """End this process when its run is gone, unless ``done`` is set before."""
+    events = select.poll()
+    if wake.fd >= 0:
+        events.register(wake.fd, select.POLLIN)
+    while not done.is_set():
+        if is_gone():
+            # Ansible's worker then ends its whole process group, with ssh and local modules
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        if wake.fd >= 0:
+            events.poll()
+        else:
+            done.wait(CHECK_EVERY)

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write the events of a run to disk from the run itself, if no process can send them. It is imported only then."""
 
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING
 from ...module_utils._operations.runs.journal import Outgoing
 from ...module_utils._operations.runs.spool import Spool, spool_path
 from .outbox import Outbox
-from .sender import Before, Report, accounts
-from .sender_main import transport_of
+from .sender_main import Before, accounts, transport_of
+from .sender_pipe import Report
 
 if TYPE_CHECKING:
     from .sender_pipe import Job
@@ -38,6 +37,7 @@ class LastResort:
         self._outbox.spill(at_last=True)
 
     def finish(self) -> Report:
+        """Close the journal, and return the report of the run."""
         self._outbox.finish()
         counted = accounts(self._before, self._count, self._outbox)
         self._transport.close()

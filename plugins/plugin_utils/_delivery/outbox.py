@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Undelivered events, the oldest first: those of this run, which soon go to disk, and those of earlier runs."""
 
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...module_utils import _errors
 from ...module_utils._operations.runs.journal import number_of
+from .sender_pipe import MOST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from ...module_utils._operations.runs.journal import Journal, Outgoing
     from ...module_utils._operations.runs.spool import Spool
 
-# An event that was not acknowledged after so many seconds goes to disk. With the clock of who calls `look`, and what
-# writing takes, it is there within one.
+# An event without an acknowledgement for this many seconds goes to disk. With the clock of the caller of `check`, and
+# the time of writing, it is there within a second.
 SPILL_AFTER = 0.75
-# More than these in memory go to disk at once, and what does not fit into memory at all is dropped
-SPILL_BYTES, MOST_BYTES = 4 << 20, 24 << 20
+# More than these in memory go to disk at once
+SPILL_BYTES = 4 << 20
 _OVERHEAD = 300
 _AT_ONCE = 256
 _SYNC_EVERY = 1.0
@@ -43,11 +43,11 @@ class Outbox:
         self.settled = 0
         """How many of the first events need not be put again: they are delivered, on disk or dropped."""
         self.dropped = 0
-        """How many of these there was no room for, or the stream does not take."""
+        """How many of the settled ones are lost: there was no room for them, or the stream refuses them."""
         self.resumed = 0
         """How many events of this run another process has left on disk, without those that are put again."""
         self._spool, self._create = spool, create
-        # With how many events were put before, and this one
+        # Events, each with the time of its arrival, and its number in the order of arrival
         self._arrived: deque[tuple[Outgoing, float, int]] = deque()
         self._memory: deque[tuple[Outgoing, float, int]] = deque()
         self._given = 0
@@ -71,7 +71,7 @@ class Outbox:
         size = len(event.payload) + _OVERHEAD
         self._given += 1
         if self._last_resumed and self._last_resumed >= number_of(event.id):
-            self.resumed -= 1  # it was counted there, and is again
+            self.resumed -= 1  # this process counts it from now on
         elif self._bytes + size <= MOST_BYTES:
             self._bytes_in += size
             self._arrived.append((event, time.monotonic(), self._given))
@@ -86,14 +86,17 @@ class Outbox:
 
     @property
     def empty(self) -> bool:
+        """True if no event waits."""
         return not (self.journal or self._memory or self._arrived)
 
     @property
     def crowded(self) -> bool:
+        """True if memory has more than SPILL_BYTES of events."""
         return self._bytes > SPILL_BYTES
 
     @property
     def on_disk(self) -> int:
+        """The number of events on disk."""
         return self.journal.count if self.journal else 0
 
     def _take(self) -> None:
@@ -108,38 +111,38 @@ class Outbox:
                 return on_disk
             self._end_journal()  # nothing of it can be read any more
         self._take()
-        found, size = [], 0
+        events, size = [], 0
         for event, _moment, _number in islice(self._memory, count):
-            found.append(event)
+            events.append(event)
             size += len(event.payload)
             if size > SPILL_BYTES:
                 break
-        return found
+        return events
 
     def advance(self, count: int, lost: int) -> None:
         """Remove the first ``count`` events, in memory or on disk. They are delivered, or ``lost``."""
         self.delivered += count - lost
         self.lost += lost
         self.dropped += lost
-        # Those that were on their way from memory may have gone to disk meanwhile, or as many of them as fit there
+        # Events that were sent from memory may have moved to disk meanwhile, all of them or some
         held = min(count, self.on_disk)
         if self.journal and held:
             self.journal.advance(held)
             if not self.journal.count:
                 self._end_journal()
         for _event in range(count - held):
-            self._forget()
+            self._pop()
 
     def _end_journal(self) -> None:
         if self.journal:
             self.journal.remove()
             self.journal = None
 
-    def _forget(self) -> None:
+    def _pop(self) -> None:
         event, _moment, self.settled = self._memory.popleft()
         self._bytes_out += len(event.payload) + _OVERHEAD
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Move events to disk that waited too long, or are too many. Call it several times a second."""
         self._take()
         now = time.monotonic()
@@ -161,16 +164,17 @@ class Outbox:
                 for _event in range(
                     self.journal.append([event for event, _moment, _number in islice(self._memory, _AT_ONCE)])
                 ):
-                    self._forget()
+                    self._pop()
             self.problem = ""
         except _errors.StreamsError as error:
             self._failed, self.problem = now, error.message
         except OSError as error:
-            self._failed, self.problem = now, f"{self._spool.path} did not take them: {error.strerror}."
+            self._failed, self.problem = now, f"{self._spool.path} could not store them: {error.strerror}."
         if self.journal and not self.journal.count:
             self._end_journal()
 
     def sync(self) -> None:
+        """Make the events on disk durable."""
         self._synced = time.monotonic()
         if self.journal:
             try:
@@ -198,6 +202,7 @@ class Earlier:
 
     @property
     def empty(self) -> bool:
+        """True if no event of an earlier run waits. It opens the next journal."""
         try:
             while self._journal is None or not self._journal.window(1):
                 self._end()
@@ -223,6 +228,7 @@ class Earlier:
             self._journal = None
 
     def window(self, count: int) -> list[Outgoing]:
+        """Return the oldest undelivered events of the journal, at most ``count``."""
         try:
             return self._journal.window(count) if self._journal else []
         except OSError as error:
@@ -230,6 +236,7 @@ class Earlier:
             return []
 
     def advance(self, count: int, lost: int) -> None:
+        """Mark the first events as delivered, except the ``lost`` ones."""
         self.delivered += count - lost
         self.lost += lost
         if self._journal:

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sender process and the two pipes between it and the run. Neither blocks the run.
+"""The sender process and the two pipes between it and the run. They never block the run.
 
 The run writes its job, then events, a line each, and at last their number. The process reports whether it can do the
 job, its progress, and at last the report. All but the events is JSON without spaces.
@@ -35,9 +34,13 @@ package.__path__ = [sys.argv[1]]
 from plugins.plugin_utils._delivery.sender_main import main
 main()
 """
+# Events that do not fit into this memory, on each side, are dropped
+MOST_BYTES = 24 << 20
+# The seconds after flush_timeout that a slow disk gets
+GRACE = 1.0
 _PIPE_SIZE = 1 << 20
 _READ_AT_ONCE = 1 << 16
-# What ends a run from outside is often sent to all processes that it has
+# A signal that ends a run from outside is often sent to all its processes
 _NOT_FOR_IT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # The ends of pipes that are for this process, and not for its forks
 _ours: set[int] = set()
@@ -76,6 +79,16 @@ class Job(NamedTuple):
     sequence: int = 0
 
 
+class Report(NamedTuple):
+    """The delivery of a run's events. ``text`` describes it, ``fine`` is True without problems."""
+
+    stored: int
+    spooled: int
+    dropped: int
+    text: str
+    fine: bool
+
+
 class SenderPipe:
     """The run's end of the pipes."""
 
@@ -84,14 +97,14 @@ class SenderPipe:
         self.dead = False
         """Whether the process has ended. It is noticed when the pipe is used."""
         events, self._events = os.pipe()
-        self._told, told = os.pipe()
+        self._told, answers = os.pipe()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_IT)  # which is handed down
         try:
             self._process = subprocess.Popen(
                 # -P: nothing is imported from the folder that the run was started in
                 [sys.executable, "-P", "-c", _START, _PLUGINS],
                 stdin=events,
-                stdout=told,
+                stdout=answers,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
@@ -102,7 +115,7 @@ class SenderPipe:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(events)
-            os.close(told)
+            os.close(answers)
         self.pid = self._process.pid
         _ours.update((self._events, self._told))
         os.set_blocking(self._events, False)
@@ -128,11 +141,11 @@ class SenderPipe:
     def listen(self) -> list[dict[str, Any]]:
         """Return the answers since the last call. Sets ``dead`` after the last answer."""
         try:
-            told = os.read(self._told, _READ_AT_ONCE)
+            data = os.read(self._told, _READ_AT_ONCE)
         except BlockingIOError:
             return []
-        self.dead |= not told
-        *lines, self._answers = (self._answers + told).split(b"\n")
+        self.dead |= not data
+        *lines, self._answers = (self._answers + data).split(b"\n")
         return [json.loads(line) for line in lines]
 
     def await_answer(self, deadline: float) -> bool:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sender in a process of its own, to which a run sends its events through a pipe.
 
@@ -18,10 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ...module_utils import _errors
-from ...module_utils._operations.runs.journal import number_of
-from .outbox import MOST_BYTES
-from .sender import GRACE, Report
-from .sender_pipe import Job, SenderPipe
+from .sender_pipe import GRACE, MOST_BYTES, Job, Report, SenderPipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "SenderProcess"]
 
-# For its start, in the shortest runs on the busiest machines
+# Further seconds for the start of the process, in short runs on busy machines
 _MARGIN = 2.0
 # How often the run asks how far the process is, in seconds
 _ASK_EVERY = 0.25
@@ -41,7 +37,7 @@ class SenderProcess:
 
     def __init__(self, job: Job, warn: Callable[[str], None]) -> None:
         """Start the process. Raises Refused if that fails."""
-        # It ends within this once it has seen the end of the run
+        # The process ends within these seconds after the end of the run
         self._patience = job.flush_timeout + GRACE + _MARGIN
         self._job, self._warn = job, warn
         self._pipe: SenderPipe | None = SenderPipe(job)
@@ -49,10 +45,10 @@ class SenderProcess:
         self._able = False
         self._unsettled: deque[bytes] = deque()
         self._bytes = 0
-        # All that were put, and those of them that did not fit into memory
+        # The number of events, and of those that did not fit into memory
         self._count = self._missed = 0
         self._last_id = ""
-        # How many the process at work has settled, and how many of these it has dropped
+        # The number of events that the current process has settled, and of those that it has dropped
         self._here_settled = self._here_dropped = 0
         self._report: dict[str, Any] = {}
         self._asked = time.monotonic()
@@ -105,7 +101,7 @@ class SenderProcess:
             return self._last_resort.finish()
         if self._pipe:
             self._pipe.close()
-        return Report(**self._report) if self._report else self._unknown()
+        return Report(**self._report) if self._report else self._no_answer()
 
     @property
     def _handed(self) -> int:
@@ -119,9 +115,9 @@ class SenderProcess:
             self._pipe.end(self._handed + self._missed, deadline)
         return deadline
 
-    def _unknown(self) -> Report:
+    def _no_answer(self) -> Report:
         """Report a process without an answer. It is not killed, since it may still write events to disk."""
-        text = f"what became of {self._count} events is not known: the process that sends them does not answer."
+        text = f"it is not known whether {self._count} events were stored: the process that sends them does not answer."
         return Report(0, 0, 0, f"{text} A later run delivers what is on disk.", False)
 
     def _listen(self) -> None:
@@ -133,7 +129,7 @@ class SenderProcess:
                 self._take(answer)
         if pipe and pipe.dead and not self._report:
             pipe.close()
-            self._take_over()
+            self._replace_process()
 
     def _take(self, answer: dict[str, Any]) -> None:
         if "refused" in answer:
@@ -146,8 +142,10 @@ class SenderProcess:
         elif answer:
             self._report = answer
 
-    def _take_over(self) -> None:
+    def _replace_process(self) -> None:
         """Start another process with the unsettled events, or write to disk from here. Raises StreamsError."""
+        from ...module_utils._operations.runs.journal import number_of  # most runs never need it
+
         before = self._job
         again = before.restarted and not self._here_settled
         self._job = before._replace(

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Event transports: their interface, and the one that publishes directly to the stream.
 
@@ -14,8 +13,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...module_utils import _errors
-from ...module_utils._api import streams
-from ...module_utils._api.messages import publish_many
+from ...module_utils._api import lists, messages
 from ...module_utils._connection.client import preload
 from ...module_utils._connection.sessions import Session
 from ...module_utils._connection.wire import Request
@@ -27,10 +25,10 @@ if TYPE_CHECKING:
     from ...module_utils._operations.runs.journal import Outgoing
 
 CONTENT_TYPE = "application/cloudevents+json"
-# A subject that events may have, and after how many seconds servers are asked again why nobody takes them
+# The last word of a subject of events, and the seconds between two questions why no stream takes them
 _ANY, _ASK_AGAIN = "run_started", 5.0
 _MESSAGE_TOO_LARGE, _WRONG_STREAM = 10054, 10060
-# What does not go away by itself: these credentials, options and libraries are what this run has
+# Errors that do not go away during this run, since its credentials, options and libraries stay
 _HOPELESS = (_errors.PermissionMissing, _errors.OptionError, _errors.LibraryMissing)
 
 
@@ -59,14 +57,17 @@ class Transport(Protocol):
     place: str
 
     @property
-    def warning(self) -> str: ...
+    def warning(self) -> str:
+        """A sentence for the last line of the run, or an empty text."""
 
     def meanwhile(self, seconds: float, call: Callable[[], None]) -> None:
         """Call ``call`` every ``seconds`` seconds while waiting for servers."""
 
-    def send(self, events: Sequence[Outgoing]) -> Sent: ...
+    def send(self, events: Sequence[Outgoing]) -> Sent:
+        """Send events in order, and return which of them are settled."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connection."""
 
 
 class Direct:
@@ -113,45 +114,51 @@ class Direct:
             limit = server.max_payload
             fits = [request.size <= limit for request in requests]
             fitting = list(compress(requests, fits))
-            # As one window of the session: of several it would send the next one whatever became of the first
-            answers = iter(publish_many(self._session, f"Storing in {self._stream}", fitting, len(events)))
+            # All in one window: the session would send a second window even if the first one failed
+            most = min(len(events), messages.window(fitting))
+            answers = iter(self._session.request_many(fitting, most))
         except _errors.StreamsError as error:
             return Sent(problem=error.message, hopeless=isinstance(error, _HOPELESS))
         sent = Sent()
-        for fit in fits:
-            answer = next(answers) if fit else _errors.Refused("It is too large.", code="too_large")
-            if not self._settle(sent, answer):
-                break
+        for request, fit in zip(requests, fits):
+            try:
+                if not fit:
+                    raise _errors.Refused("It is too large.", code="too_large")
+                messages.acknowledged(f"Storing in {self._stream}", request.headers, next(answers))
+                sent.settled += 1
+            except _errors.StreamsError as error:
+                if not self._settle(sent, error):
+                    break
         return sent
 
     def _headers(self, event: Outgoing) -> dict[str, str]:
         """Return the headers that make an event safe to send twice."""
         return {"Nats-Msg-Id": event.id, "Nats-Expected-Stream": self._stream, "Content-Type": CONTENT_TYPE}
 
-    def _settle(self, sent: Sent, answer: dict[str, Any] | _errors.StreamsError) -> bool:
-        """Add the result of one event. Returns False if the rest has to be sent again."""
-        err_code = answer.err_code if isinstance(answer, _errors.ApiError) else 0
-        if not isinstance(answer, _errors.StreamsError):
-            sent.settled += 1
-        elif err_code == _MESSAGE_TOO_LARGE or answer.failure.get("code") == "too_large":
+    def _settle(self, sent: Sent, error: _errors.StreamsError) -> bool:
+        """Add the error of one event. Returns False if the rest has to be sent again."""
+        err_code = error.err_code if isinstance(error, _errors.ApiError) else 0
+        if err_code == _MESSAGE_TOO_LARGE or error.failure.get("code") == "too_large":
             sent.settled += 1
             sent.lost += 1
-        else:
-            sent.problem, sent.hopeless = self._reason(answer), isinstance(answer, _HOPELESS)
-            return False
-        return True
+            return True
+        sent.problem, sent.hopeless = self._reason(error), isinstance(error, _HOPELESS)
+        return False
 
     def _reason(self, error: _errors.StreamsError) -> str:
         subjects = f"{self._prefix}.>"
         if isinstance(error, _errors.ApiError) and error.err_code == _WRONG_STREAM:
             return f"another stream than {self._stream} takes {subjects}: give its name in stream, or other subjects."
-        return self._unheard(subjects) if error.failure.get("code") == "no_responders" else error.message
+        return self._missing_stream(subjects) if error.failure.get("code") == "no_responders" else error.message
 
-    def _unheard(self, subjects: str) -> str:
+    def _missing_stream(self, subjects: str) -> str:
         """Return why no stream accepts events: it does not exist, or has no leader. Asks servers every few seconds."""
         if not self._why or time.monotonic() - self._asked > _ASK_AGAIN:
             remedy = f"choria.streams.choria_stream (name: {self._stream}, subjects: ['{subjects}'])"
-            self._why = self._outage() or f"no stream takes {subjects}: create it with {remedy}."
+            self._why = (
+                self._outage()
+                or f"no stream takes {subjects}: create it with {remedy}, or add this subject if it exists."
+            )
             self._asked = time.monotonic()
         return self._why
 
@@ -164,7 +171,7 @@ class Direct:
             error = self._session.explain(subject, self._stream)
             if error.failure.get("code") == "no_leader":
                 return error.message
-            if not streams.names(self._session, subject):
+            if not lists.stream_names(self._session, subject):
                 return ""
         except _errors.Unreachable as error:
             return error.message

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The event transport through the spool of this host's Choria Server. It is imported only if it is used."""
 
@@ -11,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from ...module_utils import _errors
-from ...module_utils._api import streams
+from ...module_utils._api import lists
 from ...module_utils._choria.spool import find_spool
 from ...module_utils._choria.submission_message import MAX_TTL, Message, subject_of
 from ...module_utils._connection.sessions import Session
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     from ...module_utils._connection.settings import Settings
     from ...module_utils._operations.runs.journal import Outgoing
 
-# As often as in a month, which is as long as it keeps them
+# More tries than Choria Server makes in MAX_TTL
 _MAX_TRIES = 1_000_000
 _PRIORITY = 4
-# How long the end of a run waits for the answer of brokers that don't answer, in seconds
-_LOOK_FOR = 1.0
+# How many seconds the end of a run waits for the check of the stream, if brokers don't answer
+_CHECK_FOR = 1.0
 
 
 def _spool(server_config: str | None) -> Spool:
@@ -43,8 +42,8 @@ class ChoriaSpool:
 
     window = 16  # each waits for the disk
 
-    def __init__(self, server_config: str | None, settings: Settings, prefix: str, *, look: bool) -> None:
-        """With ``look`` the servers of ``settings`` are asked whether a stream takes what Choria Server publishes.
+    def __init__(self, server_config: str | None, settings: Settings, prefix: str, *, check: bool) -> None:
+        """With ``check`` the servers of ``settings`` are asked whether a stream takes what Choria Server publishes.
 
         Raises StreamsError when there is no spool.
         """
@@ -54,23 +53,23 @@ class ChoriaSpool:
         self._spool = spool
         self._identity = settings.identity or (spool.config.identity if spool.config else "") or socket.getfqdn()
         self._warning = ""
-        self._looking: threading.Thread | None = None
-        if look and spool.config:
+        self._checking: threading.Thread | None = None
+        if check and spool.config:
             subject = subject_of(spool.config.main_collective, prefix)
-            self._looking = threading.Thread(target=self._look, args=(settings, subject), daemon=True)
-            self._looking.start()
+            self._checking = threading.Thread(target=self._check_stream, args=(settings, subject), daemon=True)
+            self._checking.start()
 
     @property
     def warning(self) -> str:
-        if self._looking:
-            self._looking.join(_LOOK_FOR)
+        if self._checking:
+            self._checking.join(_CHECK_FOR)
         return self._warning
 
-    def _look(self, settings: Settings, prefix: str) -> None:
-        """Check that a stream stores the events. Otherwise Choria Server would discard them in the end, unnoticed."""
+    def _check_stream(self, settings: Settings, prefix: str) -> None:
+        """Check that a stream stores the events. Otherwise Choria Server silently discards them after MAX_TTL."""
         try:
             with Session(settings, read_only=True) as session:
-                if not streams.names(session, f"{prefix}.run_started"):
+                if not lists.stream_names(session, f"{prefix}.run_started"):
                     self._warning = (
                         f"No stream takes {prefix}.>, on which Choria Server publishes these events: they stay in "
                         f"its spool for 31 days, until a stream does. Add '{prefix}.>' to the subjects of the stream."

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Select the parts of Ansible's plays, tasks and results for events. All other parts are left out."""
 
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
-# What users may add to results by the option ``include``
+# Parts of results that users may add with the option ``include``
 ARGS, DIFF, ENVIRONMENT, OUTPUT = "args", "diff", "environment", "output"
 
-_OURS = "choria.streams."
+_OURS, _ANSIBLES = "choria.streams.", "ansible.builtin."
 _PASSED_ON = ("msg", "rc", "attempts", "retries")
-# How much of the end of an output is passed on, in characters, and how much of it is looked at
+# Characters of the end of an output that are sent, and that are searched
 _TAIL, _LOOKED_AT = 8192, 32768
 # How Ansible's words end when the action gave its own under another name
 _NOTHING_SAID = "Unknown error."
@@ -63,11 +62,13 @@ class SameForAll(NamedTuple):
 
     @classmethod
     def of(cls, task: Task) -> SameForAll:
+        """Return these parts of a task."""
         name = str(task.get_name())
         static = not _is_template(_written_name(task)) and not _is_template(name)
         return cls(name if static else None, str(task._uuid), task.get_path(), isinstance(task, Handler))
 
     def task_data(self, task: Task) -> dict[str, Any]:
+        """Return the task for an event."""
         return {
             "name": task_name(task) if self.name is None else self.name,
             "uuid": self.uuid,
@@ -93,7 +94,7 @@ def _is_template(text: str) -> bool:
 
 
 def included_data(included: IncludedFile) -> dict[str, Any]:
-    """Return what was included for which hosts, without its variables."""
+    """Return the included file or role and its hosts, without the variables."""
     where = "role" if included._is_role else "file"
     task = SameForAll.of(included._task).task_data(included._task)
     return {"task": task, where: included._filename, "hosts": [str(host) for host in included._hosts]}
@@ -122,34 +123,45 @@ def is_hidden(task: Task, result: Mapping[str, Any]) -> bool:
 
 
 def task_result_data(result: CallbackTaskResult, contents: Contents, *, failed: bool) -> dict[str, Any]:
-    """Return the parts of a task's result for an event. A hidden one has none."""
-    task, found = result.task, result.result
-    if is_hidden(task, found):
+    """Return the parts of a task's result for an event, only ``no_log`` for a hidden one."""
+    task, raw = result.task, result.result
+    if is_hidden(task, raw):
         return {"no_log": True}
     if failed and isinstance(task, TaskInclude):
         # Its items were fine when the loop ended, and Ansible does not say whose file could not be included then
-        found = {name: value for name, value in found.items() if name != "results"}
-    data = result_data(found, contents, failed=failed)
+        raw = {name: value for name, value in raw.items() if name != "results"}
+    data = result_data(raw, contents, failed=failed)
     if task.delegate_to:
         data["delegated_to"] = str(task.delegate_to)
     if result.is_changed() and task.notify:
         data["notified"] = [task.notify] if isinstance(task.notify, str) else list(task.notify)
-    if found.get("ansible_job_id"):
-        data["job_id"] = found["ansible_job_id"]
+    if raw.get("ansible_job_id"):
+        data["job_id"] = raw["ansible_job_id"]
     if ARGS in contents.include:
-        data["args"] = _arguments(task, found)
+        data["args"] = _arguments(task, raw)
     if ENVIRONMENT in contents.include:
-        # What is a template as a whole is text here, and what it would be is not told
+        # A value that is a template as a whole is text here, and its own value is not sent
         parts = [part for part in task.environment or [] if isinstance(part, Mapping)]
         data["environment"] = {name: value for part in parts for name, value in part.items()}
     return data
 
 
-def _arguments(task: Task, found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options of the task: as the module shows them, else as written, without its secrets."""
-    args = (found.get("invocation") or {}).get("module_args") or task.args
+def _arguments(task: Task, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options of the task: as the module shows them, else as Ansible has them, without secrets.
+
+    Only the module knows which of its options are secrets. The usual names are the secrets of Ansible's own modules.
+    """
+    args = (result.get("invocation") or {}).get("module_args") or task.args
     action = str(task.resolved_action or task.action)
-    if not isinstance(args, Mapping) or not action.startswith(_OURS):
+    if not isinstance(args, Mapping):
+        return args
+    if args is task.args:
+        args = {name: value for name, value in args.items() if not str(name).startswith("_ansible_")}
+        if action.startswith(_ANSIBLES):
+            return mask.shown(args)
+        if not action.startswith(_OURS):
+            return {name: value if mask.is_nothing(value) else mask.HIDDEN for name, value in args.items()}
+    if not action.startswith(_OURS):
         return args
     args = _without_hidden_tasks(args)
     if action == f"{_OURS}choria_config":
@@ -210,8 +222,8 @@ def _reason(result: Mapping[str, Any]) -> str | None:
     """Return why a task failed, if ``msg`` does not contain it."""
     if isinstance(result.get("reason"), str):  # of includes, up to ansible-core 2.20
         return str(result["reason"]) or None
-    told = str(result.get("msg") or "")
-    if isinstance(result.get("message"), str) and (not told or told.endswith(_NOTHING_SAID)):
+    message = str(result.get("msg") or "")
+    if isinstance(result.get("message"), str) and (not message or message.endswith(_NOTHING_SAID)):
         return str(result["message"]) or None
     return None
 
@@ -249,12 +261,13 @@ def _facts(facts: Mapping[str, Any], patterns: tuple[str, ...]) -> dict[str, Any
 
 
 def _output(result: Mapping[str, Any], masking: Masking) -> dict[str, Any]:
-    found = {
+    masking.update()
+    output = {
         "stdout": result.get("stdout") or result.get("module_stdout"),
         "stderr": result.get("stderr") or result.get("module_stderr"),
         "traceback": None if result.get("exception") == _NO_TRACEBACK else result.get("exception"),
     }
-    ends = {name: _end(str(text), masking) for name, text in found.items() if text}
+    ends = {name: _end(str(text), masking) for name, text in output.items() if text}
     return {"output": ends} if ends else {}
 
 

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pass secrets from all processes of a run to the one that masks its events.
 
@@ -27,6 +26,16 @@ from ...module_utils._options.mask import SHORTEST, USUAL, Mask, is_nothing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+# Keys of results about tasks and files. They are no secrets, even if the registered variable has the name of a secret.
+# Facts are checked by their own names.
+_OF_ANY_RESULT = frozenset(
+    (
+        *("cmd", "delta", "end", "start", "invocation", "ansible_loop_var", "_ansible_item_label", "ansible_facts"),
+        *("dest", "group", "mode", "owner", "path", "src", "stat", "state", "url"),
+        *("deprecations", "diff", "exception", "failed_when_result", "false_condition", "skip_reason", "warnings"),
+    )
+)
+
 
 class Channel:
     """A file without a name that all processes of the run share: each line is a secret in JSON."""
@@ -35,10 +44,11 @@ class Channel:
         self._descriptor = _anonymous_file()
         fcntl.fcntl(self._descriptor, fcntl.F_SETFL, fcntl.fcntl(self._descriptor, fcntl.F_GETFL) | os.O_APPEND)
         self._read = 0
-        # What need not be written again: what a process had read before it was forked, and has written since
+        # Secrets that need not be written again: those read before the fork, and those written since
         self._known: set[str] = set()
 
     def write(self, secrets: Iterable[str]) -> None:
+        """Share secrets with the other processes of the run."""
         new = {secret for secret in secrets if secret not in self._known}
         if new:
             self._known |= new
@@ -82,11 +92,17 @@ def learn_values(key: str, value: Any, mask: Mask = USUAL) -> None:
 
     Ansible itself masks them since 2.22.
     """
-    found = {text for text in secrets_in(key, value, mask) if len(text) >= SHORTEST}
-    if found:
-        learn(found)
+    texts = {text for text in secrets_in(key, value, mask) if len(text) >= SHORTEST}
+    if texts:
+        learn(texts)
         if register_secrets:
-            register_secrets(found)
+            register_secrets(texts)
+
+
+def learn_variables(variables: Mapping[str, Any]) -> None:
+    """Pass on the secrets in variables of a task inside of another one, which the process that masks does not see."""
+    for name, value in variables.items():
+        learn(text for text in secrets_in(name, own_result(value), USUAL) if "{{" not in text)
 
 
 def secrets_in(key: str, value: Any, mask: Mask, *, secret: bool = False) -> Iterator[str]:
@@ -101,6 +117,16 @@ def secrets_in(key: str, value: Any, mask: Mask, *, secret: bool = False) -> Ite
             yield from secrets_in("", item, mask, secret=secret)
     elif secret and isinstance(value, (str, int, float)) and not is_nothing(value):
         yield str(value)
+
+
+def own_result(value: Any) -> Any:
+    """Return the parts of a result that only this module returns, and other values as they are."""
+    if not isinstance(value, Mapping) or "changed" not in value:
+        return value
+    others = {*_OF_ANY_RESULT, value.get("ansible_loop_var")}
+    if value.get("failed") or "results" in value or "rc" in value:
+        others.add("msg")  # what Ansible or the module says of the task
+    return {name: item for name, item in value.items() if name not in others}
 
 
 def _anonymous_file() -> int:

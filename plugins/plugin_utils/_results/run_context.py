@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Collect the context of a run: user, playbook, commit, and job of an automation system."""
 
@@ -20,7 +19,7 @@ from ansible.release import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The system, the variable that tells it, those that have the job's id and its page
+# The system, the variable by which it is detected, the one with the job's id, and the address of its page
 _JOBS = (
     ("awx", "AWX_HOST", "JOB_ID", "{AWX_HOST}/#/jobs/playbook/{JOB_ID}"),
     ("awx", "TOWER_HOST", "JOB_ID", "{TOWER_HOST}/#/jobs/playbook/{JOB_ID}"),
@@ -104,10 +103,10 @@ def collection_version() -> str | None:
         return str(json.loads((_ROOT / "MANIFEST.json").read_text())["collection_info"]["version"])
     except (OSError, ValueError, KeyError):
         try:
-            found = re.search(r"^version: *(\S+)", (_ROOT / "galaxy.yml").read_text(), re.MULTILINE)
+            match = re.search(r"^version: *(\S+)", (_ROOT / "galaxy.yml").read_text(), re.MULTILINE)
         except OSError:
             return None
-        return found[1] if found else None
+        return match[1] if match else None
 
 
 def _git(folder: str, *arguments: str) -> list[str] | None:

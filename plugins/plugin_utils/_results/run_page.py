@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Convert the result of choria_run_info to one HTML page. It reads only the files of the page's template.
 
@@ -11,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shlex
 from functools import cache
 from pathlib import Path
@@ -18,10 +18,89 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .run_page_groups import facts_by_host, failure_groups, governed_rows, number, warning_rows
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    Row = Mapping[str, Any]
+
+# At most this many different messages and warnings of one task are shown
+_MOST_MESSAGES, _MOST_WARNINGS = 50, 100
+
+
+def failure_groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Failures of the same task, status and message together, in the order of tasks in the run.
+
+    Each group is a dict with ``task`` and ``more``, the number of further messages that are not shown, and
+    ``messages``, a list of lists of rows.
+    """
+    groups: dict[tuple[str, str, bool], dict[str, list[Row]]] = {}
+    for row in rows:
+        same = groups.setdefault((row["task"], row["status"], row["rescued"]), {})
+        same.setdefault(_key(row.get("msg", "")), []).append(row)
+    return [
+        {
+            "task": task,
+            "messages": [_with_hosts(same) for same in list(messages.values())[:_MOST_MESSAGES]],
+            "more": max(len(messages) - _MOST_MESSAGES, 0),
+        }
+        for (task, _status, _rescued), messages in groups.items()
+    ]
+
+
+def _with_hosts(rows: Sequence[Row]) -> dict[str, Any]:
+    row = rows[0]
+    output, items = row.get("output"), row.get("items")
+    return {
+        "row": row,
+        "status": "rescued" if row["rescued"] else row["status"],
+        "hosts": list(dict.fromkeys(each["host"] for each in rows)),
+        "output": output if isinstance(output, dict) else {},
+        "items": [item for item in items if isinstance(item, dict)] if isinstance(items, list) else [],
+    }
+
+
+def _key(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def governed_rows(rows: Sequence[Row]) -> list[Row]:
+    """Results that waited for a governor, the longest wait first."""
+    having = [row for row in rows if isinstance(row.get("governor"), dict) and number(row["governor"].get("waited"))]
+    return sorted(having, key=lambda row: float(row["governor"]["waited"]), reverse=True)
+
+
+def number(value: Any) -> bool:
+    """Return True for a number that a page can show."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def warning_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Each text that a task warned of once, with the hosts on which it came."""
+    listed = []
+    for word, kind in (("Warning", "warnings"), ("Deprecation", "deprecations")):
+        by_task: dict[str, dict[str, tuple[Any, dict[str, None]]]] = {}
+        for row in rows:
+            if kind in row:
+                warnings = row[kind] if isinstance(row[kind], list) else [row[kind]]
+                texts = by_task.setdefault(row["task"], {})
+                for said in warnings:
+                    texts.setdefault(_key(said), (said, {}))[1][row["host"]] = None
+        listed += [
+            {"task": task, "kind": word, "text": said, "hosts": sorted(hosts)}
+            for task, texts in sorted(by_task.items())
+            for said, hosts in list(texts.values())[:_MOST_WARNINGS]
+        ]
+    return listed
+
+
+def facts_by_host(rows: Sequence[Row], most: int) -> list[tuple[str, dict[str, Any]]]:
+    """Return the facts of each host, as its tasks set them last."""
+    facts: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if isinstance(row.get("facts"), dict):
+            facts.setdefault(row["host"], {}).update(row["facts"])
+    return sorted(facts.items())[:most]
+
 
 _TEMPLATES = Path(__file__).resolve().parents[3] / "playbooks" / "templates" / "run_report"
 SIGNS = {
@@ -33,20 +112,20 @@ STATUSES = ("ok", "changed", "failed", "unreachable", "rescued", "ignored", "ski
 _MOST_TEXT = 3_000_000
 
 
-def page(found: Mapping[str, Any], max_hosts: int = 1000) -> str:
-    """Return the page of the runs in ``found``, a result of choria_run_info.
+def page(result: Mapping[str, Any], max_hosts: int = 1000) -> str:
+    """Return the page of the runs in ``result``, a result of choria_run_info.
 
     It has ``runs``, ``stream`` and ``unreadable``. The timeline and the facts of a run show at most ``max_hosts``
     hosts. The same runs give the same page.
     """
-    source = json.dumps(found["runs"])
+    source = json.dumps(result["runs"])
     # Events may have NaN and Infinity, which no browser takes for JSON
     runs = json.loads(source, parse_constant=str)
     shown: str = _template().render(
         runs=[_view(run, max_hosts) for run in runs],
-        over_runs=_over_runs(runs),
-        stream=found["stream"]["name"],
-        unreadable=found["unreadable"],
+        over_runs=_changes_by_run(runs),
+        stream=result["stream"]["name"],
+        unreadable=result["unreadable"],
         nonce=hashlib.sha256(source.encode()).hexdigest(),
         signs=SIGNS,
         statuses=STATUSES,
@@ -114,7 +193,7 @@ def _view(run: dict[str, Any], max_hosts: int) -> dict[str, Any]:
         "failure_groups": failure_groups(run["failures"]),
         "ignored": ignored,
         "ignored_groups": failure_groups(ignored),
-        "again": _again(run, bad),
+        "again": _rerun_command(run, bad),
         "bad": bad,
         "slowest": sorted(run["tasks"], key=lambda task: task["duration"], reverse=True)[:10],
         "changed": changed,
@@ -155,7 +234,7 @@ def _joined(values: Iterable[Any], between: str) -> str:
     return between.join(text(value) for value in values if value)
 
 
-def _again(run: Mapping[str, Any], bad: Sequence[Mapping[str, Any]]) -> str:
+def _rerun_command(run: Mapping[str, Any], bad: Sequence[Mapping[str, Any]]) -> str:
     """Return the command line that repeats the run for the hosts with failures."""
     inventory = run["about"].get("inventory")
     command = ["ansible-playbook"]
@@ -171,13 +250,13 @@ def _columns(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         **{name: [row.get(name) for row in results] for name in plain_columns},
         "waited": {str(row["sequence"]): row["governor"]["waited"] for row in governed_rows(results)},
-        "msg": _some(results, "msg"),
-        "output": _some(results, "output"),
+        "msg": _first_values(results, "msg"),
+        "output": _first_values(results, "output"),
         "signs": SIGNS,
     }
 
 
-def _some(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+def _first_values(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """Return the first values by the number of their event, as many as there is room for."""
     having = [row for row in rows if name in row]
     size = len(json.dumps([row[name] for row in having]))
@@ -185,7 +264,7 @@ def _some(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     return {str(row["sequence"]): row[name] for row in kept}
 
 
-def _over_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _changes_by_run(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return how many hosts each task changed in each run, the oldest first, None for a run without the task."""
     oldest = list(reversed(runs))
     by_run: list[dict[str, int]] = []

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Check certificates, keys and tokens on the controller before they are copied to hosts.
 
@@ -23,10 +22,10 @@ _MOST_STEPS = 20
 
 
 def material_problems(material: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for each fault of the files, an empty list where there is none.
+    """Return one sentence for each fault of the files, an empty list if there is none.
 
-    ``material`` has paths on the controller. What is empty or no file is not checked: the role makes some of them, but
-    not in check mode, and checks before that the others exist.
+    ``material`` has paths on the controller. Empty paths and missing files are not checked: the role creates some of
+    them, but not in check mode, and has already checked that the others exist.
 
     - ``authority``: the PEM file of the option choria_tls_ca.
     - ``trusted``: the PEM files of the option choria_trusted_authorities.
@@ -34,27 +33,27 @@ def material_problems(material: Mapping[str, Any]) -> list[str]:
       names and addresses that the certificate has to be valid for.
     - ``tokens``: a list of dicts with ``option``, ``token``, ``seed`` and ``purposes``, those that the token may have.
     """
-    found = []
+    problems = []
     client = None
     if _is_file(material["authority"]):
         try:
             client = _client(material["authority"])
         except (OSError, ValueError) as error:
-            found.append(f"choria_tls_ca: {material['authority']} can't be used: {_reason(error)}.")
+            problems.append(f"choria_tls_ca: {material['authority']} can't be used: {_reason(error)}.")
     for trusted in filter(_is_file, material["trusted"]):
         try:
             _client(trusted)
         except (OSError, ValueError) as error:
-            found.append(f"choria_trusted_authorities: {trusted} can't be used: {_reason(error)}.")
+            problems.append(f"choria_trusted_authorities: {trusted} can't be used: {_reason(error)}.")
     for pair in material["pairs"] if client else ():
         if _is_file(pair["certificate"]):
-            found += _pair_problems(material["authority"], **pair)
+            problems += _pair_problems(material["authority"], **pair)
     for token in material["tokens"]:
         try:
             _check_token(**token)
         except _errors.OptionError as error:
-            found.append(f"{token['option']}: {error.reason}")
-    return found
+            problems.append(f"{token['option']}: {error.reason}")
+    return problems
 
 
 def _is_file(path: str) -> bool:

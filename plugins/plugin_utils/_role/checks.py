@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Check the variables of the role before it changes anything on a host."""
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     Given = Mapping[str, Any]
+    Rule = Callable[[Given, str, str], Iterator[str]]
 
 SUPPORTED = ("Debian", "RedHat")
 _LONG = 10 * 365 * 86400
@@ -29,12 +29,25 @@ _IDENTITY = values.text(r"[A-Za-z0-9][A-Za-z0-9._:@=+-]*", "a name without space
 _USER = values.text(r"[A-Za-z_][A-Za-z0-9_.-]*", "the name of a user or group")
 _TOKEN = values.text(r"[A-Za-z0-9][A-Za-z0-9.+~:_-]*", "letters, digits and . + ~ : _ -", empty=True)
 _JOB = values.text(r"[A-Za-z][A-Za-z0-9_-]*", "letters, digits, _ and -, beginning with a letter: it names files")
+_WAIT = values.text(r"([0-9]+(\.[0-9]+)?(ms|[smhdwMyY]))+", "a duration with its unit, such as 90s, 5m or 1h30m")
 _VARIABLE = values.text(r"[A-Za-z_][A-Za-z0-9_]*", "the name of a variable, of letters, digits and _")
 _PORT, _OPTIONAL_PORT = values.number(1, 65535), values.number(0, 65535)
 _SECONDS = values.number(1, 86400)
 _RETENTION = values.text(r"[0-9]{1,9}[smhdw]", "a number and one of s, m, h, d or w, such as 7d")
 
+_SERVICES = ("broker", "server", "client")
+_SWITCHES = (*_SERVICES, "purge_data", "machines_purge", "resources_prune")
+_TLS_PATHS = ("tls_ca_path", "tls_certificate_path", "tls_key_path")
+# On the controller
+_FILES = (
+    *("archive", "security_folder", "tls_ca", "tls_certificate", "tls_key"),
+    *(f"{service}_{name}" for service in _SERVICES for name in ("token", "seed")),
+)
+
 KINDS: dict[str, values.Kind] = {
+    **{f"choria_{name}": values.boolean for name in _SWITCHES},
+    **{f"choria_{name}_settings": values.mapping(values.anything, values.anything) for name in _SERVICES},
+    **{f"choria_{name}": values.optional(values.one_line) for name in _FILES},
     "choria_brokers_group": _TOKEN,
     "choria_broker_hosts": values.each(values.host),
     "choria_identity": _IDENTITY,
@@ -48,26 +61,19 @@ KINDS: dict[str, values.Kind] = {
     "choria_repository_component": _TOKEN,
     "choria_repository_key": values.optional(values.url("https?", "file")),
     "choria_repository_key_checksum": values.optional(values.checksum),
-    "choria_security_validity": values.duration,
-    "choria_security_renew_before": values.duration,
+    **dict.fromkeys(("choria_security_validity", "choria_security_renew_before"), values.duration),
     "choria_security_names": values.each(values.host),
-    "choria_tls_ca_path": values.path,
-    "choria_tls_certificate_path": values.path,
-    "choria_tls_key_path": values.path,
+    **{f"choria_{name}": values.own_file for name in (*_TLS_PATHS, "status_file")},
     "choria_puppet_ssldir": values.path,
     "choria_trusted_authorities": values.each(values.one_line),
     "choria_issuer": _NAME,
     "choria_trusted_issuers": values.mapping(
         _NAME, values.text(r"[0-9a-fA-F]{64}", "the public key of an issuer, 64 hexadecimal digits")
     ),
-    "choria_broker_port": _PORT,
-    "choria_broker_peer_port": _PORT,
-    "choria_broker_stats_port": _PORT,
+    **{f"choria_{name}_port": _PORT for name in ("broker", "broker_peer", "broker_stats")},
     "choria_firewall_peers": values.each(values.network),
     "choria_broker_peer_address": values.optional(values.host),
-    "choria_leafnode_port": _OPTIONAL_PORT,
-    "choria_gateway_port": _OPTIONAL_PORT,
-    "choria_websocket_port": _OPTIONAL_PORT,
+    **{f"choria_{name}_port": _OPTIONAL_PORT for name in ("leafnode", "gateway", "websocket")},
     "choria_broker_system_user": _NAME,
     "choria_broker_system_password": values.optional(values.secret),
     "choria_broker_listen_address": values.address,
@@ -92,7 +98,6 @@ KINDS: dict[str, values.Kind] = {
     "choria_registration": values.each(_NAME),
     "choria_registration_interval": values.number(1, _LONG),
     "choria_policies": values.mapping(_VARIABLE, values.document),
-    "choria_status_file": values.path,
     "choria_submission_spool": values.optional(values.own_folder),
     "choria_submission_size": values.number(1, 1_000_000_000),
     "choria_submission_group": _USER,
@@ -109,8 +114,9 @@ ENTRIES: dict[str, tuple[str, dict[str, values.Kind]]] = {
         {
             "name": _JOB,
             "user": _USER,
-            "max_wait": values.duration,
-            "environment": values.mapping(_VARIABLE, values.anything),
+            "max_wait": _WAIT,
+            "max_per_period": values.boolean,
+            "environment": values.mapping(_VARIABLE, values.plain),
             "config": values.path,
             "on_calendar": values.optional(values.one_line),
         },
@@ -128,42 +134,67 @@ ENTRIES: dict[str, tuple[str, dict[str, values.Kind]]] = {
     ),
     "choria_machines": (
         "name",
-        {"name": _NAME, "archive_checksum": values.checksum, "program": values.optional(values.path)},
+        {
+            "name": _NAME,
+            "archive_checksum": values.checksum,
+            "remote_src": values.boolean,
+            "program": values.optional(values.path),
+        },
     ),
     "choria_client_users": ("name", {"name": _USER, "identity": values.optional(_IDENTITY)}),
     "choria_security_clients": ("name", {"name": _IDENTITY}),
 }
-# What rules need beside the variables above
-_SWITCHES = (
-    "broker",
-    "client",
-    "install_method",
-    "archive",
-    "security_provider",
-    "security_folder",
-    "issuer_public_key",
-    "tls_ca",
-)
-_RESOURCES = ("resources_prune", "keys_mask", *(kind.option for kind in model.KINDS))
-NEEDED = {*KINDS, *ENTRIES, *(f"choria_{name}" for name in (*_SWITCHES, *_RESOURCES))}
+# Variables that rules need besides those above
+_OTHERS = ("install_method", "security_provider", "issuer_public_key", "keys_mask")
+NEEDED = {*KINDS, *ENTRIES, *(f"choria_{name}" for name in (*_OTHERS, *(kind.option for kind in model.KINDS)))}
 _PORTS = ("broker_port", "broker_peer_port", "broker_stats_port", "leafnode_port", "gateway_port", "websocket_port")
 _FOLDERS = ("stream_store", "submission_spool", "machine_store", "config_folder")
+_REMOVED = (*_FOLDERS, "governed_jobs", "policies", "purge_data", "status_file", *_TLS_PATHS)
 
 
 def problems(given: Given, host: str, os_family: str) -> list[str]:
-    """Return one sentence for each fault of the role's variables, an empty list where there is none.
+    """Return one sentence for each fault of the role's variables, an empty list if there is none.
 
     ``given`` has variables of the role with their values, ``host`` is the inventory's name of the host, ``os_family``
     is Ansible's fact. Rules between variables are checked where all are given, and each is right by itself.
     """
-    found = list(_wrong_values(given))
+    reasons = _wrong_variables(given)
+    if not reasons and given.keys() >= NEEDED:
+        for rule in _RULES:
+            reasons += rule(given, host, os_family)
+    return reasons
+
+
+def job_problems(given: Given) -> list[str]:
+    """Return one sentence for each fault of choria_governed_jobs, for the entry point that deploys jobs alone."""
+    return _problems_of(given, _jobs, "choria_governed_jobs", "choria_config_folder", "choria_security_provider")
+
+
+def removal_problems(given: Given) -> list[str]:
+    """Return one sentence for each fault of the variables that name what choria_state=absent removes."""
+    return _problems_of(given, _folders, *(f"choria_{name}" for name in _REMOVED))
+
+
+def machine_problems(given: Given) -> list[str]:
+    """Return one sentence for each fault of choria_machines, for the entry point that deploys agents alone."""
+    return _problems_of(given, _machines, "choria_machines", "choria_machines_keep", "choria_machine_store")
+
+
+def _problems_of(given: Given, rule: Rule, *names: str) -> list[str]:
+    variables = {name: given[name] for name in names}
+    return _wrong_variables(variables) or list(rule(variables, "", ""))
+
+
+def _wrong_variables(given: Given) -> list[str]:
+    # A key of YAML with nothing behind it: tasks ask whether a variable is empty, which null is not
+    null = [name for name in sorted(NEEDED) if name in given and given[name] is None]
+    if null:
+        return [f"{name} is null: give a value, or leave it out for its default." for name in null]
+    reasons = list(_wrong_values(given))
     for name, (label, kinds) in ENTRIES.items():
         if name in given:
-            found += _wrong_entries(name, given[name], label, kinds)
-    if not found and given.keys() >= NEEDED:
-        for rule in _RULES:
-            found += rule(given, host, os_family)
-    return found
+            reasons += _wrong_entries(name, given[name], label, kinds)
+    return reasons
 
 
 def _wrong_values(given: Given) -> Iterator[str]:
@@ -178,7 +209,7 @@ def _wrong_entries(name: str, entries: Any, label: str, kinds: Mapping[str, valu
     if not isinstance(entries, list):
         yield f"{name} is {values.shown(entries)}: give a list."
         return
-    seen = set[str]()
+    names = set[str]()
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict) or label not in entry:
             yield f"{name}, entry {index + 1}: give a dict with {label}."
@@ -189,9 +220,9 @@ def _wrong_entries(name: str, entries: Any, label: str, kinds: Mapping[str, valu
                 kind(entry[field]) if field in entry else None
             except ValueError as error:
                 yield f"{name}, {values.shown(entry[label])}: {field} {error}."
-        if str(entry[label]) in seen:
+        if str(entry[label]) in names:
             yield f"{name} has {values.shown(entry[label])} twice: give each entry a {label} of its own."
-        seen.add(str(entry[label]))
+        names.add(str(entry[label]))
 
 
 def _platform(given: Given, host: str, os_family: str) -> Iterator[str]:
@@ -254,12 +285,8 @@ def _archive(given: Given, host: str, os_family: str) -> Iterator[str]:
     archive = given["choria_archive"]
     if given["choria_install_method"] == "archive" and not archive:
         yield "choria_install_method is archive, but choria_archive names none: give a path on the controller or a URL."
-    if _is_url(archive) and not given["choria_archive_checksum"]:
+    if archive.startswith(("http://", "https://")) and not given["choria_archive_checksum"]:
         yield "choria_archive is a URL: give choria_archive_checksum too, so that what is downloaded can be checked."
-
-
-def _is_url(archive: str) -> bool:
-    return archive.startswith(("http://", "https://"))
 
 
 def _security(given: Given, host: str, os_family: str) -> Iterator[str]:
@@ -357,7 +384,7 @@ def _resources(given: Given, host: str, os_family: str) -> Iterator[str]:
         yield error.message
 
 
-_RULES: tuple[Callable[[Given, str, str], Iterator[str]], ...] = (
+_RULES: tuple[Rule, ...] = (
     _platform,
     _brokers,
     _ports,

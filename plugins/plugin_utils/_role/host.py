@@ -1,35 +1,66 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Check if a host can take the role's variables: changes that its broker can't make, and folders of others."""
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from .files import folders
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 DEFAULT_CLUSTER = "CHORIA"
+_WANTED = (
+    "choria_broker",
+    "choria_broker_hosts",
+    "choria_identity",
+    "choria_broker_peer_port",
+    "choria_gateway_name",
+    "choria_gateway_port",
+    "choria_stream_store",
+)
+
+
+def registered_problems(given: Mapping[str, Any]) -> list[str]:
+    """Return the problems of a host, by the results that tasks of preflight.yml registered.
+
+    ``given`` has the role's variables by their names. Loops over ``folders`` registered the stat of each folder and
+    what is in it, in the same order.
+    """
+    stats, contents = given["_choria_folder_stats"]["results"], given["_choria_folder_names"]["results"]
+    problems = [
+        {
+            **{key: folder[key] for key in ("option", "own", "owners")},
+            "stat": {**stats[index]["stat"], "path": folder["path"]},
+            "names": [PurePosixPath(file["path"]).name for file in contents[index].get("files", ())],
+        }
+        for index, folder in enumerate(folders(given))
+    ]
+    store_used = (given.get("_choria_store") or {}).get("stat", {}).get("exists", False)
+    broker = (given.get("_choria_broker_found") or {}).get("broker") or {}
+    desired = {**{name: given[name] for name in _WANTED}, "store_used": store_used}
+    return host_problems(desired, given["inventory_hostname"], broker, problems)
 
 
 def host_problems(
-    wanted: Mapping[str, Any], host: str, broker: Mapping[str, Any], folders: list[Mapping[str, Any]]
+    desired: Mapping[str, Any], host: str, broker: Mapping[str, Any], folders: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """Return one sentence for each reason, an empty list if there is none.
 
-    ``wanted`` has the variables choria_broker, choria_broker_hosts, choria_identity, choria_broker_peer_port,
-    choria_gateway_name, choria_gateway_port and choria_stream_store. ``host`` is the inventory's name of the host.
-    ``broker`` is the result of choria_broker_info, empty for a host without one. Each of ``folders`` has ``option``,
-    ``stat`` (of the module stat) and ``names`` (its contents). ``own`` are the names of what the role puts into it, an
-    empty list for any. ``owners`` are the users to whom the role gives it.
+    ``desired`` has the variables of ``_WANTED``, and ``store_used``, whether that store has streams. ``host`` is the
+    inventory's name of the host. ``broker`` is the result of choria_broker_info, empty for a host without one. Each of
+    ``folders`` has ``option``, ``stat`` (of the module stat) and ``names`` (its contents). ``own`` are the names of
+    what the role puts into it, an empty list for any. ``owners`` are the users to whom the role gives it.
     """
-    found = [problem for folder in folders for problem in _folder_problems(host, **folder)]
-    if wanted["choria_broker"] and broker.get("deployed"):
-        found += _store_problems(wanted, host, broker)
+    problems = [problem for folder in folders for problem in _folder_problems(host, **folder)]
+    if desired["choria_broker"] and broker.get("deployed"):
+        problems += _store_problems(desired, host, broker)
         if broker.get("running"):
-            found += _cluster_problems(wanted, host, broker)
-    return found
+            problems += _cluster_problems(desired, host, broker)
+    return problems
 
 
 def _folder_problems(
@@ -48,9 +79,9 @@ def _folder_problems(
         )
 
 
-def _store_problems(wanted: Mapping[str, Any], host: str, broker: Mapping[str, Any]) -> Iterator[str]:
-    before, after = broker.get("store"), wanted["choria_stream_store"]
-    if broker.get("store_used") and before != after and not wanted["store_used"]:
+def _store_problems(desired: Mapping[str, Any], host: str, broker: Mapping[str, Any]) -> Iterator[str]:
+    before, after = broker.get("store"), desired["choria_stream_store"]
+    if broker.get("store_used") and before != after and not desired["store_used"]:
         yield (
             f"choria_stream_store: the broker of {host} keeps its streams in {before}, and {after} has none: it "
             f"would start empty. Stop choria-broker there and move {before}/jetstream to {after}, or leave the "
@@ -58,9 +89,9 @@ def _store_problems(wanted: Mapping[str, Any], host: str, broker: Mapping[str, A
         )
 
 
-def _cluster_problems(wanted: Mapping[str, Any], host: str, broker: Mapping[str, Any]) -> Iterator[str]:
-    cluster, identity = broker["cluster"], wanted["choria_identity"]
-    clustered = len(wanted["choria_broker_hosts"]) > 1
+def _cluster_problems(desired: Mapping[str, Any], host: str, broker: Mapping[str, Any]) -> Iterator[str]:
+    cluster, identity = broker["cluster"], desired["choria_identity"]
+    clustered = len(desired["choria_broker_hosts"]) > 1
     if bool(cluster["name"]) != clustered and broker.get("store_used"):
         yield (
             f"choria_broker_hosts: the broker of {host} runs {'in a cluster' if cluster['name'] else 'alone'}, and "
@@ -77,14 +108,14 @@ def _cluster_problems(wanted: Mapping[str, Any], host: str, broker: Mapping[str,
             f"{identity} it would be another one, without its copies of streams: leave the identity as it is, or "
             "take the broker out of the cluster (choria_broker: false) before you deploy it under the new name."
         )
-    port = int(wanted["choria_broker_peer_port"])
+    port = int(desired["choria_broker_peer_port"])
     if cluster["peer_port"] != port:
         yield (
             f"choria_broker_peer_port: the broker of {host} runs with {cluster['peer_port']}, and brokers with "
             f"{port} can't reach those that still run with it: stop choria-broker on all brokers, and then run this "
             "again."
         )
-    name = wanted["choria_gateway_name"] if int(wanted["choria_gateway_port"]) else DEFAULT_CLUSTER
+    name = desired["choria_gateway_name"] if int(desired["choria_gateway_port"]) else DEFAULT_CLUSTER
     if cluster["name"] != name:
         yield (
             f"choria_gateway_name: the cluster of {host} is called {cluster['name']}, and brokers of a cluster "

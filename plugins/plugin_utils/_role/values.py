@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Kinds of values that the role writes into units, cron lines, scripts, repositories and configuration files.
 
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 60
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# Folders of the system, which the role never gives to one service: all at the top, some below, some with all in them
+# Folders of the system, which the role never gives to one service: those in the root, some below, and some with all
+# that they contain
 _SYSTEM_FOLDER = re.compile(
     r"/[^/]*"
     r"|/etc/(apt|choria|cron\.d|ssh|ssl|ssl/certs|ssl/private|systemd|systemd/system)"
@@ -68,8 +68,8 @@ def number(low: int, high: int) -> Kind:
 
     def check(value: Any) -> None:
         digits = str(value).strip()
-        known = not isinstance(value, (bool, float)) and len(digits) < 20 and re.fullmatch(r"-?\d+", digits, re.ASCII)
-        if not known or not low <= int(digits) <= high:
+        whole = not isinstance(value, (bool, float)) and len(digits) < 20 and re.fullmatch(r"-?\d+", digits, re.ASCII)
+        if not whole or not low <= int(digits) <= high:
             raise ValueError(f"is {shown(value)}: give a number between {low} and {high}")
 
     return check
@@ -113,8 +113,20 @@ def mapping(names: Kind, values: Kind) -> Kind:
     return check
 
 
+def boolean(value: Any) -> None:
+    """Check a boolean. Templates treat the text false, which -e and INI inventories give, as true."""
+    if not isinstance(value, bool):
+        raise ValueError(f"is {shown(value)}: give true or false without quotes, and with -e as JSON")
+
+
 def anything(value: Any) -> None:
     """Accept every value: something else checks it."""
+
+
+def plain(value: Any) -> None:
+    """Check a value that becomes text in a script."""
+    if value is None or isinstance(value, (dict, list)) or "\0" in str(value):
+        raise ValueError("is not text: give text or a number")
 
 
 def secret(value: Any) -> None:
@@ -204,6 +216,13 @@ def own_folder(value: Any) -> None:
         )
 
 
+def own_file(value: Any) -> None:
+    """Check the path of a file that the role may remove."""
+    path(value)
+    if _SYSTEM_FOLDER.fullmatch(value) and not value.startswith("/run/"):
+        raise ValueError(f"is {shown(value)}, which belongs to the system: give the path of a file")
+
+
 def config_folder(value: Any) -> None:
     """Check the path of the folder of Choria's configuration."""
     if value != "/etc/choria":
@@ -275,7 +294,7 @@ def command(value: Any) -> None:
 
 
 def url(*schemes: str) -> Kind:
-    """Return the kind of URLs with one of these schemes. Of ``file`` both ``file:/path`` and ``file:///path`` are."""
+    """Return the kind of URLs with one of these schemes. ``file`` stands for ``file:/path`` and ``file:///path``."""
     begin = "|".join("file:/" if scheme == "file" else f"{scheme}://" for scheme in schemes)
     shown = " or ".join("http or https" if scheme == "https?" else scheme for scheme in schemes)
     return text(rf"({begin})[^\s\x00-\x1f\x7f\"'\\]+", f"a URL with {shown}")

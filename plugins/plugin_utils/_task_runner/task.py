@@ -1,10 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run a task inside an action plugin, with the connection, become, check mode and diff of the outer task.
 
-It uses Ansible's own loader and templating when the task's turn comes. All use of Ansible's internals for this is in
-this file.
+It loads and templates the task with Ansible's own code just before it runs. The parts of ansible-core's private
+modules that it needs are in ``_ansible_compat.py``.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from ansible.vars.clean import clean_facts, namespace_facts
 
 from ...module_utils import _errors
 from .._ansible_compat import engine_of, is_lazy
+from .._results.learned_secrets import learn_variables
 from .._run import check
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ _KEYWORDS = frozenset(("action", "args", "check_mode", "diff", "environment", "n
 _IN_A_LIST = frozenset(
     ("changed_when", "delay", "failed_when", "ignore_errors", "register", "retries", "until", "when")
 )
-# What the task around it does not hand down
+# Keywords that are not inherited from the task around it
 _OWN = frozenset(("ignore_errors", "tags", "when"))
-# What the run does and no action, or what changes the variables of the run.
+# Actions that Ansible's strategy runs, or that change the variables of the run.
 _NOT_INSIDE = frozenset(
     ("add_host", "group_by", "import_playbook", "import_role", "import_tasks", "include", "include_role")
 ) | frozenset(("include_tasks", "include_vars", "meta", "set_fact", "set_stats"))
@@ -64,10 +64,12 @@ class InnerTask:
 
     @property
     def name(self) -> str:
+        """The name of the task, or its action."""
         return str(self._task.name or self.action)
 
     @property
     def register(self) -> str:
+        """The variable that gets the result, or an empty text."""
         return str(self._data.get("register") or "")
 
     @property
@@ -87,6 +89,7 @@ class InnerTask:
 
     def run(self, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the result, with ``changed`` and ``failed``. Exceptions of Ansible become part of the result."""
+        learn_variables(self._task.vars)
         variables = {**variables, **self._task.vars, **load_extra_vars(self._around._loader)}
         try:
             templar = self._around._templar.copy_with_new_env(available_variables=variables)
@@ -104,7 +107,7 @@ class InnerTask:
             return _result_of(error)
 
     def _load(self, where: str) -> Task:
-        """Return the task with what it inherits. It checks names of modules and keywords, and templates nothing."""
+        """Return the task with inherited keywords. Check names of modules and keywords. Render no templates."""
         outer = self._around._task
         data = dict(self._data)
         if outer.collections:
@@ -116,7 +119,7 @@ class InnerTask:
         except AnsibleError as error:
             if data.get("no_log") not in (None, False):
                 raise _errors.OptionError(
-                    where, "is no valid task, and its no_log hides why: take that away to see it."
+                    where, "is not a valid task, and its no_log hides the reason: remove no_log to see it."
                 ) from None
             raise _errors.OptionError(where, f"{_sentence(error)}") from error
         task.squash()
@@ -161,7 +164,7 @@ class InnerTask:
             shared_loader_obj=around._shared_loader_obj,
             collection_list=self._task.collections,
         )
-        # Not in a finally: what a signal broke off must not begin to speak to the host again
+        # Not in a finally: after a signal, the cleanup must not connect to the host again
         try:
             result = handler.run(task_vars=variables)
         except Exception as error:
@@ -172,13 +175,13 @@ class InnerTask:
 
 
 def is_written_out(value: Any) -> bool:
-    """Return True if inner tasks are written in the playbook, and not rendered from a template."""
+    """Return True if inner tasks are written in the playbook, and do not come from a template."""
     return not isinstance(value, str) and not is_lazy(value)
 
 
 def keep_facts(around: ActionBase, facts: Mapping[str, Any]) -> None:
     """Set facts of the host after a list of tasks, since ``debug`` declares that the outer task sets none."""
-    if hasattr(around, "register_host_variables"):  # since ansible-core 2.21, and before it is not so
+    if hasattr(around, "register_host_variables"):  # since ansible-core 2.21; older ones do not declare that
         around.register_host_variables(dict(facts), actions.VariableLayer.CACHEABLE_FACT)
 
 
@@ -188,14 +191,14 @@ def facts_as_variables(facts: Mapping[str, Any], variables: Mapping[str, Any]) -
     Ansible marks facts outside of ``ansible_facts`` as deprecated, which is left out here.
     """
     before = variables.get("ansible_facts", {})
-    known = combine_vars(before, namespace_facts(facts)["ansible_facts"])
+    merged = combine_vars(before, namespace_facts(facts)["ansible_facts"])
     new = clean_facts(facts) if C.INJECT_FACTS_AS_VARS else {}
     free = {
         name: fact
         for name, fact in new.items()
         if name not in variables or variables[name] == before.get(name.removeprefix("ansible_"), _NO_FACT)
     }
-    return {**free, "ansible_facts": known}
+    return {**free, "ansible_facts": merged}
 
 
 def _check_keywords(where: str, data: Mapping[str, Any], allowed: Iterable[str]) -> None:
@@ -207,7 +210,7 @@ def _check_keywords(where: str, data: Mapping[str, Any], allowed: Iterable[str])
             raise _errors.OptionError(where, f"{keyword} is for the list 'tasks': use 'tasks' with one item.")
         if not isinstance(keyword, str):
             raise _errors.OptionError(
-                where, f"{keyword!r} is no keyword of a task: write keywords and a module's name."
+                where, f"{keyword!r} is not a keyword of a task: write keywords and a module's name."
             )
         if keyword in ("async", "poll"):
             raise _errors.OptionError(
@@ -217,8 +220,8 @@ def _check_keywords(where: str, data: Mapping[str, Any], allowed: Iterable[str])
             raise _errors.OptionError(
                 where, f"{keyword} is for the list 'tasks': write it at the task around, or use 'tasks' with one item."
             )
-        known = keyword in Task.fattributes or keyword == "local_action" or keyword.startswith("with_")
-        if known and keyword not in allowed:
+        is_keyword = keyword in Task.fattributes or keyword == "local_action" or keyword.startswith("with_")
+        if is_keyword and keyword not in allowed:
             raise _errors.OptionError(
                 where, f"{keyword} is not possible inside another task: write it at the task around."
             )
@@ -251,6 +254,7 @@ def _judge(task: Task, result: dict[str, Any], variables: dict[str, Any], regist
     result.setdefault("changed", False)
     if register:
         variables[register] = result
+        learn_variables({register: result})
     if result.get("skipped") or result.get("unreachable"):
         return
     if task.changed_when:

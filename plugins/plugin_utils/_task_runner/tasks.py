@@ -1,5 +1,4 @@
 # Copyright (c) 2026 The choria.streams developers
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run tasks and blocks of tasks inside an action plugin, and combine their results."""
 
@@ -16,13 +15,13 @@ if TYPE_CHECKING:
 
     from ansible.plugins.action import ActionBase
 
-# What the whole result has of all tasks; and what else is not in the result of each.
+# Keys of all tasks that go into the whole result; and other keys that are left out of the result of each.
 _HOISTED = ("diff", "warnings", "deprecations")
 _NOT_SHOWN = (*_HOISTED, "ansible_facts", "exception", "invocation")
 _HARMLESS = ("changed", "failed", "skipped", "unreachable", "attempts")
 _CENSORED = "the output has been hidden due to the fact that 'no_log: true' was specified for this result"
 _SECTIONS = ("block", "rescue", "always")
-# What a block hands down to its tasks
+# Keywords that a block passes to its tasks
 _HANDED_DOWN = ("check_mode", "diff", "environment", "ignore_errors", "no_log")
 _OF_A_BLOCK = frozenset((*_SECTIONS, *_HANDED_DOWN, "name", "vars", "when"))
 
@@ -51,7 +50,7 @@ def inner_tasks(around: ActionBase, where: str, items: Sequence[Any]) -> list[In
 
 def _inner(around: ActionBase, where: str, data: Any) -> InnerTask | InnerBlock:
     if not isinstance(data, dict):
-        raise _errors.OptionError(where, "is no task: write a module's name with its arguments, or a block.")
+        raise _errors.OptionError(where, "is not a task: write a module's name with its arguments, or a block.")
     if not any(section in data for section in _SECTIONS):
         return InnerTask(around, where, data, in_a_list=True)
     for keyword in data:
@@ -59,26 +58,27 @@ def _inner(around: ActionBase, where: str, data: Any) -> InnerTask | InnerBlock:
             raise _errors.OptionError(
                 where, f"{keyword} is not possible at a block inside another task: write it at the task around."
             )
+    if not isinstance(data.get("vars") or {}, dict):
+        raise _errors.OptionError(where, "vars is not a dict: write names of variables with their values.")
     if not data.get("block"):
         raise _errors.OptionError(where, "has rescue or always and no block: write the tasks that they are for.")
     sections = {}
     for section in _SECTIONS:
         items = data.get(section) or []
         if not isinstance(items, list):
-            raise _errors.OptionError(f"{where}.{section}", "is no list of tasks.")
-        sections[section] = inner_tasks(
-            around, f"{where}.{section}", [_with_what_the_block_has(data, item) for item in items]
-        )
+            raise _errors.OptionError(f"{where}.{section}", "is not a list of tasks.")
+        sections[section] = inner_tasks(around, f"{where}.{section}", [_inherit(data, item) for item in items])
     return InnerBlock(str(data.get("name") or "the block"), **sections)
 
 
-def _with_what_the_block_has(block: Mapping[str, Any], item: Any) -> Any:
+def _inherit(block: Mapping[str, Any], item: Any) -> Any:
     """Return a task or block with the conditions, variables and keywords of the block around it."""
     if not isinstance(item, dict):
         return item
     merged = {**{keyword: block[keyword] for keyword in _HANDED_DOWN if keyword in block}, **item}
-    if isinstance(block.get("vars"), dict):
-        merged["vars"] = {**block["vars"], **(item.get("vars") or {})}
+    own = item.get("vars") or {}
+    if block.get("vars") and isinstance(own, dict):  # Ansible refuses others
+        merged["vars"] = {**block["vars"], **own}
     if "when" in block:
         merged["when"] = [*_listed(block["when"]), *_listed(item.get("when", []))]
     return merged
