@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An apt repository with packages of the real program, each with the same binary and a version of its own.
+"""Creates an apt repository with packages of the real program, each with the same binary and its own version.
 
-repository.py FOLDER PROGRAM VERSION …: a flat, signed repository in an empty folder; key.asc in it is the key.
+repository.py FOLDER PROGRAM VERSION …: a flat, signed repository in an empty folder. Its file key.asc is the key.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def build(folder: Path, program: Path, version: str) -> Path:
     (tree / "DEBIAN/control").write_text(CONTROL.format(version=version))
     (tree / "DEBIAN/conffiles").write_text("/etc/choria/broker.conf\n/etc/choria/server.conf\n")
     package = folder / f"choria_{version}_amd64.deb"
-    # Not compressed, since that takes longer than all the rest
+    # Not compressed, since compression takes longer than everything else
     subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, package], check=True)
     shutil.rmtree(tree)
     return package

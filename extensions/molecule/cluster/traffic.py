@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Publishes to a stream and reads from it until a file says stop, and reports what was lost.
+"""Publishes to a stream and reads from it until a stop file exists, and reports lost messages.
 
-traffic.py CLIENT.CONF STOP REPORT: a publisher numbers its messages and takes none for published without its ack; a
-reader has a durable consumer, and a connection of its own. Once the file STOP is there, the publisher ends, and the
-reader when it has all or got nothing for a while. REPORT is JSON.
+traffic.py CLIENT.CONF STOP REPORT: a publisher numbers its messages, and counts one as published only when it is
+acknowledged. A reader has a durable consumer and its own connection. When the file STOP exists, the publisher
+ends, and the reader ends when it has all messages or receives nothing for a while. REPORT is JSON.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FAILURES = (Error, OSError, asyncio.TimeoutError)
 
 
 async def connect(config: str) -> Any:
-    """A connection by the configuration file that comes back by itself, however long its broker is away."""
+    """Return a connection with the settings of a configuration file. It reconnects, however long its broker is away."""
     options = {row.option: row.argument().get("default") for row in CONNECTION}
     settings = Settings.from_options({**options, "choria_config": config}.get)
     if not settings.jwt:
@@ -41,7 +41,7 @@ async def connect(config: str) -> Any:
     token, seed = settings.jwt.text, settings.seed
 
     async def ignore(_error: Exception) -> None:
-        """Errors show in the calls that fail."""
+        """Ignore errors here, since the calls that fail report them."""
 
     return await nats.connect(
         list(settings.servers),
@@ -77,10 +77,10 @@ async def publish(config: str, stop: Path, report: dict[str, Any]) -> None:
 
 
 async def read(config: str, stop: Path, report: dict[str, Any], found: dict[int, int]) -> None:
-    """Read until everything published was FOUND: each number's sequence in the stream.
+    """Read until everything that was published is found: each number's sequence in the stream.
 
-    What was on its way from a broker that is killed comes again after later ones, as with any consumer that lets more
-    than one message wait for its ack, so it is the stream's order that counts.
+    Unacknowledged messages of a killed broker are delivered again after later ones, as to any consumer with
+    several pending messages. So only the order in the stream counts.
     """
     stream = (await connect(config)).jetstream(timeout=2)
     subscription = await stream.pull_subscribe_bind("reader", stream=STREAM)

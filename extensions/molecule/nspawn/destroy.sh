@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Take away everything create.sh made, whatever state it is in. Idempotent; a second run does nothing.
+# Remove everything that create.sh made, in any state. Idempotent; a second run does nothing.
 # --power-off: shut the hosts down in order first (about 1 s, up to 15 s); the default is to pull the plug.
 # --bases: the base rootfs of all suites too.
 # shellcheck disable=SC1091,SC2154  # common.sh sets them

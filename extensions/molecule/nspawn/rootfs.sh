@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Make the base rootfs of each SUITE named (default: $NSPAWN_SUITE), once. --force makes it anew.
+# Make the base rootfs of each SUITE (default: $NSPAWN_SUITE), once. --force makes it again.
 # Needs mmdebstrap, or debootstrap as the slower fallback. NSPAWN_EXTRA_PACKAGES adds packages (comma separated).
 # shellcheck disable=SC1091,SC2154  # common.sh sets them
 . "$(dirname "$0")/common.sh"
