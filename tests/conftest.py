@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from xdist.remote import Producer
 
-# What runs in the background of a shell ignores these signals, and hands that down. Tests send them.
+# Shells start background processes with these signals ignored, and children inherit that. Tests send the signals.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -29,13 +29,13 @@ _servers: list[NatsServer] = []
 _LOG_LINES = 60
 
 
-# Their tests take long, and share nothing
+# The tests of these files take long and share nothing
 _ONE_BY_ONE = ("test_examples.py", "test_targets.py")
 _SHORT = "tests/unit/"
 
 
 class _Scheduling(LoadFileScheduling):
-    """Hands out whole files, since their tests share servers, but what can run by itself one by one."""
+    """Distributes whole files, since their tests share servers, and single tests of files that share nothing."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
@@ -49,7 +49,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Schedu
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first and the shortest last, so that no process is alone at the end. Unit tests take each core."""
+    """Run the longest files first and the shortest last, to keep all processes busy. Unit tests take each core."""
     for item in items:
         if item.nodeid.startswith(_SHORT):
             item.add_marker(pytest.mark.each_core)
@@ -57,23 +57,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class MakeServer(Protocol):
-    """Starts a server for one test; the arguments are NatsServer's."""
+    """Starts a server for one test. The arguments are those of NatsServer."""
 
     def __call__(self, config: str | dict[str, Any] = "", **options: Any) -> NatsServer: ...
 
 
 @pytest.fixture(scope="session")
 def nats_server() -> Iterator[NatsServer]:
-    """A plain server with JetStream that all tests of a process share: use names of your own."""
+    """A plain server with JetStream that all tests of a process share. Each test uses its own names."""
     with NatsServer() as server:
         _servers.append(server)
         yield server
         _servers.remove(server)
 
 
+@pytest.fixture(scope="module", params=["latest", "2.10"])
+def server(request: pytest.FixtureRequest) -> Iterator[NatsServer]:
+    """The newest nats-server, then the oldest supported one."""
+    with NatsServer(version=None if request.param == "latest" else request.param) as server:
+        yield server
+
+
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """A folder for sockets, whose paths have a limit of 107 bytes: ansible-core makes one in TMPDIR."""
+    """A folder for sockets, whose paths have at most 107 bytes: ansible-core creates one in TMPDIR."""
     with tempfile.TemporaryDirectory(prefix="s-") as folder:
         yield Path(folder)
 

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An environment with only what meta/execution-environment.yml names logs in and uses every library.
+"""An environment with only the dependencies in meta/execution-environment.yml connects and uses every library.
 
-The session execution-environment installs it from the answer of `ansible-builder introspect`. Its programs are in
-$EE_BIN.
+The session execution-environment installs them from the output of `ansible-builder introspect`. Its programs are
+in $EE_BIN.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
-from dev import BUILD
+from support import ROOT
 from support.credentials import Operator
 from support.ports import free_port
 from support.server import NatsServer
 
 BIN = Path(os.environ["EE_BIN"])
+BUILD = ROOT / ".build"
 TOKEN = "token-of-the-test"
 
 

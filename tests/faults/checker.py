@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Finds violations in the log of a campaign and in what the servers hold. It asks the product for nothing.
+"""Finds violations in the log of a campaign and in the data on the servers. It does not use the collection.
 
-Records of the log are dicts with ``log``, which is ``work`` (written by the governed work itself), ``task`` (what
-Ansible started and what was claimed), ``run`` (start and end of a process), ``plan`` or ``fault``. ``at`` is the moment
-in seconds of the machine's monotonic clock.
+Records of the log are dicts with ``log``: ``work`` (written by the governed work itself), ``task`` (the start of
+a task by Ansible, and its result), ``run`` (start and end of a process), ``plan`` or ``fault``. ``at`` is the
+time in seconds of the machine's monotonic clock.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-# How long Ansible may take from the seat to the first line of the work on a loaded machine
+# Seconds from the seat to the first line of the work, at most, on a loaded machine
 START = 3.0
-# The same from the start of a task to that of its action
+# Seconds from the start of a task to the start of its action, at most
 BEGIN = 5.0
-# How long a task may take after max_wait to learn what became of its last request, and then to give up
+# Seconds after max_wait in which a task may learn the outcome of its last request, and then give up
 SETTLE, GIVE_UP = 10.0, 25.0
-# Errors that say that the outcome is not known
+# Errors that report an unknown outcome
 UNKNOWN = "outcome_unknown"
 
 
 @dataclass
 class Findings:
-    """Violations are sentences. ``blind`` says what could not be seen, ``counts`` what was done."""
+    """Violations are sentences. ``blind`` says what could not be checked, ``counts`` how much was done."""
 
     violations: list[str] = field(default_factory=list)
     blind: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Findings:
 
 @dataclass
 class Execution:
-    """One task on one host of a run, as far as the log has it."""
+    """One task on one host of a run, according to the log."""
 
     mark: str
     run: str
@@ -63,7 +63,7 @@ class Execution:
 
     @property
     def denied(self) -> bool:
-        """Whether the claim is that nothing was done."""
+        """True if the task claims that nothing was done."""
         end = self.end
         return bool(end and end["status"] in ("failed", "skipped") and end["code"] != UNKNOWN and not end["changed"])
 
@@ -85,7 +85,7 @@ def check(records: Iterable[Record], state: dict[str, Any], *, none_may_fail: bo
     found.violations += _too_many(works, faults, state, found)
     found.violations += _too_late(works, gone, found)
     found.violations += _waits(works, stood, found)
-    # What a copy that was interrupted has of a stream is in two
+    # Fields of a stream that an interrupted copy distributes over two streams
     halfway = {execution.run for execution in done if execution.kind == "copy" and not execution.succeeded}
     found.blind += [f"whether what {run} restored is whole: its copy did not come to its end" for run in halfway]
     claims = [each for each in done if each.kind != "restore" or each.run not in halfway]
@@ -120,7 +120,7 @@ def _executions(log: Sequence[Record]) -> list[Execution]:
 def _too_many(
     works: Sequence[Execution], faults: Sequence[Record], state: dict[str, Any], found: Findings
 ) -> Iterator[str]:
-    """More at once than there are seats. Whose seat was taken away or has expired is not counted from then on."""
+    """Report more work at once than seats. The holder of an evicted or expired seat is not counted from then on."""
     cuts: dict[str, float] = {}
     for fault in faults:
         for identity in fault.get("identities", ()):
@@ -149,14 +149,14 @@ def _too_many(
 
 
 def _may_be_of_either(work: Execution, began: float, fault: Record) -> bool:
-    """Whether its seat may be one of the governor that was deleted or of the one that was created then."""
+    """Return True if its seat may belong to the deleted governor or to the one created after it."""
     if fault.get("governor") != work.plan["governor"] or work.mark in (*fault["fresh"], *fault["identities"]):
         return False
     return bool(fault["at"] < began < fault["deleted"] + START)
 
 
 def _too_late(works: Sequence[Execution], gone: dict[str, float], found: Findings) -> Iterator[str]:
-    """Work that starts after its run is gone."""
+    """Report work that starts after its run is gone."""
     for work in works:
         for start in work.starts:
             after = start["at"] - gone[work.run] if work.run in gone else -1.0
@@ -167,12 +167,18 @@ def _too_late(works: Sequence[Execution], gone: dict[str, float], found: Finding
 
 
 def _left_seats(log: Sequence[Record], works: Sequence[Execution], state: dict[str, Any]) -> Iterator[str]:
-    """Seats that are still taken although their runs ended by themselves, or that nobody asked for."""
+    """Report seats that are still taken although their runs ended normally, or that nobody requested."""
     killed = {record["run"] for record in log if record["log"] == "run" and record.get("killed")}
     marks = {work.mark: work.run for work in works}
+    # A module that could not reach a server reported it
+    kept = {
+        f"{record['run']}.{record['host']}.lease"
+        for record in log
+        if record["log"] == "task" and record["task"] == "released" and record.get("code") == "unreachable"
+    }
     for governor, identities in state["seats"].items():
         for identity in identities:
-            if marks.get(identity) not in killed:
+            if marks.get(identity) not in killed and identity not in kept:
                 yield f"a seat of {governor} is still taken by {identity}, whose run ended by itself"
 
 
@@ -261,7 +267,7 @@ _CLAIMS = {
     "resources": _resources,
     "backup": _nothing,  # its restore is compared
     "restore": _restore,
-    "copy": _restore,  # of what was restored
+    "copy": _restore,  # the copy of a restored stream
     "lookup": _lookup,
     "race": _nothing,
     "count": _nothing,
@@ -272,14 +278,14 @@ KINDS = tuple(_CLAIMS)
 
 
 def _races(done: Sequence[Execution], state: dict[str, Any]) -> Iterator[str]:
-    """Of all who create a key, the one whose value it has has won, and this one alone is told so."""
+    """Of all clients that create a key, only the one whose value is stored succeeds."""
     for race in (execution for execution in done if execution.kind == "race"):
         values = state["keys"].get(f"race.{race.run}", [])
         won, end = values == [race.mark], race.end
         if len(values) > 1 and race.mark in values:
             yield f"{race.mark} wrote a key that was to be created once: {values}"
         if race.succeeded and end and end["changed"] != won:
-            yield f"{race.mark} {'won' if won else 'lost'} a key, and is told changed={end['changed']}; it has {values}"
+            yield f"{race.mark} {'won' if won else 'lost'} a key, and reports changed={end['changed']}; it has {values}"
         if race.denied and won:
             yield f"{race.mark} won a key, and is said to have failed: {end and (end['code'], end['msg'])}"
 
@@ -296,7 +302,7 @@ def _counter(done: Sequence[Execution], state: dict[str, Any]) -> Iterator[str]:
 
 
 def _results(log: Sequence[Record], state: dict[str, Any], found: Findings) -> Iterator[str]:
-    """The events of each run: none twice, none missing; of a run that ended by itself, all that Ansible showed."""
+    """Report events that are stored twice or missing. A run that ended normally has all events that Ansible showed."""
     doubled = [name for name, count in Counter(event["id"] for event in state["results"]).items() if count > 1]
     if doubled:
         yield f"{len(doubled)} events are stored more than once: {doubled[:3]}"

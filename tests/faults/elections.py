@@ -23,9 +23,9 @@ HOSTS = 5
 
 
 def run(place: Site, scale: float, seed: int) -> None:
-    """200 governed tasks, 200 keys, a tree of 20,000 keys, 500 resources and 200 lookups, times ``scale``.
+    """Run 200 governed tasks, 200 keys, a tree of 20,000 keys, 500 resources and 200 lookups, times ``scale``.
 
-    And a backup, which is restored, and what was restored, which is changed by copying.
+    Then back up a stream, restore it, and change the restored stream by copying.
     """
     random = Random(seed)
     queue = _plays(random, scale)

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The bad days: what is done to servers, to the network, to processes and to governors while tasks run.
+"""Faults of servers, network, processes and governors while tasks run.
 
-Which fault comes next, and how long it lasts, follows from the seed. When it meets which task does not.
+The seed determines the faults and their lengths, but not which tasks they hit.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from .runs import Runs
 
 _HEALTHY = 30.0
-# How long seats of a new governor are looked at: longer than from a seat to its work
+# Seconds for which the seats of a new governor are read: longer than from a seat to its work
 _FRESH = 3.0
 
 
 class Site:
-    """The servers of a campaign, the proxies before them, and the runs that use them."""
+    """The servers of a campaign, the proxies in front of them, and the runs that use them."""
 
     def __init__(self, servers: list[NatsServer], proxies: list[Network], runs: Runs, log: Log) -> None:
         self.servers = servers
@@ -59,7 +59,7 @@ class Site:
 
     @contextlib.contextmanager
     def threads(self, threads: list[threading.Thread]) -> Iterator[None]:
-        """Start threads that end when the campaign is over; an exception ends what they run."""
+        """Start threads that end with the campaign. An exception in one of them ends the campaign."""
         try:
             for thread in threads:
                 thread.start()
@@ -76,7 +76,7 @@ class Site:
         self.over.wait(seconds)
 
     def wait_until_healthy(self, *, whatever: bool = False) -> None:
-        """Wait until all servers have what they need; until the campaign is over at most, unless ``whatever``."""
+        """Wait until all servers are healthy. Unless ``whatever``, the wait ends with the campaign."""
         deadline = time.monotonic() + _HEALTHY
         while time.monotonic() < deadline and (whatever or not self.over.is_set()):
             try:
@@ -96,7 +96,7 @@ def some_stream(random: Random) -> str:
 
 # Servers
 
-# What follows are faults: each returns what is to be told of it, or None where there was nothing to do it to
+# Each fault returns its description, or None if there was no target
 Kinds = dict["Callable[[Site, Witness, Random], dict[str, Any] | None]", int]
 
 
@@ -180,29 +180,29 @@ def _through(site: Site, random: Random, mode: str, pause: float, seconds: float
 
 
 def evict(site: Site, witness: Witness, random: Random) -> dict[str, Any] | None:
-    """Take a seat away, as an operator does."""
+    """Evict a seat, as an operator does."""
     stream = "GOVERNOR_EVICTED"
     seats = witness.messages(stream)
     if not seats:
         return None
     sequence, _subject, holder = random.choice(seats)
     at = time.monotonic()
-    with contextlib.suppress(RefusedError):  # it was given back meanwhile
+    with contextlib.suppress(RefusedError):  # the seat was given back meanwhile
         witness.ask(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence})
     return {"at": at, "identities": [holder.decode()]}
 
 
 def recreate(site: Site, witness: Witness, random: Random) -> dict[str, Any]:
-    """Delete a governor and create it anew at once: it begins to count at one again."""
+    """Delete a governor and create it again at once. Its sequence starts at one again."""
     stream = "GOVERNOR_RECREATED"
     config = workloads.governor_config("RECREATED", min(3, len(site.servers)))
     holders = [data.decode() for _sequence, _subject, data in witness.messages(stream)]
     at = time.monotonic()
-    with contextlib.suppress(RefusedError):  # deleted by a request whose answer was lost
+    with contextlib.suppress(RefusedError):  # it was already deleted by a request whose answer was lost
         witness.ask(f"STREAM.DELETE.{stream}")
     deleted = time.monotonic()
     witness.ask(f"STREAM.CREATE.{stream}", config)
-    # Who works from now on may have a seat of either governor, unless it is seen in the new one
+    # Work that starts now may have a seat of either governor, unless its seat is in the new one
     fresh: set[str] = set()
     while time.monotonic() < deleted + _FRESH:
         fresh.update(data.decode() for _sequence, _subject, data in witness.messages(stream))
@@ -215,9 +215,9 @@ def recreate(site: Site, witness: Witness, random: Random) -> dict[str, Any]:
 
 
 def kill_worker(site: Site, witness: Witness, random: Random) -> dict[str, Any] | None:
-    """A process that Ansible forked for a task on a host, as the kernel does it when memory is short.
+    """Kill a process that Ansible forked for a task on a host, as the kernel does when memory is short.
 
-    Under the strategy free Ansible would wait for it for ever.
+    Under the strategy free, Ansible would wait for it for ever.
     """
     run = site.runs.any(random)
     if not run or run.strategy != "linear":
@@ -231,7 +231,7 @@ def kill_worker(site: Site, witness: Witness, random: Random) -> dict[str, Any] 
 
 
 def kill_sender(site: Site, witness: Witness, random: Random) -> dict[str, Any] | None:
-    """The process that sends the results of a run."""
+    """Kill the process that sends the results of a run."""
     run = site.runs.any(random)
     senders = [pid for pid in children(run.process.pid) if b"-c" in _command(pid).split(b"\0")] if run else []
     if not run or not senders:
@@ -241,7 +241,7 @@ def kill_sender(site: Site, witness: Witness, random: Random) -> dict[str, Any] 
 
 
 def end_run(site: Site, witness: Witness, random: Random) -> dict[str, Any] | None:
-    """A terminal that is closed, a run that is killed, stopped by a service manager, or interrupted by its user."""
+    """End a run: close its terminal, kill it, stop it as a service manager does, or interrupt it as a user does."""
     run = site.runs.any(random)
     if not run:
         return None
@@ -254,7 +254,7 @@ def end_run(site: Site, witness: Witness, random: Random) -> dict[str, Any] | No
 
 
 def stop_run(site: Site, witness: Witness, random: Random) -> dict[str, Any] | None:
-    """A run that stands still for a while, with all its processes, as a suspended virtual machine does."""
+    """Stop a run with all its processes for a while, like a suspended virtual machine."""
     run, seconds = site.runs.any(random), random.uniform(0.5, 6)
     if not run:
         return None
@@ -282,7 +282,7 @@ def _send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-# How often each is chosen, in the lists of those that do not happen at once
+# How often each fault is chosen. Faults of one list never happen at the same time
 SERVERS: Kinds = {
     kill_leader: 3,
     kill_server: 1,
@@ -313,7 +313,9 @@ def inject(
     random: Random,
     longest: float,
 ) -> None:
-    """Do one after the other until the campaign is over, after pauses of at most so many seconds. For a thread."""
+    """Inject faults one after the other until the campaign is over, with pauses of at most ``pause`` seconds. For a
+    thread.
+    """
     with Witness(site.urls) as witness:
         while not site.over.is_set():
             site.rest(random.uniform(longest / 9, longest))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A network before a server that delays, holds back, loses, repeats or cuts what the server says."""
+"""A network in front of a server that delays, holds back, drops, repeats or cuts the server's messages."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from support.proxy import Proxy
 if TYPE_CHECKING:
     from support.proxy import Frame
 
-# Which part of the messages is dropped, and which part of old ones comes once more
+# The part of the messages that is dropped, and the part of old ones that is repeated
 _DROPPED, _REPEATED = 0.3, 0.5
 _REMEMBERED = 50
 
 
 class Network(Proxy):
-    """Its modes hold for all connections.
+    """The mode applies to all connections.
 
-    ``pass`` hands all on. ``silent`` holds back what the server says until the mode changes. ``lose`` drops what the
-    server says, and cuts the connections when the mode changes. ``drop`` drops some messages, and the connection goes
-    on, as when a route between servers loses them. ``twice`` sends each message twice, and old ones again while others
-    are waited for.
+    ``pass`` forwards everything. ``silent`` holds back the server's messages until the mode changes. ``lose``
+    drops the server's messages, and closes the connections when the mode changes. ``drop`` drops some messages
+    and keeps the connection, as when a route between servers loses them. ``twice`` sends each message twice, and
+    repeats old ones while others are awaited.
     """
 
     def __init__(self, port: int, seed: int = 0) -> None:

@@ -1,14 +1,14 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Fault campaigns: Ansible works with the collection while servers, network and processes fail, and a checker looks for
-what must not be. docs/contributing.md has more.
+"""Fault campaigns: Ansible works with the collection while servers, network and processes fail, and a checker looks
+for violations. docs/contributing.md describes them.
 
     run.py                                three short campaigns
-    run.py --minutes 30                   one on a single server, and one on a cluster of three, for so long each
-    run.py --minutes 30 --servers 3       the second one alone
+    run.py --minutes 30                   one on a single server, and one on a cluster of three, of this length each
+    run.py --minutes 30 --servers 3       only the second one
     run.py --scenario elections           the leader is killed every ten seconds, and no task may fail
-    run.py … --seed 5 --keep FOLDER       the same choices again, and logs and output stay
+    run.py … --seed 5 --keep FOLDER       repeat the same choices, and keep logs and output
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
 ACTORS = 3
 SHORT_MINUTES, SHORT_SCALE = 0.6, 0.05
-# A campaign of so many minutes has longer pauses between faults, in which more comes to its end
+# A campaign of this many minutes has longer pauses between faults, so that more tasks complete
 UNHURRIED = 5.0
-# How long what is left of runs may go on, before it counts as left behind
+# Seconds until a process that still runs counts as left behind
 PATIENCE = 40.0
-# How many runs may deliver what others left on disk: each has a few seconds for it
+# How many runs may deliver what others left on disk. Each has a few seconds for it
 FLUSHES = 5
 BLIND = (
     "a seat that is held twice or for too long while nothing works under it, unless it is still there at the end",
@@ -61,13 +61,13 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def site(servers: int, folder: Path, seed: int) -> Iterator[injection.Site]:
-    """Servers with proxies before them, and everything gone at the end."""
+    """Start servers and proxies in front of them. Remove everything at the end."""
     log = Log(folder / "log.jsonl")
     with contextlib.ExitStack() as stack:
         if servers == 1:
             found = [stack.enter_context(NatsServer({"server_name": "n1"}))]
         else:
-            # Or clients would learn the way round the proxies
+            # Otherwise clients would learn addresses that bypass the proxies
             found = stack.enter_context(nats_cluster(servers, config={"cluster": {"no_advertise": True}}))
         proxies = [Network(server.port, seed + number) for number, server in enumerate(found)]
         for proxy in proxies:
@@ -81,7 +81,7 @@ def site(servers: int, folder: Path, seed: int) -> Iterator[injection.Site]:
 
 
 def act(place: injection.Site, random: Random) -> None:
-    """Run one play after the other until the campaign is over. For a thread."""
+    """Run plays one after the other until the campaign is over. For a thread."""
     plays = workloads.MIXED
     while not place.over.is_set():
         play = random.choices(list(plays), list(plays.values()))[0](random)
@@ -90,7 +90,7 @@ def act(place: injection.Site, random: Random) -> None:
 
 
 def mixed(place: injection.Site, minutes: float, seed: int) -> None:
-    """All kinds of tasks and of faults, by the seed."""
+    """Run all kinds of tasks and faults, chosen by the seed."""
     kinds = dict(injection.SERVERS)
     if len(place.servers) == 1:
         del kinds[injection.change_leader]
@@ -108,11 +108,13 @@ def mixed(place: injection.Site, minutes: float, seed: int) -> None:
 
 
 def settle(place: injection.Site) -> tuple[dict[str, Any], list[str]]:
-    """What the servers hold when all has ended: events that journals kept are sent by more runs."""
+    """Return the data on the servers at the end. More runs send the events that are left in journals."""
     place.wait_until_healthy(whatever=True)
     left = place.runs.wait_for_the_rest(PATIENCE)
+    # A journal is delivered by runs that share one of its servers
+    urls = [*place.urls, *(proxy.url for proxy in place.proxies)]
     for _run in range(FLUSHES):
-        place.runs.play(workloads.lookups(Random(0), 1), place.urls)
+        place.runs.play(workloads.lookups(Random(0), 1), urls)
         if not list(place.log.path.parent.glob("journals/*.journal")):
             break
     left += place.runs.wait_for_the_rest(15)
@@ -143,7 +145,7 @@ def report(findings: checker.Findings, records: list[dict[str, Any]], title: str
 
 
 def campaign(scenario: str, servers: int, amount: float, seed: int, folder: Path) -> bool:
-    """Whether no violation was found. ``amount`` is minutes, and of elections the scale."""
+    """Return True if no violation was found. ``amount`` is minutes, or the scale of elections."""
     began = time.monotonic()
     folder.mkdir()
     with site(servers, folder, seed) as place:
@@ -163,7 +165,7 @@ def campaign(scenario: str, servers: int, amount: float, seed: int, folder: Path
 
 
 def chosen(options: argparse.Namespace) -> list[tuple[str, int, float]]:
-    """The scenario, the number of servers and the amount of each campaign."""
+    """Return the scenario, the number of servers and the amount of each campaign."""
     found: list[tuple[str, int, float]] = []
     if options.scenario != "elections":
         minutes = options.minutes or SHORT_MINUTES
@@ -192,7 +194,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     def stop(number: int, _frame: object) -> None:
         for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(other, signal.SIG_IGN)  # what cleans up is not interrupted
+            signal.signal(other, signal.SIG_IGN)  # the cleanup is not interrupted
         raise Stopped(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs of ansible-playbook under faults. What they leave behind when they are killed goes on, and is looked at."""
+"""Runs of ansible-playbook under faults. Processes that a killed run leaves behind are observed too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from support.playbook import CALLBACKS, ROOT, RunningPlaybook
+from support import ROOT
+from support.playbook import CALLBACKS, RunningPlaybook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     from .log import Log
     from .workloads import Play
 
-# A run that takes longer hangs, also on a machine that is much too busy
+# A run that takes longer hangs, even on a very busy machine
 _LONGEST = 1500.0
 _OURS = Path(__file__).resolve().parent / "callback_plugins"
 
 
 class Run(RunningPlaybook):
-    """A run with its name. ``killed`` tells that a fault ended it, ``hurt`` that one killed a process of it."""
+    """A run with its name. ``killed`` is True if a fault ended it, ``hurt`` if a fault killed one of its processes."""
 
     name = ""
     strategy = ""
@@ -44,7 +45,9 @@ class Run(RunningPlaybook):
 
 
 class Runs:
-    """Those of a campaign: they can be found by a variable of their environment, whatever became of their parents."""
+    """The runs of a campaign. A variable of their environment identifies their processes, even without their
+    parents.
+    """
 
     def __init__(self, log: Log, folder: Path) -> None:
         self._log = log
@@ -61,7 +64,7 @@ class Runs:
             return random.choice(self._running) if self._running else None
 
     def play(self, play: Play, servers: Sequence[str]) -> Run:
-        """Run a play to its end, or to that of its process."""
+        """Run a play until it ends or its process does."""
         with self._lock:
             self._count += 1
             name = f"r{self._count}"
@@ -118,7 +121,7 @@ class Runs:
         return run
 
     def stop(self) -> None:
-        """End those that still run, and start no more."""
+        """End the runs that are left, and start no more."""
         with self._lock:
             self._stopped = True
             for run in self._running:
@@ -126,7 +129,7 @@ class Runs:
                 run.process.kill()
 
     def left(self) -> list[int]:
-        """The processes of the campaign that still run."""
+        """Return the processes of the campaign that still run."""
         found = []
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -135,7 +138,7 @@ class Runs:
         return found
 
     def wait_for_the_rest(self, patience: float) -> list[str]:
-        """Wait until nothing of the campaign runs, and return the commands of what still does."""
+        """Wait until no process of the campaign runs. Return the commands of those that still do."""
         deadline = time.monotonic() + patience
         while (left := self.left()) and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -147,7 +150,7 @@ class Runs:
         return commands
 
     def close(self) -> None:
-        """End what is left, and remove the folders."""
+        """End the remaining processes, and remove the folders."""
         for pid in self.left():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The checker finds what is planted: by its records, and in real servers beside work that no governor counts."""
+"""The checker finds planted violations, in records and on real servers with work that no governor limits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ GOVERNED = {"kind": "governed", "governor": "ONE", "max_wait": 20}
 def task(
     name: str, plan: dict[str, Any], began: float = 0.0, ended: float | None = None, **claim: Any
 ) -> list[dict[str, Any]]:
-    """The records of a task on the host h1 of the run r1, with a result where it has ended."""
+    """Return the records of a task on the host h1 of the run r1, with a result if it has ended."""
     common = {"log": "task", "run": "r1", "host": "h1", "task": name}
     records: list[dict[str, Any]] = [{"log": "plan", "run": "r1", "tasks": {name: plan}, "at": 0}]
     records.append({**common, "event": "start", "at": began})
@@ -88,7 +88,7 @@ def test_more_at_once_than_there_are_seats() -> None:
 
 
 @pytest.mark.parametrize(("at", "count"), [(1.2, 0), (1.7, 1)])
-def test_who_was_evicted_is_not_counted_from_then_on(at: float, count: int) -> None:
+def test_an_evicted_holder_is_not_counted_from_then_on(at: float, count: int) -> None:
     first = [*task("a", GOVERNED, 0, 3), *work("a", 1, 2)]
     second = [*task("b", GOVERNED, 0, 3), *work("b", 1.5, 2.5)]
     evicted = [{"log": "fault", "kind": "evict", "at": at, "identities": ["r1.h1.a"]}]
@@ -100,7 +100,7 @@ def recreated(**more: Any) -> list[dict[str, Any]]:
     return [{**fault, "identities": [], "fresh": [], **more}]
 
 
-def test_seats_of_a_governor_that_was_created_anew() -> None:
+def test_seats_of_a_governor_that_was_created_again() -> None:
     first = [*task("a", GOVERNED, 0, 9), *work("a", 1, 8)]
     second = [*task("b", GOVERNED, 0, 9), *work("b", 2, 8)]
     third = [*task("c", GOVERNED, 0, 9), *work("c", 2.5, 8)]
@@ -109,7 +109,7 @@ def test_seats_of_a_governor_that_was_created_anew() -> None:
     assert violations(first, second, third, recreated(identities=["r1.h1.a"], fresh=["r1.h1.b"])) == []
 
 
-def test_who_has_an_expired_seat_is_not_counted() -> None:
+def test_the_holder_of_an_expired_seat_is_not_counted() -> None:
     first = [*task("a", GOVERNED, 0, 70), *work("a", 1, 70)]
     second = [*task("b", {**GOVERNED, "max_wait": 60}, 0, 60), *work("b", 32, 50)]
     assert violations(first, second) == []
@@ -146,11 +146,11 @@ def test_lost_doubled_and_denied_writes(kind: str, state: str) -> None:
     assert violations(unknown, **{state: {mark: [mark]}}) == []
 
 
-def test_a_key_that_nobody_is_told_to_have_won() -> None:
+def test_a_key_without_a_reported_winner() -> None:
     lost = task("race", {"kind": "race"}, 0, 1, changed=False)
-    one(violations(lost, keys={"race.r1": ["r1.h1.race"]}), "won a key, and is told changed=False")
+    one(violations(lost, keys={"race.r1": ["r1.h1.race"]}), "won a key, and reports changed=False")
     won = task("race", {"kind": "race"}, 0, 1)
-    one(violations(won, keys={"race.r1": ["r1.h2.race"]}), "lost a key, and is told changed=True")
+    one(violations(won, keys={"race.r1": ["r1.h2.race"]}), "lost a key, and reports changed=True")
 
 
 def test_lost_counts() -> None:
@@ -187,7 +187,7 @@ def test_lost_and_doubled_events() -> None:
     ]
     done = task("lookup", {"kind": "lookup", "value": "v"}, 0, 1, msg="v")
     assert violations(done, gone, results=events) == []
-    assert len(violations(done, gone, results=[events[0], events[2]])) == 2  # one is missing, and it had a result
+    assert len(violations(done, gone, results=[events[0], events[2]])) == 2  # one event is missing, and it had a result
     one(violations(done, gone, results=[*events, events[1]]), "stored more than once")
     one(violations(done, gone, results=[]), "ended by itself with 1 results, and 0 of 0 events have one")
 
@@ -195,10 +195,14 @@ def test_lost_and_doubled_events() -> None:
 def test_a_seat_that_was_not_given_back() -> None:
     done = [*task("a", GOVERNED, 0, 3), *work("a", 1, 2)]
     one(violations(done, seats={"ONE": ["r1.h1.a"]}), "is still taken")
+    released = task("released", {}, 3, 4, status="failed", code="unreachable")[1:]
+    done = [*task("lease", GOVERNED, 0, 3), *work("lease", 1, 2)]
+    one(violations(done, seats={"ONE": ["r1.h1.lease"]}), "is still taken")
+    assert violations(done, released, seats={"ONE": ["r1.h1.lease"]}) == []
 
 
 def test_a_governor_that_does_not_count_on_real_servers(make_server: MakeServer, tmp_path: Path) -> None:
-    """Two works at once that nobody governs, and a stored message that is lost: what a broken product would leave."""
+    """Two works run at once without a governor, and a stored message is deleted, as a broken product would leave it."""
     server, log = make_server(), Log(tmp_path / "log.jsonl")
     with Witness([server.url]) as witness:
         workloads.declare(witness, 1)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """For temporary files; its path is short, since sockets are below it."""
+    """A folder for temporary files, with a short path, since it contains sockets."""
     with tempfile.TemporaryDirectory(prefix="t-") as name:
         yield Path(name)
 
@@ -40,12 +40,12 @@ def test_a_stopped_campaign_leaves_nothing_behind(folder: Path, number: signal.S
     process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         wait_until(lambda: list(folder.glob("playbook-*")))
-        time.sleep(2)  # into the middle of it, wherever that is
+        time.sleep(2)  # stop it somewhere in the middle
         process.send_signal(number)
         output, _errors = process.communicate(timeout=60)
         assert process.returncode == 128 + number
         assert "The campaign was stopped, and says nothing" in output
-        # A module that was killed is there until Ansible, or the system, has waited for it
+        # A killed module remains until Ansible, or the system, has read its status
         wait_until(lambda: with_environment(str(folder)) == [])
         assert list(folder.iterdir()) == []
     finally:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What servers hold, read and written with nats-py alone: a witness has nothing of the product."""
+"""Reads and writes the servers' data with nats-py only, without any code of the product."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _AT_ONCE = 200
 
 
 class RefusedError(Exception):
-    """JetStream's answer was an error, whose number this has."""
+    """JetStream answered with an error, with this number."""
 
     def __init__(self, subject: str, error: dict[str, Any]) -> None:
         super().__init__(f"{subject}: {error}")
@@ -36,7 +36,7 @@ class RefusedError(Exception):
 
 
 class Witness:
-    """A connection of its own straight to the servers. For one thread. It asks again until there is an answer."""
+    """A connection straight to the servers, for one thread. It repeats requests until there is an answer."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._urls = list(urls)
@@ -54,11 +54,11 @@ class Witness:
         self._loop.close()
 
     def ask(self, subject: str, body: object = None, patience: float = PATIENCE) -> dict[str, Any]:
-        """The answer of the JetStream API. Raises RefusedError, and TimeoutError where there is none."""
+        """Return the answer of the JetStream API. Raises RefusedError, or TimeoutError without an answer."""
         return self._loop.run_until_complete(self._ask(f"$JS.API.{subject}", json.dumps(body or {}).encode(), patience))
 
     def publish(self, subject: str, payloads: Sequence[bytes]) -> None:
-        """Publish each and wait until all are stored."""
+        """Publish the messages, and wait until all are stored."""
 
         async def each() -> None:
             for number in range(0, len(payloads), _AT_ONCE):
@@ -68,7 +68,7 @@ class Witness:
         self._loop.run_until_complete(each())
 
     def messages(self, stream: str) -> list[tuple[int, str, bytes]]:
-        """All messages of a stream, with their sequences and subjects."""
+        """Return all messages of a stream, with their sequences and subjects."""
         state = self.ask(f"STREAM.INFO.{stream}", {"deleted_details": True})["state"]
         gone = set(state.get("deleted") or [])
         wanted = [number for number in range(state["first_seq"], state["last_seq"] + 1) if number not in gone]
@@ -87,7 +87,7 @@ class Witness:
         try:
             answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{stream}", body, PATIENCE)
         except RefusedError:
-            return None  # gone meanwhile
+            return None  # deleted meanwhile
         message = answer["message"]
         return int(message["seq"]), str(message["subject"]), base64.b64decode(message.get("data", ""))
 
@@ -103,7 +103,7 @@ class Witness:
                 if error.get("err_code") not in _TRANSIENT:
                     raise RefusedError(subject, error)
             except (nats.errors.Error, OSError, asyncio.TimeoutError):
-                pass  # a server that is killed, stopped, or without a leader; the deadline ends it
+                pass  # a server that is killed, stopped, or without a leader; the loop ends at the deadline
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no answer on {subject} for {patience:g} s")
             await asyncio.sleep(0.1)

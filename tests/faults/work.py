@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The governed work: writes when it starts and when it ends, by the clock that all processes of a machine share.
+"""The governed work: writes its start and its end, by the clock that all processes of a machine share.
 
     work.py LOG GOVERNOR IDENTITY RUN SECONDS
 
-Ansible runs it on the hosts. It knows nothing of the collection.
+Ansible runs it on the hosts. It does not use the collection.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
         record = {"log": "work", "event": event, "governor": governor, "identity": identity, "run": run}
         line = json.dumps({**record, "pid": os.getpid(), "at": time.monotonic(), **more}) + "\n"
         file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(file, line.encode())  # one write: lines of several processes do not mix
+        os.write(file, line.encode())  # one write, so that lines of several processes do not mix
         os.close(file)
 
     def on_signal(number: int, _frame: object) -> None:

@@ -1,9 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a campaign works on: its streams, buckets and governors, and the plays that use them.
+"""The workloads of a campaign: its streams, buckets and governors, and the plays that use them.
 
-What a task of a host did is found by its mark ``<run>.<host>.<task>``: it is the identity of a seat, a key, a subject.
+A mark ``<run>.<host>.<task>`` identifies the effects of a task on a host: the identity of a seat, a key, a
+subject.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 WORK = Path(__file__).resolve().parent / "work.py"
 MARK = "{{ faults_run }}.{{ inventory_hostname }}"
-# The capacity of each governor. Faults evict seats of the second, and delete and create the third one.
+# The capacity of each governor. Faults evict seats of the second, and delete and recreate the third.
 GOVERNORS = {"ONE": 1, "EVICTED": 3, "RECREATED": 2}
 EXPIRE = 30
 STATIC_KEYS, STATIC_MESSAGES = 40, 300
@@ -29,7 +30,7 @@ BUCKET, STATIC, MESSAGES, ORDERS, RESULTS, TREE = "FAULTS", "STATIC", "MESSAGES"
 
 
 class Play(NamedTuple):
-    """The tasks of a run, and what the checker has to know of each by its name."""
+    """The tasks of a run, and the facts about each task that the checker needs, by the task's name."""
 
     hosts: int
     tasks: list[dict[str, Any]]
@@ -42,7 +43,7 @@ def static_value(key: str) -> str:
 
 
 def governor_config(name: str, replicas: int) -> dict[str, Any]:
-    """As choria_governor and the choria program make it."""
+    """Return the configuration that choria_governor and the choria program create."""
     return {
         "name": f"GOVERNOR_{name}",
         "subjects": [f"mcollective.governor.{name}"],
@@ -112,7 +113,7 @@ def seats(random: Random) -> Play:
 
 
 def leases(random: Random) -> Play:
-    """A seat that is held over a task, and given back by another one."""
+    """A seat that one task takes and another one gives back."""
     governor, max_wait = random.choice(["EVICTED", "RECREATED"]), random.choice([20, 60])
     lease = {"name": governor, "identity": f"{MARK}.lease"}
     acquired = {"choria.streams.choria_governor_lease": {**lease, "state": "acquired", "max_wait": max_wait}}
@@ -126,7 +127,7 @@ def leases(random: Random) -> Play:
 
 
 def writes(random: Random) -> Play:
-    """Keys that one task alone writes, one that all want to create, and messages."""
+    """Keys that only one task writes, one key that all try to create, and messages."""
     tasks: list[dict[str, Any]] = []
     plan: dict[str, dict[str, Any]] = {}
     for number in range(3):
@@ -149,14 +150,14 @@ def key(key: str, value: str, **more: Any) -> dict[str, Any]:
 
 
 def counts(random: Random) -> Play:
-    """Several hosts count with one key."""
+    """Several hosts increment one key."""
     options = {"bucket": BUCKET, "key": "counter", "increment": 1}
     tasks = [{"name": f"count{number}", "choria.streams.choria_kv": options} for number in range(2)]
     return Play(random.randint(1, 3), tasks, {f"count{number}": {"kind": "count"} for number in range(2)})
 
 
 def documents(random: Random, keys: int = 300, items: int = 50) -> Play:
-    """What has many writes in one task: a tree of keys, and resources, of which every fifth is a consumer."""
+    """Many writes in one task: a tree of keys, and resources, of which every fifth is a consumer."""
     data = {f"k{number}": f"{MARK}.{number}" for number in range(keys)}
     tree = {"bucket": TREE, "prefix": "{{ faults_run }}", "data": data}
     consumers = items // 5
@@ -180,7 +181,7 @@ def documents(random: Random, keys: int = 300, items: int = 50) -> Play:
 
 
 def backups(random: Random) -> Play:
-    """A backup that is restored under another name, and what was restored, changed by copying."""
+    """A backup that is restored under another name, and a copy of the restored stream."""
     back = {
         "path": "{{ backup.backup.path }}",
         "stream": "BACK_{{ faults_run }}",
@@ -200,7 +201,7 @@ def backups(random: Random) -> Play:
         },
         {
             "name": "copy",
-            "choria.streams.choria_stream": {"name": back["stream"], "storage": "memory", "recreate": "copy"},
+            "choria.streams.choria_stream": {"name": back["stream"], "max_consumers": 50, "recreate": "copy"},
             "when": "restore is succeeded",
         },
     ]
@@ -218,7 +219,7 @@ def lookups(random: Random, count: int = 8) -> Play:
     return Play(1, tasks, plan)
 
 
-# How often each is chosen
+# How often each play is chosen
 MIXED: dict[Callable[[Random], Play], int] = {
     seats: 8,
     leases: 3,
@@ -231,7 +232,7 @@ MIXED: dict[Callable[[Random], Play], int] = {
 
 
 def read_state(witness: Witness) -> dict[str, Any]:
-    """What the servers hold, for the checker."""
+    """Return the data on the servers, for the checker."""
     results = []
     for _sequence, _subject, data in witness.messages(RESULTS):
         event = json.loads(data)

@@ -27,7 +27,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.parent.name == "interop":
+        if item.nodeid.startswith("tests/interop/"):
             item.add_marker(pytest.mark.once)
 
 
@@ -64,7 +64,7 @@ def server(broker: ChoriaBroker) -> Iterator[ChoriaServer]:
 
 @pytest.fixture(scope="module")
 def jwt_broker() -> Iterator[ChoriaBroker]:
-    """A broker that wants tokens, for all tests of a file."""
+    """A broker that requires tokens, for all tests of a file."""
     yield from _shown(ChoriaBroker(security="choria"))
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Backups that the program and our modules exchange."""
+"""Backups that the program writes and the modules restore, and the other way round."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
+from support.filling import publish_many
 from support.manage import Manager
 from support.playbook import run_playbook
 
@@ -36,13 +37,11 @@ def manager(admin: ChoriaClient) -> Iterator[Manager]:
 
 
 def fill(manager: Manager) -> list[Any]:
-    """A stream with messages and a consumer; returns the messages."""
+    """Create a stream with messages and a consumer. Return the messages."""
     session = manager.session
     streams.delete(session, "ORDERS")
     streams.create(session, {"name": "ORDERS", "subjects": ["orders.>"]})
-    for answer in messages.publish_many(
-        session, "Filling", (Request(f"orders.{n % 3}", b"x" * n) for n in range(COUNT))
-    ):
+    for answer in publish_many(session, "Filling", (Request(f"orders.{n % 3}", b"x" * n) for n in range(COUNT))):
         assert isinstance(answer, dict)
     messages.delete(session, "ORDERS", 5)
     config = {"durable_name": "billing", "ack_policy": "explicit"}
@@ -84,8 +83,8 @@ def test_we_restore_the_programs(admin: ChoriaClient, manager: Manager, tmp_path
     path = tmp_path / "theirs"
     admin.run("broker", "stream", "backup", "ORDERS", path, "--consumers", "--no-progress")
     assert sorted(entry.name for entry in path.iterdir()) == ["backup.json", "stream.tar.s2"]
-    told = run(admin, "choria_backup_info", path=str(path))["backups"]
-    assert [(one["stream"], one["messages"], one["verified"], one["created"]) for one in told] == [
+    backups = run(admin, "choria_backup_info", path=str(path))["backups"]
+    assert [(one["stream"], one["messages"], one["verified"], one["created"]) for one in backups] == [
         ("ORDERS", COUNT - 1, True, None)
     ]
     streams.delete(manager.session, "ORDERS")
@@ -102,8 +101,8 @@ def test_we_restore_an_account(admin: ChoriaClient, manager: Manager, tmp_path: 
     manager.session.request("$KV.THEIRS.a", b"x")
     path = tmp_path / "account"
     admin.run("broker", "account", "backup", "--force", path)
-    told = {one["stream"]: one for one in run(admin, "choria_backup_info", path=str(path))["backups"]}
-    assert told["ORDERS"]["messages"] == COUNT - 1 and told["KV_THEIRS"]["bucket"] == "THEIRS"
+    backups = {one["stream"]: one for one in run(admin, "choria_backup_info", path=str(path))["backups"]}
+    assert backups["ORDERS"]["messages"] == COUNT - 1 and backups["KV_THEIRS"]["bucket"] == "THEIRS"
     for name in ("ORDERS", "KV_THEIRS"):
         streams.delete(manager.session, name)
     done = run(admin, "choria_restore", path=str(path), streams=["ORDERS", "KV_T*"])

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The list of configuration keys beside the real program's."""
+"""The list of configuration keys matches that of the real program."""
 
 from __future__ import annotations
 

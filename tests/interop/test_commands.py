@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The commands of the choria program in the guides, as they are typed there, beside the real Choria."""
+"""The commands of the choria program in the guides run unchanged with the real Choria."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import ROOT
 from support.choria import find_choria
-from support.playbook import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from support.choria import ChoriaBroker, ChoriaClient, ChoriaServer
 
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "roles" / "choria" / "README.md"]
-# In boxes a command is a line, which a backslash continues; in text it is in backquotes, and has an argument
+# In boxes a command is one line, continued by a backslash. In text it is in backquotes, and has an argument
 BOXES = re.compile(r"^```(?:console|sh|bash|shell)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TYPED = re.compile(r"^(?:\$ )?(choria (?:[^\n\\]|\\\n)*)", re.MULTILINE)
 INLINE = re.compile(r"`(choria [^`]+)`")
@@ -40,7 +40,7 @@ SHOWN = [
 
 
 def typed() -> set[str]:
-    """All commands that are typed as they stand: names of commands, without what they work on, are not."""
+    """Return all complete commands. Names of commands without arguments are left out."""
     found = set()
     for path in GUIDES:
         text = path.read_text()
@@ -57,14 +57,14 @@ def admin(jwt_broker: ChoriaBroker) -> ChoriaClient:
 
 
 def listed() -> list[tuple[str, str]]:
-    """The commands in the tables of docs/from-choria-and-nats.md, and what each is here."""
+    """Return the commands in the tables of docs/from-choria-and-nats.md, and the equivalents in this collection."""
     text = (ROOT / "docs" / "from-choria-and-nats.md").read_text()
     return re.findall(r"^\| `([a-z ]+)`[^|]*\|([^|]+)\|$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("name", "ours"), listed(), ids=lambda text: text.strip().replace(" ", "-"))
 def test_a_listed_command_exists(name: str, ours: str) -> None:
-    """The program shows the help of a command above it where there is no such command."""
+    """For an unknown command, the program shows the help of the command above it."""
     done = subprocess.run([str(find_choria()), *name.split(), "--help"], capture_output=True, text=True, check=True)
     assert f"choria {name}" in (done.stdout + done.stderr).splitlines()[0]
     for plugin in re.findall(r"`(choria_\w+)`", ours):
@@ -143,7 +143,7 @@ def test_submission(jwt_server: ChoriaServer, tmp_path: Path) -> None:
 
 
 def test_status(tmp_path: Path) -> None:
-    """The check understands its arguments, and says that there is no server's file."""
+    """The check accepts its arguments, and reports that the server's file is missing."""
     line = STATUS.replace("/var/log/choria-status.json", str(tmp_path / "status.json"))
     done = subprocess.run(
         [str(find_choria()), *line.split()[1:]],

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a configuration file stands for, as `choria tool config` and as we read it."""
+"""The settings of a configuration file, according to `choria tool config` and to this collection."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def program(tmp_path: Path) -> ChoriaClient:
 
 
 def shown(program: ChoriaClient, config: Path) -> dict[str, str]:
-    """The lines `name: value` of `choria tool config`; further lines of a value follow it, after newlines."""
+    """Return the lines `name: value` of `choria tool config`, with the following lines of a value."""
     found: dict[str, str] = {}
     for line in program.output("tool", "config", "--config", config).splitlines():
         name, separator, value = line.partition(": ")
@@ -85,7 +85,7 @@ def test_files(program: ChoriaClient, tmp_path: Path, text: str, plugins: dict[s
     for name, option in (("Certificate", "client_cert"), ("Key", "client_key"), ("CA", "ca_path")):
         assert theirs.get(name, " (absent)") == f"{options.get(option, '')} (absent)"
     for key, value in ours.values.items():
-        # What plugin.d/security.cfg says is loaded, and then not used
+        # The program loads the settings of plugin.d/security.cfg, but does not use them
         if not (plugins and key == "plugin.security.provider"):
             assert theirs[key] == value
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Certificates and tokens of choria_credentials, as the real program and TLS see them."""
+"""Certificates and tokens of choria_credentials work with the real program and with TLS."""
 
 from __future__ import annotations
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import message_count, messages
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor.campaign import Wait, campaign
-from ansible_collections.choria.streams.plugins.module_utils._resources.governor import events
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
 from support.choria import NODE_PERMISSIONS, ChoriaBroker, ChoriaServer
 from support.intervals import Recorder
@@ -34,7 +33,7 @@ NODES = ("web1.example.net", "web2.example.net", "web3.example.net")
 
 
 class Site(Manager):
-    """A user of the program, our connection with the same configuration, and the configuration files of nodes."""
+    """A user of the program, a connection with the same configuration, and the configuration files of nodes."""
 
     def __init__(self, broker: ChoriaBroker, folder: Path) -> None:
         self.admin = broker.client("admin", *ADMIN)
@@ -43,7 +42,7 @@ class Site(Manager):
         self.nodes = {name: self._node(name) for name in NODES}
 
     def _node(self, name: str) -> Path:
-        """The server.conf of a node, with which cron jobs run there."""
+        """Return the server.conf of a node, for cron jobs."""
         folder = self.folder / name
         folder.mkdir()
         values = self.broker.site(name, folder, NODE_PERMISSIONS)
@@ -57,7 +56,7 @@ class Site(Manager):
         return Recorder(folder)
 
     def run(self, node: str, governor: str, command: str, *arguments: str) -> subprocess.Popen[str]:
-        """`choria governor run` on a node."""
+        """Run `choria governor run` on a node."""
         config = str(self.nodes[node])
         return self.admin.start(
             "governor", "run", "--config", config, governor, "--interval", "1s", *arguments, "--", command
@@ -69,11 +68,11 @@ class Site(Manager):
         return RunningPlaybook([play], inventory=hosts)
 
     def view(self, governor: str) -> str:
-        """`choria governor view` with runs of spaces as one."""
+        """Return the output of `choria governor view` with single spaces."""
         return re.sub(r"[ \t]+", " ", self.admin.output("governor", "view", governor))
 
     def seats(self, governor: str) -> dict[int, str]:
-        """Who holds which seat, as the program tells."""
+        """Return the holders of seats, according to the program."""
         rows = re.findall(r"│ (\d+) │ (.+?) │", self.view(governor))
         return {int(sequence): name for sequence, name in rows}
 
@@ -89,7 +88,7 @@ def governed(governor: str, command: str, **more: Any) -> dict[str, Any]:
     return {"name": governor, "choria.streams.choria_governor_run": {"name": governor, "task": task, **more}}
 
 
-# The governor itself
+# Governors
 
 
 def test_the_same_governor_by_either(site: Site) -> None:
@@ -132,7 +131,7 @@ def test_deleted_by_either(site: Site) -> None:
 
 
 def machine(command: str, governor: str, max_wait: str = "1m") -> dict[str, Any]:
-    """An agent that works whenever it gets a seat."""
+    """Return an agent that works whenever it gets a seat."""
     properties = {"command": command, "timeout": "20s", "governor": governor, "governor_timeout": max_wait}
     watcher = {"name": "work", "type": "exec", "interval": "1s", "state_match": ["on"], "properties": properties}
     transitions = [{"name": "stay", "from": ["on"], "destination": "on"}]
@@ -181,7 +180,7 @@ def test_each_waits_for_the_other(site: Site, waiter: str) -> None:
     assert not recorder.intervals(waiter)
     recorder.finish(holder)
     recorder.wait_for(waiter)
-    # The program looks each second, and we are told
+    # The program checks every second, and our waiter gets an event
     names = {"ansible": "ansible1", "program": NODES[0]}
     assert gap(site.session, governor, names[holder], names[waiter]) < 2.0
     recorder.finish(waiter)
@@ -203,14 +202,14 @@ def test_evicted_by_the_program(site: Site) -> None:
     )
     recorder.finish("ansible")
     result = run.wait().check()
-    told = result.task("EVICT").result["governor"]
-    assert (told["seat"], told["lost"]) == (sequence, True)
-    assert told["reason"] == "it was evicted, or the governor was reset"
+    governor = result.task("EVICT").result["governor"]
+    assert (governor["seat"], governor["lost"]) == (sequence, True)
+    assert governor["reason"] == "it was evicted, or the governor was reset"
     assert f"Seat {sequence} of governor EVICT was lost while the task ran" in " ".join(result.output.split())
 
 
-def test_an_exit_that_is_told_before_it_happens(site: Site) -> None:
-    """As autonomous agents tell it: whoever was woken found the governor full still."""
+def test_an_exit_that_is_published_before_it_happens(site: Site) -> None:
+    """Autonomous agents publish the event first, so a woken waiter found the governor still full."""
     site.apply(GOVERNOR, name="EARLY", capacity=1, expire="5m")
     seat = campaign(site.session, governors.read(site.session, "EARLY"), "agent", Wait(1))
     assert seat is not None
@@ -224,7 +223,8 @@ def test_an_exit_that_is_told_before_it_happens(site: Site) -> None:
     thread = threading.Thread(target=wait)
     thread.start()
     time.sleep(1.0)
-    events.publish(site.session, events.EXIT, "EARLY", "agent", seat.sequence)
+    leaves = {"protocol": "io.choria.lifecycle.v1.governor", "governor": "EARLY", "event_type": "exit"}
+    site.session.publish("choria.lifecycle.event.governor.agent", json.dumps(leaves).encode())
     time.sleep(0.05)
     messages.delete(site.session, seat.governor.stream, seat.sequence)
     left = time.monotonic()
@@ -237,7 +237,7 @@ def test_an_exit_that_is_told_before_it_happens(site: Site) -> None:
 
 @pytest.fixture
 def viewer(site: Site) -> Iterator[subprocess.Popen[str]]:
-    """`choria tool event`, which shows events as they come."""
+    """Run `choria tool event`, which shows events as they arrive."""
     with site.admin.start("tool", "event", "--type", "governor") as process:
         assert process.stdout is not None
         assert "Waiting for events" in process.stdout.readline()
@@ -253,7 +253,7 @@ def test_events_of_both(site: Site, viewer: subprocess.Popen[str]) -> None:
         site.playbook([governed("EVENTS", "true")]).wait().check()
         blocker = campaign(site.session, governors.read(site.session, "EVENTS"), "blocker", Wait(1))
         assert blocker is not None
-        # The program itself ends before its event of this kind has left
+        # The program itself ends before its event of this kind is sent
         impatient = machine("true", "EVENTS", max_wait="1s")
         with ChoriaServer(site.broker, NODES[0], machines={"AGENT": impatient}) as node:
             node.wait_for("Could not obtain a slot in the Governor EVENTS")
@@ -261,22 +261,22 @@ def test_events_of_both(site: Site, viewer: subprocess.Popen[str]) -> None:
         site.admin.run("governor", "evict", "EVENTS", str(blocker.sequence), "--force")
         seat = campaign(site.session, governors.read(site.session, "EVENTS"), "blocker", Wait(1))
         assert seat is not None
-        governors.evict(site.session, seat.governor, governors.view(site.session, "EVENTS")[0])
+        governors.evict(site.session, seat.governor, governors.list_seats(site.session, "EVENTS")[0])
         heard: list[dict[str, Any]] = []
         while message := listener.session.receive(1.0):
             heard.append({"subject": message.subject, **json.loads(message.data)})
     viewer.kill()
     shown = viewer.communicate(timeout=10)[0]
-    told: dict[str, list[tuple[str, str, bool]]] = {"ansible": [], "CLI": [], "AGENT": []}
+    events: dict[str, list[tuple[str, str, bool]]] = {"ansible": [], "CLI": [], "AGENT": []}
     for event in heard:
         assert event["subject"] == f"choria.lifecycle.event.governor.{event['component']}"
         assert (event["protocol"], event["governor"]) == ("io.choria.lifecycle.v1.governor", "EVENTS")
-        told[event["component"]].append((event["event_type"], event["identity"], event["sequence"] > 0))
+        events[event["component"]].append((event["event_type"], event["identity"], event["sequence"] > 0))
     evicted = [("enter", "blocker", True)] * 2 + [("eviction", "blocker", True)]
-    assert sorted(told["CLI"]) == sorted([("enter", NODES[0], True), ("exit", NODES[0], True), evicted[-1]])
-    assert set(told["AGENT"]) == {("timeouts", NODES[0], False)}
+    assert sorted(events["CLI"]) == sorted([("enter", NODES[0], True), ("exit", NODES[0], True), evicted[-1]])
+    assert set(events["AGENT"]) == {("timeouts", NODES[0], False)}
     expected = [("enter", "ansible1", True), ("exit", "ansible1", True), ("timeouts", "ansible1", False), *evicted]
-    assert sorted(told["ansible"]) == sorted(expected)
+    assert sorted(events["ansible"]) == sorted(expected)
     # All have the same fields
     assert len({tuple((name, type(value)) for name, value in sorted(event.items())) for event in heard}) == 1
     for line in (
@@ -286,7 +286,7 @@ def test_events_of_both(site: Site, viewer: subprocess.Popen[str]) -> None:
         f"blocker: evicted from slot {seat.sequence} on EVENTS",
     ):
         assert f"[governor] {line}" in shown
-    # Both kinds wait in the broker's own stream
-    stored = streams.subject_counts(site.session, "CHORIA_EVENTS", "choria.lifecycle.event.governor.>")
-    assert stored["choria.lifecycle.event.governor.ansible"] >= len(told["ansible"])
-    assert stored["choria.lifecycle.event.governor.CLI"] >= len(told["CLI"])
+    # The broker's own stream stores both kinds
+    stored = message_count.subject_counts(site.session, "CHORIA_EVENTS", "choria.lifecycle.event.governor.>")
+    assert stored["choria.lifecycle.event.governor.ansible"] >= len(events["ansible"])
+    assert stored["choria.lifecycle.event.governor.CLI"] >= len(events["CLI"])

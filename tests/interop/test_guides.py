@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guides for Choria sites, beside the real Choria: their playbooks, and the permissions that tokens must have."""
+"""The guides for Choria sites with the real Choria: their playbooks, and the permissions that tokens need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from integration.test_examples import blocks, plays
+from integration.collection.test_examples import blocks, plays
 
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
@@ -20,10 +20,11 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.consumer
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
+from support import ROOT
 from support.choria import NODE_PERMISSIONS, find_choria
 from support.intervals import Recorder
 from support.manage import Manager
-from support.playbook import ROOT, PlaybookResult, run_playbook
+from support.playbook import PlaybookResult, run_playbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +47,8 @@ def manager(admin: ChoriaClient) -> Iterator[Manager]:
         yield made
 
 
-def test_where_public_keys_are_shown(tmp_path: Path) -> None:
-    """The commands of the guide on submission, as they stand there: they show keys, and make none."""
+def test_the_guides_commands_show_public_keys(tmp_path: Path) -> None:
+    """The commands of the guide on submission run unchanged. They show keys, and create none."""
     program = str(find_choria())
     commands = re.findall(r"^\$ (choria jwt [^#\n]+)", (ROOT / "docs" / "submission.md").read_text(), re.MULTILINE)
     assert len(commands) == 2
@@ -72,10 +73,10 @@ def test_where_public_keys_are_shown(tmp_path: Path) -> None:
 def test_choria_sites(admin: ChoriaClient) -> None:
     text = SITES.read_text()
     assert " \\\n  ".join(("--service", " ".join(ADMIN[1:]))) in text
-    # The play that names servers alone has no token: tests/integration runs it
+    # The play with servers only has no token: tests/integration runs it
     shown = [block for block in blocks(SITES) if "site_servers" not in block]
     result = run_playbook(plays(shown, {}), extra_vars={"client_config": str(admin.config)}).check()
-    assert result.task("See what the file stands for").result["config"]["problem"] is None
+    assert result.task("Read the file").result["config"]["problem"] is None
     assert admin.output("governor", "list").split()[-1] == "SITE"
 
 
@@ -100,7 +101,7 @@ def test_governed_jobs(admin: ChoriaClient, jwt_server: ChoriaServer, tmp_path: 
     assert sorted(interval.name for interval in recorder.intervals()) == ["cron", *hosts]
 
 
-# Permissions, as the table of the guide has them
+# Permissions, according to the table of the guide
 
 Task = tuple[str, dict[str, Any]]
 
@@ -118,8 +119,8 @@ def module(plugin: str, /, **given: Any) -> Task:
     return f"choria.streams.{plugin}", given
 
 
-# What each row of the table means; WHO stands for who tries it, SEQUENCE for the number of a message of his, and
-# BACKUPS for a folder.
+# The tasks for each row of the table. WHO is the kind of token, SEQUENCE the number of one of its messages, and
+# BACKUPS a folder
 SEQUENCES = {"client": "1", "server": "2"}
 TRIED: dict[str, list[Task]] = {
     "`choria_stream`, `choria_kv_bucket`, `choria_governor`": [
@@ -176,7 +177,7 @@ TRIED: dict[str, list[Task]] = {
     "`choria_stream_message` publishes to `orders.>`": [
         module("choria_stream_message", subject="orders.WHO", data="x"),
     ],
-    "the same, held against its `stream` and read back": [
+    "the same, and it predicts refusals and reads the message back": [
         module("choria_stream_message", stream="ORDERS", subject="orders.WHO", data="x", msg_id="1-WHO"),
         module("choria_stream_message", stream="ORDERS", subject="orders.WHO", data="x", expected_last_msg_id="1-WHO"),
     ],
@@ -202,16 +203,16 @@ TRIED: dict[str, list[Task]] = {
     "`choria_submit` with `transport: direct`": [
         module("choria_submit", subject="WHO", payload="x", transport="direct"),
     ],
-    "callback `choria_results`": [],  # tried below, as is what reads its stream
+    "callback `choria_results`": [],  # tested below, together with the modules that read its stream
     "`choria_run_info`, `choria_run_page`": [],
 }
 IMPOSSIBLE = "no"
-# All that a server's token can have
+# All permissions that a server's token can have
 ALL = ("server", " ".join(NODE_PERMISSIONS))
 
 
 def table() -> dict[str, dict[str, str]]:
-    """The flags of a client's and of a server's token, by what they are for."""
+    """Return the flags of a client's and of a server's token, by plugin."""
     found = {}
     for line in SITES.read_text().split("## What tokens must allow")[1].split("\n\n")[2].splitlines()[2:]:
         what, client, server = (cell.strip() for cell in line.strip("|").split("|"))
@@ -220,7 +221,7 @@ def table() -> dict[str, dict[str, str]]:
 
 
 class Tokens:
-    """Configuration files with tokens that have some permissions, made when first needed."""
+    """Configuration files with tokens of given permissions, created when first needed."""
 
     def __init__(self, broker: ChoriaBroker, folder: Path) -> None:
         self.broker, self.folder = broker, folder
@@ -252,7 +253,7 @@ def tokens(jwt_broker: ChoriaBroker, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def outcome(admin: ChoriaClient, manager: Manager, tokens: Tokens) -> PlaybookResult:
-    """All that the table says, in one run: each kind of token tries each row with just what the row names."""
+    """Run the tasks of all rows once with each kind of token and exactly the flags of the row."""
     manager.apply(BUCKET, name="CFG", history=2)
     for key in ("a", "b"):
         admin.run("kv", "put", "CFG", key, "x")
@@ -267,10 +268,10 @@ def outcome(admin: ChoriaClient, manager: Manager, tokens: Tokens) -> PlaybookRe
     with Manager(choria_config=str(publisher)) as filler:
         for kind in (*SEQUENCES, *SEQUENCES):
             filler.session.request(f"orders.{kind}", b"x")
-    told = {"protocol": "io.choria.machine.v1.transition", "machine": "M", "to_state": "there"}
+    transition = {"protocol": "io.choria.machine.v1.transition", "machine": "M", "to_state": "there"}
     with Manager(choria_config=str(tokens.config("client", "--publish choria.machine.>"))) as machine:
         for kind in SEQUENCES:
-            machine.session.publish("choria.machine.transition", json.dumps({**told, "identity": kind}).encode())
+            machine.session.publish("choria.machine.transition", json.dumps({**transition, "identity": kind}).encode())
     for kind in SEQUENCES:
         saved = f"SAVED_{kind}"
         manager.apply(STREAM, name=saved, subjects=[f"saved.{kind}"])
@@ -305,7 +306,7 @@ def for_whom(value: Any, kind: str, folder: Path) -> Any:
 
 def test_the_table_is_whole() -> None:
     assert set(table()) == set(TRIED)
-    # Those that make no connection, and the text below the table
+    # Modules without a connection, and those in the text below the table
     offline = {
         "choria_backup_info",
         "choria_broker_info",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Buckets and keys that `choria kv` and our plugins share."""
+"""Buckets and keys that `choria kv` and the plugins share."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ILLEGAL = ["", ".a", "a.", ".", "a..b", "a b", "a*", ">", "a.>", "ä", "ключ
 
 
 class Shared(Manager):
-    """A user of the program, and a connection of ours with the same configuration."""
+    """A user of the program, and a connection with the same configuration."""
 
     def __init__(self, program: ChoriaClient) -> None:
         super().__init__(choria_config=str(program.config))
@@ -56,12 +56,12 @@ class Shared(Manager):
         return self.apply(ENTRY, bucket=bucket, key=key, value=text, encoding="base64", **given)
 
     def history(self, bucket: str, key: str) -> list[tuple[int, str, bytes]]:
-        """Revision, operation and value, as we read them."""
+        """Return revision, operation and value of each entry, as the plugins read them."""
         opened, _counts = kv.open_bucket(self.session, bucket)
         return [(entry.revision, entry.operation, entry.value) for entry in kv.history(self.session, opened, key)]
 
     def their_history(self, bucket: str, key: str) -> list[tuple[int, str, bytes]]:
-        """The same as the program shows it, for short text."""
+        """Return the same from the program's output, for short texts."""
         rows = [row.split("│")[1:-1] for row in self.program.output("kv", "history", bucket, key).splitlines()]
         cells = [[cell.strip() for cell in row] for row in rows if len(row) == 5]
         return [(int(row[0]), row[1].lower(), row[4].encode()) for row in cells if row[0].isdigit()]
@@ -117,7 +117,7 @@ def test_values_byte_for_byte(shared: Shared) -> None:
     assert shared.program.output("kv", "keys", "VALUES").split() == sorted(read)
 
 
-def test_what_is_larger_than_a_message_may_be(shared: Shared) -> None:
+def test_values_larger_than_a_message_are_refused(shared: Shared) -> None:
     shared.apply(BUCKET, name="LARGE")
     for given in ({"value": b"x" * (MIB + 1)}, {"value": b"x" * MIB, "create_only": True}):
         with pytest.raises(StreamsError) as caught:
@@ -206,7 +206,7 @@ SAME: dict[str, tuple[list[str], dict[str, Any]]] = {
         {"history": 1, "ttl": "1d", "replicas": 1, "max_bucket_size": 500000},
     ),
 }
-# What `choria kv add` has no flags for
+# Options for which `choria kv add` has no flags
 BEYOND: dict[str, Any] = {
     "description": "by Ansible",
     "history": 3,

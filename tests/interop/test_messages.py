@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Messages in streams of a real broker: the lifecycle events of real nodes, and what others may publish and read."""
+"""Messages in streams of a real broker: lifecycle events of real nodes, and messages that others publish and read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from support.choria import ChoriaBroker
 
-# The broker makes its streams up to a minute after its start
+# The broker creates its streams up to a minute after its start
 SYSTEM_STREAMS = 75.0
 STARTED = """
 - hosts: localhost
@@ -43,8 +43,8 @@ def play(config: Path, playbook: Any) -> Any:
     return run_playbook(playbook, env={"CHORIA_STREAMS_CHORIA_CONFIG": str(config)})
 
 
-def test_which_nodes_started(broker: ChoriaBroker, jwt_broker: ChoriaBroker) -> None:
-    for site in (broker, jwt_broker):  # both wait for their streams at the same time
+def test_the_guides_lookup_lists_started_nodes(broker: ChoriaBroker, jwt_broker: ChoriaBroker) -> None:
+    for site in (broker, jwt_broker):  # both brokers create their streams at the same time
         reader = site.client("reader", "--stream-user", "--event-viewer")
         site.wait_for("Created stream CHORIA_EVENTS", SYSTEM_STREAMS)
         with ChoriaServer(site, "web1.example.net"), ChoriaServer(site, "web2.example.net"):
@@ -68,7 +68,7 @@ def test_both_see_what_the_other_published_and_deleted(jwt_broker: ChoriaBroker)
     play(writer.config, [{"hosts": "localhost", "gather_facts": False, "tasks": ours}]).check()
     seen = json.loads(writer.output("broker", "stream", "get", "DEPLOYMENTS", "1", "--json"))
     assert (seen["subject"], base64.b64decode(seen["data"]).decode()) == ("deployments.web", "ä")
-    # With an id of ours, so that a repeated request does not store it twice
+    # With an id, so that a repeated request does not store it twice
     headers = base64.b64decode(seen["hdrs"]).decode()
     assert re.fullmatch(r"NATS/1\.0\r\nNats-Msg-Id: [0-9a-f]+\r\nHost: web1\r\n\r\n", headers)
     assert writer.run("broker", "stream", "get", "DEPLOYMENTS", "2", "--json", check=False).returncode != 0

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The callback choria_results beside the real Choria: through its server's spool, and straight to its broker."""
+"""The callback choria_results with the real Choria: through a server's spool, and directly to a broker."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ansible_collections.choria.streams.plugins.module_utils._choria.spool impor
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs.info import SPEC, read
 from support.connect import settings
+from support.infos import stream_info
 from support.playbook import PlaybookResult, run_playbook
 from support.run_events import NAME, assert_complete, assert_valid
 from support.waiting import wait_until
@@ -41,7 +42,7 @@ PLAYS = [
 
 @pytest.fixture
 def session(broker: ChoriaBroker) -> Iterator[Session]:
-    """An administrator's, with a stream for what servers submit and for what comes straight."""
+    """An administrator's session, with a stream for events from servers and events sent directly."""
     admin = broker.folder / "client-results"
     client = None if admin.exists() else broker.client("results", "--stream-admin")
     config = client.config if client else admin / "client.conf"
@@ -59,7 +60,7 @@ def client_of(broker: ChoriaBroker) -> Path:
 def run(client: Path, state: Path, config: Path | None = None, **more: str) -> PlaybookResult:
     env = {
         "ANSIBLE_CALLBACKS_ENABLED": f"task_results,{NAME}",
-        # In one environment: a client's file for modules and the callback, and a server's for its spool
+        # A client's file for modules and callback, and a server's file for its spool, in one environment
         "CHORIA_STREAMS_CHORIA_CONFIG": str(client),
         **({"CHORIA_STREAMS_RESULTS_SERVER_CONFIG": str(config)} if config else {}),
         "XDG_STATE_HOME": str(state),
@@ -81,13 +82,13 @@ def arrived(session: Session, count: int) -> list[Stored]:
 def complete(found: list[Stored]) -> list[dict[str, Any]]:
     for message in found:
         assert_valid(message.data)
-    told = [json.loads(message.data) for message in found]
-    assert_complete(told)
-    return told
+    events = [json.loads(message.data) for message in found]
+    assert_complete(events)
+    return events
 
 
 def read_runs(session: Session, prefix: str) -> list[dict[str, Any]]:
-    """What choria_run_info returns."""
+    """Return the result of choria_run_info."""
     given = ArgumentSpecValidator(SPEC.argument_spec()).validate({"subject_prefix": prefix}).validated_parameters
     return list(read(session, given)["runs"])
 
@@ -101,26 +102,26 @@ def test_through_the_spool_of_choria_server(
     )
     assert match, result.stderr
     found = arrived(session, int(match[1]))
-    told = complete(found)
-    assert len(told) == int(match[1])
-    assert [message.headers["Nats-Msg-Id"] for message in found] == [event["id"] for event in told]
+    sent = complete(found)
+    assert len(sent) == int(match[1])
+    assert [message.headers["Nats-Msg-Id"] for message in found] == [event["id"] for event in sent]
     assert found[0].subject.endswith(".submission.in.ansible.runs.run_started")
     assert {message.headers["Choria-Priority"] for message in found} == {"4"}
     assert {message.headers["Content-Type"] for message in found} == {"application/cloudevents+json"}
     assert not list(tmp_path.rglob("*.journal"))
-    # Beside what comes straight, in the same stream, each read by its own prefix
+    # Besides the events sent directly, in the same stream. Each is read by its own prefix
     run(client_of(broker), tmp_path)
     submitted = f"{broker.collective}.submission.in.ansible.runs"
     for prefix, is_submitted in ((submitted, True), ("ansible.runs", False)):
         [only] = read_runs(session, prefix)
         assert only["complete"] is True
-        assert (only["run_id"] == told[0]["data"]["run_id"]) is is_submitted
+        assert (only["run_id"] == sent[0]["data"]["run_id"]) is is_submitted
 
 
 def test_a_full_spool_is_filled_again_by_later_runs(
     session: Session, broker: ChoriaBroker, server: ChoriaServer, tmp_path: Path
 ) -> None:
-    """The node is down, its spool takes only some, and the rest waits in order until it is up again."""
+    """The node is down, and its spool takes only some events. The rest waits in order until it is up again."""
     config = tmp_path / "server.conf"
     config.write_text(server.config.read_text() + "plugin.choria.submission.max_spool_size = 8\n")
     env = {"CHORIA_STREAMS_RESULTS_TRANSPORT": "spool", "CHORIA_STREAMS_RESULTS_FLUSH_TIMEOUT": "1s"}
@@ -173,8 +174,8 @@ def test_straight_to_the_broker(session: Session, broker: ChoriaBroker, server: 
 def test_no_stream_takes_what_the_server_publishes(
     session: Session, broker: ChoriaBroker, server: ChoriaServer, tmp_path: Path
 ) -> None:
-    """The stream takes what comes straight, and the collective's subject is another one."""
-    config = (streams.info(session, STREAM) or {})["config"]
+    """The stream accepts the direct events, but not the subject of the collective."""
+    config = stream_info(session, STREAM)["config"]
     streams.update(session, {**config, "subjects": ["ansible.runs.>"]})
     result = run(client_of(broker), tmp_path, server.config, CHORIA_STREAMS_RESULTS_TRANSPORT="spool")
     said = re.sub(r"\s+", " ", result.stderr)

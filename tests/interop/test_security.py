@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Signing in to the real broker by a Choria configuration file: what works, and the words of what is refused."""
+"""Connections to the real broker with a Choria configuration file: successes, and the texts of refusals."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from ansible_collections.choria.streams.plugins.module_utils._connection.errors 
     missing_permission,
 )
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
-from ansible_collections.choria.streams.plugins.module_utils._errors import PermissionMissing, StreamsError
+from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, PermissionMissing, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._operations.config_facts import config_facts
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor import governor as governors
 from ansible_collections.choria.streams.plugins.module_utils._operations.governor.campaign import Wait, campaign
+from ansible_collections.choria.streams.plugins.module_utils._options.quantities import parse_timestamp
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import ENTRY
 from support.choria import ChoriaBroker, ChoriaClient, ChoriaServer
@@ -34,6 +35,7 @@ from support.manage import Manager
 from support.playbook import PlaybookResult, RunningPlaybook, run_playbook
 from support.server import NatsServer
 from support.tls import Authority
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,7 +50,7 @@ READ_CFG: Call = ("choria_kv_bucket_info", {"names": ["CFG"]})
 MAKE_GOVERNOR: Call = ("choria_governor", {"name": "PUPPET", "capacity": 2, "expire": "20m"})
 WRITE: Call = ("choria_stream", {"name": "ORDERS", "subjects": ["orders.>"]})
 
-# What is tried, the configuration, the module and its options, and the words of the refusal: none where it works
+# The case, the configuration, the module with its options, and parts of the refusal, none for a success
 CASES: list[tuple[str, str, Call, list[str]]] = [
     ("certificates of provider file", "file", WRITE, []),
     ("certificates of provider puppet, a user's", "puppet/client.conf", READ, []),
@@ -96,7 +98,7 @@ CASES: list[tuple[str, str, Call, list[str]]] = [
 
 @dataclass
 class Site:
-    """The brokers, their users, the configuration files by name, and all that must stay secret."""
+    """The brokers, their users, the configuration files by name, and all secrets."""
 
     broker: ChoriaBroker
     jwt_broker: ChoriaBroker
@@ -108,7 +110,7 @@ class Site:
 
 
 def edited(config: Path, target: Path, changes: Mapping[str, object]) -> Path:
-    """A copy of a configuration file with other values, None for no line."""
+    """Return a copy of a configuration file with other values, and without those that are None."""
     lines = [line for line in config.read_text().splitlines() if line.split(" = ")[0] not in changes]
     lines += [f"{key} = {value}" for key, value in changes.items() if value is not None]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +119,7 @@ def edited(config: Path, target: Path, changes: Mapping[str, object]) -> Path:
 
 
 def puppet_folder(client: ChoriaClient, ca: Path, folder: Path, *owners: str) -> None:
-    """Puppet's folder of certificates, with the client's for each of the owners."""
+    """Create Puppet's folder of certificates, with the client's certificate for each of the owners."""
     for name in ("certs", "private_keys"):
         (folder / name).mkdir(parents=True)
     shutil.copy(ca, folder / "certs" / "ca.pem")
@@ -192,7 +194,7 @@ def token_files(
 
 @pytest.fixture(scope="module")
 def jwt_broker() -> Iterator[ChoriaBroker]:
-    """A broker that knows a second organization."""
+    """A broker that trusts a second organization."""
     with ChoriaBroker("choria") as first:
         config = {"plugin.security.issuer.names": "choria, acme", "plugin.security.issuer.acme.public": first.issuer}
         first.shutdown()
@@ -229,13 +231,13 @@ def site(
         time.sleep(VALIDITY + 1)
         files = [*folder.rglob("*"), *jwt_broker.folder.rglob("*"), *broker.folder.rglob("*")]
         held = {str(path): path.read_text() for path in files if path.suffix in (".seed", ".jwt", ".key", ".creds")}
-        # The first line of a key only says what it is
+        # The first line of a key is only its header
         secrets = {path: max(text.split("\n"), key=len) for path, text in held.items()}
         yield Site(broker, jwt_broker, jwt_server, plain, clients, configs, {**secrets, "password": PASSWORD})
 
 
 def command_lines() -> str:
-    """What every process of this machine was started with."""
+    """Return the command lines of all processes of this machine."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -253,7 +255,7 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def outcome(site: Site) -> Outcome:
-    """All cases in one run, with as much output as there is."""
+    """Run all cases once, with full verbosity."""
     tasks = [
         {"name": name, f"choria.streams.{module}": {"choria_config": str(site.configs[config]), **options}}
         for name, config, (module, options), _says in CASES
@@ -274,11 +276,11 @@ def test_signing_in(outcome: Outcome, name: str, says: list[str]) -> None:
     assert "\n" not in task.message
 
 
-def test_no_secret_is_told(site: Site, outcome: Outcome) -> None:
+def test_no_secret_is_shown(site: Site, outcome: Outcome) -> None:
     assert len(site.secrets) > 20
-    told = outcome.result.output + json.dumps([task.result for task in outcome.result.tasks])
+    shown = outcome.result.output + json.dumps([task.result for task in outcome.result.tasks])
     for path, secret in site.secrets.items():
-        assert secret not in told, path
+        assert secret not in shown, path
         assert secret not in outcome.command_lines, path
     assert "ansible-playbook" in outcome.command_lines
 
@@ -293,7 +295,7 @@ def test_only_the_key_that_others_can_read_is_warned_of(outcome: Outcome) -> Non
     assert set(warnings) == {("client_key", "shown.key")}
 
 
-# Doing what a refusal says
+# Following the advice of a refusal
 
 SUBJECTS = [
     "$JS.API.INFO",
@@ -321,7 +323,7 @@ HEARD = ["choria.lifecycle.event.>", "choria.machine.transition", "$JS.EVENT.ADV
 
 
 class Tokens:
-    """Sessions with tokens of a kind and permissions, made when first needed."""
+    """Sessions with tokens of a kind and permissions, created when first needed."""
 
     def __init__(self, site: Site, folder: Path) -> None:
         self.site, self.folder = site, folder
@@ -343,7 +345,7 @@ class Tokens:
         return edited(self.site.server.config, self.folder / name / "server.conf", changes)
 
     def refusal(self, kind: str, flags: str, verb: str, subject: str) -> PermissionMissing | None:
-        """What the broker says to a token, if it refuses."""
+        """Return the broker's refusal of a token, or an empty text."""
         session = self.session(kind, flags)
         if verb == SUBSCRIBE:
             session.subscribe(subject)
@@ -382,7 +384,7 @@ def test_a_token_made_as_the_refusal_says_may(tokens: Tokens, kind: str, verb: s
 
 
 def test_certificates_where_tokens_are_known(site: Site, tmp_path: Path) -> None:
-    """All but the events of others is open, and replies come under another prefix than those of tokens."""
+    """Certificates may do everything except read others' events. Their reply prefix differs from that of tokens."""
     broker = site.jwt_broker
     pair = broker.authority.issue("joe", folder=tmp_path)
     files = {"client_cert": str(pair.certificate), "client_key": str(pair.key), "ca_path": str(broker.authority.path)}
@@ -393,11 +395,11 @@ def test_certificates_where_tokens_are_known(site: Site, tmp_path: Path) -> None
         seat = campaign(joe.session, governor, "joe", Wait(1))
         assert seat is not None
         assert campaign(joe.session, governor, "other", Wait(0.5)) is None
-        assert joe.session.refused_subscriptions == {"choria.lifecycle.event.governor.*"}
+        assert "choria.lifecycle.event.governor.*" in joe.session.refused_subscriptions
         assert governors.leave(joe.session, seat, 1) == ""
 
 
-# What is found and shown
+# Discovery and output
 
 
 def test_the_users_own_file_is_found(site: Site) -> None:
@@ -448,3 +450,22 @@ def test_facts_of_real_files(
         permissions or None,
     )
     assert not [path for path, secret in site.secrets.items() if secret in json.dumps(facts)]
+
+
+def test_a_token_that_ends_while_a_seat_is_held(jwt_broker: ChoriaBroker) -> None:
+    """The next connection uses the token that its file has by then. A token that has ended is named as the reason."""
+    permissions = "--stream-admin", "--stream-user", "--governor"
+    short = jwt_broker.client("short", *permissions, "--validity", "6s")
+    with Manager(choria_config=str(short.config)) as manager:
+        session = manager.session
+        manager.apply(GOVERNOR, name="SHORT", capacity=1, expire="20m")
+        seat = campaign(session, governors.read(session, "SHORT"), "me", Wait(0))
+        assert seat and session.settings.jwt and session.settings.jwt.expires
+        end = parse_timestamp(session.settings.jwt.expires).timestamp()
+        wait_until(lambda: time.time() > end)
+        session.close()
+        with pytest.raises(OptionError, match=rf"^jwt: the token in {short.token} expired at"):
+            governors.leave(session, seat, 30)
+        public = short.seed.with_suffix(".public").read_text().strip()
+        jwt_broker.make_token(short.token, "short", public, *permissions, user=True)
+        assert governors.leave(session, seat, 0) == ""

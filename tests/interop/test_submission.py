@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Message submission beside the real Choria: one spool, two programs that write into it, and the server's deliveries.
+"""Message submission with the real Choria: two programs that write to one spool, and the server's deliveries.
 
-`choria tool submit` 0.30.2 panics when it is given -H, so that headers are compared with what its server makes of them.
+`choria tool submit` 0.30.2 panics with -H, so headers are compared with those of its server.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ansible_collections.choria.streams.plugins.module_utils._api.messages import Stored
 
-# Our options, and the same in the words of `choria tool submit`
+# Options of the module, and the flags of `choria tool submit`
 EVERYTHING: dict[str, Any] = {
     "reliable": True,
     "priority": 1,
@@ -52,7 +52,7 @@ _numbers = itertools.count(1)
 
 
 class Site:
-    """A broker, a node, an administrator's session and a stream for each test."""
+    """A broker, a node, an administrator's session, and a stream for each test."""
 
     def __init__(self, broker: ChoriaBroker, server: ChoriaServer) -> None:
         self.broker, self.server = broker, server
@@ -61,28 +61,28 @@ class Site:
         self.files = broker.folder
 
     def stream(self, subject: str = "") -> str:
-        """The name of a new stream, and the subject of its submissions."""
+        """Create a stream. Return its name, and the subject of its submissions."""
         name = subject or f"T{next(_numbers)}"
         full = f"{self.broker.collective}.submission.in.{name}"
         streams.create(self.session, {"name": name, "subjects": [full, f"{full}.>"], "storage": "memory"})
         return name
 
     def ours(self, subject: str, payload: str = "hello", **given: Any) -> dict[str, Any]:
-        """Submits as choria_submit does."""
+        """Submit as choria_submit does."""
         config = given.pop("choria_config", self.server.config)
         module: Any = SimpleNamespace(spec=SUBMIT, states={})
         wanted = options(module, **{"subject": subject, "payload": payload, "choria_config": str(config), **given})
         with Session(settings(choria_config=str(config))) as session:
-            told = submit(lambda: session, wanted, False)["message"]
-        return dict(told)
+            message = submit(lambda: session, wanted, False)["message"]
+        return dict(message)
 
     def theirs(self, subject: str, payload: str = "hello", *arguments: str, config: Path | None = None) -> str:
-        """Submits by `choria tool submit`, and returns the message's id."""
+        """Submit with `choria tool submit`. Return the message's id."""
         command = ["tool", "submit", *arguments, subject, "--config", str(config or self.server.config), "--", "-"]
         return self.admin.output(*command, stdin=payload.encode()).split()[-1]
 
     def arrived(self, stream: str, count: int, timeout: float = 20.0) -> list[Stored]:
-        """Waits until the stream holds that many messages."""
+        """Wait until the stream has this many messages. Return them."""
         return _wait(lambda: list(reading.onward(self.session, stream)), lambda found: len(found) >= count, timeout)
 
     def emptied(self, timeout: float = 20.0) -> None:
@@ -116,7 +116,7 @@ def jwt_site(jwt_broker: ChoriaBroker, jwt_server: ChoriaServer) -> Iterator[Sit
 
 @pytest.fixture
 def stopped(site: Site) -> Iterator[Site]:
-    """The site while its node is down, so that nobody empties the spool; it is up again afterwards."""
+    """Stop the node of the site, so that nobody empties the spool, and start it again afterwards."""
     site.emptied()
     site.server.shutdown()
     yield site
@@ -126,11 +126,11 @@ def stopped(site: Site) -> Iterator[Site]:
 
 
 def message_dict(stored: Stored) -> dict[str, Any]:
-    """What choria_stream_message_info returns."""
+    """Return the result of choria_stream_message_info."""
     return {"data": stored.data.decode(), "headers": stored.headers, "time": stored.time}
 
 
-# The files
+# Files of the spool
 
 
 @pytest.mark.parametrize(("given", "arguments"), [({}, []), (EVERYTHING, EVERYTHING_CLI), ({"sign": True}, ["--sign"])])
@@ -207,16 +207,16 @@ def test_full_when_the_program_says_so(stopped: Site, tmp_path: Path) -> None:
         stopped.theirs("test", config=config)
 
 
-# What arrives
+# Delivered messages
 
 
 def test_arrives_with_the_servers_headers(site: Site) -> None:
     stream = site.stream()
-    told = site.ours(stream, "é\0", headers=HEADERS, **EVERYTHING)
+    message = site.ours(stream, "é\0", headers=HEADERS, **EVERYTHING)
     identifier = site.theirs(stream, "é\0", *EVERYTHING_CLI)
     ours, theirs = site.arrived(stream, 2)
-    assert [ours.headers["Nats-Msg-Id"], theirs.headers["Nats-Msg-Id"]] == [told["id"], identifier]
-    assert ours.subject == theirs.subject == told["stream_subject"]
+    assert [ours.headers["Nats-Msg-Id"], theirs.headers["Nats-Msg-Id"]] == [message["id"], identifier]
+    assert ours.subject == theirs.subject == message["stream_subject"]
     assert ours.data == theirs.data == "é\0".encode()
     own = ("Nats-Msg-Id", "Choria-Created")
     plain = [{key: text for key, text in found.headers.items() if key not in own} for found in (ours, theirs)]
@@ -238,9 +238,9 @@ def test_direct_is_like_delivered(site: Site) -> None:
     stream = site.stream()
     site.ours(stream, headers=HEADERS, **EVERYTHING)
     site.arrived(stream, 1)
-    told = site.ours(stream, transport="direct", headers=HEADERS, **EVERYTHING)
+    message = site.ours(stream, transport="direct", headers=HEADERS, **EVERYTHING)
     spooled, direct = site.arrived(stream, 2)
-    assert (told["stream"], told["sequence"]) == (stream, direct.sequence)
+    assert (message["stream"], message["sequence"]) == (stream, direct.sequence)
     assert direct.subject == spooled.subject
     assert direct.data == spooled.data
     assert sorted(direct.headers) == sorted(spooled.headers)
@@ -276,7 +276,7 @@ def test_reliable_is_tried_until_a_stream_takes_it(site: Site) -> None:
     assert state["messages"] == 2
     assert state["broken"] == []
     site.stream(subject)
-    # In any order: 0.30.2 passes over a message that waits for its next try, and sends those after it
+    # In any order: 0.30.2 skips a message that waits for its next try, and sends those after it
     found = {stored.data: stored.headers for stored in site.arrived(subject, 2)}
     assert sorted(found) == [b"first", b"second"]
     assert int(found[b"first"]["Choria-Tries"]) >= 2
@@ -296,9 +296,9 @@ def test_expired_messages_are_not_delivered(stopped: Site) -> None:
 
 def test_tries_are_limited(site: Site) -> None:
     subject = f"T{next(_numbers)}"
-    told = site.ours(subject, reliable=True, max_tries=1)
+    message = site.ours(subject, reliable=True, max_tries=1)
     site.emptied()
-    assert f"Publishing reliable message {told['id']}" in site.server.log()
+    assert f"Publishing reliable message {message['id']}" in site.server.log()
     stream = site.stream(subject)
     assert site.arrived(stream, 0) == []
 
@@ -391,7 +391,7 @@ def test_a_server_without_a_seed_does_not_sign(site: Site) -> None:
         site.ours("test", sign=True)
 
 
-def test_what_a_token_does_not_allow(jwt_site: Site) -> None:
+def test_submission_needs_the_permission(jwt_site: Site) -> None:
     stream = jwt_site.stream()
     with (
         ChoriaServer(jwt_site.broker, "node2.example.net", permissions=("--stream-user",)) as other,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The streams that a broker makes itself: seen, and never touched."""
+"""The streams that a broker creates itself can be read, and are never changed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import streams
+from ansible_collections.choria.streams.plugins.module_utils._api import lists, message_count
 from ansible_collections.choria.streams.plugins.module_utils._errors import Refused
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
+from support import ROOT
 from support.manage import Manager
-from support.playbook import ROOT, run_playbook
+from support.playbook import run_playbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from support.choria import ChoriaBroker, ChoriaClient, ChoriaServer
 
 DAY = 24 * 60 * 60
-# Name, subjects, and for how many seconds messages are kept
+# Name, subjects, and the seconds for which messages are kept
 SYSTEM = [
     ("CHORIA_EVENTS", ["choria.lifecycle.>"], DAY),
     ("CHORIA_EXECUTOR", ["choria.submission.in.choria.executor.>"], DAY),
@@ -33,7 +34,7 @@ SYSTEM = [
 
 @pytest.fixture(scope="module")
 def admin(jwt_broker: ChoriaBroker) -> ChoriaClient:
-    # ansible.runs.> is where the callback of the quickstart publishes
+    # The callback of the quickstart publishes to ansible.runs.>
     flags = ("--stream-admin", "--stream-user", "--governor", "--event-viewer", "--publish", "ansible.runs.>")
     return jwt_broker.client("admin", *flags)
 
@@ -45,8 +46,10 @@ def manager(admin: ChoriaClient) -> Iterator[Manager]:
 
 
 def made_by_the_broker(manager: Manager) -> dict[str, tuple[str, dict[str, Any]]]:
-    """When each was made, and its configuration."""
-    found = {info["config"]["name"]: (info["created"], info["config"]) for info in streams.list_all(manager.session)}
+    """Return the creation time and the configuration of each."""
+    found: dict[str, Any] = {
+        info["config"]["name"]: (info["created"], info["config"]) for info in lists.streams(manager.session)
+    }
     return {name: found[name] for name, _subjects, _age in SYSTEM}
 
 
@@ -84,6 +87,6 @@ def test_the_quickstart_works_here_and_leaves_them(
     ).check()
     assert sum(task.changed for task in result.tasks) > 10
     assert made_by_the_broker(manager) == before
-    # What they are for went on meanwhile
+    # They were used in the meantime
     for subject in ("choria.lifecycle.event.startup.server", "choria.lifecycle.event.governor.ansible"):
-        assert streams.subject_counts(manager.session, "CHORIA_EVENTS", subject)
+        assert message_count.subject_counts(manager.session, "CHORIA_EVENTS", subject)

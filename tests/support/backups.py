@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the modules for backups do, without playbooks around them, and streams to back up."""
+"""The backup modules without playbooks, and streams to back up."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import Stre
 from ansible_collections.choria.streams.plugins.module_utils._operations.backup import backup as backup_service
 from ansible_collections.choria.streams.plugins.module_utils._operations.backup import restore as restore_service
 from support.connect import options
+from support.filling import publish_many
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ COUNT = 300
 
 
 def backup(session: Session, folder: Path, check: bool = False, **given: Any) -> dict[str, Any]:
-    """What choria_backup returns. In check mode the session refuses to write, as the module's does."""
+    """Return the result of choria_backup. In check mode the session refuses writes, as in the module."""
     return run(backup_service.BACKUP, backup_service.backup, session, check, path=str(folder), **given)
 
 
@@ -45,7 +46,7 @@ def run(spec: Any, act: Any, session: Session, check: bool, **given: Any) -> dic
 
 
 def known(folder: Path, **given: Any) -> list[dict[str, Any]]:
-    """What choria_backup_info returns."""
+    """Return the result of choria_backup_info."""
     spec = SimpleNamespace(spec=backup_service.INFO, states={})
     whole = options(spec, path=str(folder), **given)
     return list(backup_service.backups_of(whole, False)["backups"])
@@ -63,19 +64,19 @@ def fill(session: Session, name: str = "ORDERS", count: int = COUNT, **config: A
     payloads = (
         Request(f"{subject}.{number % 7}", os.urandom(number * 10), {"N": str(number)}) for number in range(count)
     )
-    for answer in messages.publish_many(session, "Filling", payloads):
+    for answer in publish_many(session, "Filling", payloads):
         assert isinstance(answer, dict)
 
 
 def consume(session: Session, stream: str, name: str, count: int) -> None:
-    """A durable consumer that has acknowledged so many messages."""
+    """Create a durable consumer that has acknowledged this many messages."""
     session.request(
         session.api(f"CONSUMER.DURABLE.CREATE.{stream}.{name}"),
         json.dumps({"stream_name": stream, "config": {"durable_name": name, "ack_policy": "explicit"}}).encode(),
     )
     inbox = session.new_inbox()
     session.subscribe(inbox)
-    session._drive(  # a request with many answers, each with a reply of its own, is not for modules
+    session._drive(  # modules never send a request with many answers that each have their own reply subject
         session._client.publish(
             session.api(f"CONSUMER.MSG.NEXT.{stream}.{name}"), json.dumps({"batch": count}).encode(), reply=inbox
         )
@@ -88,7 +89,7 @@ def consume(session: Session, stream: str, name: str, count: int) -> None:
 
 
 def content(session: Session, stream: str) -> list[Any]:
-    """All messages of a stream, with their numbers and times."""
+    """Return all messages of a stream, with their sequences and times."""
     info = streams.info(session, stream)
     assert info is not None
     numbers = range(max(1, info["state"]["first_seq"]), info["state"]["last_seq"] + 1)

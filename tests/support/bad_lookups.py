@@ -3,8 +3,8 @@
 
 """Calls the lookups with bad terms and options, in a process where Ansible loads them as it does for users.
 
-``python bad_lookups.py URL COUNT`` prints a line for each call that raised something else than Ansible's error, or that
-took more than five seconds.
+``python bad_lookups.py URL COUNT`` prints a line for each call that raised another error than Ansible's, or took
+more than five seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LONGEST = 5.0
 
 
 def call(name: str, term: Any, options: dict[str, Any], variables: dict[str, Any]) -> str:
-    """What is wrong with the call; empty for a value or a refusal in time."""
+    """Return the fault of a call, or an empty text for a value or a refusal in time."""
     lookup = lookup_loader.get(
         f"choria.streams.{name}", loader=DataLoader(), templar=Templar(DataLoader(), dict(variables))
     )
@@ -47,7 +47,7 @@ def call(name: str, term: Any, options: dict[str, Any], variables: dict[str, Any
     except AnsibleError as error:
         if "Traceback" in str(error):
             problem = str(error)
-    except Exception as error:  # which is what this is to find
+    except Exception as error:  # any exception is a fault
         problem = f"{type(error).__name__}: {error}"
     return problem or ("took too long" if time.monotonic() - began > _LONGEST else "")
 

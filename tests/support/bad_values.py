@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Values that broke something once, or might: of each kind of option, and of none."""
+"""Bad values for each type of option. Each of them caused a bug once, or might."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ BAD: list[Any] = [
     *DICTS,
     *MODES,
 ]
-# What is tried first for options of these types
+# The values that are tried first for options of these types
 BAD_BY_KIND: dict[str, list[Any]] = {
     "str": [*NOTHING, *TEXTS, *DURATIONS, *SIZES, *TIMES, *LISTS],
     "path": [*NOTHING, *PATHS, *LISTS],

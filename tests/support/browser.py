@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Chromium of this machine, without a window."""
+"""Runs this machine's Chromium without a window."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def chromium(program: str) -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # Chromium's own sandbox does not work for root, and it opens our own pages only
+        # Chromium's sandbox does not work for root, and only our own pages are opened
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         try:
             yield browser

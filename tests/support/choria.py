@@ -4,7 +4,7 @@
 """A real Choria Broker, Choria Servers and users of the choria program, on loopback, with certificates or tokens.
 
 with ChoriaBroker(security="choria") as broker:
-    admin = broker.client("admin", "--stream-admin")  # permissions in the words of `choria jwt client`
+    admin = broker.client("admin", "--stream-admin")  # permissions as flags of `choria jwt client`
     admin.run("kv", "add", "CFG")                     # choria kv add CFG
     admin.config                                      # a client.conf, for choria_config
     with ChoriaServer(broker) as server:
@@ -39,12 +39,12 @@ STOP_TIMEOUT = 10.0
 COMMAND_TIMEOUT = 60.0
 BROKER = "broker.example.net"
 SYSTEM_STREAMS = ("event", "machine", "advisory", "executor", "leader_election")
-# What every node of a site may do, in the words of `choria jwt server`
+# The permissions of each node of a site, as flags of `choria jwt server`
 NODE_PERMISSIONS = ("--submission", "--stream-user", "--governor")
 
 
 def find_choria() -> Path | None:
-    """The choria program: $CHORIA_BIN, else the one on PATH. It is on no package registry."""
+    """Return the choria program: $CHORIA_BIN, or the one on PATH. No package registry has it."""
     named = os.environ.get("CHORIA_BIN") or "choria"
     found = shutil.which(named)
     return Path(found).resolve() if found else None
@@ -58,7 +58,7 @@ def _program() -> Path:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """Nothing of the user's own Choria and NATS. With tokens the program needs USER."""
+    """Return an environment without the user's own Choria and NATS settings. With tokens the program needs USER."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CHORIA_", "NATS_"))}
     return {**kept, "HOME": str(home), "USER": kept.get("USER", "root")}
 
@@ -69,7 +69,7 @@ def _write_config(path: Path, *parts: Mapping[str, object]) -> None:
 
 
 class ChoriaProcess:
-    """A choria process with a folder, a configuration and a log of its own; stop() takes the folder with it."""
+    """A choria process with its own folder, configuration and log. stop() removes the folder."""
 
     _ready = ""
 
@@ -92,7 +92,7 @@ class ChoriaProcess:
         return self._process is not None
 
     def log(self) -> str:
-        """All that it wrote, over its restarts; also after stop()."""
+        """Return the whole log, over restarts, also after stop()."""
         path = self.folder / "choria.log"
         return path.read_text(errors="replace") if path.exists() else self._final_log
 
@@ -107,10 +107,10 @@ class ChoriaProcess:
             time.sleep(0.02)
 
     def start(self) -> None:
-        """Start it and wait until it is ready."""
+        """Start the program, and wait until it is ready."""
         before = len(self.log())
         with (self.folder / "choria.log").open("ab") as log:
-            # A process group of its own: Ctrl-C must reach the tasks under test, which then still need it
+            # In its own process group: Ctrl-C must reach the tasks under test, which then still need it
             self._process = subprocess.Popen(
                 self._command, env=_environment(self.folder), stdout=log, stderr=log, start_new_session=True
             )
@@ -128,15 +128,15 @@ class ChoriaProcess:
             process.wait()
 
     def shutdown(self) -> None:
-        """Stop in good order, but keep everything for start()."""
+        """Stop normally, and keep everything for start()."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Stop as a crash does, and keep everything for start()."""
+        """Kill the program like a crash, and keep everything for start()."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """Stop it and remove its folder."""
+        """Stop the program, and remove its folder."""
         self.shutdown()
         self._final_log = self.log()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -152,9 +152,10 @@ class ChoriaProcess:
 
 @dataclass(frozen=True)
 class ChoriaClient:
-    """A user of the choria program. `config` is its client.conf, which also is its ~/.choriarc.
+    """A user of the choria program. `config` is its client.conf, which is also its ~/.choriarc.
 
-    The others are the files of its certificate and key, or of its token and seed, as the broker's security has it.
+    The other attributes are the files of its certificate and key, or of its token and seed, depending on the
+    broker's security.
     """
 
     name: str
@@ -183,7 +184,7 @@ class ChoriaClient:
     def run(
         self, *arguments: str | Path, stdin: bytes = b"", check: bool = True, timeout: float = COMMAND_TIMEOUT
     ) -> subprocess.CompletedProcess[bytes]:
-        """`choria ARGUMENTS`; a status other than 0 fails the test, with the output, unless check=False.
+        """Run `choria ARGUMENTS`. A status other than 0 fails the test, with the output, unless check=False.
 
         Where the program takes `-` for its standard input, only `"--", "-"` works.
         """
@@ -201,11 +202,11 @@ class ChoriaClient:
         return result
 
     def output(self, *arguments: str | Path, stdin: bytes = b"") -> str:
-        """What `choria ARGUMENTS` prints."""
+        """Return the output of `choria ARGUMENTS`."""
         return self.run(*arguments, stdin=stdin).stdout.decode()
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        """The same in the background: end it by process.terminate() or kill(), and wait()."""
+        """Run the command in the background. End it with process.terminate() or kill(), and wait()."""
         return subprocess.Popen(
             [_program(), *map(str, arguments)],
             env=_environment(self.folder),
@@ -219,9 +220,9 @@ class ChoriaClient:
 class ChoriaBroker(ChoriaProcess):
     """A running broker with Choria Streams.
 
-    `security="file"` is mutual TLS with certificates of `authority`, collective mcollective. `security="choria"` is TLS
-    and tokens that `choria jwt` signs with an issuer's key, collective choria. `config` has more keys of broker.conf.
-    The streams that the broker makes itself, CHORIA_EVENTS and the like, are there when it has started.
+    `security="file"` is mutual TLS with certificates of `authority`, collective mcollective. `security="choria"`
+    is TLS and tokens that `choria jwt` signs with an issuer's key, collective choria. `config` has further keys
+    of broker.conf. The broker's own streams, such as CHORIA_EVENTS, exist when it has started.
     """
 
     _ready = "stream KV_CHORIA_LEADER_ELECTION with"
@@ -245,7 +246,7 @@ class ChoriaBroker(ChoriaProcess):
                 "plugin.choria.network.system.user": "system",
                 "plugin.choria.network.system.password": "system",
             }
-            # Where one of these is left out, the broker waits a minute for others before it makes its own streams
+            # If one of these is missing, the broker waits a minute for others before it creates its own streams
             replicas = {f"plugin.choria.network.stream.{kind}_replicas": 1 for kind in SYSTEM_STREAMS}
             site = self.site(BROKER, self.folder, NODE_PERMISSIONS)
             _write_config(self.config, site, network, replicas, config or {})
@@ -263,7 +264,9 @@ class ChoriaBroker(ChoriaProcess):
         return f"tls://{self.address}"
 
     def client(self, name: str, *permissions: str) -> ChoriaClient:
-        """A user with a certificate, or with a token of these permissions, such as --stream-admin and --governor."""
+        """Return a user with a certificate, or with a token of these permissions, such as --stream-admin and
+        --governor.
+        """
         folder = self.folder / f"client-{name}"
         folder.mkdir()
         client = ChoriaClient(name, folder)
@@ -272,13 +275,13 @@ class ChoriaBroker(ChoriaProcess):
         return client
 
     def make_keys(self, seed: Path) -> str:
-        """Writes a new ed25519 seed, as hex, and returns its public key, as hex."""
+        """Write a new ed25519 seed, as hex. Return its public key, as hex."""
         public = seed.with_suffix(".public")
         self._tools.run("jwt", "keys", seed, public)
         return public.read_text().strip()
 
     def make_token(self, token: Path, name: str, public: str, *permissions: str, user: bool = False) -> None:
-        """Writes a token that the issuer signed; `permissions` are any arguments of `choria jwt client` or `server`."""
+        """Write a token that the issuer signed. `permissions` are any arguments of `choria jwt client` or `server`."""
         arguments: list[str | Path]
         if user:
             arguments = ["client", token, name, self.issuer_seed, "--public-key", public]
@@ -287,7 +290,7 @@ class ChoriaBroker(ChoriaProcess):
         self._tools.run("jwt", *arguments, *permissions)
 
     def site(self, name: str, folder: Path, permissions: tuple[str, ...], *, user: bool = False) -> dict[str, object]:
-        """What every configuration file of this site holds; makes the certificate, or the keys and the token."""
+        """Return the lines of all configuration files of this site, and create the certificate, or keys and token."""
         values: dict[str, object] = {
             "identity": name,
             "plugin.choria.use_srv": "false",
@@ -311,9 +314,10 @@ class ChoriaBroker(ChoriaProcess):
 class ChoriaServer(ChoriaProcess):
     """A running Choria Server, the agent of a node, with a submission spool and a folder for autonomous agents.
 
-    `config` has more keys of server.conf. Its `permissions` are those of `choria jwt server`, where the broker has
-    security="choria"; its key is `<identity>.seed` in its folder, with `.jwt` and `.public` beside it. `machines` are
-    the definitions of autonomous agents by name; those that are put into the folder later are seen within ten seconds.
+    `config` has further keys of server.conf. Its `permissions` are flags of `choria jwt server`, if the broker
+    has security="choria". Its key is `<identity>.seed` in its folder, with `.jwt` and `.public` beside it.
+    `machines` are the definitions of autonomous agents by name. Definitions that are added to the folder later
+    are loaded within ten seconds.
     """
 
     _ready = "Worker 4 starting on"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A JetStream cluster of nats-servers, and changing who leads a stream of it."""
+"""A JetStream cluster of nats-servers, and changes of the leader of a stream."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.choria.streams.plugins.module_utils._api import jetstream
+from ansible_collections.choria.streams.plugins.module_utils._api import answers, jetstream
 from support.ports import free_ports
 from support.server import NatsServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 
@@ -23,13 +23,15 @@ START_TIMEOUT = 30.0
 
 @contextlib.contextmanager
 def nats_cluster(
-    size: int = 3, version: str | None = None, config: Mapping[str, Any] | None = None
+    size: int = 3, version: str | Sequence[str | None] | None = None, config: Mapping[str, Any] | None = None
 ) -> Iterator[list[NatsServer]]:
-    """Servers n1, n2, … of the cluster C1, with the tags n:1, n:2, …; they have a leader and know each other.
+    """Start servers n1, n2, … of the cluster C1, with the tags n:1, n:2, … and wait until they have a leader.
 
-    ``config`` is more configuration, the same for each, and ``cluster`` of it is more of that part.
+    ``version`` is that of all servers, or a list with one for each. ``config`` is further configuration, the same for
+    each, and its ``cluster`` is added to that section.
     """
     ports = free_ports(size)
+    versions = [version] * size if version is None or isinstance(version, str) else version
     routes = [f"nats://127.0.0.1:{port}" for port in ports]
     more = dict(config or {})
     cluster = more.pop("cluster", {})
@@ -43,10 +45,10 @@ def nats_cluster(
                         "cluster": {"name": "C1", "listen": f"127.0.0.1:{port}", "routes": routes, **cluster},
                         **more,
                     },
-                    version=version,
+                    version=own,
                 )
             )
-            for number, port in enumerate(ports, start=1)
+            for number, (port, own) in enumerate(zip(ports, versions), start=1)
         ]
         deadline = time.monotonic() + START_TIMEOUT
         while not _formed(servers):
@@ -57,9 +59,11 @@ def nats_cluster(
 
 
 def step_down(session: Session, stream: str, preferred: str = "") -> None:
-    """Lets another server lead the stream, which is ``preferred`` where that is given (nats-server 2.11)."""
+    """Make another server the leader of the stream, ``preferred`` if that is given (nats-server 2.11)."""
     body = {"placement": {"preferred": preferred}} if preferred else None
-    jetstream.call(session, f"Changing the leader of stream {stream}", f"STREAM.LEADER.STEPDOWN.{stream}", body)
+    jetstream.call(
+        session, f"Changing the leader of stream {stream}", f"STREAM.LEADER.STEPDOWN.{stream}", answers.Done, body
+    )
 
 
 def _formed(servers: list[NatsServer]) -> bool:

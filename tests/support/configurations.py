@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Random configurations of streams, buckets and consumers, as options of the modules: some go together, some do not."""
+"""Random configurations of streams, buckets and consumers, as options of the modules. Some contradict themselves."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ CONSUMER_VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def given_options(draw: st.DrawFn, values: Values, spec: Spec, release: tuple[int, ...]) -> dict[str, Any]:
-    """Some options that a server of this release knows. Few at a time, since most of many would contradict others."""
+    """Draw a few options that a server of this release knows. Many options would mostly contradict each other."""
     known = sorted(row.option for row in spec if row.option in values and row.since <= release)
     chosen = draw(st.lists(st.sampled_from(known), unique=True, max_size=_MOST_OPTIONS))
     return {option: draw(values[option]) for option in chosen}

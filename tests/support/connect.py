@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Settings, and options of resources, as modules have them after Ansible has looked at them: without a playbook."""
+"""Settings, and options of resources as Ansible's validation returns them, without a playbook."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def _validated(arguments: dict[str, Any], rules: dict[str, Any], given: dict[str
 
 
 def settings(**given: Any) -> Settings:
-    """Settings from connection options; `servers` may be a single URL. Raises OptionError as a module would."""
+    """Return settings from connection options. `servers` may be a single URL. Raises OptionError as a module would."""
     return Settings.from_options(_validated(CONNECTION.argument_spec(), {}, given).get)
 
 
 def options(resource: Resource, **given: Any) -> dict[str, Any]:
-    """What a module of the resource is given, all of its options with None where nothing was said."""
+    """Return all options of the resource's module, None for those that are not given."""
     whole = resource.spec.merge(CONNECTION)
     return _validated({**whole.argument_spec(), **resource.states}, dict(whole.rules), given)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A session that counts what it sends, for tests and benchmarks of how much work needs how many exchanges."""
+"""A session that counts its requests and exchanges, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 
 
 class CountedSession(Session):
-    """Counts ``exchanges``, which wait for each other, and the ``requests`` that are sent in them together."""
+    """Counts ``requests``, and ``exchanges``, which are groups of requests that are sent together."""
 
     exchanges = requests = 0
-
-    def __enter__(self) -> CountedSession:
-        return self
 
     def request_many(self, requests: Iterable[Request], *arguments: Any, **options: Any) -> Any:
         wanted = list(requests)
         self.exchanges += bool(wanted)
         self.requests += len(wanted)
         return super().request_many(wanted, *arguments, **options)
+
+    def ask(self, *arguments: Any) -> None:
+        self.exchanges += 1
+        self.requests += 1
+        super().ask(*arguments)
 
     def restart(self) -> None:
         """Count from 0 again."""

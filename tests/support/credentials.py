@@ -43,7 +43,7 @@ class Operator:
 
     @classmethod
     def make(cls, folder: Path, tiers: dict[str, dict[str, Any]] | None = None) -> Operator:
-        """``tiers`` are the limits of the account by the number of copies, such as R3, in place of no limits."""
+        """Create the operator. ``tiers`` are the limits of the account by the number of replicas, such as R3."""
         operator, account, system = (
             NKey(kind) for kind in (nkeys.PREFIX_BYTE_OPERATOR, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_ACCOUNT)
         )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs of a small deployment that the callback submits: one that goes well, one with every trouble, one interrupted."""
+"""Runs of a small deployment with the callback: one that succeeds, one with every kind of failure, one interrupted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.choria.streams.plugins.module_utils._resources.governor.governor import GOVERNOR
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM as STREAM_RESOURCE
+from support import ROOT
 from support.manage import Manager
-from support.playbook import ROOT, PlaybookResult, RunningPlaybook, run_playbook
+from support.playbook import PlaybookResult, RunningPlaybook, run_playbook
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +81,7 @@ SITE = """
       ansible.builtin.command: sleep 0.3
 """
 
-# What warns on each host of the same, of something of its own, and of what it will not do any more
+# Warnings that are the same on each host, that differ, and deprecations
 LOOK_AT_DISK = """
 from ansible.module_utils.basic import AnsibleModule
 
@@ -106,10 +107,10 @@ def declare(server: NatsServer) -> None:
 
 def environment(server: NatsServer) -> dict[str, str]:
     enabled = {"ANSIBLE_CALLBACKS_ENABLED": "task_results,choria.streams.choria_results"}
-    told = {"CHORIA_STREAMS_RESULTS_INCLUDE": "output,diff", "CHORIA_STREAMS_RESULTS_BATCH": "release-42"}
-    told["CHORIA_STREAMS_RESULTS_FACTS"] = "release,seats"
+    results = {"CHORIA_STREAMS_RESULTS_INCLUDE": "output,diff", "CHORIA_STREAMS_RESULTS_BATCH": "release-42"}
+    results["CHORIA_STREAMS_RESULTS_FACTS"] = "release,seats"
     quick = {"ANSIBLE_FORKS": "8", "ANSIBLE_PIPELINING": "true"}
-    return {"CHORIA_STREAMS_SERVERS": server.url, **quick, **enabled, **told}
+    return {"CHORIA_STREAMS_SERVERS": server.url, **quick, **enabled, **results}
 
 
 def deploy(server: NatsServer, folder: Path, version: str, *, troubles: bool = False) -> PlaybookResult:
@@ -117,7 +118,7 @@ def deploy(server: NatsServer, folder: Path, version: str, *, troubles: bool = F
 
 
 def interrupted(server: NatsServer, folder: Path) -> PlaybookResult:
-    """A run that Ctrl-C ends when its last task has begun."""
+    """Run a play that Ctrl-C ends during its last task."""
     running = _start(server, folder, "1.5.0", endless=True)
     while not (folder / "waiting").exists() and running.process.poll() is None:
         time.sleep(0.05)
@@ -139,7 +140,7 @@ def _start(
 
 
 def report(server: NatsServer, page: Path, **given: Any) -> PlaybookResult:
-    """The playbook run_report, which is no run of the callback here."""
-    told = {f"run_report_{name}": value for name, value in given.items()}
-    extra = {"run_report_dest": str(page), **told}
+    """Run the playbook run_report, without the callback."""
+    variables = {f"run_report_{name}": value for name, value in given.items()}
+    extra = {"run_report_dest": str(page), **variables}
     return run_playbook(REPORT, extra_vars=extra, env={"CHORIA_STREAMS_SERVERS": server.url})

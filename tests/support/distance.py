@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A server far away: what goes through arrives later, however much of it is under way."""
+"""A proxy that simulates a distant server: data arrives later, with any amount of data on its way."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import threading
 
 
 class Distance:
-    """Listens on a free loopback port, and passes all bytes on to ``port`` and back, ``delay`` seconds later each way.
+    """Listens on a free loopback port, and forwards all bytes to ``port`` and back, ``delay`` seconds later each
+    way.
 
-    In contrast to a Proxy it looks at nothing, so that it is as fast as a line can be.
+    Unlike a Proxy it does not parse messages, so that it is as fast as a real connection.
     """
 
     def __init__(self, port: int, delay: float) -> None:

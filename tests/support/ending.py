@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a program has started ends with it, also when a signal ends it: Python would just stop."""
+"""Stop what a program has started when a signal ends it, since Python would just end."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-# How each is stopped, and the process that has started it
+# How to stop each, and the process that started it
 _started: dict[object, tuple[Callable[[], None], int]] = {}
 
 
 def end_with_us(thing: object, stop: Callable[[], None]) -> None:
-    """Call ``stop`` when a signal asks this program to end, unless it has a handler of its own for that."""
+    """Call ``stop`` when a signal asks this program to end, unless the signal has another handler."""
     _started[thing] = stop, os.getpid()
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
@@ -32,8 +32,8 @@ def has_ended(thing: object) -> None:
 
 
 def _end_all(number: int, _frame: object) -> None:
-    for stop, owner in reversed(list(_started.values())):  # a playbook before the server that it uses
-        if owner == os.getpid():  # a fork has the handler too, and started nothing
+    for stop, owner in reversed(list(_started.values())):  # stop playbooks before the servers that they use
+        if owner == os.getpid():  # a forked process has the handler too, but started nothing
             stop()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A server that lies: it stands before a real one, and changes what that answers."""
+"""A malicious server: it forwards to a real one, and changes its answers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    # The subject of a request, its number since the last change, the headers (as they are sent) and the content of the
-    # answer: what the client gets in their place. The subject is empty for what answers no request.
+    # Its arguments are the subject of a request (empty if there was none), its number since the last change, and the
+    # headers
+    # and data of the answer as they are sent. It returns the headers and data for the client.
     Forge = Callable[[str, int, bytes, bytes], tuple[bytes, bytes]]
 
 
@@ -23,7 +24,7 @@ def honest(subject: str, number: int, headers: bytes, data: bytes) -> tuple[byte
 
 
 class ForgingServer:
-    """Listens on a free port of 127.0.0.1 in a thread of its own. ``lie`` says how it changes answers."""
+    """Listens on a free port of 127.0.0.1 in its own thread. ``lie`` changes the answers."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -39,7 +40,7 @@ class ForgingServer:
         return f"nats://127.0.0.1:{self.port}"
 
     def lie(self, forge: Forge) -> None:
-        """Answer so from now on."""
+        """Change answers with this function from now on."""
         self.forge, self.asked = forge, []
 
     def stop(self) -> None:

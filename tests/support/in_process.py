@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs a module in this process, as Ansible would run it on a host, and tells what became of it."""
+"""Run a module in this process as Ansible would run it on a host, and report how it ended."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ _MODULES = "ansible_collections.choria.streams.plugins.modules"
 
 @dataclass
 class Outcome:
-    """What a module returned. ``raised`` is what escaped from it, empty where nothing did."""
+    """The result of a module. ``raised`` is the exception that escaped from it, or empty.
+
+    ``warnings`` are those of the module. Its result has none in a process that also imported Ansible's controller.
+    """
 
     seconds: float
     result: dict[str, Any] = field(default_factory=dict)
     raised: str = ""
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def failed(self) -> bool:
@@ -39,11 +43,15 @@ class Outcome:
         return str(self.result.get("msg", ""))
 
 
+class RawError(Exception):
+    """A module or lookup ended with an exception, where users would see a traceback, or without a valid result."""
+
+
 _specs: dict[str, dict[str, Any]] = {}
 
 
 def argument_spec(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The argument specification of a module, which it has when it is run with these arguments."""
+    """Return the argument specification of a module that runs with these arguments."""
     if name not in _specs:
         made: list[dict[str, Any]] = []
         original = AnsibleModule.__init__
@@ -63,19 +71,29 @@ def current_umask() -> int:
     return umask
 
 
+def result_of(name: str, arguments: dict[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+    """Run a module, and return its result. Raises RawError."""
+    outcome = run_module(name, arguments, check_mode=check_mode)
+    if outcome.raised or not outcome.result:
+        raise RawError(outcome.raised or "no result")
+    return outcome.result
+
+
 def run_module(name: str, arguments: dict[str, Any], *, check_mode: bool = False) -> Outcome:
+    """Run a module, and return how it ended. Raises no exception of the module."""
     module = importlib.import_module(f"{_MODULES}.{name}")
     output, began = io.StringIO(), time.monotonic()
-    given = {**arguments, "_ansible_check_mode": check_mode, "_ansible_diff": True}
-    raised, umask = "", current_umask()
-    with patch_module_args(given), redirect_stdout(output), redirect_stderr(io.StringIO()):
+    given = {**arguments, "_ansible_check_mode": check_mode, "_ansible_diff": True, "_ansible_remote_tmp": "/tmp"}
+    raised, umask, warnings = "", current_umask(), list[str]()
+    warned = mock.patch.object(AnsibleModule, "warn", lambda _module, warning: warnings.append(warning))
+    with patch_module_args(given), warned, redirect_stdout(output), redirect_stderr(io.StringIO()):
         try:
             module.main()
         except SystemExit:
             pass
-        except Exception as error:  # which is what this is to find
+        except Exception as error:  # any exception is a fault
             if "Failed to decode JSON module parameters" in str(error):
-                return Outcome(0.0, {"failed": True, "msg": str(error)})  # Ansible sends nothing like that
+                return Outcome(0.0, {"failed": True, "msg": str(error)})  # Ansible never sends such arguments
             raised = "".join(traceback.format_exception(error)[-3:])
     seconds = time.monotonic() - began
     if current_umask() != umask:
@@ -84,4 +102,4 @@ def run_module(name: str, arguments: dict[str, Any], *, check_mode: bool = False
         result = json.loads(output.getvalue().strip().splitlines()[-1]) if output.getvalue().strip() else {}
     except ValueError:
         result, raised = {}, raised or f"no JSON: {output.getvalue()[:200]}"
-    return Outcome(seconds, result, raised)
+    return Outcome(seconds, result, raised, warnings)

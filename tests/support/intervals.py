@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A command that records from when to when it ran, whoever runs it, and how many ran at once."""
+"""A command that records when it ran, so that tests can count how many ran at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A line is shorter than what one write puts into a file undivided
+# A line is short enough that one write appends it undivided
 SCRIPT = """\
 #!/bin/sh
 echo "$(date +%s%N) begins $1" >> '{record}'
@@ -25,7 +25,7 @@ STEP = 0.05
 
 @dataclass(frozen=True)
 class Interval:
-    """From when to when a command ran, in seconds; it still runs without an end."""
+    """The start and end of a command in seconds. Without an end it still runs."""
 
     name: str
     begin: float
@@ -41,15 +41,15 @@ class Recorder:
         self._script.chmod(0o755)
 
     def command(self, name: str, seconds: float) -> str:
-        """What runs as long as that, or until finish(), and is recorded under a name without spaces."""
+        """Return a command that runs for ``seconds``, or until finish(). Its name has no spaces."""
         return f"{self._script} {name} {seconds / STEP:.0f}"
 
     def finish(self, name: str) -> None:
-        """Ends what runs under a name, and what will."""
+        """End the commands of a name, also those that start later."""
         self._record.with_name(f"{self._record.name}.{name}").touch()
 
     def intervals(self, name: str = "") -> list[Interval]:
-        """Those of that name, or all, in the order of their beginning."""
+        """Return the intervals of a name, or all, in the order of their starts."""
         found: list[Interval] = []
         for moment, what, who in self._lines():
             if what == "begins":
@@ -67,7 +67,7 @@ class Recorder:
         return most
 
     def wait_for(self, name: str, *, ended: bool = False, timeout: float = 30.0) -> Interval:
-        """The newest interval of a name, when it has begun or ended."""
+        """Wait until a command of this name has begun or ended, and return its newest interval."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             found = self.intervals(name)
@@ -77,7 +77,7 @@ class Recorder:
         raise AssertionError(f"{name} did not {'end' if ended else 'begin'} in {timeout:g} s: {self.intervals()}")
 
     def _lines(self) -> list[tuple[float, str, str]]:
-        """In the order of time; what ends at the moment when another begins, comes first."""
+        """Yield starts and ends in the order of time. At one moment, ends come first."""
         text = self._record.read_text() if self._record.exists() else ""
         rows = [line.split() for line in text.splitlines()]
         return sorted(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Processes that end in the middle of what they do."""
+"""Processes that are killed during their work."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def killed(act: Callable[[], object], writes: int) -> bool:
-    """Runs `act` in a process of its own, which is killed when the server has answered so many writes.
+    """Run `act` in its own process, which is killed when the server has answered this many writes.
 
-    False where it came to its end before. It has to make its own connection.
+    Return False if it ended before that. It has to create its own connection.
     """
     child = os.fork()
     if not child:
@@ -29,7 +29,7 @@ def killed(act: Callable[[], object], writes: int) -> bool:
             _kill_after(writes)
             act()
             os._exit(0)
-        except BaseException:  # whatever it is, the parent must not go on twice
+        except BaseException:  # on any exception: the parent's code must not run twice
             traceback.print_exc(file=sys.stderr)
             os._exit(1)
     _pid, status = os.waitpid(child, 0)

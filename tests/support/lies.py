@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a broken or malicious server may answer: in place of any answer, and in place of a part of a good one."""
+"""Wrong answers, in place of a whole answer or of a part of a right one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEEP = b"[" * 100_000
 DIGITS = "9" * 5000
 
 # In place of a whole answer
-WHOLE: dict[str, bytes] = {
+WRONG_ANSWERS: dict[str, bytes] = {
     "nothing": b"",
     "null": b"null",
     "object": b"{}",
@@ -73,7 +73,7 @@ WHOLE: dict[str, bytes] = {
     "surrogate": b'{"config": {"name": "\\ud800"}, "stream": "\\ud800", "seq": 1}',
 }
 
-# In place of one value of a good answer
+# In place of one value of a right answer
 PARTS: tuple[Any, ...] = (
     None,
     {},
@@ -95,14 +95,14 @@ MISSING = object()
 
 
 def kind(value: Any) -> str:
-    """What JSON calls it."""
+    """Return the name of the value's JSON type."""
     if value is None or isinstance(value, (bool, str)):
         return type(value).__name__
     return "number" if isinstance(value, int) else type(value).__name__
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths of all values in JSON data."""
+    """Return the paths of all values in JSON data."""
     if path:
         yield path
     if isinstance(value, dict):
@@ -114,7 +114,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def with_part(value: Any, path: tuple[Any, ...], part: Any) -> Any:
-    """A copy of the data with another value in one place, or without it."""
+    """Return a copy of the data with another value in one place, or without a value there."""
     copy = json.loads(json.dumps(value))
     inner = copy
     for step in path[:-1]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a broker's stream of lifecycle events tells of a governor."""
+"""The lifecycle events of a governor, from the broker's stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GovernorEvent:
-    """What happened, to whom, and when the broker heard of it, in seconds."""
+    """One event: its kind, the identity, and when the broker stored it, in seconds."""
 
     kind: str
     identity: str
@@ -27,7 +27,7 @@ class GovernorEvent:
 
 
 def governor_events(session: Session, governor: str) -> list[GovernorEvent]:
-    """All that is told of a governor, in order."""
+    """Return all events of a governor, in order."""
     stored = reading.onward(session, "CHORIA_EVENTS", "choria.lifecycle.event.governor.>")
     found = [(message.time, json.loads(message.data)) for message in stored]
     return [
@@ -38,7 +38,7 @@ def governor_events(session: Session, governor: str) -> list[GovernorEvent]:
 
 
 def gap(session: Session, governor: str, leaver: str, follower: str, timeout: float = 30.0) -> float:
-    """How many seconds after the last exit of one the last entry of another was, when that has come."""
+    """Wait for the entry after the last exit. Return the seconds between them."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         events = governor_events(session, governor)

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Watchers of autonomous agents that Choria Server starts, and others that it does not: its constructors' rules."""
+"""Watchers of autonomous agents that Choria Server starts, and others that it refuses: the rules of its
+constructors.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ def watcher(kind: str, properties: dict[str, Any], **more: Any) -> Watcher:
 
 
 def definition(one: Watcher) -> dict[str, Any]:
-    """A machine of that watcher, which is never in the state that the watcher works in."""
+    """Return a machine with this watcher, which never enters the state in which the watcher works."""
     return {
         "name": "CORPUS",
         "version": "1.0.0",

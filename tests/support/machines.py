@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Definitions of autonomous agents, good and bad ones, with what is said of them."""
+"""Good and bad definitions of autonomous agents, with the errors for the bad ones."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ GOOD = {
     "a timer": _watcher("timer", timer="90s"),
     "a check": _watcher("nagios", plugin="check_load", timeout="5s"),
     "a start in its time": changed(splay_start=30),
-    # What the server runs and its program does not know
+    # Accepted by the server, but unknown to its program
     "an archive": _watcher("archive", source="https://x/y", creates="a", target="b", checksum="c"),
     "an expression": _watcher("expression", success_when="true"),
     "a switch": _watcher("httpswitch", on_when=["working"]),
@@ -85,7 +85,7 @@ UNKNOWN_TO_THE_PROGRAM = list(GOOD)[6:]
 
 @dataclass(frozen=True)
 class Bad:
-    """What is wrong with it. ``beyond_schema`` is what no schema can say, ``program`` whether it refuses it too."""
+    """A bad definition. ``beyond_schema`` is True if no schema can refuse it, ``program`` if the program does."""
 
     definition: Definition
     says: str
@@ -103,13 +103,13 @@ BAD = {
     "no watchers": _bad("watchers is empty", lambda one: one.update(watchers=[])),
     "no transitions": _bad("transitions is empty", lambda one: one.update(transitions=[])),
     "no version": _bad("version is missing", lambda one: one.pop("version")),
-    "a short version": _bad("version is no version such as 1.0.0", lambda one: one.update(version="1.0")),
-    "a number for a version": _bad("version is no text", lambda one: one.update(version=1)),
+    "a short version": _bad("version is not a version such as 1.0.0", lambda one: one.update(version="1.0")),
+    "a number for a version": _bad("version is not text", lambda one: one.update(version=1)),
     "no initial state": _bad("initial_state is missing", lambda one: one.pop("initial_state")),
     "a text for a list": _bad(
-        "transitions[0].from is no list", lambda one: one["transitions"][0].update({"from": "idle"})
+        "transitions[0].from is not a list", lambda one: one["transitions"][0].update({"from": "idle"})
     ),
-    "a name of one letter": _bad("initial_state is no name", lambda one: one.update(initial_state="x")),
+    "a name of one letter": _bad("initial_state is not a name", lambda one: one.update(initial_state="x")),
     "an unknown watcher": _bad(
         "watchers[0].type is 'kvs', and has to be", lambda one: one["watchers"][0].update(type="kvs")
     ),
@@ -120,16 +120,18 @@ BAD = {
     "no bucket": _bad(
         "watchers[0].properties.bucket is missing", lambda one: one["watchers"][0]["properties"].pop("bucket")
     ),
-    "no duration": _bad("watchers[0].interval is no duration", lambda one: one["watchers"][0].update(interval="soon")),
+    "no duration": _bad(
+        "watchers[0].interval is not a duration", lambda one: one["watchers"][0].update(interval="soon")
+    ),
     "a number for a time": _bad(
-        "watchers[1].properties.timeout is no text", lambda one: one["watchers"][1]["properties"].update(timeout=5)
+        "watchers[1].properties.timeout is not text", lambda one: one["watchers"][1]["properties"].update(timeout=5)
     ),
     "a bad variable": _bad(
-        "watchers[1].properties.environment[0] is no variable",
+        "watchers[1].properties.environment[0] is not a variable",
         lambda one: one["watchers"][1]["properties"].update(environment=["a b"]),
     ),
-    "a text for a number": _bad("splay_start is no whole number", lambda one: one.update(splay_start="5")),
-    # What the program takes, and the server does not, or passes over
+    "a text for a number": _bad("splay_start is not a whole number", lambda one: one.update(splay_start="5")),
+    # Accepted by the program, but refused or ignored by the server
     "a kv watcher without an interval": _bad(
         "watchers[0].interval is missing", lambda one: one["watchers"][0].pop("interval"), program=False
     ),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What modules do with resources, without a playbook around it."""
+"""Read, plan and apply resources as modules do, without a playbook."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._module_document import items_of
 from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import KINDS, SPEC, Document
-from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import bring_about
+from ansible_collections.choria.streams.plugins.module_utils._resources.document.report import ensure
 from support.connect import options, settings
 
 if TYPE_CHECKING:
@@ -37,19 +37,19 @@ class Manager:
         self.session.close()
 
     def plan(self, resource: Resource, **given: Any) -> Plan:
-        """What would be done."""
+        """Return the plan."""
         wanted = options(resource, **given)
         return resource.plan(resource.read(self.session, wanted), wanted, self.session.server)
 
     def apply(self, resource: Resource, **given: Any) -> Plan:
-        """Does it, and returns what was done."""
+        """Apply the plan, and return it."""
         plan = self.plan(resource, **given)
         if plan.changed:
             resource.apply(self.session, plan)
         return plan
 
     def config(self, stream: str) -> dict[str, Any]:
-        """The configuration of a stream that there is."""
+        """Return the configuration of an existing stream."""
         info = streams.info(self.session, stream)
         if info is None:
             raise AssertionError(f"there is no stream {stream}")
@@ -57,12 +57,12 @@ class Manager:
 
 
 def declared(session: Session, check: bool = False, **given: Any) -> dict[str, Any]:
-    """What choria_resources would return for a document."""
+    """Return the result of choria_resources for a document."""
     result = ArgumentSpecValidator(SPEC.argument_spec(), **SPEC.rules).validate(given)
     assert not result.error_messages
     params = result.validated_parameters
     session.read_only = check
     try:
-        return bring_about(session, Document.of(params, items_of(KINDS, params)), check, True)
+        return ensure(session, Document.of(params, items_of(KINDS, params)), check, True)
     finally:
         session.read_only = False

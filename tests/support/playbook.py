@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""ansible-playbook of the virtual environment in use, run as a user would run it, and its results as data."""
+"""Runs ansible-playbook of the current virtual environment as a user would, and returns the results as data."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support import ROOT
+
 from .ending import end_with_us, has_ended
 from .server import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ROOT = Path(__file__).resolve().parents[2]
 CALLBACKS = Path(__file__).resolve().parent / "callback_plugins"
 TIMEOUT = 300.0
-# ansible-core listens on $TMPDIR/pymp-xxxxxxxx/listener-xxxxxxxx, and the path of a socket has at most 107 bytes. Where
-# it is longer, all that is to be seen is "Local RPC server did not start."
+# ansible-core listens on $TMPDIR/pymp-xxxxxxxx/listener-xxxxxxxx, and the path of a socket has at most 107 bytes. If
+# it is longer, Ansible prints only "Local RPC server did not start."
 LONGEST_TMPDIR = 107 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task on one host. `status` is ok, failed, skipped or unreachable; a loop's items are in result["results"]."""
+    """One task on one host. `status` is ok, failed, skipped or unreachable. The items of a loop are in
+    result["results"].
+    """
 
     status: str
     host: str
@@ -68,7 +71,7 @@ class PlaybookResult:
         return self.stdout + self.stderr
 
     def task(self, name: str, host: str | None = None) -> TaskResult:
-        """The result of the task of that name, which must be a single one."""
+        """Return the result of the only task of that name."""
         found = [task for task in self.tasks if task.name == name and host in (None, task.host)]
         if len(found) != 1:
             raise AssertionError(f"{len(found)} results of the task {name!r} (host {host}):\n{self.output}")
@@ -87,12 +90,12 @@ def _take_terminal() -> None:
 
 
 class RunningPlaybook:
-    """A run in a process group of its own and a temporary folder, with nothing of the user's Ansible settings.
+    """A run in its own process group and temporary folder, without the user's Ansible settings.
 
-    `playbook` is a path, the text of a playbook, or its plays as data. `inventory` is a path, a list of host names (of
-    this machine, without ssh) or a whole inventory as data. `config` is the text of an ansible.cfg. `python` is that of
-    another virtual environment whose Ansible is to run it. `terminal` is the file descriptor of a terminal that it runs
-    on, as in an ssh session, instead of writing to files.
+    `playbook` is a path, the text of a playbook, or its plays as data. `inventory` is a path, a list of host
+    names (of this machine, without ssh) or a whole inventory as data. `config` is the text of an ansible.cfg.
+    `python` is the Python of another virtual environment, whose Ansible is used. `terminal` is the file
+    descriptor of a terminal for the run, as in an ssh session, instead of files.
     """
 
     def __init__(
@@ -151,7 +154,7 @@ class RunningPlaybook:
         # Unbuffered Python reads a pipelined module byte by byte
         ours = ("ANSIBLE_", "CHORIA_", "NATS_", "XDG_", "PYTHONUNBUFFERED")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        # The programs of the virtual environment come first, for tasks that call some
+        # The programs of the virtual environment come first, for tasks that run some
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
         environment.update(
             HOME=str(self._folder),
@@ -164,25 +167,25 @@ class RunningPlaybook:
             ANSIBLE_NOCOLOR="true",
             ANSIBLE_RETRY_FILES_ENABLED="false",
             TASK_RESULTS=str(self._results),
-            TMPDIR=str(self._folder / "tmp"),  # what a killed run leaves there goes with the rest
+            TMPDIR=str(self._folder / "tmp"),  # files that a killed run leaves there are removed with the folder
         )
         environment.update(more)
         if len(environment["TMPDIR"]) > LONGEST_TMPDIR:
             raise AssertionError(f"TMPDIR is too long for ansible-core's socket: {environment['TMPDIR']}")
-        # Ansible does not take an empty setting for none
+        # Ansible does not treat an empty setting as unset
         return {name: value for name, value in environment.items() if value}
 
     def interrupt(self) -> None:
-        """What Ctrl-C does: SIGINT to the whole process group."""
+        """Send SIGINT to the whole process group, as Ctrl-C does."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def crash(self) -> None:
-        """What a power failure of the controller does: ends the run, its workers and their modules at once."""
+        """Kill the run, its workers and their modules at once, like a power failure of the controller."""
         left = [self.process.pid]
         while left:
             pid = left.pop()
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                freeze(pid)  # or it would go on starting workers, which nobody ends
+                freeze(pid)  # otherwise it would go on to start workers, which nobody ends
                 for task in Path(f"/proc/{pid}/task").iterdir():
                     left += [int(child) for child in (task / "children").read_text().split()]
                 os.kill(pid, signal.SIGKILL)
@@ -190,7 +193,7 @@ class RunningPlaybook:
         self.close()
 
     def output(self) -> str:
-        """What the run has written so far."""
+        """Return the output so far."""
         return "".join(path.read_text(errors="replace") for path in self._output)
 
     def wait(self, timeout: float = TIMEOUT) -> PlaybookResult:
@@ -213,7 +216,7 @@ class RunningPlaybook:
             self.close()
 
     def close(self) -> None:
-        """End what still runs of it, and remove the folder. Workers have process groups of their own."""
+        """End all processes of the run, and remove the folder. Workers have process groups of their own."""
         has_ended(self)
         if self.process.poll() is None:
             self.crash()
@@ -226,5 +229,5 @@ class RunningPlaybook:
 def run_playbook(
     playbook: Path | str | Sequence[Mapping[str, Any]], *, timeout: float = TIMEOUT, **options: Any
 ) -> PlaybookResult:
-    """Run a playbook to its end; the options are those of RunningPlaybook."""
+    """Run a playbook to its end. The options are those of RunningPlaybook."""
     return RunningPlaybook(playbook, **options).wait(timeout)

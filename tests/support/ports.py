@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ports for servers that have to know them, or each other's, before they start."""
+"""Ports for servers that need their own or each other's ports before they start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports that nobody listens on, and that the kernel gives to no outgoing connection meanwhile."""
+    """Return different free ports, which the kernel does not use for outgoing connections."""
     found: list[int] = []
     with ExitStack() as held:
         while len(found) < count:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Processes below one that a test has started, and whom they are connected to."""
+"""A test's process with its descendants, and their connections."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """The process and all below it."""
+    """Return the process and all its descendants."""
     return [pid, *(below for child in children(pid) for below in descendants(child))]
 
 
 def with_environment(text: str) -> list[int]:
-    """The processes that have the text somewhere in their environment."""
+    """Return the processes whose environment contains the text."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -36,7 +36,7 @@ def with_environment(text: str) -> list[int]:
 
 
 def is_connected(pid: int, port: int) -> bool:
-    """Whether the process, or one below it, has a connection to the port of this machine."""
+    """Return True if the process or a descendant has a connection to the port on this machine."""
     tables = [Path(f"/proc/net/{name}") for name in ("tcp", "tcp6")]
     rows = [line.split() for table in tables if table.exists() for line in table.read_text().splitlines()[1:]]
     inodes = {row[9] for row in rows if row[2].endswith(f":{port:04X}") and row[3] == _ESTABLISHED}

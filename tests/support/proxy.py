@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A TCP proxy before a nats-server that understands NATS' frames: it delays, drops, repeats and forges them."""
+"""A TCP proxy for a nats-server that parses the NATS protocol. It delays, drops, repeats and forges messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-# Verbs of the protocol with a payload, whose length is the last word of the line
+# Verbs of the protocol that have a payload. Its length is the last word of the line
 _WITH_PAYLOAD = re.compile(rb"(PUB|HPUB|MSG|HMSG) ", re.IGNORECASE)
 
 
@@ -29,28 +29,28 @@ class Frame(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """The words of its first line: the verb, the subject and so on."""
+        """Return the words of its first line: the verb, the subject and so on."""
         return self.raw.partition(b"\r\n")[0].decode(errors="replace").split()
 
     @property
     def subject(self) -> str:
-        """Where it is published to, or came from; empty for other frames such as PING."""
+        """Return the subject of a published or delivered message, or an empty text for other frames such as PING."""
         return self.words[1] if _WITH_PAYLOAD.match(self.raw) else ""
 
     @property
     def reply(self) -> str:
-        """The subject on which its sender awaits an answer, or an empty text."""
+        """Return the reply subject, or an empty text."""
         words, sizes = self.words, 2 if self.raw[:1].upper() == b"H" else 1
         start = 2 if self.up else 3
         return words[start] if self.subject and len(words) - sizes > start else ""
 
 
 class Proxy:
-    """Listens on a free loopback port, and passes frames on to ``port`` and back.
+    """Listens on a free loopback port, and forwards messages to ``port`` and back.
 
-    ``rule(frame)`` returns the bytes to pass on instead, in parts: ``[frame.raw]`` changes nothing, ``[]`` drops it.
-    Change ``rule`` and ``delay`` (seconds, for each frame in both directions) at any time. ``silent = True`` swallows
-    everything, ``cut()`` closes all connections, ``refusing = True`` hangs up on new ones.
+    ``rule(frame)`` returns the bytes to forward instead, in parts: ``[frame.raw]`` changes nothing, ``[]`` drops
+    it. Change ``rule`` and ``delay`` (seconds, for each frame in both directions) at any time. ``silent = True``
+    drops everything, ``cut()`` closes all connections, ``refusing = True`` closes new ones.
     """
 
     def __init__(self, port: int, rule: Callable[[Frame], Iterable[bytes]] | None = None) -> None:
@@ -72,11 +72,11 @@ class Proxy:
         return f"nats://127.0.0.1:{self.port}"
 
     def cut(self) -> None:
-        """Close all connections on both sides, as a network that breaks."""
+        """Close all connections on both sides, like a broken network."""
         with self._lock:
             sockets, self._sockets = self._sockets, set()
         for each in sockets:
-            # A thread that reads from it would hold it open
+            # A thread that reads from the socket would keep it open
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
@@ -138,7 +138,7 @@ class Proxy:
 
 
 def _frames(data: bytes) -> tuple[list[bytes], bytes]:
-    """The whole protocol messages at the beginning of the data, and the rest."""
+    """Return the complete protocol messages at the beginning of the data, and the rest."""
     found, start = [], 0
     while (end := data.find(b"\r\n", start)) >= 0:
         line, end = data[start:end], end + 2
@@ -152,5 +152,7 @@ def _frames(data: bytes) -> tuple[list[bytes], bytes]:
 
 
 def message(subject: str, sid: str, payload: bytes) -> bytes:
-    """A message as a server sends it, for rules that forge one. ``sid`` is the third word of a real one."""
+    """Return a message in the form that servers send, for rules that forge one. ``sid`` is the third word of a real
+    one.
+    """
     return f"MSG {subject} {sid} {len(payload)}\r\n".encode() + payload + b"\r\n"

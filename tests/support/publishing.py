@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A publisher that does not give up, in a thread of its own."""
+"""A publisher in its own thread that never gives up."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Publisher:
-    """Publishes 0, 1, 2 … one after the other, each until it is acknowledged, with an id that is the same each time."""
+    """Publishes 0, 1, 2 … one after the other. Each is repeated with the same id until it is acknowledged."""
 
     def __init__(self, url: str, subject: str) -> None:
         self.acknowledged = 0
         self.tries = 0
-        self.refusal = ""  # the latest
+        self.refusal = ""  # the last error
         self._url = url
         self._subject = subject
         self._ended = threading.Event()
@@ -41,11 +41,11 @@ class Publisher:
                 self.acknowledged += 1
             except (Error, asyncio.TimeoutError) as error:
                 self.refusal = repr(error)
-            await asyncio.sleep(0.001)  # tests read all of it
+            await asyncio.sleep(0.001)  # some tests read the whole stream
         await client.close()
 
     def wait_for(self, number: int, timeout: float = 60.0) -> None:
-        """Until so many more are acknowledged."""
+        """Wait until this many more messages are acknowledged."""
         wanted = self.acknowledged + number
         deadline = time.monotonic() + timeout
         while self.acknowledged < wanted:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Servers with a JetStream domain of their own, joined by a leafnode."""
+"""Servers with their own JetStream domains, joined by a leafnode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START_TIMEOUT = 30.0
-# What makes a server, or each of a cluster, one of the domain london that leafnodes can join
+# The configuration of the domain london, for a server or each of a cluster, with a port for leafnodes
 HUB: dict[str, Any] = {"leafnodes": {"listen": "127.0.0.1:-1"}, "jetstream": {"domain": "london"}}
 
 
@@ -23,7 +23,7 @@ HUB: dict[str, Any] = {"leafnodes": {"listen": "127.0.0.1:-1"}, "jetstream": {"d
 def leaf_of(
     hub: NatsServer, version: str | None = None, config: dict[str, Any] | None = None, *, jetstream: bool = True
 ) -> Iterator[NatsServer]:
-    """A server of the domain paris that has joined the hub. ``config`` is more configuration."""
+    """Start a server of the domain paris that is connected to the hub. ``config`` is further configuration."""
     remotes = [{"urls": [f"nats-leaf://127.0.0.1:{hub.monitor('varz')['leaf']['port']}"]}]
     paris = {"server_name": "paris", "leafnodes": {"remotes": remotes}, **(config or {})}
     if jetstream:
@@ -39,9 +39,7 @@ def leaf_of(
 
 @contextlib.contextmanager
 def two_regions(version: str | None = None, leaf_version: str | None = None) -> Iterator[dict[str, NatsServer]]:
-    """The servers of the domains london and paris, which know of each other. Both are of one version unless the second
-    is given.
-    """
+    """Start connected servers of the domains london and paris. Both have one version unless the second is given."""
     london = {"server_name": "london", **HUB}
     with NatsServer(london, version=version) as hub, leaf_of(hub, leaf_version or version) as leaf:
         yield {"london": hub, "paris": leaf}

@@ -1,14 +1,13 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The events of runs in a stream. Each that is read here is valid, by docs/schemas and for the cloudevents library."""
+"""The events of runs in a stream. Each event is validated with docs/schemas and the cloudevents library."""
 
 from __future__ import annotations
 
 import datetime
 import functools
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudevents.core.formats.json import JSONFormat
@@ -18,6 +17,7 @@ from referencing import Registry, Resource
 from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
+from support import ROOT
 
 if TYPE_CHECKING:
     from ansible_collections.choria.streams.plugins.module_utils._api.messages import Stored
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 NAME = "choria.streams.choria_results"
 STREAM = "ANSIBLE_RUNS"
 TYPE = "io.choria.streams.ansible.v1."
-SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
+SCHEMAS = ROOT / "docs" / "schemas"
 
 
 def declare(server: NatsServer, subjects: str = "ansible.runs.>", **config: Any) -> None:
-    """Makes the stream."""
+    """Create the stream."""
     with Session(Settings(servers=(server.url,))) as session:
         streams.create(session, {"name": STREAM, "subjects": [subjects], **config})
 
 
 def stored(server: NatsServer) -> list[Stored]:
-    """All messages of the stream, each of which must be a valid event."""
+    """Return all messages of the stream, each of which must be a valid event."""
     with Session(Settings(servers=(server.url,))) as session:
         info = streams.info(session, STREAM) or {"state": {"messages": 0}}
         found = [messages.get(session, STREAM, sequence=number + 1) for number in range(info["state"]["messages"])]
@@ -50,18 +50,18 @@ def events(server: NatsServer) -> list[dict[str, Any]]:
 
 
 def environment(server: NatsServer | None, **more: str) -> dict[str, str]:
-    """What turns the callback on."""
+    """Return the environment that turns the callback on."""
     settings = {"ANSIBLE_CALLBACKS_ENABLED": f"task_results,{NAME}", **more}
     return {"CHORIA_STREAMS_SERVERS": server.url, **settings} if server else settings
 
 
 def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """The data of all events of a kind."""
+    """Return the data of all events of a kind."""
     return [event["data"] for event in found if event["type"] == TYPE + kind]
 
 
 def assert_complete(found: list[dict[str, Any]]) -> None:
-    """One whole run in order."""
+    """Check that the events are one complete run, in order."""
     assert [event["data"]["sequence"] for event in found] == list(range(1, len(found) + 1))
     assert found[0]["type"] == f"{TYPE}run_started"
     assert found[-1]["type"] == f"{TYPE}run_finished"
@@ -71,7 +71,7 @@ def assert_complete(found: list[dict[str, Any]]) -> None:
 
 
 def assert_valid(payload: bytes) -> None:
-    """A CloudEvent of ours, as its schema and others' library see it."""
+    """Validate an event with its schema and with the cloudevents library, and return it."""
     event = json.loads(payload)
     _validator("envelope").validate(event)
     kind = event["type"].removeprefix(TYPE)

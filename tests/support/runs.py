@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Events of runs written by hand, also such as no callback would leave behind."""
+"""Events of runs that are created by hand. The callback would not send some of them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ TYPE = "io.choria.streams.ansible.v1."
 
 
 def declare(session: Session, **config: Any) -> None:
-    # No window for duplicates: what is published twice is stored twice
+    # No duplicate window: a message that is published twice is stored twice
     streams.create(session, {"name": STREAM, "subjects": [f"{PREFIX}.>"], **config})
 
 
 def event(run_id: str, number: int, kind: str, moment: float | None = None, **data: Any) -> Request:
-    """An event as the callback submits it, but without the id that would keep it from being stored twice."""
+    """Return an event as the callback publishes it, but without the id that prevents duplicates."""
     moment = time.time() if moment is None else moment
     host = str(data.get("host", ""))
     envelope = {
@@ -55,12 +55,12 @@ def event(run_id: str, number: int, kind: str, moment: float | None = None, **da
 
 def result(run_id: str, number: int, host: str, status: str, task: str = "A task", **data: Any) -> Request:
     names = {"name": task, "uuid": f"uuid-{task}", "action": "ansible.builtin.command", "path": "/site.yml:3"}
-    told = {"host": host, "status": status, "changed": status == "changed", "play": {"name": "A play", "uuid": "p"}}
-    return event(run_id, number, "task_result", **{**told, "task": names, "duration": 0.5, **data})
+    fields = {"host": host, "status": status, "changed": status == "changed", "play": {"name": "A play", "uuid": "p"}}
+    return event(run_id, number, "task_result", **{**fields, "task": names, "duration": 0.5, **data})
 
 
 def whole_run(run_id: str, statuses: Iterable[tuple[str, str]], *, outcome: str = "succeeded") -> list[Request]:
-    """A run with one result for each host and status."""
+    """Return a run with one result for each host and status."""
     results = list(statuses)
     recap = {host: {"ok": 1} for host, _status in results}
     return [
@@ -80,7 +80,7 @@ def whole_run(run_id: str, statuses: Iterable[tuple[str, str]], *, outcome: str 
 
 
 def evil_run() -> list[Request]:
-    """A run that has markup wherever an event can have text. It has gaps, and an event twice."""
+    """Return a run with markup in each text of its events. It has gaps, and an event twice."""
     names = {"name": EVIL, "uuid": EVIL, "action": EVIL, "path": EVIL}
     governor = {"name": EVIL, "seat": EVIL, "waited": 1.5, "held": EVIL}
     output = {"stdout": EVIL, "stderr": EVIL, "traceback": EVIL}
@@ -105,7 +105,7 @@ def evil_run() -> list[Request]:
     ]
     finished = event("evil", 9, "run_finished", outcome=EVIL, events=9, duration=2.5)
     started = event("evil", 1, "run_started", job=job, **about)
-    # The words of its subjects are of no interest here
+    # The subjects do not matter here
     return [
         request._replace(subject=".".join(request.subject.split(".")[:3]))
         for request in (started, *results, results[0], finished)

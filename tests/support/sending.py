@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The callback's sender without a run: events to send, and what is in the stream and on disk afterwards."""
+"""The callback's sender without a run: events to send, and the contents of stream and disk afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.choria.streams.plugins.module_utils._api import reading
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from ansible_collections.choria.streams.plugins.module_utils._operations.runs.spool import Spool
-from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender import Sender
+from ansible_collections.choria.streams.plugins.plugin_utils._delivery.sender_main import Sender
 from ansible_collections.choria.streams.plugins.plugin_utils._delivery.transport import Direct
 from ansible_collections.choria.streams.plugins.plugin_utils._results import events as _events
 
@@ -41,7 +41,7 @@ def declare(server: NatsServer, name: str = STREAM, **config: Any) -> None:
 
 
 def stored(server: NatsServer, stream: str = STREAM) -> dict[str, list[int]]:
-    """The numbers of each run's events, in the order of the stream."""
+    """Return the numbers of each run's events, in the order of the stream."""
     found: dict[str, list[int]] = {}
     with Session(settings(server.url)) as session:
         for message in reading.onward(session, stream):
@@ -57,13 +57,13 @@ def numbers(count: int) -> list[int]:
 def sender(
     url: str, folder: Path, run_id: str = "run", *, limit: int = 1 << 28, stream: str = STREAM, **more: Any
 ) -> Sender:
-    """A sender whose journals are in the folder `spool` of a folder."""
+    """Return a sender whose journals are in the folder `spool` of a folder."""
     transport = Direct(settings(url, **{"connect_timeout": 0.5, **more}), "ansible.runs", stream)
     return Sender(transport, Spool(folder / "spool", limit), run_id)
 
 
 def events(count: int, run_id: str = "run", size: int = 200) -> Iterator[tuple[str, str, bytes]]:
-    """The arguments of `put` for a run's events."""
+    """Return the arguments of `put` for a run's events."""
     run = _events.Run(run_id)
     for _number in range(count):
         event = run.event(_events.TASK_RESULT, time.time(), {"status": "ok", "msg": "x" * size}, "web1")
@@ -71,13 +71,13 @@ def events(count: int, run_id: str = "run", size: int = 200) -> Iterator[tuple[s
 
 
 def journals(folder: Path) -> list[Path]:
-    """The files that are on disk."""
+    """Return the journals on disk."""
     return sorted((folder / "spool").iterdir()) if (folder / "spool").is_dir() else []
 
 
 @contextlib.contextmanager
 def small_disk(path: Path, size: int) -> Iterator[Path]:
-    """A file system of its own with so many bytes. Only root can have one."""
+    """Mount a file system of this many bytes. Only root can do this."""
     if os.geteuid():
         pytest.skip("only root may mount a file system")
     path.mkdir(parents=True)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A nats-server of one's own on a free loopback port."""
+"""A nats-server for tests, on a free loopback port."""
 
 from __future__ import annotations
 
@@ -18,24 +18,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support import ROOT
+
 from .ending import end_with_us, has_ended
+from .ports import free_ports
 from .waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-VENVS = Path(__file__).resolve().parents[2] / ".venv"
+VENVS = ROOT / ".venv"
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
 
 
 class NatsServer:
-    """A running nats-server; it takes its store with it when it is stopped.
+    """A running nats-server. stop() removes its store.
 
-    `config` is more nats-server configuration, as text or as a dict. `jetstream=False` leaves JetStream off.
-    `version="2.10"` runs the oldest server that we support, "2.14" the one before the newest.
-    `trace=True` writes the whole protocol into the log.
+    `config` is further nats-server configuration, as text or as a dict. `jetstream=False` disables JetStream.
+    `version="2.10"` runs the oldest supported server, "2.14" the one before the newest. `trace=True` writes the
+    whole protocol into the log.
     """
 
     def __init__(
@@ -55,8 +58,7 @@ class NatsServer:
                 else Path(sys.executable).parent / "nats-server"
             )
         self.folder = Path(tempfile.mkdtemp(prefix="nats-server-"))
-        self.port = -1
-        self._monitor_port = -1
+        self.port, self._monitor_port = 0, 0
         self._program = program
         self._flags = ["--trace", "--debug"] if trace else []
         if jetstream:
@@ -86,25 +88,43 @@ class NatsServer:
         return self._process.pid
 
     def monitor(self, path: str) -> dict[str, Any]:
-        """What a monitoring page says, for example monitor("varz")["total_connections"]."""
+        """Return a monitoring page, for example monitor("varz")["total_connections"]."""
         with urllib.request.urlopen(f"{self.monitor_url}/{path}", timeout=5) as reply:
             return dict(json.load(reply))
 
     def wait_removed(self) -> None:
-        """Wait until the files of deleted streams are gone.
+        """Wait until the files of deleted streams are removed.
 
-        Where a stream of the same name is deleted before that, its files stay in place, and the next stream of that
-        name finds them (fileStore.Delete in server/filestore.go of nats-server).
+        If another stream of that name is deleted before, its files stay, and the next stream of that name loads
+        them (fileStore.Delete in server/filestore.go of nats-server).
         """
         wait_until(lambda: not any(self.folder.glob("store/jetstream/*/streams/..*")))
 
     def log(self) -> str:
-        """All that the server wrote, over its restarts; also after stop()."""
+        """Return the whole log, over restarts, also after stop()."""
         path = self.folder / "server.log"
         return path.read_text(errors="replace") if path.exists() else self._final_log
 
     def start(self) -> None:
-        """Start the server and wait until it accepts connections; the first start chooses the ports."""
+        """Start the server and wait until it accepts connections. The first start chooses the ports.
+
+        The kernel uses these ports for no outgoing connection. Otherwise a connection of any test could take the
+        port while the server is down.
+        """
+        chooses = not self.port
+        while True:
+            if chooses:
+                self.port, self._monitor_port = free_ports(2)
+            before = len(self.log())
+            status = self._run()
+            if status is None:
+                return
+            log = self.log()[before:]
+            if not chooses or "address already in use" not in log:
+                raise RuntimeError(f"nats-server ended with status {status}:\n{log}")
+
+    def _run(self) -> int | None:
+        """Run the server. Returns None when it is ready, or its exit status."""
         ports = self.folder / "ports"
         shutil.rmtree(ports, ignore_errors=True)
         ports.mkdir()
@@ -112,25 +132,18 @@ class NatsServer:
         command += ["--addr", "127.0.0.1", "--port", str(self.port), "--http_port", str(self._monitor_port)]
         command += ["--ports_file_dir", str(ports)]
         with (self.folder / "server.log").open("ab") as log:
-            # A process group of its own: Ctrl-C must reach the tasks under test, which then still need the server
+            # In its own process group: Ctrl-C must reach the tasks under test, which then still need the server
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         end_with_us(self, self.stop)
-        # The server writes this file when it is ready. Connecting instead would be counted among its connections.
+        # The server writes this file when it is ready. A test connection would change its counters.
         deadline = time.monotonic() + START_TIMEOUT
-        while True:
-            for path in ports.glob("*.ports"):
-                try:
-                    found = json.loads(path.read_text())
-                    self.port = int(found["nats"][0].rpartition(":")[2])
-                    self._monitor_port = int(found["monitoring"][0].rpartition(":")[2])
-                    return
-                except (ValueError, FileNotFoundError):
-                    pass  # half written
+        while not any(ports.glob("*.ports")):
             if self._process.poll() is not None:
-                raise RuntimeError(f"nats-server ended with status {self._process.returncode}:\n{self.log()}")
+                return self._process.returncode
             if time.monotonic() > deadline:
                 raise RuntimeError(f"nats-server was not ready after {START_TIMEOUT:.0f} s:\n{self.log()}")
             time.sleep(0.005)
+        return None
 
     def _end(self, number: int) -> None:
         process, self._process = self._process, None
@@ -145,21 +158,21 @@ class NatsServer:
             process.wait()
 
     def shutdown(self) -> None:
-        """Stop in good order, but keep store and ports for start()."""
+        """Stop normally, and keep store and ports for start()."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Stop as a crash does, and keep store and ports for start()."""
+        """Kill the server like a crash, and keep store and ports for start()."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
-        """Stop in good order and start again on the same ports and store."""
+        """Stop normally and start again on the same ports and store."""
         self.shutdown()
         self.start()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """A server that hangs: it holds its connections, and does nothing."""
+        """Make the server hang: it keeps its connections, but does nothing."""
         pid = self.pid
         try:
             freeze(pid)
@@ -168,7 +181,7 @@ class NatsServer:
             os.kill(pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """End the server and remove its folder, at once: nobody needs what it would still write, some for seconds."""
+        """Kill the server and remove its folder, without a wait for its last writes."""
         self.kill()
         self._final_log = self.log()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -183,15 +196,15 @@ class NatsServer:
 
 
 def freeze(pid: int) -> None:
-    """Stop a process as SIGSTOP does, and wait until all its threads stand still."""
+    """Stop a process with SIGSTOP, and wait until all its threads are stopped."""
     os.kill(pid, signal.SIGSTOP)
-    # The signal is there at once, but threads that run on other cores may still answer for a moment
+    # The signal arrives at once, but threads on other cores may still run for a moment
     while any(_state(thread) not in "TtZ" for thread in Path(f"/proc/{pid}/task").iterdir()):
         time.sleep(0.001)
 
 
 def _state(thread: Path) -> str:
-    """The letter of /proc/PID/task/TID/stat; T for a thread that has gone meanwhile."""
+    """Return the state in /proc/PID/task/TID/stat, or T for a thread that has ended."""
     try:
         return (thread / "stat").read_text().rpartition(") ")[2][:1]
     except (FileNotFoundError, ProcessLookupError):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How long tasks take in a playbook, measured in turns within one run."""
+"""Durations of tasks in a playbook, measured in turns within one run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOTHING = "nothing"
 
 
 def timed_tasks(tasks: Mapping[str, Mapping[str, Any]], rounds: int, **options: Any) -> dict[str, list[float]]:
-    """The seconds that each task took in each round. What an empty task takes is not counted.
+    """Return the seconds that each task took in each round, without the time of an empty task.
 
     The options are those of run_playbook. Tasks must succeed.
     """

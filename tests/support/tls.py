@@ -28,7 +28,7 @@ class Pair:
     key: Path
 
     def server_config(self, verify_with: Authority | None = None, **more: Any) -> dict[str, Any]:
-        """The nats-server configuration that serves this certificate, and asks clients for theirs if told so."""
+        """Return the nats-server configuration for this certificate. With an authority, clients need certificates."""
         tls: dict[str, Any] = {"cert_file": str(self.certificate), "key_file": str(self.key), **more}
         if verify_with:
             tls.update(ca_file=str(verify_with.path), verify=True)
@@ -36,7 +36,7 @@ class Pair:
 
 
 class Authority:
-    """A certificate authority whose certificate is the file `path`; every call makes a new one."""
+    """A certificate authority. `path` is the file of its certificate, and each call creates another one."""
 
     def __init__(self, folder: Path, name: str = "ca") -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class Authority:
         days: int = 1,
         folder: Path | None = None,
     ) -> Pair:
-        """A certificate for servers and clients alike, beside the authority's; one with `days=-1` has expired."""
+        """Create a certificate for servers and clients, beside the authority's. With `days=-1` it has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(name), key, days=days).issuer_name(self._name)
         alternatives = x509.SubjectAlternativeName([_alternative(host) for host in hosts])

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Waiting for what others bring about."""
+"""Wait for the effects of other processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def wait_until(
     holds: Callable[[], object], timeout: float = 30.0, what: Callable[[], str] | str = "what was waited for"
 ) -> None:
-    """Ask again and again, and fail after ``timeout`` seconds."""
+    """Call ``check`` until it returns a true value, and fail after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not holds():
         assert time.monotonic() < deadline, f"not in {timeout:g} s: {what() if callable(what) else what}"

@@ -4,7 +4,7 @@
 """Write the JSON schemas that editors use: of the document of choria_resources, and of the role's variables.
 
 They follow from the documentation of the options, which other tests compare with the argument tables. Run it in an
-environment with Ansible: `dev.py run python tests/tools/schemas.py`.
+environment with Ansible: `nox.sh -s run -- python tests/tools/schemas.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 RESOURCES = ROOT / "docs" / "resources.schema.json"
 ROLE = ROOT / "docs" / "role.schema.json"
-LISTS = ("streams", "consumers", "kv_buckets", "governors", "keys")
 # Ansible converts numbers and booleans to text, and text to numbers
 TYPES: dict[str, dict[str, Any]] = {
     "bool": {"type": "boolean"},
@@ -91,7 +90,7 @@ def schemas() -> dict[Path, str]:
     """The content of each file."""
     options = documentation("module", "choria.streams.choria_resources")["doc"]["options"]
     variables = documentation("role", "choria.streams.choria")["entry_points"]["main"]["options"]
-    document = mapping({name: options[name] for name in LISTS})
+    document = mapping({name: option for name, option in options.items() if "suboptions" in option})
     # A file of variables may have others
     role = {**mapping(variables), "additionalProperties": True}
     head = {"$schema": "http://json-schema.org/draft-07/schema#"}

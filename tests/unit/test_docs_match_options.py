@@ -3,8 +3,8 @@
 
 """Documentation and code name the same options.
 
-ansible-test compares a module's documentation with its argument spec. For lookups, actions and callbacks, and for the
-connection options that all share, this does.
+ansible-test compares a module's documentation with its argument spec. This file does so for lookups, actions and
+callbacks, and for the shared connection options.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from ansible.plugins.doc_fragments.files import ModuleDocFragment as FilesDocume
 
 from ansible_collections.choria.streams.plugins.module_utils._options.connection import CONNECTION
 from ansible_collections.choria.streams.plugins.module_utils._options.mask import PATTERNS
+from support import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "plugins"
-# Actions are documented among the modules
+# The documentation of actions is in modules/
 KINDS = {"action": "module", "callback": "callback", "filter": "filter", "lookup": "lookup", "modules": "module"}
 FOUND = sorted(
     (kind, path.stem) for kind in KINDS for path in (PLUGINS / kind).glob("*.py") if not path.name.startswith("_")
 )
-# What opens no connection: modules of this action group, and a callback that imports
+# Plugins without a connection: modules of this action group, and a callback that only imports
 _WITHOUT = [
     *yaml.safe_load((PLUGINS.parent / "meta" / "runtime.yml").read_text())["action_groups"]["config"],
     "choria_preload",
 ]
 CONNECTED = [(kind, name) for kind, name in FOUND if kind != "filter" and name not in _WITHOUT]
-# Where `get_option` is
+# The files with `get_option`
 CONFIGURED = [(kind, name) for kind, name in FOUND if kind not in ("modules", "filter")]
 
 
 @functools.cache
 def documentation(kind: str) -> dict[str, Any]:
-    """What ansible-doc knows about our plugins of a kind, with the doc fragments in their places."""
+    """Return the documentation of our plugins of a kind, as ansible-doc shows it."""
     wanted = [f"choria.streams.{name}" for folder, name in FOUND if KINDS[folder] == kind]
     output = subprocess.run(
         [str(Path(sys.executable).parent / "ansible-doc"), "--type", kind, "--json", *wanted],
@@ -69,7 +69,7 @@ def constants(source: str) -> set[str]:
 
 
 def asked_for(source: str) -> set[str]:
-    """The options that a plugin asks for by `get_option("…")`."""
+    """Return the options that a plugin reads with `get_option("…")`."""
     return {
         str(node.args[0].value)
         for node in ast.walk(ast.parse(source))
@@ -90,7 +90,7 @@ def test_every_option_has_type_and_description(kind: str, name: str) -> None:
     assert incomplete(options(kind, name)) == []
 
 
-# How a description says what becomes of an option that is not given
+# Words with which a description says what happens without the option
 _NOT_GIVEN = re.compile(
     r"\b(default|left out|not set|unspecified|needed|without (it|this|a filter)"
     r"|new (stream|bucket|consumer|governor|mirror|one))\b",
@@ -102,7 +102,7 @@ def whole(description: str | list[str]) -> str:
     return " ".join([description] if isinstance(description, str) else description)
 
 
-# The options of files are described in Ansible's own words
+# Ansible itself describes the options of files
 _OF_ANSIBLE = {
     whole(entry["description"]) for entry in yaml.safe_load(FilesDocumentation.DOCUMENTATION)["options"].values()
 }
@@ -139,7 +139,7 @@ def test_options_that_say_nothing_are_found() -> None:
 @pytest.mark.parametrize(("kind", "name"), FOUND)
 def test_examples_are_yaml(kind: str, name: str) -> None:
     examples = documentation(KINDS[kind])[name]["examples"]
-    assert yaml.compose(examples)  # Ansible has tags of its own
+    assert yaml.compose(examples)  # Ansible has its own YAML tags
 
 
 @pytest.mark.parametrize(("kind", "name"), CONFIGURED)
@@ -155,7 +155,7 @@ def test_every_documented_option_is_used(kind: str, name: str) -> None:
         *PLUGINS.glob("module_utils/_*/**/*.py"),
     ]
     used: set[str] = set().union(*(constants(path.read_text()) for path in sources))
-    # A lookup's terms are the arguments of its method
+    # A lookup's terms are arguments of its method
     assert set(options(kind, name)) - used - {"_terms"} == set()
 
 
@@ -176,7 +176,7 @@ def test_connection_options_come_from_environment_and_configuration(kind: str, n
         variables = [f"CHORIA_STREAMS_{option.upper()}", *(["NATS_URL"] if option == "servers" else [])]
         assert [item["name"] for item in entry["env"]] == variables
         assert [(item["section"], item["key"]) for item in entry["ini"]] == [("choria_streams", option)]
-        # A callback is no part of a play, so that it can't see variables
+        # A callback does not belong to a play, so it has no variables
         if kind == "lookup":
             assert [item["name"] for item in entry["vars"]] == [f"choria_streams_{option}"]
 
@@ -197,7 +197,7 @@ def test_uses_of_options_are_found() -> None:
     assert asked_for(source) == {"a", "b", "c"}
 
 
-# What a sample of each type is in Python; "raw" is any
+# The Python type of a sample of each type. "raw" is any type
 SAMPLES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "dict": (dict,),
@@ -208,12 +208,12 @@ SAMPLES: dict[str, tuple[type, ...]] = {
     "raw": (object,),
     "str": (str,),
 }
-# How many options of its own a module has before it needs three examples
+# A module with this many options of its own needs three examples
 MANY_OPTIONS = 10
 
 
 def leaves(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """The return values that have no others in them, by their paths."""
+    """Yield the return values without nested ones, by their paths."""
     for name, value in (values or {}).items():
         if value.get("contains"):
             yield from leaves(value["contains"], f"{path}{name}.")
@@ -248,11 +248,13 @@ def test_modules_point_to_their_siblings(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for kind, name in FOUND if kind == "modules"])
 def test_errors_are_documented_alike(name: str) -> None:
-    """Each module says what its errors have, and where all kinds of them are explained."""
+    """Each module documents the keys of its failures, and links the page that explains all codes."""
     failure = documentation("module")[name]["return"]["failure"]
     assert failure["returned"] == "failure"
-    code = "".join(failure["contains"]["code"]["description"])
+    [code] = [text for text in failure["description"] if "C(code) is its kind" in text]
     assert code.endswith("The guide Troubleshooting in C(docs/troubleshooting.md) lists all codes.")
     explained = (ROOT / "docs" / "troubleshooting.md").read_text()
-    assert [kind for kind in re.findall(r"\bV\((\w+)\)", code) if f"| `{kind}` |" not in explained] == []
-    assert all(value["description"] and value["type"] for value in failure["contains"].values())
+    kinds = [*re.findall(r"\bV\((\w+)\)", code), failure["sample"]["code"]]
+    assert [kind for kind in kinds if f"| `{kind}` |" not in explained] == []
+    described = whole(failure["description"])
+    assert [key for key in failure["sample"] if f"C({key})" not in described] == []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""docs/from-terraform-and-nack.md: each of our options that it names exists, and no field of theirs is left out.
+"""docs/from-terraform-and-nack.md names only existing options of ours, and all fields of the other tools.
 
 The lists are those of terraform-provider-jetstream 738b31d (jetstream/*.go) and NACK f6dad09 (deploy/crds.yml).
 """
@@ -18,7 +18,7 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.consumer
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucket import BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.entry import ENTRY
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
-from support.playbook import ROOT
+from support import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,13 +77,13 @@ THEIRS = {
 
 
 def rows(section: str) -> list[list[str]]:
-    """The cells of a section's tables, without their heads."""
+    """Return the cells of a section's tables, without their heads."""
     heading = next(
         line for line in PAGE.splitlines() if line.startswith("## ") and re.search(rf": `?{section}`?$", line)
     )
     text = PAGE.partition(f"{heading}\n")[2].partition("\n## ")[0]
     lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
-    return [cells for cells in lines if "ours" not in cells[2] and "---" not in cells[0]]
+    return [cells for cells in lines if cells[2].strip() != "here" and "---" not in cells[0]]
 
 
 def exists(path: str, fields: Iterable[Field]) -> bool:
@@ -111,11 +111,11 @@ def test_our_options_exist(section: str) -> None:
 def test_their_fields_are_there(section: str) -> None:
     named = {name for cells in rows(section) for cell in cells[:2] for name in re.findall("`(.+?)`", cell)}
     assert sorted(set(THEIRS[section].split()) - named) == []
-    # Nor is one named that they do not have
+    # The page names no field that the tools do not have
     assert sorted(named - set(THEIRS[section].split())) == []
 
 
-def test_what_is_found_missing() -> None:
+def test_missing_options_are_found() -> None:
     assert exists("mirror.external.api", STREAM.spec)
     assert not exists("mirror.external.nothing", STREAM.spec)
     assert not exists("nothing", STREAM.spec)

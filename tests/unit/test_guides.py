@@ -1,35 +1,37 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Guides may be pasted one after the other: each has names of its own for what it makes."""
+"""Guides can be run one after the other: each creates resources with its own names."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from ansible_collections.choria.streams.plugins.doc_fragments import document
+from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import STREAM_KINDS
+from support import ROOT
+
 FENCE = re.compile(r"^( *)```yaml\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 PREFIX = "choria.streams.choria_"
-# Modules that make what others could delete, and the option that names it
-MAKES = ("stream", "kv_bucket", "governor")
-LISTS = ("streams", "kv_buckets", "governors")
+# The lists of a document whose items others could delete, and the modules that create them
+LISTS = [kind.option for kind in STREAM_KINDS]
+MAKES = [document.LISTS[option] for option in LISTS]
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows what Ansible's YAML has beyond the standard."""
+    """Loads YAML with the tags of Ansible."""
 
 
 _Loader.add_constructor("!unsafe", lambda _loader, node: str(node.value))
 
 
 def made(value: Any) -> Iterator[str]:
-    """The names of the streams, buckets and governors that tasks make or delete."""
+    """Return the names of the streams, buckets and governors that tasks create or delete."""
     if isinstance(value, list):
         for item in value:
             yield from made(item)
@@ -37,7 +39,7 @@ def made(value: Any) -> Iterator[str]:
         return
     for key, item in value.items():
         if isinstance(item, Mapping) and str(key).startswith(PREFIX):
-            if str(key).removeprefix(PREFIX) in MAKES:
+            if str(key).removeprefix("choria.streams.") in MAKES:
                 yield str(item.get("name"))
             for option in LISTS:
                 given = item.get(option)

@@ -1,38 +1,44 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What holds for the project as a whole: licences, metadata, and that nothing goes untested."""
+"""Rules for the whole project: licences, metadata, and that each plugin has its tests."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
 import subprocess
-from pathlib import Path
+from collections import Counter
 
 import pytest
 import tomllib
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from support import ROOT
+
 HEADER = (
     "Copyright (c) 2026 The choria.streams developers",
-    # In two parts, or REUSE would take it for this file's own
+    # In two parts, otherwise REUSE would read it as this file's own
     "SPDX-License-" + "Identifier: GPL-3.0-or-later",
 )
 
 
 def names(folder: str) -> set[str]:
-    """The plugins in a folder of plugins/."""
+    """Return the plugins in a folder of plugins/."""
     return {path.stem for path in (ROOT / "plugins" / folder).glob("*.py") if not path.name.startswith("_")}
 
 
-def test_each_file_names_its_licence() -> None:
+def files() -> list[str]:
+    """Return the files of the project, also new ones, and none that tools wrote."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     output = subprocess.run(listing, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout.decode()
+    return [path for path in output.split("\0") if path and (ROOT / path).is_file()]
+
+
+def test_each_file_names_its_licence() -> None:
     elsewhere = tomllib.loads((ROOT / "REUSE.toml").read_text())["annotations"][0]["path"]
     elsewhere = ["LICENSE", "LICENSES/*", *(pattern.replace("**", "*") for pattern in elsewhere)]
-    paths = [path for path in output.split("\0") if path and (ROOT / path).is_file()]
+    paths = files()
     without = [
         path
         for path in paths
@@ -59,13 +65,31 @@ def test_all_that_users_call_begins_with_choria() -> None:
 @pytest.mark.parametrize("name", sorted(names("modules") | names("action") | names("lookup") | names("callback")))
 def test_each_plugin_has_an_integration_test(name: str) -> None:
     integration = ROOT / "tests" / "integration"
-    files = [*integration.glob("test_*.py"), *integration.glob("targets/*/tasks/*.yml")]
-    assert any(f"choria.streams.{name}" in path.read_text() for path in files)
+    tests = [*integration.rglob("test_*.py"), *integration.glob("targets/*/tasks/*.yml")]
+    assert any(f"choria.streams.{name}" in path.read_text() for path in tests)
+
+
+def test_folders_of_tests_stay_small() -> None:
+    sizes = Counter(str(path.parent.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py"))
+    assert {folder: size for folder, size in sizes.items() if size > 15} == {}
+
+
+def test_unit_tests_mirror_plugins() -> None:
+    tests = ROOT / "tests" / "unit" / "plugins"
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    assert folders
+    assert [str(folder) for folder in sorted(folders) if not (ROOT / "plugins" / folder).is_dir()] == []
 
 
 @pytest.mark.parametrize("name", sorted(names("modules") | names("action")))
 def test_each_module_is_tried_in_check_mode(name: str) -> None:
-    assert f'Try("{name}", ' in (ROOT / "tests" / "integration" / "test_check_mode.py").read_text()
+    assert f'Try("{name}", ' in (ROOT / "tests" / "integration" / "every_module" / "test_check_mode.py").read_text()
+
+
+def test_readme_lists_what_users_call() -> None:
+    rows = re.findall(r"(?m)^\| (?:module|action|lookup|callback|filter) \| (.+?) \|", (ROOT / "README.md").read_text())
+    called = names("modules") | names("action") | names("lookup") | names("callback") | names("filter")
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == called
 
 
 def test_each_integration_target_has_aliases() -> None:
@@ -73,6 +97,16 @@ def test_each_integration_target_has_aliases() -> None:
     targets = sorted(path.parent for path in (ROOT / "tests" / "integration" / "targets").glob("*/tasks"))
     assert targets
     assert [path.name for path in targets if "\ngha/" not in (path / "aliases").read_text()] == []
+
+
+def test_guides_name_files_that_there_are() -> None:
+    paths = files()
+    for page in (path for path in paths if path.endswith(".md")):
+        named = re.findall(r"`([\w./-]+\.(?:py|sh|md|j2|toml))`", (ROOT / page).read_text())
+        assert (page, [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in paths)]) == (
+            page,
+            [],
+        )
 
 
 @pytest.mark.parametrize("field", ["documentation", "homepage", "issues", "repository"])

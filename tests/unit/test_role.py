@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The role's documentation names its variables, with the defaults that it has."""
+"""The role's documentation names its variables, with their defaults."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ import yaml
 
 from ansible_collections.choria.streams.plugins.doc_fragments.document import ModuleDocFragment
 from ansible_collections.choria.streams.plugins.module_utils._options import mask
+from support import ROOT
 
-ROLE = Path(__file__).resolve().parents[2] / "roles" / "choria"
+ROLE = ROOT / "roles" / "choria"
 SPECS = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]
 OPTIONS = {name: option for spec in SPECS.values() for name, option in spec["options"].items()}
 DEFAULTS = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", (ROLE / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-# What the lists of a document take, which the role has under its own name
+# Options of the document's lists, which the role has as its own variables
 LISTS = {f"choria_{name}": known for name, known in yaml.safe_load(ModuleDocFragment.ITEMS)["options"].items()}
 
 
@@ -53,7 +54,7 @@ def test_ansible_doc_shows_it() -> None:
         [str(Path(sys.executable).parent / "ansible-doc"), "--type", "role", "--json", "choria.streams.choria"],
         check=True,
         capture_output=True,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROLE.parents[1] / ".build")},
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build")},
     ).stdout
     entries = json.loads(shown)["choria.streams.choria"]["entry_points"]
     assert {name: set(entry["options"]) for name, entry in entries.items()} == {
@@ -62,14 +63,14 @@ def test_ansible_doc_shows_it() -> None:
 
 
 def variables(block: Any) -> dict[str, Any]:
-    """The role's variables that an example sets, in a play or by themselves."""
+    """Yield the role's variables that an example sets, in a play or by themselves."""
     if isinstance(block, dict):
         return block
-    return {name: value for play in block for role in play["roles"] for name, value in role["vars"].items()}
+    return {name: value for play in block for role in play.get("roles", []) for name, value in role["vars"].items()}
 
 
 def unknown(name: str, value: Any) -> list[str]:
-    """What an example gives that the documentation does not have: a variable, or an option of an item in a list."""
+    """Return the variables of an example, and the options of items in lists, that the documentation lacks."""
     if name not in OPTIONS:
         return [name]
     known = OPTIONS[name].get("options") or LISTS.get(name, {}).get("suboptions")
@@ -86,7 +87,7 @@ def test_examples_of_the_guide_have_variables_of_the_role(block: str) -> None:
     assert [each for name, value in given.items() for each in unknown(name, value)] == []
 
 
-def test_what_an_example_has_too_much_is_found() -> None:
+def test_unknown_variables_in_examples_are_found() -> None:
     assert BLOCKS
     assert unknown("choria_nothing", 1) == ["choria_nothing"]
     assert unknown("choria_client_users", [{"name": "bob", "nothing": 1}]) == ["choria_client_users[].nothing"]

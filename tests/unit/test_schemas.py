@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The JSON schemas for editors are current, name what the argument tables name, and fit what guides show."""
+"""The JSON schemas for editors are current, match the argument tables, and accept the examples of the guides."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ROLE = json.loads(schemas.ROLE.read_text())
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows what Ansible's YAML has beyond the standard."""
+    """Loads YAML with the tags of Ansible."""
 
 
 _Loader.add_constructor("!unsafe", lambda _loader, node: str(node.value))
 
 
 def without_words(schema: Any) -> Any:
-    """The schema without descriptions: the gate `schemas` compares those, when all words are written."""
+    """Return the schema without descriptions. The session `schemas` compares these."""
     if isinstance(schema, list):
         return [without_words(item) for item in schema]
     if not isinstance(schema, dict):
@@ -48,7 +48,7 @@ def test_schemas_are_current() -> None:
         for path in wanted
         if without_words(json.loads(path.read_text())) != without_words(json.loads(wanted[path]))
     ]
-    assert stale == [], "run: python3 tests/tools/dev.py run python tests/tools/schemas.py"
+    assert stale == [], "run: tests/tools/nox.sh -s run -- python tests/tools/schemas.py"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.option)
@@ -59,7 +59,7 @@ def test_document_has_the_options_of_the_tables(kind: Any) -> None:
 
 
 def found(content: Any, name: str) -> list[Any]:
-    """The values of a key anywhere in a playbook."""
+    """Yield the values of a key anywhere in a playbook."""
     if isinstance(content, list):
         return [value for item in content for value in found(item, name)]
     if not isinstance(content, dict):
@@ -74,7 +74,7 @@ def test_documents_of_guides_fit_the_schema() -> None:
             tasks += found(yaml.load(text, _Loader), "choria.streams.choria_resources")
     assert tasks
     for task in tasks:
-        document = {name: task[name] for name in schemas.LISTS if name in task}
+        document = {name: task[name] for name in DOCUMENT["properties"] if name in task}
         jsonschema.validate(document, DOCUMENT)
 
 

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from support import ROOT
 
 
 def test_the_site_has_each_guide_once() -> None:
@@ -22,7 +21,7 @@ def test_the_site_has_each_guide_once() -> None:
     assert len(pages) == len(set(pages))
 
 
-# A bracket in markup ends it, unless it is escaped
+# A bracket ends markup, unless it is escaped
 CUT = re.compile(r"\b[CEOPV]\((?:[^()\\]|\\.)*\([^()\\]*\)")
 
 

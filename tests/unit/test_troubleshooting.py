@@ -1,29 +1,29 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""docs/troubleshooting.md lists each code of a failure that the plugins can return, once, and no other."""
+"""docs/troubleshooting.md lists each code that a failure can have exactly once, and no other code."""
 
 from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from support import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[2]
 TREES = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "plugins").rglob("*.py"))}
-# Functions that take a code by its position
-POSITIONS = {"not_there": 3, "refused": 2}
+# Functions, and the position of the argument with the code
+POSITIONS = {"missing": 3, "refused": 2}
 ROW = re.compile(r"^\| `(\w+)` \| (.+) \| (.+) \|$", re.MULTILINE)
 
 
 def constants() -> dict[str, str]:
-    """The texts that names stand for in the modules' bodies."""
+    """Return the text constants of a module by their names."""
     found = {}
     for tree in TREES.values():
         for node in tree.body:
@@ -41,13 +41,13 @@ def constants() -> dict[str, str]:
 
 
 def expressions(tree: ast.AST) -> Iterator[ast.expr]:
-    """What is given as the code of a failure."""
+    """Return the codes of failures in a source file."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             yield from (keyword.value for keyword in node.keywords if keyword.arg == "code")
             name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
             position = POSITIONS.get(name, len(node.args))
-            # Another function of that name takes a condition there
+            # Another function of that name has a condition at this position
             yield from (value for value in node.args[position : position + 1] if not isinstance(value, ast.Lambda))
         if isinstance(node, ast.Dict):
             keys = (key.value if isinstance(key, ast.Constant) else None for key in node.keys)

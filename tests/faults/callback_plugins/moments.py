@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Writes into the campaign's log when Ansible starts a task on a host, and what the task returned.
+"""Writes into the campaign's log when Ansible starts a task on a host, and the task's result.
 
-What a task returned is what the product claims. The checker compares it with what the work and the servers say.
+The result is what the collection claims. The checker compares it with the log of the work and with the servers.
 """
 
 from __future__ import annotations

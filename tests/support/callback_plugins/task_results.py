@@ -27,9 +27,10 @@ PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
 
 
 def keep_archives(folder: str) -> None:
-    """Let the next runs have what Ansible packs of modules for this one, while Ansible and the sources stay the same.
+    """Keep the archives that Ansible builds of modules for the next runs, as long as Ansible and the sources stay
+    the same.
 
-    Ansible itself keeps it to the end of a run, since to find all that a module imports takes longer than to run it.
+    Ansible keeps them until the end of a run, since finding all imports of a module takes longer than running it.
     """
     state = hashlib.sha256(__version__.encode())
     for kind in ("modules", "module_utils"):
