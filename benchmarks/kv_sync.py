@@ -1,19 +1,19 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What choria_kv_sync costs beside the least that its work could cost, in turns within one run.
+"""The cost of choria_kv_sync compared with the least possible cost, in turns within one run.
 
-"Service" is what the module does between reading its options and telling its result, over a connection that is there:
-it reads the keys, decides, writes each on the revision that it read, and lists what it changed. As there, garbage is
-looked for seldom, also in what it is held against:
+"Service" is the module's work between reading its options and returning its result, over an existing connection.
+It reads the keys, decides, writes each on the revision that it read, and lists its changes. Garbage collection is
+rare in it, and so it is in the peers:
 
-- raw puts: nats-py alone publishes the same keys and values without headers, all without waiting, and looks at each
-  acknowledgement. It reads nothing before, and its connection is there too;
+- raw puts: nats-py alone publishes the same keys and values without headers, all without waiting, and checks each
+  acknowledgement. It reads nothing before, and its connection exists too;
 - conditional puts: the same with the module's condition, which costs the server time. They have no target;
-- a snapshot: one read of all keys as of one moment, by this collection's own code.
+- a snapshot: one read of all keys at one moment, by this collection's own code.
 
-"Task" is the whole task, beside the same floors and what a task with ansible.builtin.ping takes. It has no target: most
-of it is Ansible's, which takes 10,000 values to the module and its result of 10,000 changes back.
+"Task" is the whole task, compared with the same floors plus a task with ansible.builtin.ping. It has no target,
+since most of it is Ansible's work: it sends 10,000 values to the module and its result of 10,000 changes back.
 
     kv_sync.py [--short]
 """
@@ -34,7 +34,9 @@ import nats
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 
-from ansible_collections.choria.streams.plugins.module_utils import _module
+import _table
+
+from ansible_collections.choria.streams.plugins.module_utils import _archive
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._api.kv import kv
 from ansible_collections.choria.streams.plugins.module_utils._api.kv.kv_snapshot import snapshot
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
 WRITE_TARGET, READ_TARGET = 2.0, 1.5
 COLUMNS = ("puts", "conditional", "write", "read", "no-op", "pruning no-op")
-# That a key does not exist
+# The condition that a key does not exist
 CONDITION = {"Nats-Expected-Last-Subject-Sequence": "0"}
 
 
@@ -61,7 +63,7 @@ def bucket_name(session: Session, number: int) -> str:
 
 
 async def puts(url: str, bucket: str, data: dict[str, str], headers: dict[str, str] | None) -> float:
-    """The raw script: all keys without waiting, each acknowledgement looked at."""
+    """Publish all keys without waiting, and check each acknowledgement."""
     client = await nats.connect(url)
     inbox, done, left = client.new_inbox(), asyncio.Event(), len(data)
 
@@ -97,7 +99,7 @@ def synced(session: Session, bucket: str, data: dict[str, str], prune: bool) -> 
 
 
 def task_seconds(server: NatsServer, tasks: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[float]]:
-    """What the tasks of each name took."""
+    """Return the seconds of the tasks by their names."""
     clock = {"name": "clock", "ansible.builtin.set_fact": {"clock": "{{ now().timestamp() }}"}}
     listed: list[dict[str, Any]] = [clock]
     for number in range(rounds):
@@ -119,19 +121,16 @@ def task_seconds(server: NatsServer, tasks: dict[str, dict[str, Any]], rounds: i
     return {name: taken[name] for name in tasks}
 
 
-def report(what: str, ours: list[float], floor: list[float], of: str, target: float = 0.0) -> bool:
-    """Medians, also of the ratios of each turn: machines are faster at one time than at another."""
-    ratio, aim = median(own / least for own, least in zip(ours, floor)), f" (at most {target:g})" if target else ""
-    told = f"{median(ours) * 1000:6.0f} ms, {of} {median(floor) * 1000:6.0f} ms: {ratio:4.2f} times{aim}"
-    print(f"{what:24} {told}", flush=True)
-    return not target or ratio <= target
+def report(what: str, ours: list[float], floor: list[float], of: str, target: float | None = None) -> bool:
+    print(f"{what}: {median(ours) * 1000:.0f} ms, {of} {median(floor) * 1000:.0f} ms")
+    return _table.record(f"choria_kv_sync, {what}", of, _table.ratios(ours, floor), target)
 
 
 def main() -> int:
     short = "--short" in sys.argv
     count, rounds = (500, 1) if short else (10_000, 9)
     gc.freeze()
-    gc.set_threshold(_module.NEW_OBJECTS)
+    gc.set_threshold(_archive.NEW_OBJECTS)
     data = {f"web.server{number}": f"value {number}" for number in range(count)}
     taken: dict[str, list[float]] = {name: [] for name in COLUMNS}
     with NatsServer() as server, Session(Settings(servers=(server.url,))) as session:
@@ -146,10 +145,10 @@ def main() -> int:
             taken["pruning no-op"].append(timed(synced, session, ours, data, True))
         session.close()
         print(f"{count} keys, {rounds} times, in turns")
-        met = report("Service, write:", taken["write"], taken["puts"], "raw puts", WRITE_TARGET)
-        report("Service, write:", taken["write"], taken["conditional"], "conditional puts")
-        met &= report("Service, no-op:", taken["no-op"], taken["read"], "snapshot", READ_TARGET)
-        met &= report("Service, pruning no-op:", taken["pruning no-op"], taken["read"], "snapshot", READ_TARGET)
+        met = report("write", taken["write"], taken["puts"], "raw puts", WRITE_TARGET)
+        report("write", taken["write"], taken["conditional"], "conditional puts")
+        met &= report("nothing to do", taken["no-op"], taken["read"], "snapshot", READ_TARGET)
+        met &= report("nothing to prune", taken["pruning no-op"], taken["read"], "snapshot", READ_TARGET)
         with Session(Settings(servers=(server.url,))) as setup:
             streams.create(
                 setup,
@@ -160,8 +159,8 @@ def main() -> int:
             server, {"ping": {"ansible.builtin.ping": {}}, "write": task, "no-op": task}, min(rounds, 3)
         )
         least, read = median(taken["puts"]), median(taken["read"])
-        report("Task, write:", whole["write"], [ping + least for ping in whole["ping"]], "ping + raw puts")
-        report("Task, no-op:", whole["no-op"], [ping + read for ping in whole["ping"]], "ping + snapshot")
+        report("a task that writes", whole["write"], [ping + least for ping in whole["ping"]], "ping + raw puts")
+        report("a task with nothing to do", whole["no-op"], [ping + read for ping in whole["ping"]], "ping + snapshot")
     return 0 if short or met else 1
 
 

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What lookups of keys cost beside lookups of environment variables: a thousand of each in one template, in turns.
+"""The cost of lookups of keys compared with lookups of environment variables, a thousand of each in one template.
 
-"Template" is the whole task that renders it: reading a thousand expressions, and a new process with a new connection.
-"Calls" is the loop over the lookup alone, in a process that has done one before.
+"Template" is the whole task that renders it, including reading a thousand expressions, and a new process with a
+new connection. "Calls" is only the loop over the lookup, in a process that has done one before.
 
     lookup.py [--short]
 """
@@ -19,11 +19,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 
+import _table
+
 from ansible_collections.choria.streams.plugins.module_utils._api import streams
-from ansible_collections.choria.streams.plugins.module_utils._api.messages import publish_many
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.settings import Settings
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
+from support.filling import publish_many
 from support.playbook import run_playbook
 from support.server import NatsServer
 from support.timing import timed_tasks
@@ -40,18 +42,18 @@ def fill(server: NatsServer, keys: int) -> None:
 
 
 def template(expression: str, count: int) -> dict[str, Any]:
-    """A task whose only argument is a template with the expression again and again, for another key each time."""
+    """Return a task whose only argument is a template with a thousand lookups, each of another key."""
     text = "".join("{{ " + expression.format(number) + " }}" for number in range(count))
     return {"ansible.builtin.debug": {"msg": text}}
 
 
 def calls(count: int, rounds: int, server: NatsServer) -> dict[str, float]:
-    """Seconds that the calls took, by the fastest round of each."""
+    """Return the seconds of the calls, in the fastest round of each."""
     found = {}
     for name, expression in (("env", ENV), ("kv", KV)):
         call = expression.replace("{}'", "' ~ number")
         loop = f"{{% for number in range({count}) %}}{{% set _ = {call} %}}{{% endfor %}}"
-        # `set` keeps each of the two times as it was when the loop began and ended
+        # `set` stores the times when the loop began and ended
         found[name] = (
             f"{{% set _ = {expression.format(0)} %}}{{% set a = now() %}}{loop}{{{{ (now() - a).total_seconds() }}}}"
         )
@@ -59,12 +61,6 @@ def calls(count: int, rounds: int, server: NatsServer) -> dict[str, float]:
     plays = [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]
     result = run_playbook(plays, env={"CHORIA_STREAMS_SERVERS": server.url}).check()
     return {name: min(float(task.result["msg"]) for task in result.tasks if task.name == name) for name in found}
-
-
-def report(what: str, env: float, kv: float, count: int) -> float:
-    ratio = kv / env
-    print(f"{what:9} env {env / count * 1000:5.2f} ms, choria_kv {kv / count * 1000:5.2f} ms each: {ratio:4.2f} times")
-    return ratio
 
 
 def main() -> int:
@@ -77,11 +73,15 @@ def main() -> int:
         taken = timed_tasks(tasks, rounds, env={"CHORIA_STREAMS_SERVERS": server.url})
         connections = server.monitor("varz")["total_connections"] - before
         print(f"{count} lookups in one template, {rounds} times, in turns")
-        ratio = report("Template:", median(taken["env"]), median(taken["kv"]), count)
+        env, keys = (median(taken[name]) / count * 1000 for name in ("env", "kv"))
+        print(f"With the template: env {env:.2f} ms, choria_kv {keys:.2f} ms each")
+        met = _table.record(
+            f"{count} lookups in a template", "lookup of env", _table.ratios(taken["kv"], taken["env"]), TARGET
+        )
         alone = calls(count, rounds, server)
-        report("Calls:", alone["env"], alone["kv"], count)
-        print(f"Connections that the server counted for each template: {connections / rounds:g}")
-    return 0 if short or (ratio <= TARGET and connections == rounds) else 1
+        _table.record(f"{count} lookups, without the template", "lookup of env", [alone["kv"] / alone["env"]])
+        met &= _table.record("the same: connections for each template", "", [connections / rounds], 1, "")
+    return 0 if short or met else 1
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The page of a large run: the playbook run_report beside a floor, in turns.
+"""The page of a large run: the playbook run_report compared with a floor, in turns.
 
 report.py [--short] [--keep FILE.html]
 
-The run has 50 tasks on each of 500 hosts, with changes, failures and output. The floor is a playbook of one debug task,
-and a program that reads the same events with bare nats-py and makes one table of them with plain Jinja2.
+The run has 50 tasks on each of 500 hosts, with changes, failures and output. The floor is a playbook of one debug
+task, and a program that reads the same events with bare nats-py and makes one table of them with plain Jinja2.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / ".build"), str(ROOT / "tests")]
 
+import _table
 import nats
 from jinja2 import Environment
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -51,7 +51,7 @@ STATUSES = ["ok"] * 70 + ["changed"] * 20 + ["skipped"] * 8 + ["failed", "ignore
 
 
 def large_run(hosts: int, tasks: int) -> Iterator[Request]:
-    """The events of a run of so many tasks on so many hosts."""
+    """Return the events of a run with this many tasks on this many hosts."""
     chance, start = random.Random(1), 1_700_000_000.0
     yield runs.event("large", 1, "run_started", start, playbook="/site.yml", user="ann", controller="c1")
     number = 1
@@ -72,7 +72,7 @@ def large_run(hosts: int, tasks: int) -> Iterator[Request]:
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds on the clock, and those of all the processes that have ended."""
+    """Return the seconds on the clock, and of CPU in all processes that have ended."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     work()
@@ -115,11 +115,13 @@ def main() -> int:
         size = page.stat().st_size / 2**20
         if "--keep" in sys.argv:
             shutil.copy(page, sys.argv[sys.argv.index("--keep") + 1])
-    (wall, cpu), (bare, bare_cpu) = ([median(each) for each in zip(*taken[name])] for name in ("report", "floor"))
-    print(f"{hosts} hosts, {tasks} tasks, {rounds} times each, in turns: a page of {size:.1f} MiB")
-    print(f"report {wall:6.2f} s, floor {bare:6.2f} s: {wall / bare:4.2f} times")
-    print(f"CPU    {cpu:6.2f} s, floor {bare_cpu:6.2f} s: {cpu / bare_cpu:4.2f} times")
-    return 0 if short or (cpu <= SECONDS and cpu / bare_cpu <= TARGET and size < MEBIBYTES) else 1
+    (wall, cpu), (floor_wall, floor_cpu) = (list(zip(*taken[name])) for name in ("report", "floor"))
+    work = f"page of a run of {hosts} hosts and {tasks} tasks"
+    met = _table.record(f"{work}: CPU", "debug task, plain Jinja2", _table.ratios(cpu, floor_cpu), TARGET)
+    _table.record(f"{work}: clock", "debug task, plain Jinja2", _table.ratios(wall, floor_wall))
+    met &= _table.record(f"{work}: CPU", "", cpu, SECONDS, " s")
+    met &= _table.record(f"{work}: size", "", [size], MEBIBYTES, " MiB")
+    return 0 if short or met else 1
 
 
 if __name__ == "__main__":
