@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SHOWN_LINES = 60
+_REASON_LINES, _SHOWN_LINES = 3, 60
 
 
 def outcomes(report: Path, name: str) -> tuple[Counter[str], list[str]]:
@@ -26,6 +26,8 @@ def outcomes(report: Path, name: str) -> tuple[Counter[str], list[str]]:
         failures = [*case.iter("failure"), *case.iter("error")]
         counted["failed" if failures else "passed" if case.find("skipped") is None else "skipped"] += 1
         for failure in failures:
+            # The reason comes first, since whoever shows the output may cut it
             lines.append(f"---- {name}: {case.get('classname')}::{case.get('name')} failed")
+            lines += (failure.get("message") or "").splitlines()[:_REASON_LINES]
             lines += (failure.text or "").splitlines()[-_SHOWN_LINES:]
     return counted, lines

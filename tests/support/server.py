@@ -98,7 +98,7 @@ class NatsServer:
         If another stream of that name is deleted before, its files stay, and the next stream of that name loads
         them (fileStore.Delete in server/filestore.go of nats-server).
         """
-        wait_until(lambda: not any(self.folder.glob("store/jetstream/*/streams/..*")))
+        wait_until(lambda: not any(self.folder.glob("store/jetstream/*/streams/.*")))
 
     def log(self) -> str:
         """Return the whole log, over restarts, also after stop()."""
