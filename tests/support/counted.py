@@ -26,10 +26,10 @@ class CountedSession(Session):
         self.requests += len(wanted)
         return super().request_many(wanted, *arguments, **options)
 
-    def ask(self, *arguments: Any) -> None:
-        self.exchanges += 1
-        self.requests += 1
-        super().ask(*arguments)
+    def publish(self, *arguments: Any, reply: str = "", **options: Any) -> None:
+        self.exchanges += bool(reply)
+        self.requests += bool(reply)
+        super().publish(*arguments, reply=reply, **options)
 
     def restart(self) -> None:
         """Count from 0 again."""

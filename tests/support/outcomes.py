@@ -26,7 +26,7 @@ def outcomes(report: Path, name: str) -> tuple[Counter[str], list[str]]:
         failures = [*case.iter("failure"), *case.iter("error")]
         counted["failed" if failures else "passed" if case.find("skipped") is None else "skipped"] += 1
         for failure in failures:
-            # The reason comes first, since whoever shows the output may cut it
+            # The reason comes first, since CI services may show only the start of a long output
             lines.append(f"---- {name}: {case.get('classname')}::{case.get('name')} failed")
             lines += (failure.get("message") or "").splitlines()[:_REASON_LINES]
             lines += (failure.text or "").splitlines()[-_SHOWN_LINES:]

@@ -65,22 +65,19 @@ class Driver:
     def _drive(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+        if self._meanwhile:
+            work = _accompanied(work, *self._meanwhile)
+        if self._end_at is not None:
+            work = _limited(work, self._end_at - time.monotonic())
+        task = self._loop.create_task(work)
         try:
-            if self._meanwhile:
-                work = _accompanied(work, *self._meanwhile)
-            if self._end_at is not None:
-                work = _limited(work, self._end_at - time.monotonic())
-            task = self._loop.create_task(work)
-            try:
-                return self._loop.run_until_complete(task)
-            except BaseException:
-                if not task.done():  # a signal's handler raised it
-                    task.cancel()
-                    with suppress(BaseException):
-                        self._loop.run_until_complete(task)
-                raise
+            return self._loop.run_until_complete(task)
         finally:
             self._used = time.monotonic()
+            if not task.done():  # a signal's handler raised an exception
+                task.cancel()
+                with suppress(BaseException):
+                    self._loop.run_until_complete(task)
 
     # The connection
 
@@ -149,10 +146,10 @@ class Driver:
             await close(self._client)
             raise self._broken()
 
-    async def _publish(self, request: wire.Request, wait: bool, reply: str = "") -> None:
+    async def _publish(self, request: wire.Request, wait: bool, reply: str) -> None:
         await self._ready()
         if not wait:
-            await self._send(self._command(request, ""))
+            await self._send(self._command(request, reply))
             return
         pending = self._pending["publish"] = requests.Pending(request, False, lambda _ended: None)
         try:

@@ -34,8 +34,7 @@ class Session(driver.Driver):
 
     def connect(self) -> None:
         """Connect if the session is not connected. Raises the reason if that fails."""
-        if not self._fresh:
-            self._drive(self._ready())
+        self._drive(self._ready())
 
     @property
     def connected(self) -> wire.Server:
@@ -101,21 +100,14 @@ class Session(driver.Driver):
             self._guard(request.subject)
         return self._drive(pipeline.Pipeline(self, listed, window, timeout or self.settings.timeout).run())
 
-    def publish(
-        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, *, wait: bool = True
-    ) -> None:
+    def publish(self, subject: str, payload: bytes = b"", *, wait: bool = True, reply: str = "") -> None:
         """Publish a message without an acknowledgement, and wait until the server received it.
 
         Raises PermissionMissing if the server refuses it. Without ``wait`` the message is sent with the next one, and
-        errors are not reported.
+        errors are not reported. Answers come to ``reply``, to which the session is subscribed.
         """
         self._guard(subject)
-        self._drive(self._publish(wire.Request(subject, payload, headers), wait))
-
-    def ask(self, subject: str, payload: bytes, reply: str) -> None:
-        """Publish as ``publish`` does. The answers come to ``reply``, to which the session is subscribed."""
-        self._guard(subject)
-        self._drive(self._publish(wire.Request(subject, payload), True, reply))
+        self._drive(self._publish(wire.Request(subject, payload), wait, reply))
 
     def explain(self, subject: str, stream: str = "") -> _errors.StreamsError:
         """Return the error of a request without an answer, with its cause as far as the permissions allow to ask.

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 class Interrupt(BaseException):
-    """What the handler raises."""
+    """The exception of the handler."""
 
 
 @contextmanager

@@ -146,15 +146,16 @@ class Meanwhile:
     """Calls a function when a pass pulls for the first time, when its consumer exists."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, call: Any) -> None:
-        ask, self.calls = Session.ask, 0
+        publish, self.calls = Session.publish, 0
 
-        def called(session: Session, *arguments: Any) -> None:
-            self.calls += 1
-            if self.calls == 1:
-                call()
-            ask(session, *arguments)
+        def called(session: Session, *arguments: Any, **options: Any) -> None:
+            if options.get("reply"):
+                self.calls += 1
+                if self.calls == 1:
+                    call()
+            publish(session, *arguments, **options)
 
-        monkeypatch.setattr(Session, "ask", called)
+        monkeypatch.setattr(Session, "publish", called)
 
 
 @pytest.mark.parametrize("history", [1, 5])

@@ -123,7 +123,7 @@ class _Pass:
         batch, max_bytes = self._limits()
         body = {"batch": batch, "max_bytes": max_bytes, "no_wait": True}
         subject = self._session.api(f"CONSUMER.MSG.NEXT.{self._bucket.stream}.{self._name}")
-        self._session.ask(subject, json.dumps(body).encode(), self._inbox)
+        self._session.publish(subject, json.dumps(body).encode(), reply=self._inbox)
         delivered, receive, begin = self._deliveries, self._session.receive, self._filter[:-1]
         number, silence = delivered.number, min(_SILENCE, self._session.settings.timeout)
         while message := receive(silence):

@@ -257,7 +257,8 @@ def delete(session: sessions.Session, options: Mapping[str, Any], check_mode: bo
     if refused:
         number, first = refused[0]
         error = _of_item(f"sequences[{number}]", first, f"{len(gone)} of {len(sequences)} messages were deleted")
-        error.result.update(deleted=gone, changed=bool(gone) or _is_unknown(answer.failure for _, answer in refused))
+        failures = [answer.failure for _number, answer in refused]
+        error.result.update(deleted=gone, changed=bool(gone) or _is_unknown(failures))
         raise error
     return _deleted(stream, gone)
 
