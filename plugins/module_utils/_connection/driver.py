@@ -75,9 +75,8 @@ class Driver:
         finally:
             self._used = time.monotonic()
             if not task.done():  # a signal's handler raised an exception
-                task.cancel()
                 with suppress(BaseException):
-                    self._loop.run_until_complete(task)
+                    self._loop.run_until_complete(end_tasks({task}))
 
     # The connection
 
