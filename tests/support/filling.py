@@ -1,14 +1,14 @@
 # Copyright (c) 2026 The choria.streams developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Fill streams with messages."""
+"""Fill streams with messages, and delete streams."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ansible_collections.choria.streams.plugins.module_utils import _errors
-from ansible_collections.choria.streams.plugins.module_utils._api import messages
+from ansible_collections.choria.streams.plugins.module_utils._api import lists, messages, streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,3 +29,9 @@ def publish_many(
         except _errors.StreamsError as error:
             results.append(error)
     return results
+
+
+def delete_streams(session: Session) -> None:
+    """Delete all streams that the session can see."""
+    for name in lists.stream_names(session):
+        streams.delete(session, name)

@@ -9,12 +9,12 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ansible_collections.choria.streams.plugins.module_utils._api import consumers, lists, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 
 from .connect import settings
-from .filling import publish_many
+from .filling import delete_streams, publish_many
 from .in_process import result_of
 from .lookups import Lookups
 
@@ -125,8 +125,7 @@ class World:
     def make(self) -> None:
         """Create all objects again."""
         shutil.rmtree(self.folder / "pulled", ignore_errors=True)
-        for name in lists.stream_names(self.session):
-            streams.delete(self.session, name)
+        delete_streams(self.session)
         memory = {"storage": "memory"}
         kept = {"max_msgs_per_subject": 5, "allow_rollup_hdrs": True, "allow_direct": True, "deny_delete": True}
         seats = {"max_msgs": 2, "discard": "new", "max_age": 3600 * 10**9, "duplicate_window": 3600 * 10**9}

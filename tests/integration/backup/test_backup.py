@@ -23,6 +23,7 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.backup 
 from support.backups import COUNT, backup, consume, content, fill, known, refusal, restore
 from support.cluster import nats_cluster
 from support.connect import settings
+from support.filling import delete_streams
 from support.infos import stream_info
 from support.killing import killed
 from support.server import NatsServer
@@ -55,8 +56,7 @@ def session(server: NatsServer) -> Iterator[Session]:
     """A session with a server that has no streams."""
     with Session(settings(servers=server.url)) as session:
         server.wait_removed()
-        for name in lists.stream_names(session):
-            streams.delete(session, name)
+        delete_streams(session)
         yield session
 
 
@@ -358,8 +358,7 @@ def test_killed_on_the_way_to_another_bucket(server: NatsServer, session: Sessio
         else:
             assert lists.stream_names(session) == ["KV_NEW"]
             assert stream_info(session, "KV_NEW")["config"]["subjects"] == ["$KV.NEW.>"]
-        for name in lists.stream_names(session):
-            streams.delete(session, name)
+        delete_streams(session)
         server.wait_removed()
     assert writes > 3
 

@@ -19,6 +19,7 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import Stre
 from ansible_collections.choria.streams.plugins.module_utils._operations.backup import backup as backup_service
 from support.backups import backup, consume, fill, known, refusal, restore
 from support.connect import settings
+from support.filling import delete_streams
 from support.server import NatsServer
 
 if TYPE_CHECKING:
@@ -44,13 +45,7 @@ def session(server: NatsServer) -> Iterator[Session]:
         session.request("$KV.CFG.a", b"x")
         yield session
         server.wait_removed()
-        for name in lists.stream_names(session):
-            streams.delete(session, name)
-
-
-def lose(session: Session) -> None:
-    for name in lists.stream_names(session):
-        streams.delete(session, name)
+        delete_streams(session)
 
 
 def sets_of(folder: Path) -> list[dict[str, Any]]:
@@ -68,7 +63,7 @@ def test_all_and_back(session: Session, tmp_path: Path) -> None:
     again = backup(session, tmp_path, streams=["*"])
     assert (again["changed"], again["set"], again["backups"]) == (False, made["set"], made["backups"])
 
-    lose(session)
+    delete_streams(session)
     foreseen = restore(session, made["set"], True)
     assert lists.stream_names(session) == []
     done = restore(session, made["set"])
@@ -84,12 +79,12 @@ def test_some_of_them(session: Session, tmp_path: Path) -> None:
     assert [one["stream"] for one in made["backups"]] == ["KV_CFG", "ORDERS"]
     error = refusal(backup, session, tmp_path, streams=["ORDERS", "NONE*"])
     assert error.message == "streams: 'NONE*' matches no stream: check the name or pattern, or leave it out."
-    lose(session)
+    delete_streams(session)
     for path in (made["set"], tmp_path):  # a folder means the newest backup of each stream
         done = restore(session, path, streams=["KV_*"])
         assert [one["bucket"] for one in done["streams"]] == ["CFG"]
         assert lists.stream_names(session) == ["KV_CFG"]
-        lose(session)
+        delete_streams(session)
     assert "no backup of a stream that 'X' matches" in refusal(restore, session, tmp_path, streams=["X"]).message
     # If one of the backups can't be restored, none is
     streams.create(session, {"name": "ORDERS", "subjects": ["orders.>"]})
@@ -137,7 +132,7 @@ def test_a_set_stays_until_the_next_one_is_there(
 def test_one_of_them_can_not_be_restored(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody creates the second stream after the first one was restored."""
     made = backup(session, tmp_path, streams=["*"])
-    lose(session)
+    delete_streams(session)
     begin = snapshot.begin_restore
 
     def late(session: Session, config: Any, state: Any, timeout: float) -> Any:
@@ -153,7 +148,7 @@ def test_one_of_them_can_not_be_restored(session: Session, tmp_path: Path, monke
 def test_a_set_that_is_broken(session: Session, tmp_path: Path) -> None:
     made = backup(session, tmp_path, streams=["*"])
     path, whole = Path(made["set"]), Path(made["set"]).read_text()
-    lose(session)
+    delete_streams(session)
     other = json.loads(whole)
     other["backups"]["ORDERS"] = other["backups"]["BILLS"]
     outside = json.loads(whole)
@@ -176,6 +171,6 @@ def test_the_layout_of_an_account_backup(session: Session, tmp_path: Path) -> No
         shutil.copytree(one["path"], account / one["stream"], ignore=shutil.ignore_patterns("manifest.json"))
     assert sorted(one["stream"] for one in known(account)) == ["BILLS", "KV_CFG", "ORDERS"]
     assert [one["stream"] for one in known(account, bucket="CFG")] == ["KV_CFG"]
-    lose(session)
+    delete_streams(session)
     assert len(restore(session, account, streams=["*"])["streams"]) == 3
     assert not restore(session, account, streams=["*"])["changed"]

@@ -32,7 +32,7 @@ from ansible_collections.choria.streams.plugins.module_utils._errors import (
 from ansible_collections.choria.streams.plugins.module_utils._resources.kv.compaction import KV_BUCKET
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.connect import settings
-from support.filling import publish_many
+from support.filling import delete_streams, publish_many
 from support.in_process import result_of
 from support.infos import stream_info
 from support.manage import Manager, declared
@@ -59,8 +59,7 @@ def proxy(server: NatsServer) -> Iterator[Proxy]:
     """A proxy for a server that has the stream O and the bucket B."""
     with Session(settings(servers=server.url)) as session:
         server.wait_removed()
-        for name in lists.stream_names(session):
-            streams.delete(session, name)
+        delete_streams(session)
         streams.create(session, {"name": "O", "subjects": ["o.>"]})
         streams.create(session, BUCKET)
     with Proxy(server.port) as running:

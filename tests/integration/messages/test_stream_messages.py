@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import nats
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import lists, messages, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import messages, streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.sessions import Session
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import NoAnswer, PermissionMissing, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._operations.messages.messages import SPEC, act
 from support.connect import options, settings
+from support.filling import delete_streams
 from support.infos import stream_info
 from support.server import NatsServer
 
@@ -44,8 +45,7 @@ def session(server: NatsServer) -> Iterator[Session]:
     """A session with a server that has no streams."""
     with Session(settings(servers=server.url)) as session:
         server.wait_removed()
-        for name in lists.stream_names(session):
-            streams.delete(session, name)
+        delete_streams(session)
         yield session
 
 

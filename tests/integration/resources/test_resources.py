@@ -22,7 +22,7 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.document
 from ansible_collections.choria.streams.plugins.module_utils._resources.ownership import OWNER
 from support.backups import consume
 from support.connect import settings
-from support.filling import publish_many
+from support.filling import delete_streams, publish_many
 from support.infos import stream_info
 from support.killing import killed
 from support.manage import declared
@@ -310,8 +310,7 @@ def test_an_interrupted_copy_is_finished(make_server: MakeServer) -> None:
             assert not declared(session, **wanted)["changed"]
             assert sorted(lists.stream_names(session)) == ["A", "B", "KV_SHOP"]
             server.wait_removed()
-            for name in lists.stream_names(session):
-                streams.delete(session, name)
+            delete_streams(session)
     assert writes > 30
 
 

@@ -33,7 +33,7 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.stream.r
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.recreation import copy as stream_copy
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.backups import consume
-from support.filling import publish_many
+from support.filling import delete_streams, publish_many
 from support.killing import killed
 from support.manage import Manager
 from support.playbook import run_playbook
@@ -66,8 +66,7 @@ def manager(server: NatsServer) -> Iterator[Manager]:
     """Return a manager for a server that has no stream after the test."""
     with Manager(servers=server.url) as there:
         yield there
-        for name in lists.stream_names(there.session):
-            streams.delete(there.session, name)
+        delete_streams(there.session)
 
 
 def fill(manager: Manager, subject: str, numbers: range, headers: dict[str, str] | None = None) -> None:

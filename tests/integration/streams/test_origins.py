@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.choria.streams.plugins.module_utils._api import lists, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import streams
 from ansible_collections.choria.streams.plugins.module_utils._connection.wire import Request
 from ansible_collections.choria.streams.plugins.module_utils._errors import Refused, StreamsError
 from ansible_collections.choria.streams.plugins.module_utils._resources import info, resource
@@ -20,7 +20,7 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.kv.bucke
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream import table
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.cluster import nats_cluster
-from support.filling import publish_many
+from support.filling import delete_streams, publish_many
 from support.in_process import result_of
 from support.manage import Manager, declared
 from support.playbook import run_playbook
@@ -46,8 +46,7 @@ def manager(server: NatsServer) -> Iterator[Manager]:
         wanted = [Request("here.a", b"x")] * 1000
         assert all(isinstance(answer, dict) for answer in publish_many(there.session, "Filling", wanted))
         yield there
-        for name in lists.stream_names(there.session):
-            streams.delete(there.session, name)
+        delete_streams(there.session)
 
 
 def applied(manager: Manager, resource: Any, **given: Any) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from integration.streams.test_copying import applied, fill, make_orders, published, state, stored, take
 
-from ansible_collections.choria.streams.plugins.module_utils._api import consumers, lists, streams
+from ansible_collections.choria.streams.plugins.module_utils._api import consumers, lists
 from ansible_collections.choria.streams.plugins.module_utils._errors import OptionError, Refused
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
+from support.filling import delete_streams
 from support.in_process import result_of
 from support.killing import killed
 from support.manage import Manager
@@ -37,8 +38,7 @@ def manager(server: NatsServer) -> Iterator[Manager]:
     """A manager for a server that has no stream after the test."""
     with Manager(servers=server.url) as there:
         yield there
-        for name in lists.stream_names(there.session):
-            streams.delete(there.session, name)
+        delete_streams(there.session)
 
 
 def names_of(manager: Manager, stream: str) -> list[str]:
