@@ -33,7 +33,6 @@ import resource
 import statistics
 import sys
 import time
-import traceback
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,7 +55,7 @@ from support.manage import Manager
 from support.server import NatsServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from multiprocessing.connection import Connection
 
 NAME = "BENCH"
@@ -75,7 +74,10 @@ class Loop:
     Each waiter runs in its own greenlet, which sleeps during the wait.
     """
 
-    def run_until_complete(self, work: Coroutine[Any, Any, Any]) -> Any:
+    def create_task(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        return asyncio.create_task(work)
+
+    def run_until_complete(self, work: Awaitable[Any]) -> Any:
         return getcurrent().parent.switch(work)
 
     def is_closed(self) -> bool:
@@ -186,8 +188,10 @@ async def hold(case: Case, number: int, parent: Connection) -> dict[str, Any]:
         sessions.append(session)
         tasks.append(asyncio.create_task(in_greenlet(functools.partial(take_turns, session, case, wake, turns))))
         while sum(not session.joined for session in sessions[-2 * TOGETHER :]) >= TOGETHER:
+            refuse_failed(tasks)
             await asyncio.sleep(0.01)
     while not all(session.joined for session in sessions):
+        refuse_failed(tasks)
         await asyncio.sleep(0.1)
     parent.send("joined")
     await asyncio.to_thread(parent.recv)
@@ -197,8 +201,15 @@ async def hold(case: Case, number: int, parent: Connection) -> dict[str, Any]:
         await asyncio.sleep(case.seconds)
     used, after = cpu_of_us() - began, [(session.sent, session.received) for session in sessions]
     sent, received = (sum(later[side] - was[side] for later, was in zip(after, before, strict=True)) for side in (0, 1))
-    failed = [str(task.exception()) for task in tasks if task.done()]
-    return {"turns": turns, "cpu": used, "sent": sent, "received": received, "failed": failed}
+    refuse_failed(tasks)
+    return {"turns": turns, "cpu": used, "sent": sent, "received": received}
+
+
+def refuse_failed(tasks: list[asyncio.Task[None]]) -> None:
+    """Raise RuntimeError if waiters failed."""
+    failed = [task.exception() for task in tasks if task.done()]
+    if failed:
+        raise RuntimeError(f"{len(failed)} waiters failed: {failed[0]}")
 
 
 def cpu_of_us() -> float:
@@ -227,8 +238,8 @@ def process(case: Case, number: int, parent: Connection) -> None:
     try:
         loop = asyncio.new_event_loop()
         parent.send(loop.run_until_complete(hold(case, number, parent)))
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        parent.send(f"{type(error).__name__}: {error}")
     finally:
         os._exit(0)  # thousands of tasks need not end one by one
 
@@ -255,7 +266,8 @@ def measure(case: Case, servers: list[NatsServer]) -> dict[str, float]:
         for each in processes:
             each.start()
         for ours, _theirs in pipes:
-            ours.recv()
+            if (said := ours.recv()) != "joined":
+                raise RuntimeError(said)
         time.sleep(SETTLED)
         for ours, _theirs in pipes:
             ours.send("measure")
@@ -273,9 +285,9 @@ def figures(case: Case, results: list[dict[str, Any]], used: float, seconds: flo
     """Return the row of one case. ``used`` is the CPU time of the brokers, ``seconds`` the length of the
     measurement.
     """
-    failed = [reason for result in results for reason in result["failed"]]
+    failed = [result for result in results if isinstance(result, str)]
     if failed:
-        raise RuntimeError(f"{len(failed)} waiters failed: {failed[0]}")
+        raise RuntimeError(failed[0])
     turns = sorted((turn for result in results for turn in result["turns"]), key=lambda turn: turn.won)
     count = len(turns)
     gaps = latencies(turns, case.seats)

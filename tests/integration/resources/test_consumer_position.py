@@ -61,6 +61,7 @@ class Reader:
         self.apply(**({"filter_subjects": [f"{self.stream}.0"]} if half else {}), **config)
         wanted = (Request(f"{self.stream}.{number % 2}", str(number).encode()) for number in range(10))
         assert all(isinstance(answer, dict) for answer in publish_many(session, "Filling", wanted))
+        self.wait_pending(5 if half else 10)
 
     def plan(self, **given: Any) -> Plan:
         wanted = options(CONSUMER, stream=self.stream, name=self.name, **given)
@@ -71,6 +72,10 @@ class Reader:
         if plan.changed:
             CONSUMER.apply(self.session, plan)
         return plan
+
+    def wait_pending(self, number: int) -> None:
+        """Wait until the consumer counts the messages: the server tells it after it has acknowledged them to us."""
+        wait_until(lambda: self.info["num_pending"] == number)
 
     def pull(self, number: int, ack: bool = True, **more: Any) -> list[str]:
         """Pull the next messages and acknowledge them. Return their values."""
@@ -145,6 +150,7 @@ def test_the_stream_is_created_again_meanwhile(session: Session, given: dict[str
         CONSUMER.apply(session, plan)
     assert reader.names == ["READER"]
     messages.publish(session, "Filling", f"{reader.stream}.0", b"new")
+    reader.wait_pending(1)
     assert reader.pull(1) == ["new"]
 
 
