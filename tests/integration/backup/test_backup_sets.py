@@ -20,18 +20,13 @@ from ansible_collections.choria.streams.plugins.module_utils._operations.backup 
 from support.backups import backup, consume, fill, known, refusal, restore
 from support.connect import settings
 from support.filling import delete_streams
-from support.server import NatsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.server import NatsServer
+
 pytestmark = pytest.mark.once
-
-
-@pytest.fixture(scope="module", params=["latest", "2.10"])
-def server(request: pytest.FixtureRequest) -> Iterator[NatsServer]:
-    with NatsServer(version=None if request.param == "latest" else request.param) as running:
-        yield running
 
 
 @pytest.fixture

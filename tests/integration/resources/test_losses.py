@@ -31,25 +31,22 @@ from ansible_collections.choria.streams.plugins.module_utils._resources.ownershi
 from ansible_collections.choria.streams.plugins.module_utils._resources.stream.stream import STREAM
 from support.infos import stream_info
 from support.manage import Manager
-from support.server import NatsServer
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ansible_collections.choria.streams.plugins.module_utils._resources.resource import Resource
+    from support.server import NatsServer
 
-pytestmark = pytest.mark.once
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.parametrize("server", ["latest", "2.14", "2.10"], indirect=True, scope="module"),
+]
 
 _number = count(1)
 SECOND = 10**9
 NOTHING = {"messages_lost": 0, "consumers_lost": 0}
-
-
-@pytest.fixture(scope="module", params=["latest", "2.14", "2.10"])
-def server(request: pytest.FixtureRequest) -> Iterator[NatsServer]:
-    with NatsServer(version=None if request.param == "latest" else request.param) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

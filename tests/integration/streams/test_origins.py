@@ -24,18 +24,13 @@ from support.filling import delete_streams, publish_many
 from support.in_process import result_of
 from support.manage import Manager, declared
 from support.playbook import run_playbook
-from support.server import NatsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.server import NatsServer
+
 pytestmark = pytest.mark.once
-
-
-@pytest.fixture(scope="module", params=["latest", "2.10"])
-def server(request: pytest.FixtureRequest) -> Iterator[NatsServer]:
-    with NatsServer(version=None if request.param == "latest" else request.param) as server:
-        yield server
 
 
 @pytest.fixture

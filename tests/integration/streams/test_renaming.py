@@ -19,18 +19,13 @@ from support.in_process import result_of
 from support.killing import killed
 from support.manage import Manager
 from support.publishing import Publisher
-from support.server import NatsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.once
+    from support.server import NatsServer
 
-
-@pytest.fixture(scope="module", params=["latest", "2.14"])
-def server(request: pytest.FixtureRequest) -> Iterator[NatsServer]:
-    with NatsServer(version=None if request.param == "latest" else request.param) as running:
-        yield running
+pytestmark = [pytest.mark.once, pytest.mark.parametrize("server", ["latest", "2.14"], indirect=True, scope="module")]
 
 
 @pytest.fixture
