@@ -32,6 +32,7 @@ _LOG_LINES = 60
 # The tests of these files take long and share nothing
 _ONE_BY_ONE = ("test_examples.py", "test_targets.py")
 _SHORT = "tests/unit/"
+_OF_PLUGINS = "tests/unit/plugins/"
 
 
 class _Scheduling(LoadFileScheduling):
@@ -49,9 +50,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Schedu
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the longest files first and the shortest last, to keep all processes busy. Unit tests take each core."""
+    """Run the longest files first and the shortest last, to keep all processes busy. Plugins take each core."""
     for item in items:
-        if item.nodeid.startswith(_SHORT):
+        if item.nodeid.startswith(_OF_PLUGINS):
             item.add_marker(pytest.mark.each_core)
     items.sort(key=lambda item: (item.nodeid.startswith(_SHORT), not item.path.name.endswith(_ONE_BY_ONE)))
 

@@ -28,6 +28,8 @@ from support.connect import settings
 if TYPE_CHECKING:
     from conftest import MakeServer
 
+pytestmark = pytest.mark.each_core
+
 PLUGINS = ROOT / "plugins"
 
 

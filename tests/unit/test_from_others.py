@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from ansible_collections.choria.streams.plugins.module_utils._options.fields import Field
 
+pytestmark = pytest.mark.once
+
 PAGE = (ROOT / "docs" / "from-terraform-and-nack.md").read_text()
 SECTIONS = {
     "choria_stream": (STREAM.spec, STREAM.states),

@@ -10,11 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pytest
 import yaml
 
 from ansible_collections.choria.streams.plugins.doc_fragments import document
 from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import STREAM_KINDS
 from support import ROOT
+
+pytestmark = pytest.mark.once
 
 FENCE = re.compile(r"^( *)```yaml\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 PREFIX = "choria.streams.choria_"

@@ -21,6 +21,8 @@ from support.imports import PACKAGE, PLUGINS, Import, files_of, imports, imports
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.once
+
 LAYERS = {
     "_errors": 0,
     "_fsync": 0,

@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from graphlib import TopologicalSorter
 
+import pytest
+
 from support.imports import PLUGINS, files_of, imports_of
+
+pytestmark = pytest.mark.once
 
 PAGE = PLUGINS.parent / "docs" / "contributing.md"
 BEGIN, END = "```mermaid\nflowchart TD\n", "```\n"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.once
+
 GUIDES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md")), ROOT / "roles/choria/README.md"]
 PLUGINS = sorted(path for path in (ROOT / "plugins").glob("[!_]*/*.py") if "_utils" not in path.parent.name)
 ROLES = sorted((ROOT / "roles").glob("*/meta/argument_specs.yml"))

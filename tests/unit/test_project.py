@@ -16,6 +16,8 @@ import yaml
 
 from support import ROOT
 
+pytestmark = pytest.mark.once
+
 HEADER = (
     "Copyright (c) 2026 The choria.streams developers",
     # In two parts, otherwise REUSE would read it as this file's own

@@ -16,6 +16,8 @@ import yaml
 import schemas
 from ansible_collections.choria.streams.plugins.module_utils._resources.document.model import KINDS
 
+pytestmark = pytest.mark.once
+
 FENCE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DOCUMENT = json.loads(schemas.RESOURCES.read_text())
 ROLE = json.loads(schemas.ROLE.read_text())

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from support import ROOT
+
+pytestmark = pytest.mark.once
 
 
 def test_the_site_has_each_guide_once() -> None:

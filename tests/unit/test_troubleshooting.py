@@ -16,6 +16,8 @@ from support import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.once
+
 TREES = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "plugins").rglob("*.py"))}
 # Functions, and the position of the argument with the code
 POSITIONS = {"missing": 3, "refused": 2}
