@@ -74,7 +74,7 @@ class Reader:
         return plan
 
     def wait_pending(self, number: int) -> None:
-        """Wait until the consumer counts the messages: the server tells it after it has acknowledged them to us."""
+        """Wait until the consumer counts these messages, which the server may do after it acknowledged them."""
         wait_until(lambda: self.info["num_pending"] == number)
 
     def pull(self, number: int, ack: bool = True, **more: Any) -> list[str]:
